@@ -1,0 +1,39 @@
+"""Package metadata and dependencies; tool settings live in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+REQUIRED = [
+    "numpy>=2.0",
+    "scipy>=1.13",
+    "autograd>=1.7",
+    "matplotlib>=3.8",
+    "tqdm>=4.66",
+    "tabulate>=0.9",
+]
+TEST = ["pytest>=8", "hypothesis>=6.100", "mpmath>=1.3"]
+DEVELOPMENT = [*TEST, "ruff>=0.6", "mypy>=1.11"]
+
+setup(
+    name="pbde-ref",
+    version="0.1.0",
+    description="Exact reference implementation of learning from pairwise preferences as density estimation",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license_expression="BSD-3-Clause",
+    license_files=["LICENSE"],
+    author="The pbde_ref developers",
+    python_requires=">=3.11",
+    packages=["pbde_ref", "pbde_ref.exact", "pbde_ref.verification"],
+    package_data={"pbde_ref": ["py.typed"]},
+    install_requires=REQUIRED,
+    extras_require={"test": TEST, "dev": DEVELOPMENT},
+    entry_points={"console_scripts": ["pbde-ref = pbde_ref.cli:main"]},
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+)
