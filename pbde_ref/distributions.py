@@ -1,0 +1,353 @@
+r"""Probability distributions on a finite support, held as log-probabilities.
+
+The support is any sequence of distinct labels. Outcomes of probability zero are ordinary: their log-probability is
+:math:`-\infty`. Grid densities follow the paper's univariate experiments: the probability of a grid point is
+proportional to the density there, and the probabilities of all grid points sum to one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp
+
+from pbde_ref.numerics import log_normalize, weighted
+from pbde_ref.validation import (
+    FloatArray, number, positive_number, probability_weights, reject, same_size, vector,
+)  # fmt: skip
+
+__all__ = [
+    "FiniteDistribution", "geometric_mean", "kl_divergence", "mixture", "tilt", "total_variation", "truncated_normal",
+    "uniform",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class FiniteDistribution:
+    r"""A probability distribution over finitely many labelled outcomes.
+
+    .. math:: p(x_i) = e^{\ell_i} \Big/ \sum_j e^{\ell_j}
+
+    Parameters
+    ----------
+    log_weights : array_like, shape (n,)
+        Unnormalised log-probabilities :math:`\ell`; :math:`-\infty` stands for probability zero.
+    support : sequence of n distinct hashable labels, optional
+        Default: ``range(n)``.
+
+    Attributes
+    ----------
+    log_pmf, pmf : ndarray, shape (n,)
+        Log-probabilities in nats, and probabilities. Read-only.
+    support : ndarray, shape (n,)
+        The labels. Read-only.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `log_weights` is not a vector of numbers, holds NaN or +inf, or is −inf everywhere; if `support` has another
+        length, or a label twice.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> p = pb.FiniteDistribution.from_weights([3, 1, 0], support=["tea", "coffee", "water"])
+    >>> p.pmf
+    array([0.75, 0.25, 0.  ])
+    >>> p.log_pmf[2]
+    np.float64(-inf)
+    >>> round(p.entropy(), 6)
+    0.562335
+    """
+
+    log_pmf: FloatArray
+    pmf: FloatArray
+    support: NDArray[Any]
+
+    def __init__(self, log_weights: ArrayLike, support: Sequence[Hashable] | NDArray[Any] | None = None) -> None:
+        log_weights = vector("log_weights", log_weights)
+        reject("log_weights", "below +inf", log_weights, np.isposinf(log_weights))
+        if np.isneginf(log_weights).all():
+            raise ValueError("`log_weights` must have positive mass; got -inf everywhere")
+        log_pmf = log_normalize(log_weights)
+        for name, value in (
+            ("log_pmf", log_pmf),
+            ("pmf", np.exp(log_pmf)),
+            ("support", _labels(support, log_pmf.size)),
+        ):
+            value.flags.writeable = False
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_weights(
+        cls, weights: ArrayLike, support: Sequence[Hashable] | NDArray[Any] | None = None
+    ) -> FiniteDistribution:
+        """The distribution proportional to non-negative `weights`, which need not sum to one."""
+        with np.errstate(divide="ignore"):
+            return cls(np.log(probability_weights("weights", vector("weights", weights))), support)
+
+    def __len__(self) -> int:
+        """Number of outcomes, those of probability zero included."""
+        return self.log_pmf.size
+
+    def __repr__(self) -> str:
+        return f"FiniteDistribution({np.array2string(self.log_pmf, threshold=6)}, support={self.support!r})"
+
+    def entropy(self) -> float:
+        r"""Shannon entropy :math:`-\sum_x p(x) \log p(x)` in nats."""
+        return float(-weighted(self.pmf, self.log_pmf).sum())
+
+    def expectation(self, values: ArrayLike) -> float:
+        r""":math:`\sum_x p(x)\,v(x)`; outcomes of probability zero do not count, whatever their value."""
+        return float(weighted(self.pmf, vector("values", values, size=len(self))).sum())
+
+    def sample(self, size: int | tuple[int, ...] | None = None, *, rng: Any = None) -> Any:
+        """Draw labels independently.
+
+        Parameters
+        ----------
+        size : int or tuple of int, optional
+            Shape of the result; one label if omitted.
+        rng : numpy.random.Generator or seed, optional
+
+        Examples
+        --------
+        >>> import pbde_ref as pb
+        >>> pb.FiniteDistribution([0.0, float("-inf")], support=["a", "b"]).sample(3, rng=0)
+        array(['a', 'a', 'a'], dtype='<U1')
+        """
+        return self.support[np.random.default_rng(rng).choice(len(self), size=size, p=self.pmf)]
+
+
+def _labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int) -> NDArray[Any]:
+    if support is None:
+        return np.arange(size)
+    labels = list(support)
+    same_size("support", len(labels), size)
+    seen: set[Hashable] = set()
+    for index, label in enumerate(labels):
+        if not isinstance(label, Hashable):
+            raise TypeError(f"`support` must hold hashable labels; got {label!r} at index {index}")
+        if label in seen:
+            raise ValueError(f"`support` must hold distinct labels; got {label!r} again at index {index}")
+        seen.add(label)
+    if len({type(label) for label in labels}) == 1 and np.ndim(labels[0]) == 0:
+        return np.array(labels)
+    # Mixed and composite labels must not be converted to a common type, or split into rows.
+    result = np.empty(size, dtype=object)
+    result[:] = labels
+    return result
+
+
+def uniform(support: Sequence[Hashable] | NDArray[Any]) -> FiniteDistribution:
+    """The uniform distribution on `support`.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> pb.uniform("abcd").pmf
+    array([0.25, 0.25, 0.25, 0.25])
+    """
+    labels = list(support)
+    return FiniteDistribution(np.zeros(len(labels)), labels)
+
+
+def truncated_normal(grid: ArrayLike, loc: float, scale: float) -> FiniteDistribution:
+    r"""A normal density restricted to the points of a grid, as in Eq. (10).
+
+    .. math:: p(x_i) \propto \exp\big(-\tfrac12 ((x_i - \text{loc}) / \text{scale})^2\big)
+
+    Parameters
+    ----------
+    grid : array_like, shape (n,)
+        Distinct finite points; they become the support. Points at equal distances make the result a discretisation of
+        the truncated normal density on the interval that they cover.
+    loc, scale : float
+        Mean and standard deviation before truncation; ``scale > 0``.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> pb.truncated_normal([-1.0, 0.0, 1.0], loc=0.0, scale=1.0).pmf.round(4)
+    array([0.2741, 0.4519, 0.2741])
+    """
+    points = vector("grid", grid)
+    reject("grid", "finite", points, ~np.isfinite(points))
+    return FiniteDistribution(-0.5 * ((points - number("loc", loc)) / positive_number("scale", scale)) ** 2, points)
+
+
+def mixture(weights: ArrayLike, distributions: Sequence[FiniteDistribution]) -> FiniteDistribution:
+    r"""The density mixture :math:`\sum_i w_i p_i(x)` of Eq. (10), (24) and (28); weights are normalised.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> heads, tails = pb.FiniteDistribution.from_weights([1, 0]), pb.FiniteDistribution.from_weights([0, 1])
+    >>> pb.mixture([2, 3], [heads, tails]).pmf
+    array([0.4, 0.6])
+    """
+    weights = probability_weights("weights", vector("weights", weights))
+    if len(distributions) != weights.size:
+        raise ValueError(f"`distributions` must have one entry for each weight, {weights.size}; got {len(distributions)}")
+    support = _common_support(**{f"distributions[{i}]": p for i, p in enumerate(distributions)})
+    log_pmf = np.stack([p.log_pmf for p in distributions])
+    with np.errstate(divide="ignore"):
+        return FiniteDistribution(logsumexp(np.log(weights)[:, None] + log_pmf, axis=0), support)
+
+
+def geometric_mean(p: FiniteDistribution, r: FiniteDistribution, alpha: float) -> FiniteDistribution:
+    r"""The normalised weighted geometric mean of Eq. (18).
+
+    .. math:: \pi(x) \propto r(x)^{1 - \alpha}\, p(x)^{\alpha}
+
+    Parameters
+    ----------
+    p, r : FiniteDistribution
+        On the same support; in the paper :math:`p^*` and :math:`\pi_{pre}`.
+    alpha : float
+        Any finite number; above 1 the result leaves `p` on the side away from `r`. A factor with exponent zero is 1,
+        also where the probability is 0.
+
+    Raises
+    ------
+    ValueError
+        If an outcome would get infinite weight (a probability of zero with a negative exponent where the other factor
+        is positive), or if no outcome has positive weight.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> p, r = pb.FiniteDistribution.from_weights([16, 1]), pb.FiniteDistribution.from_weights([1, 1])
+    >>> pb.geometric_mean(p, r, 0.5).pmf
+    array([0.8, 0.2])
+    """
+    alpha = number("alpha", alpha)
+    support = _common_support(p=p, r=r)
+    log_weights = _power(p.log_pmf, alpha) + _power(r.log_pmf, 1.0 - alpha)
+    # 0 to a positive power times 0 to a negative power: the outcome is excluded by the positive one.
+    log_weights[np.isnan(log_weights)] = -np.inf
+    unbounded = np.isposinf(log_weights)
+    if unbounded.any():
+        raise ValueError(
+            f"`alpha` must leave every weight finite; got alpha = {alpha} where the factor with the negative exponent "
+            f"is 0 and the other is positive, at index {int(np.argmax(unbounded))}"
+        )
+    if np.isneginf(log_weights).all():
+        raise ValueError("`p` and `r` must share an outcome of positive probability; got none")
+    return FiniteDistribution(log_weights, support)
+
+
+def _power(log_pmf: FloatArray, exponent: float) -> FloatArray:
+    """Logarithm of a power, with 0 ** 0 = 1."""
+    with np.errstate(invalid="ignore"):
+        return np.zeros_like(log_pmf) if exponent == 0.0 else exponent * log_pmf
+
+
+def tilt(p: FiniteDistribution, rewards: ArrayLike, beta: float) -> FiniteDistribution:
+    r"""The maximiser of the KL-controlled objective, Eq. (13).
+
+    .. math:: \pi(x) \propto p(x)\, e^{r(x) / \beta}
+
+    Parameters
+    ----------
+    p : FiniteDistribution
+        The reference policy :math:`\pi_{pre}`.
+    rewards : array_like, shape (n,)
+        In nats times `beta`; :math:`-\infty` excludes an outcome.
+    beta : float
+        Weight of the KL penalty, positive.
+
+    Raises
+    ------
+    ValueError
+        If `beta` is not positive, a reward is NaN or +inf, or no outcome of positive probability has a finite reward.
+
+    Notes
+    -----
+    Proof: ``proofs/kl_control.md``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pbde_ref as pb
+    >>> pb.tilt(pb.uniform([0, 1]), rewards=[0.0, 2 * np.log(3.0)], beta=2.0).pmf
+    array([0.25, 0.75])
+    """
+    rewards = vector("rewards", rewards, size=len(p))
+    reject("rewards", "below +inf", rewards, np.isposinf(rewards))
+    log_weights = p.log_pmf + rewards / positive_number("beta", beta)
+    if np.isneginf(log_weights).all():
+        raise ValueError("`rewards` must be finite at an outcome of positive probability; got -inf at all of them")
+    return FiniteDistribution(log_weights, p.support)
+
+
+def total_variation(p: FiniteDistribution, r: FiniteDistribution) -> float:
+    r"""Total variation distance :math:`\tfrac12 \sum_x |p(x) - r(x)|`, in [0, 1].
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> pb.total_variation(pb.uniform([0, 1]), pb.FiniteDistribution.from_weights([1, 0]))
+    0.5
+    """
+    _common_support(p=p, r=r)
+    return float(0.5 * np.abs(p.pmf - r.pmf).sum())
+
+
+def kl_divergence(p: FiniteDistribution, r: FiniteDistribution) -> float:
+    r"""Kullback–Leibler divergence :math:`\sum_x p(x) \log (p(x) / r(x))` in nats, in :math:`[0, \infty]`.
+
+    Infinite if `r` excludes an outcome that `p` has.
+
+    Notes
+    -----
+    Computed termwise as :math:`\sum_x p\,(t + e^{-t} - 1)` with :math:`t = \log(p/r)`, plus the mass of `r` where `p`
+    vanishes. No term is negative, so the result is right in relative terms down to where rounding of the
+    log-probabilities themselves sets in.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> pb.kl_divergence(pb.FiniteDistribution.from_weights([1, 0]), pb.uniform([0, 1]))
+    0.693147180559945...
+    """
+    _common_support(p=p, r=r)
+    here = p.pmf > 0.0
+    ratio = p.log_pmf[here] - r.log_pmf[here]
+    with np.errstate(over="ignore", invalid="ignore"):
+        terms = np.where(np.abs(ratio) < 0.1, _exponential_gap(ratio), ratio + np.expm1(-ratio))
+        # p * exp(-ratio) is r itself, which stays finite where the exponential overflows.
+        terms = np.where(ratio > -30.0, p.pmf[here] * terms, p.pmf[here] * (ratio - 1.0) + r.pmf[here])
+    return float(terms.sum() + r.pmf[~here].sum())
+
+
+def _exponential_gap(t: FloatArray) -> FloatArray:
+    r""":math:`t + e^{-t} - 1 = \sum_{k \ge 2} (-t)^k / k!` for :math:`|t| < 0.1`."""
+    t = np.clip(t, -0.1, 0.1)
+    result = np.zeros_like(t)
+    for k in range(12, 2, -1):
+        result = (1.0 + result) * -t / k
+    return 0.5 * t * t * (1.0 + result)
+
+
+def _common_support(**distributions: FiniteDistribution) -> NDArray[Any]:
+    """The support that all share, by length and labels, or an error that names the one that differs."""
+    for name, p in distributions.items():
+        if not isinstance(p, FiniteDistribution):
+            raise TypeError(f"`{name}` must be a FiniteDistribution; got {type(p).__name__}")
+    (first_name, first), *others = distributions.items()
+    for name, other in others:
+        same_size(name, len(other), len(first))
+        different = np.asarray(first.support != other.support, dtype=bool)
+        if different.any():
+            i = int(np.argmax(different))
+            raise ValueError(
+                f"`{name}` must have the support of `{first_name}`; "
+                f"got {other.support[i]!r} where that has {first.support[i]!r}, at index {i}"
+            )
+    return first.support
+

@@ -1,0 +1,163 @@
+r"""Preference behaviour distribution equations (PBDEs), Eq. (11): how a log-probability becomes a utility."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pbde_ref.distributions import FiniteDistribution
+from pbde_ref.validation import FloatArray, array, positive_number, reject, same_size, vector
+
+__all__ = ["PBDE", "dpo", "geometric_average", "length_normalized", "luce"]
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class PBDE:
+    r"""A preference behaviour distribution equation, Eq. (11).
+
+    .. math:: \Omega_p(x) = f(x) \log p(x) + g(x), \qquad f(x) > 0,
+              \qquad \text{Prob}(x_A \succ x_B) = \sigma(\Omega_p(x_A) - \Omega_p(x_B))
+
+    Parameters
+    ----------
+    f : float or array_like, shape (n,)
+        Positive and finite.
+    g : float or array_like, shape (n,)
+        Not NaN. Infinite entries arise where a reference policy is zero: +inf marks an outcome that the reference
+        excludes.
+
+    Raises
+    ------
+    ValueError
+        If `f` is not positive and finite, `g` holds NaN, or the two have different lengths.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pbde_ref as pb
+    >>> pb.PBDE(f=[1.0, 0.5], g=[0.0, 1.0]).utility(np.log([0.5, 0.25]))
+    array([-0.69314718,  0.30685282])
+    >>> pb.PBDE(f=[1.0, -0.5], g=0.0)
+    Traceback (most recent call last):
+        ...
+    ValueError: `f` must be positive; got -0.5 at index 1
+    """
+
+    f: FloatArray
+    g: FloatArray
+
+    def __init__(self, f: ArrayLike, g: ArrayLike = 0.0) -> None:
+        f, g = array("f", f), array("g", g)
+        for name, value in (("f", f), ("g", g)):
+            if value.ndim > 1 or value.size == 0:
+                raise ValueError(f"`{name}` must be a number or a vector; got shape {value.shape}")
+        reject("f", "positive", f, f <= 0)
+        reject("f", "finite", f, np.isinf(f))
+        if f.ndim == g.ndim == 1:
+            same_size("g", g.size, f.size)
+        for name, value in (("f", f), ("g", g)):
+            value.flags.writeable = False
+            object.__setattr__(self, name, value)
+
+    def utility(self, log_p: ArrayLike) -> FloatArray:
+        r"""The utility :math:`\Omega_p = f \log p + g`, shape (n,), in nats.
+
+        An outcome that the policy excludes, :math:`\log p = -\infty`, has utility :math:`-\infty` whatever `g` is.
+
+        Parameters
+        ----------
+        log_p : array_like, shape (n,)
+            Log-probabilities; finite or :math:`-\infty`. They need not be normalised.
+        """
+        log_p = vector("log_p", log_p)
+        reject("log_p", "below +inf", log_p, np.isposinf(log_p))
+        self.check_size(log_p.size)
+        with np.errstate(invalid="ignore"):
+            return np.where(np.isneginf(log_p), -np.inf, self.f * log_p + self.g)
+
+    def check_size(self, size: int) -> None:
+        """Raise ``ValueError`` unless `f` and `g` fit a support of `size` outcomes."""
+        for name, value in (("f", self.f), ("g", self.g)):
+            if value.ndim == 1:
+                same_size(name, value.size, size)
+
+
+def luce() -> PBDE:
+    r"""The Luce choice rule, Eq. (9), also known as the Bradley–Terry model: :math:`f = 1`, :math:`g = 0`.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> pb.luce().utility([-1.0, -2.0])
+    array([-1., -2.])
+    """
+    return PBDE(1.0, 0.0)
+
+
+def dpo(beta: float, reference: FiniteDistribution) -> PBDE:
+    r"""Direct preference optimisation, Eq. (14) and (15): :math:`\Omega = \beta (\log \pi - \log \pi_{pre})`.
+
+    Parameters
+    ----------
+    beta : float
+        Positive.
+    reference : FiniteDistribution
+        :math:`\pi_{pre}`. Where it is zero, :math:`g = +\infty`.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> reference = pb.uniform("ab")
+    >>> pb.dpo(0.5, reference).utility(reference.log_pmf)
+    array([0., 0.])
+    """
+    return PBDE(positive_number("beta", beta), -beta * reference.log_pmf)
+
+
+def geometric_average(alpha: float, reference: FiniteDistribution) -> PBDE:
+    r"""The PBDE whose optimum is a geometric mean, Eq. (18).
+
+    .. math:: f = 1/\alpha, \qquad g = (1 - 1/\alpha) \log \pi_{pre}
+
+    Parameters
+    ----------
+    alpha : float
+        Positive. At 1 the process is the Luce choice rule and the reference does not matter, even where it is zero.
+    reference : FiniteDistribution
+        :math:`\pi_{pre}`.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> pb.geometric_average(0.25, pb.uniform("ab")).f
+    array(4.)
+    """
+    inverse = 1.0 / positive_number("alpha", alpha)
+    if inverse == 1.0:
+        return luce()
+    return PBDE(inverse, (1.0 - inverse) * reference.log_pmf)
+
+
+def length_normalized(lengths: ArrayLike, scale: float = 1.0) -> PBDE:
+    r"""The length-normalised Luce choice rule, Eq. (26), times a scale: :math:`f = c / |x|`, :math:`g = 0`.
+
+    Parameters
+    ----------
+    lengths : array_like, shape (n,)
+        Numbers of tokens :math:`|x|`, positive and finite.
+    scale : float
+        :math:`c`, positive. Eq. (26) as printed has 1; the paper's Table 2 and Fig. 6 were computed with 50, the
+        maximum length.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> pb.length_normalized([10, 40]).utility([-20.0, -80.0])
+    array([-2., -2.])
+    """
+    lengths = vector("lengths", lengths)
+    reject("lengths", "positive", lengths, lengths <= 0)
+    reject("lengths", "finite", lengths, np.isinf(lengths))
+    return PBDE(positive_number("scale", scale) / lengths, 0.0)

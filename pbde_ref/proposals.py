@@ -1,0 +1,188 @@
+r"""Proposals: which pairs of outcomes the annotator is shown, :math:`q(x_A, x_B)`.
+
+Every objective of the paper treats (A, B, y) and (B, A, 1 − y) alike, so an expectation needs only
+:math:`q(A, B) + q(B, A)`. `blocks` yields each unordered pair once with that weight, in blocks that fit the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pbde_ref.distributions import FiniteDistribution
+from pbde_ref.pairs import PairBlock
+from pbde_ref.validation import (
+    FloatArray, IndexArray, indices, matrix, probability_weights, reject, same_size, vector,
+)  # fmt: skip
+
+__all__ = ["JointProposal", "PairListProposal", "ProductProposal", "Proposal"]
+
+# 2^16 pairs make temporaries of half a megabyte, a few of which fit a core's second-level cache.
+BLOCK_PAIRS = 1 << 16
+
+
+class Proposal(Protocol):
+    """What every proposal can do."""
+
+    def blocks(self, size: int) -> Iterator[PairBlock]:
+        """Each unordered pair of a support of `size` outcomes once, with weight q(A, B) + q(B, A)."""
+
+    def matrix(self, size: int) -> FloatArray:
+        """The joint probabilities q(A, B), shape (size, size)."""
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class ProductProposal:
+    r"""Pairs of independent outcomes, :math:`q(x_A, x_B) = a(x_A)\, b(x_B)`.
+
+    Parameters
+    ----------
+    a : FiniteDistribution or array_like of weights, shape (n,)
+        Weights are non-negative and need not sum to one.
+    b : the same, optional
+        Default: `a`.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> pb.ProductProposal([1, 3]).matrix(2)
+    array([[0.0625, 0.1875],
+           [0.1875, 0.5625]])
+    """
+
+    a: FloatArray
+    b: FloatArray
+
+    def __init__(self, a: FiniteDistribution | ArrayLike, b: FiniteDistribution | ArrayLike | None = None) -> None:
+        object.__setattr__(self, "a", _factor("a", a))
+        object.__setattr__(self, "b", self.a if b is None else _factor("b", b))
+        same_size("b", self.b.size, self.a.size)
+
+    def blocks(self, size: int) -> Iterator[PairBlock]:
+        """Each unordered pair once, with weight a(A) b(B) + a(B) b(A), or a(A) b(A) for A = B."""
+        same_size("proposal", self.a.size, size)
+        for rows, columns in _triangle(size):
+            weight = np.multiply.outer(self.a[rows], self.b[columns]) + np.multiply.outer(self.b[rows], self.a[columns])
+            yield _triangle_block(rows, columns, weight)
+
+    def matrix(self, size: int) -> FloatArray:
+        """The joint probabilities q(A, B), shape (size, size)."""
+        same_size("proposal", self.a.size, size)
+        return np.multiply.outer(self.a, self.b)
+
+
+def _factor(name: str, value: FiniteDistribution | ArrayLike) -> FloatArray:
+    return probability_weights(name, value.pmf if isinstance(value, FiniteDistribution) else vector(name, value))
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class JointProposal:
+    """Pairs from any joint distribution.
+
+    Parameters
+    ----------
+    weights : array_like, shape (n, n)
+        Non-negative, entry [A, B] for the ordered pair (A, B); need not sum to one.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> pb.JointProposal([[0, 1], [3, 0]]).matrix(2)
+    array([[0.  , 0.25],
+           [0.75, 0.  ]])
+    """
+
+    weights: FloatArray
+
+    def __init__(self, weights: ArrayLike) -> None:
+        object.__setattr__(self, "weights", probability_weights("weights", matrix("weights", weights)))
+
+    def blocks(self, size: int) -> Iterator[PairBlock]:
+        """Each unordered pair once, with weight q(A, B) + q(B, A), or q(A, A) for A = B."""
+        same_size("proposal", len(self.weights), size)
+        for rows, columns in _triangle(size):
+            weight = self.weights[rows, columns] + self.weights[columns, rows].T
+            yield _triangle_block(rows, columns, weight)
+
+    def matrix(self, size: int) -> FloatArray:
+        """The joint probabilities q(A, B), shape (size, size)."""
+        same_size("proposal", len(self.weights), size)
+        return self.weights
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class PairListProposal:
+    """Pairs from a list, such as the comparisons of a data set.
+
+    Parameters
+    ----------
+    x_a, x_b : array_like of int, shape (m,)
+        Indices into the support. A pair may occur several times, in either order.
+    weights : array_like, shape (m,), optional
+        Non-negative, need not sum to one. Default: all equal.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> pb.PairListProposal([0, 1, 0], [1, 0, 1], [1, 1, 2]).matrix(3)
+    array([[0.  , 0.75, 0.  ],
+           [0.25, 0.  , 0.  ],
+           [0.  , 0.  , 0.  ]])
+    """
+
+    x_a: IndexArray
+    x_b: IndexArray
+    weights: FloatArray
+
+    def __init__(
+        self,
+        x_a: Sequence[int] | NDArray[Any],
+        x_b: Sequence[int] | NDArray[Any],
+        weights: ArrayLike | None = None,
+    ) -> None:
+        x_a, x_b = indices("x_a", x_a), indices("x_b", x_b)
+        given = np.ones(x_a.size) if weights is None else vector("weights", weights)
+        for name, value in (("x_b", x_b), ("weights", given)):
+            if value.size != x_a.size:
+                raise ValueError(f"`{name}` must have one entry for each pair, {x_a.size}; got {value.size}")
+        for name, value in (("x_a", x_a), ("x_b", x_b), ("weights", probability_weights("weights", given))):
+            object.__setattr__(self, name, value)
+
+    def blocks(self, size: int) -> Iterator[PairBlock]:
+        """The pairs as listed, in slices."""
+        self._check_size(size)
+        for start in range(0, self.x_a.size, BLOCK_PAIRS):
+            part = slice(start, start + BLOCK_PAIRS)
+            yield PairBlock(self.x_a[part], self.x_b[part], self.weights[part])
+
+    def matrix(self, size: int) -> FloatArray:
+        """The joint probabilities q(A, B), shape (size, size)."""
+        self._check_size(size)
+        return np.bincount(self.x_a * size + self.x_b, self.weights, size * size).reshape(size, size)
+
+    def _check_size(self, size: int) -> None:
+        for name, value in (("x_a", self.x_a), ("x_b", self.x_b)):
+            reject(name, f"an index below the number of outcomes, {size}", value, value >= size)
+
+
+def _triangle(size: int) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of rectangles that cover the upper triangle of a square."""
+    start = 0
+    while start < size:
+        stop = min(size, start + max(1, BLOCK_PAIRS // (size - start)))
+        yield slice(start, stop), slice(start, size)
+        start = stop
+
+
+def _triangle_block(rows: slice, columns: slice, weight: FloatArray) -> PairBlock:
+    """The rectangle's pairs on or above the diagonal; `weight` counted the diagonal twice and is changed in place."""
+    height = rows.stop - rows.start
+    square = weight[:, :height]
+    square *= np.triu(np.ones((height, height)), 1) + 0.5 * np.eye(height)
+    return PairBlock(
+        np.arange(rows.start, rows.stop)[:, None], np.arange(columns.start, columns.stop)[None, :], weight
+    )
