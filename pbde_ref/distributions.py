@@ -268,7 +268,7 @@ def tilt(p: FiniteDistribution, rewards: ArrayLike, beta: float) -> FiniteDistri
 
     Notes
     -----
-    Proof: ``proofs/kl_control.md``.
+    Proof: ``proofs/equation_13.md``.
 
     Examples
     --------

@@ -1,0 +1,212 @@
+r"""The reinforcement-learning route, Eq. (3)–(5) and (12)–(13), with exact expectations over the support.
+
+The policy is a softmax of logits, :math:`\pi = e^{\theta} / \sum e^{\theta}`; Eq. (3) and (4) are the case
+:math:`\beta = 0`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pbde_ref.distributions import FiniteDistribution, kl_divergence, tilt
+from pbde_ref.validation import FloatArray, number, positive_number, reject, vector, whole_number
+
+__all__ = ["PolicySolution", "gradient_ascent", "kl_controlled_objective", "log_partition", "policy_gradient"]
+
+
+def kl_controlled_objective(
+    policy: FiniteDistribution, rewards: ArrayLike, beta: float, reference: FiniteDistribution
+) -> float:
+    r"""Expected reward less the KL penalty, Eq. (12); Eq. (3) for ``beta=0``.
+
+    .. math:: J(\pi) = \mathbb{E}_\pi[r] - \beta D_{KL}(\pi \,\|\, \pi_{pre})
+
+    Parameters
+    ----------
+    policy, reference : FiniteDistribution
+        :math:`\pi` and :math:`\pi_{pre}`, on the same support.
+    rewards : array_like, shape (n,)
+        Finite.
+    beta : float
+        Non-negative.
+
+    Returns
+    -------
+    float
+        -inf where a positive `beta` meets a policy that leaves the support of the reference.
+
+    Notes
+    -----
+    For :math:`\beta > 0`, :math:`J(\pi) = -\beta D_{KL}(\pi \,\|\, \pi_{13}) + \beta \log Z` with :math:`\pi_{13}` of
+    Eq. (13) and :math:`Z = \sum_x \pi_{pre}\, e^{r / \beta}`. Proof: ``proofs/kl_control.md``.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> policy, reference = pb.FiniteDistribution.from_weights([1, 0]), pb.uniform([0, 1])
+    >>> round(pb.kl_controlled_objective(policy, [3.0, 5.0], 1.0, reference), 6)  # 3 - log 2
+    2.306853
+    """
+    rewards, beta = _rewards(rewards, len(policy)), _penalty(beta)
+    penalty = beta * kl_divergence(policy, reference) if beta > 0.0 else 0.0
+    return policy.expectation(rewards) - penalty
+
+
+def log_partition(rewards: ArrayLike, beta: float, reference: FiniteDistribution) -> float:
+    r""":math:`\log Z = \log \sum_x \pi_{pre}(x)\, e^{r(x) / \beta}`, the normaliser of Eq. (13).
+
+    :math:`\beta \log Z` is the greatest value that `kl_controlled_objective` can take.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> pb.log_partition([7.0, 7.0], 2.0, pb.uniform([0, 1]))
+    3.5
+    """
+    scaled = _rewards(rewards, len(reference)) / positive_number("beta", beta)
+    largest = float(scaled.max())
+    return largest + float(np.log(np.sum(reference.pmf * np.exp(scaled - largest))))
+
+
+def policy_gradient(logits: ArrayLike, rewards: ArrayLike, beta: float, reference: FiniteDistribution) -> FloatArray:
+    r"""Exact policy gradient with respect to softmax logits, Eq. (5); Eq. (4) for ``beta=0``.
+
+    .. math:: \nabla_\theta J = \pi \odot (A - \mathbb{E}_\pi[A]), \qquad
+              A = r - \beta \log \frac{\pi}{\pi_{pre}}
+
+    Parameters
+    ----------
+    logits : array_like, shape (n,)
+        :math:`\theta`; finite.
+    rewards, beta, reference
+        As in `kl_controlled_objective`; the reference must be positive everywhere if ``beta > 0``.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Sums to zero; zero where the policy is Eq. (13).
+
+    Notes
+    -----
+    The penalty's own derivative does not appear: :math:`\mathbb{E}_\pi[\nabla \log \pi] = 0`.
+    Proof: ``proofs/kl_control.md``.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> pb.policy_gradient([0.0, 0.0], [1.0, 0.0], 0.0, pb.uniform([0, 1]))
+    array([ 0.25, -0.25])
+    """
+    logits = vector("logits", logits, size=len(reference))
+    reject("logits", "finite", logits, ~np.isfinite(logits))
+    rewards, beta = _rewards(rewards, logits.size), _penalty(beta)
+    if beta > 0.0:
+        reject("reference", "positive everywhere", reference.pmf, np.isneginf(reference.log_pmf))
+    policy = FiniteDistribution(logits)
+    advantage = rewards - beta * (policy.log_pmf - reference.log_pmf) if beta > 0.0 else rewards
+    return policy.pmf * (advantage - policy.pmf @ advantage)
+
+
+@dataclass(frozen=True, eq=False)
+class PolicySolution:
+    r"""What gradient ascent reached.
+
+    Attributes
+    ----------
+    policy : FiniteDistribution
+    objective : float
+        Eq. (12) there.
+    gap : float
+        :math:`\beta \log Z - J(\pi) = \beta D_{KL}(\pi \,\|\, \pi_{13}) \ge 0`: by how much the objective falls short
+        of the greatest possible value, exactly.
+    gradient_norm : float
+        Largest absolute entry of the policy gradient.
+    converged : bool
+        Whether that is within the tolerance.
+    steps : int
+    """
+
+    policy: FiniteDistribution
+    objective: float
+    gap: float
+    gradient_norm: float
+    converged: bool
+    steps: int
+
+
+def gradient_ascent(
+    rewards: ArrayLike,
+    beta: float,
+    reference: FiniteDistribution,
+    *,
+    learning_rate: float = 1.0,
+    tolerance: float = 1e-10,
+    max_steps: int = 1_000_000,
+) -> PolicySolution:
+    r"""Maximise Eq. (12) by plain gradient ascent with the exact gradient of Eq. (5), starting at the reference.
+
+    .. math:: \theta \leftarrow \theta + \frac{\eta}{\beta} \nabla_\theta J(\theta)
+
+    Parameters
+    ----------
+    rewards : array_like, shape (n,)
+        Finite.
+    beta : float
+        Positive.
+    reference : FiniteDistribution
+        Positive everywhere.
+    learning_rate : float
+        :math:`\eta`, positive. In units of :math:`1 / \beta`, because Eq. (12) is curved in proportion to `beta`.
+    tolerance : float
+        Bound on the gradient's largest entry, divided by `beta`, at which to stop.
+    max_steps : int
+
+    Returns
+    -------
+    PolicySolution
+        The distance to Eq. (13) is part of the result.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> reference = pb.FiniteDistribution.from_weights([0.2, 0.3, 0.5])
+    >>> solution = pb.gradient_ascent([1.0, 0.0, -1.0], 1.0, reference)
+    >>> solution.converged, pb.total_variation(solution.policy, pb.tilt(reference, [1.0, 0.0, -1.0], 1.0)) < 1e-9
+    (True, True)
+    """
+    rewards, beta = _rewards(rewards, len(reference)), positive_number("beta", beta)
+    learning_rate, tolerance = positive_number("learning_rate", learning_rate), positive_number("tolerance", tolerance)
+    max_steps = whole_number("max_steps", max_steps)
+    reject("reference", "positive everywhere", reference.pmf, np.isneginf(reference.log_pmf))
+    logits = np.array(reference.log_pmf)
+    for steps in range(max_steps + 1):
+        gradient = policy_gradient(logits, rewards, beta, reference) / beta
+        size = float(np.abs(gradient).max())
+        if size <= tolerance or steps == max_steps:
+            break
+        logits += learning_rate * gradient
+    policy = FiniteDistribution(logits, reference.support)
+    return PolicySolution(
+        policy=policy,
+        objective=kl_controlled_objective(policy, rewards, beta, reference),
+        gap=beta * kl_divergence(policy, tilt(reference, rewards, beta)),
+        gradient_norm=beta * size,
+        converged=size <= tolerance,
+        steps=steps,
+    )
+
+
+def _rewards(rewards: ArrayLike, size: int) -> FloatArray:
+    rewards = vector("rewards", rewards, size=size)
+    reject("rewards", "finite", rewards, ~np.isfinite(rewards))
+    return rewards
+
+
+def _penalty(beta: float) -> float:
+    beta = number("beta", beta)
+    if beta < 0.0:
+        raise ValueError(f"`beta` must be non-negative; got {beta}")
+    return beta
