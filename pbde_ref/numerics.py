@@ -172,7 +172,7 @@ def _kl_term(p: FloatArray, d: FloatArray, excess: FloatArray) -> FloatArray:
     far = ~near
     if far.any():
         p, d, excess = (np.broadcast_to(x, far.shape)[far] for x in (p, d, excess))
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             result[far] = excess + weighted(p, np.log(p) - log_sigmoid(d))
     return result
 

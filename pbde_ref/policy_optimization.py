@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pbde_ref.distributions import FiniteDistribution, kl_divergence, tilt
+from pbde_ref.numerics import log_normalize
 from pbde_ref.validation import FloatArray, number, positive_number, reject, vector, whole_number
 
 __all__ = ["PolicySolution", "gradient_ascent", "kl_controlled_objective", "log_partition", "policy_gradient"]
@@ -105,9 +106,14 @@ def policy_gradient(logits: ArrayLike, rewards: ArrayLike, beta: float, referenc
     rewards, beta = _rewards(rewards, logits.size), _penalty(beta)
     if beta > 0.0:
         reject("reference", "positive everywhere", reference.pmf, np.isneginf(reference.log_pmf))
-    policy = FiniteDistribution(logits)
-    advantage = rewards - beta * (policy.log_pmf - reference.log_pmf) if beta > 0.0 else rewards
-    return policy.pmf * (advantage - policy.pmf @ advantage)
+    return _softmax_gradient(logits, rewards, beta, reference.log_pmf if beta > 0.0 else np.zeros(logits.size))
+
+
+def _softmax_gradient(logits: FloatArray, rewards: FloatArray, beta: float, log_reference: FloatArray) -> FloatArray:
+    log_policy = log_normalize(logits)
+    policy = np.exp(log_policy)
+    advantage = rewards - beta * (log_policy - log_reference)
+    return policy * (advantage - policy @ advantage)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +189,7 @@ def gradient_ascent(
     reject("reference", "positive everywhere", reference.pmf, np.isneginf(reference.log_pmf))
     logits = np.array(reference.log_pmf)
     for steps in range(max_steps + 1):
-        gradient = policy_gradient(logits, rewards, beta, reference) / beta
+        gradient = _softmax_gradient(logits, rewards, beta, reference.log_pmf) / beta
         size = float(np.abs(gradient).max())
         if size <= tolerance or steps == max_steps:
             break

@@ -14,6 +14,7 @@ from scipy.special import logsumexp
 
 from pbde_ref.annotators import Annotator
 from pbde_ref.distributions import FiniteDistribution, tilt
+from pbde_ref.numerics import weighted
 from pbde_ref.pbde import PBDE
 from pbde_ref.validation import FloatArray, positive_number, reject, vector
 
@@ -198,5 +199,6 @@ def _newton(shifted: FloatArray, f: FloatArray) -> NormalizingConstant:
         constant -= residual / float(np.sum(np.exp(exponents - residual) / f))
     # Each exponent carries a relative rounding error, which matters where the policy has mass: at exponents of at most
     # about log n in size, formed from numbers of size |C| / f.
-    scale = 1.0 + float(np.sum(np.exp(exponents - residual) * (np.abs(shifted) + abs(constant)) / f))
-    return NormalizingConstant(constant, residual, abs(residual) <= 8 * np.finfo(float).eps * scale, steps)
+    sizes = weighted(np.exp(exponents - residual), (np.abs(shifted) + abs(constant)) / f)
+    tolerance = 8.0 * float(np.finfo(float).eps) * (1.0 + float(sizes.sum()))
+    return NormalizingConstant(constant, residual, abs(residual) <= tolerance, steps)

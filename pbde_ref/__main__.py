@@ -1,0 +1,8 @@
+"""``python -m pbde_ref`` is the command line."""
+
+import sys
+
+from pbde_ref.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

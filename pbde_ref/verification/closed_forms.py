@@ -1,0 +1,140 @@
+"""Claims about optimal policies: Eq. (13), (16), (18), the general optimum, KL control."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pbde_ref.distributions import FiniteDistribution, geometric_mean, kl_divergence, tilt, total_variation
+from pbde_ref.exact.optima import optimal_policy, product_of_experts
+from pbde_ref.pbde import PBDE, dpo, geometric_average
+from pbde_ref.policy_optimization import gradient_ascent, kl_controlled_objective, log_partition, policy_gradient
+from pbde_ref.verification import transcriptions
+from pbde_ref.verification.claims import Claim
+from pbde_ref.verification.foundations import numerical_policy
+from pbde_ref.verification.problems import Problem
+
+__all__ = ["CLOSED_FORMS"]
+
+
+def _equation_13(problem: Problem, beta: float) -> float:
+    numerical = transcriptions.mirror_ascent(problem.rewards, problem.beta, problem.reference.log_pmf)
+    return total_variation(tilt(problem.reference, problem.rewards, beta), _on_support(numerical, problem))
+
+
+def _optimum(claimed: FiniteDistribution, model: PBDE, problem: Problem) -> float:
+    """Distance from what training reaches, from the root found by bracketing, and the loss left."""
+    chi = problem.luce.utility
+    f = np.broadcast_to(model.f, chi.shape)
+    root = transcriptions.normalized(chi - model.g, f)
+    q = problem.proposal.matrix(problem.size)
+    with np.errstate(invalid="ignore"):
+        omega = np.where(np.isneginf(claimed.log_pmf), -np.inf, f * claimed.log_pmf + model.g)
+    errors = [
+        abs(transcriptions.kl(transcriptions.preferences(chi, q), omega, q)),
+        total_variation(claimed, _on_support(root, problem)),
+    ]
+    trained = numerical_policy(problem, model, luce_annotator=True)
+    if trained is not None:
+        errors.append(total_variation(claimed, trained))
+    return max(errors)
+
+
+def _equation_16(problem: Problem) -> float:
+    model = dpo(problem.beta, problem.reference)
+    claimed = product_of_experts(problem.reference, problem.preference, problem.beta)
+    general = optimal_policy(problem.luce, model)
+    return max(_optimum(claimed, model, problem), total_variation(claimed, general))
+
+
+def _exponent_beta(problem: Problem) -> float | None:
+    if not problem.moderate:
+        return None
+    claimed = product_of_experts(problem.reference, problem.preference, 1.0 / problem.beta)
+    return _optimum(claimed, dpo(problem.beta, problem.reference), problem)
+
+
+def _equation_18(problem: Problem) -> float:
+    model = geometric_average(problem.alpha, problem.reference)
+    claimed = geometric_mean(problem.preference, problem.reference, problem.alpha)
+    general = optimal_policy(problem.luce, model)
+    return max(_optimum(claimed, model, problem), total_variation(claimed, general))
+
+
+def _without_the_reference_exponent(problem: Problem) -> float | None:
+    if not problem.moderate:
+        return None
+    claimed = product_of_experts(problem.reference, problem.preference, 1.0 / problem.alpha)
+    return _optimum(claimed, geometric_average(problem.alpha, problem.reference), problem)
+
+
+def _general_optimum(problem: Problem) -> float:
+    return _optimum(optimal_policy(problem.luce, problem.other_process), problem.other_process, problem)
+
+
+def _divided_by_its_sum(problem: Problem) -> float | None:
+    if not problem.moderate:
+        return None
+    model = problem.other_process
+    claimed = _on_support((problem.luce.utility - model.g) / model.f, problem)
+    return _optimum(claimed, model, problem)
+
+
+def _kl_control(problem: Problem, reverse: bool) -> float:
+    """The identity with KL, Eq. (5) against a complex step through Eq. (12), and where gradient ascent ends."""
+    rng = np.random.default_rng(problem.seed)
+    logits = rng.normal(size=problem.size)
+    policy = _on_support(logits, problem)
+    best = tilt(problem.reference, problem.rewards, problem.beta)
+    divergence = kl_divergence(policy, best) if reverse else kl_divergence(best, policy)
+    top = problem.beta * log_partition(problem.rewards, problem.beta, problem.reference)
+    objective = kl_controlled_objective(policy, problem.rewards, problem.beta, problem.reference)
+    arguments = (problem.rewards, problem.beta, problem.reference.log_pmf)
+    step, direction = 1e-30, rng.normal(size=problem.size)
+    theta = logits + 1j * step * direction
+    slope = transcriptions.regularized_reward(theta - np.log(np.sum(np.exp(theta))), *arguments).imag / step
+    gradient = policy_gradient(logits, problem.rewards, problem.beta, problem.reference)
+    errors = [
+        abs(objective - (top - problem.beta * divergence)),
+        abs(objective - float(transcriptions.regularized_reward(policy.log_pmf, *arguments))),
+        abs(float(gradient @ direction) - float(slope)),
+    ]
+    if problem.moderate:
+        rate = 1.0 / max(best.pmf.max(), problem.reference.pmf.max())
+        ascent = gradient_ascent(
+            problem.rewards, problem.beta, problem.reference, learning_rate=rate, tolerance=1e-12, max_steps=100_000
+        )
+        errors.append(total_variation(ascent.policy, best))
+    return max(errors)
+
+
+def _on_support(log_weights: np.ndarray, problem: Problem) -> FiniteDistribution:
+    return FiniteDistribution(log_weights, problem.preference.support)
+
+
+CLOSED_FORMS = (
+    Claim(
+        "general_optimum", "beyond", "Any annotator and any model process have exactly one optimal policy.",
+        "Newton, bracketing", _general_optimum, 1e-8,
+        "divided by its sum", _divided_by_its_sum,
+    ),
+    Claim(
+        "equation_16", "Eq. 16", "DPO under a Luce annotator: reference times p* to the power 1/beta.",
+        "Newton, bracketing", _equation_16, 1e-8,
+        "p* to the power beta", _exponent_beta,
+    ),
+    Claim(
+        "equation_18", "Eq. 18", "The geometric process yields the weighted geometric mean.",
+        "Newton, bracketing", _equation_18, 1e-8,
+        "reference not to 1 - alpha", _without_the_reference_exponent,
+    ),
+    Claim(
+        "equation_13", "Eq. 13", "The tilted reference maximises the KL-controlled reward.",
+        "mirror ascent", lambda problem: _equation_13(problem, problem.beta), 1e-12,
+        "beta doubled", lambda problem: _equation_13(problem, 2.0 * problem.beta),
+    ),
+    Claim(
+        "kl_control", "Eq. 3-5, 12", "KL control is reverse-KL projection, and gradient ascent reaches it.",
+        "complex step, ascent", lambda problem: _kl_control(problem, reverse=True), 1e-10,
+        "forward KL", lambda problem: _kl_control(problem, reverse=False),
+    ),
+)  # fmt: skip
