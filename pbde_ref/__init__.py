@@ -56,9 +56,10 @@ from pbde_ref.policy_optimization import (
 from pbde_ref.proposals import JointProposal, PairListProposal, ProductProposal
 
 __all__ = [
+    "BRADLEY_TERRY",
+    "PBDE",
     "Annotator",
     "AnnotatorMixture",
-    "BRADLEY_TERRY",
     "Certificate",
     "ExpectedLoss",
     "FiniteDistribution",
@@ -66,7 +67,6 @@ __all__ = [
     "JointProposal",
     "NormalizingConstant",
     "Objective",
-    "PBDE",
     "PairListProposal",
     "PaperProblem",
     "PolicySolution",

@@ -7,29 +7,34 @@ probabilities that come from anywhere (`PreferenceMatrix`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from pbde_ref.distributions import FiniteDistribution
+from pbde_ref.distributions import FiniteDistribution, labels, same_support
 from pbde_ref.numerics import sigmoid_difference, two_difference
 from pbde_ref.pairs import PairBlock, all_pairs
 from pbde_ref.pbde import PBDE
-from pbde_ref.validation import FloatArray, matrix, probability_weights, reject, same_size, vector
+from pbde_ref.validation import FloatArray, matrix, probability_weights, reject, vector
 
 __all__ = ["Annotator", "AnnotatorMixture", "PreferenceMatrix", "PreferenceModel"]
 
 
+@runtime_checkable
 class PreferenceModel(Protocol):
     """What every annotator can do."""
 
     @property
     def size(self) -> int:
         """Number of outcomes."""
+
+    @property
+    def support(self) -> NDArray[Any]:
+        """The outcomes' labels, shape (n,)."""
 
     def preference_probabilities(self) -> FloatArray:
         """Matrix of Prob(A ≻ B), shape (n, n)."""
@@ -95,6 +100,11 @@ class Annotator:
         """Number of outcomes."""
         return self.utility.size
 
+    @property
+    def support(self) -> NDArray[Any]:
+        """The outcomes' labels."""
+        return self.distribution.support
+
     def preference_probabilities(self) -> FloatArray:
         r"""Matrix of :math:`\text{Prob}(x_A \succ x_B)`, shape (n, n), entry [A, B]; the diagonal is ½.
 
@@ -137,7 +147,7 @@ class AnnotatorMixture:
     weights : array_like, shape (k,)
         Non-negative; normalised here.
     annotators : sequence of k annotators
-        Of any kind, over the same number of outcomes.
+        Of any kind, over the same outcomes.
 
     Examples
     --------
@@ -157,7 +167,9 @@ class AnnotatorMixture:
         if len(annotators) != weights.size:
             raise ValueError(f"`annotators` must have one entry for each weight, {weights.size}; got {len(annotators)}")
         for i, annotator in enumerate(annotators):
-            same_size(f"annotators[{i}]", annotator.size, annotators[0].size)
+            if not isinstance(annotator, PreferenceModel):
+                raise TypeError(f"`annotators[{i}]` must be an annotator; got {type(annotator).__name__}")
+            same_support(f"annotators[{i}]", annotator.support, "annotators[0]", annotators[0].support)
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "annotators", annotators)
 
@@ -165,6 +177,11 @@ class AnnotatorMixture:
     def size(self) -> int:
         """Number of outcomes."""
         return self.annotators[0].size
+
+    @property
+    def support(self) -> NDArray[Any]:
+        """The outcomes' labels."""
+        return self.annotators[0].support
 
     def preference_probabilities(self) -> FloatArray:
         r"""Matrix of :math:`\text{Prob}(x_A \succ x_B)`, shape (n, n), entry [A, B]; the diagonal is ½."""
@@ -181,8 +198,8 @@ class AnnotatorMixture:
 
         The sum of the annotators' own excesses; accurate relative to the largest of them.
         """
-        terms = (w * annotator.excess(block, utilities) for w, annotator in zip(self.weights, self.annotators, strict=True))
-        return np.asarray(sum(terms))
+        excesses = [annotator.excess(block, utilities) for annotator in self.annotators]
+        return np.asarray(sum(w * excess for w, excess in zip(self.weights, excesses, strict=True)))
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -194,6 +211,8 @@ class PreferenceMatrix:
     probabilities : array_like, shape (n, n)
         Entry [A, B] is :math:`\text{Prob}(x_A \succ x_B)`. Entries lie in [0, 1], the matrix and its transpose sum to 1
         within 1e-9, the diagonal is ½. The smaller entry of a pair is taken as exact, the larger as its complement.
+    support : sequence of n distinct hashable labels, optional
+        Default: ``range(n)``.
 
     Examples
     --------
@@ -205,8 +224,11 @@ class PreferenceMatrix:
     """
 
     matrix: FloatArray
+    support: NDArray[Any]
 
-    def __init__(self, probabilities: ArrayLike) -> None:
+    def __init__(
+        self, probabilities: ArrayLike, support: Sequence[Hashable] | NDArray[Any] | None = None
+    ) -> None:
         given = matrix("probabilities", probabilities)
         reject("probabilities", "in [0, 1]", given, (given < 0.0) | (given > 1.0))
         # Probabilities often arrive with six to ten printed digits.
@@ -220,6 +242,7 @@ class PreferenceMatrix:
         np.fill_diagonal(exact, 0.5)
         exact.flags.writeable = False
         object.__setattr__(self, "matrix", exact)
+        object.__setattr__(self, "support", labels(support, len(exact)))
 
     @property
     def size(self) -> int:
@@ -235,7 +258,7 @@ class PreferenceMatrix:
         return self.matrix[block.a, block.b], self.matrix[block.b, block.a]
 
     def excess(self, block: PairBlock, utilities: FloatArray) -> FloatArray:
-        r""":math:`\sigma(\omega_A - \omega_B) - \text{Prob}(x_A \succ x_B)`, from the smaller of each pair of entries."""
+        r""":math:`\sigma(\omega_A - \omega_B) - \text{Prob}(x_A \succ x_B)`, from the smaller entry of each pair."""
         margin = block.difference(utilities, "utilities")
         forward, backward = self.probabilities(block)
         return np.where(forward <= backward, expit(margin) - forward, backward - expit(-margin))

@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Check each claim on the problem of Eq. (10) and on a seeded family of random problems. "
         "Exit status 1 if a claim fails, or a control is not caught.",
     )
-    verify.add_argument("--claims", metavar="A,B", type=_claims, default=list(CLAIMS.values()), help="only these claims")
+    verify.add_argument("--claims", metavar="A,B", type=_claims, default=list(CLAIMS.values()), help="only these")
     verify.add_argument("--support", metavar="N", type=_support, default=256, help="grid points of Eq. (10) [256]")
     verify.add_argument("--seed", type=_seed, default=0, help="of the random problems [0]")
     verify.add_argument("--controls", action="store_true", help="show that each broken claim is caught")
@@ -112,7 +112,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    verdicts = []
+    verdicts: list[Verdict] = []
     cases = problems(options.support, options.seed)
     with tqdm(total=len(options.claims), desc="verify", unit="claim", disable=None, leave=False) as progress:
         for claim in options.claims:
@@ -145,7 +145,7 @@ def _claim_table(verdicts: Sequence[Verdict]) -> str:
          "holds" if v.holds else "FAILS"]
         for v in verdicts
     ]  # fmt: skip
-    return _table(rows, ["claim", "paper", "certified by", "n", "error", "bound", ""])
+    return _table(rows, ["claim", "paper", "certified by", "n", "error", "bound", "verdict"])
 
 
 def _control_table(verdicts: Sequence[Verdict]) -> str:
@@ -154,7 +154,7 @@ def _control_table(verdicts: Sequence[Verdict]) -> str:
          "caught" if v.control_caught else "MISSED"]
         for v in verdicts
     ]  # fmt: skip
-    return _table(rows, ["claim", "what is broken", "n", "error", "bound", ""])
+    return _table(rows, ["claim", "what is broken", "n", "error", "bound", "verdict"])
 
 
 def _table(rows: list[list[Any]], headers: list[str]) -> str:

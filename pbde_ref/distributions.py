@@ -17,11 +17,18 @@ from scipy.special import logsumexp
 
 from pbde_ref.numerics import log_normalize, weighted
 from pbde_ref.validation import (
-    FloatArray, number, positive_number, probability_weights, reject, same_size, vector,
+    FloatArray,
+    number,
+    positive_number,
+    probability_weights,
+    reject,
+    same_size,
+    vector,
 )  # fmt: skip
 
 __all__ = [
-    "FiniteDistribution", "geometric_mean", "kl_divergence", "mixture", "tilt", "total_variation", "truncated_normal",
+    "FiniteDistribution", "common_support", "geometric_mean", "kl_divergence", "labels", "mixture", "same_support",
+    "tilt", "total_variation", "truncated_normal",
     "uniform",
 ]  # fmt: skip
 
@@ -77,7 +84,7 @@ class FiniteDistribution:
         for name, value in (
             ("log_pmf", log_pmf),
             ("pmf", np.exp(log_pmf)),
-            ("support", _labels(support, log_pmf.size)),
+            ("support", labels(support, log_pmf.size)),
         ):
             value.flags.writeable = False
             object.__setattr__(self, name, value)
@@ -123,23 +130,26 @@ class FiniteDistribution:
         return self.support[np.random.default_rng(rng).choice(len(self), size=size, p=self.pmf)]
 
 
-def _labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int) -> NDArray[Any]:
+def labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int) -> NDArray[Any]:
+    """A read-only array of `size` distinct labels; ``range(size)`` if none are given."""
     if support is None:
-        return np.arange(size)
-    labels = list(support)
-    same_size("support", len(labels), size)
+        support = range(size)
+    given = list(support)
+    same_size("support", len(given), size)
     seen: set[Hashable] = set()
-    for index, label in enumerate(labels):
+    for index, label in enumerate(given):
         if not isinstance(label, Hashable):
             raise TypeError(f"`support` must hold hashable labels; got {label!r} at index {index}")
         if label in seen:
             raise ValueError(f"`support` must hold distinct labels; got {label!r} again at index {index}")
         seen.add(label)
-    if len({type(label) for label in labels}) == 1 and np.ndim(labels[0]) == 0:
-        return np.array(labels)
-    # Mixed and composite labels must not be converted to a common type, or split into rows.
-    result = np.empty(size, dtype=object)
-    result[:] = labels
+    if len({type(label) for label in given}) == 1 and np.ndim(given[0]) == 0:
+        result = np.array(given)
+    else:
+        # Mixed and composite labels must not be converted to a common type, or split into rows.
+        result = np.empty(size, dtype=object)
+        result[:] = given
+    result.flags.writeable = False
     return result
 
 
@@ -152,8 +162,8 @@ def uniform(support: Sequence[Hashable] | NDArray[Any]) -> FiniteDistribution:
     >>> pb.uniform("abcd").pmf
     array([0.25, 0.25, 0.25, 0.25])
     """
-    labels = list(support)
-    return FiniteDistribution(np.zeros(len(labels)), labels)
+    outcomes = list(support)
+    return FiniteDistribution(np.zeros(len(outcomes)), outcomes)
 
 
 def truncated_normal(grid: ArrayLike, loc: float, scale: float) -> FiniteDistribution:
@@ -192,8 +202,10 @@ def mixture(weights: ArrayLike, distributions: Sequence[FiniteDistribution]) -> 
     """
     weights = probability_weights("weights", vector("weights", weights))
     if len(distributions) != weights.size:
-        raise ValueError(f"`distributions` must have one entry for each weight, {weights.size}; got {len(distributions)}")
-    support = _common_support(**{f"distributions[{i}]": p for i, p in enumerate(distributions)})
+        raise ValueError(
+            f"`distributions` must have one entry for each weight, {weights.size}; got {len(distributions)}"
+        )
+    support = common_support(**{f"distributions[{i}]": p for i, p in enumerate(distributions)})
     log_pmf = np.stack([p.log_pmf for p in distributions])
     with np.errstate(divide="ignore"):
         return FiniteDistribution(logsumexp(np.log(weights)[:, None] + log_pmf, axis=0), support)
@@ -226,7 +238,7 @@ def geometric_mean(p: FiniteDistribution, r: FiniteDistribution, alpha: float) -
     array([0.8, 0.2])
     """
     alpha = number("alpha", alpha)
-    support = _common_support(p=p, r=r)
+    support = common_support(p=p, r=r)
     log_weights = _power(p.log_pmf, alpha) + _power(r.log_pmf, 1.0 - alpha)
     # 0 to a positive power times 0 to a negative power: the outcome is excluded by the positive one.
     log_weights[np.isnan(log_weights)] = -np.inf
@@ -294,7 +306,7 @@ def total_variation(p: FiniteDistribution, r: FiniteDistribution) -> float:
     >>> pb.total_variation(pb.uniform([0, 1]), pb.FiniteDistribution.from_weights([1, 0]))
     0.5
     """
-    _common_support(p=p, r=r)
+    common_support(p=p, r=r)
     return float(0.5 * np.abs(p.pmf - r.pmf).sum())
 
 
@@ -315,7 +327,7 @@ def kl_divergence(p: FiniteDistribution, r: FiniteDistribution) -> float:
     >>> pb.kl_divergence(pb.FiniteDistribution.from_weights([1, 0]), pb.uniform([0, 1]))
     0.693147180559945...
     """
-    _common_support(p=p, r=r)
+    common_support(p=p, r=r)
     here = p.pmf > 0.0
     ratio = p.log_pmf[here] - r.log_pmf[here]
     with np.errstate(over="ignore", invalid="ignore"):
@@ -334,20 +346,24 @@ def _exponential_gap(t: FloatArray) -> FloatArray:
     return 0.5 * t * t * (1.0 + result)
 
 
-def _common_support(**distributions: FiniteDistribution) -> NDArray[Any]:
+def common_support(**distributions: FiniteDistribution) -> NDArray[Any]:
     """The support that all share, by length and labels, or an error that names the one that differs."""
     for name, p in distributions.items():
         if not isinstance(p, FiniteDistribution):
             raise TypeError(f"`{name}` must be a FiniteDistribution; got {type(p).__name__}")
     (first_name, first), *others = distributions.items()
     for name, other in others:
-        same_size(name, len(other), len(first))
-        different = np.asarray(first.support != other.support, dtype=bool)
-        if different.any():
-            i = int(np.argmax(different))
-            raise ValueError(
-                f"`{name}` must have the support of `{first_name}`; "
-                f"got {other.support[i]!r} where that has {first.support[i]!r}, at index {i}"
-            )
+        same_support(name, other.support, first_name, first.support)
     return first.support
 
+
+def same_support(name: str, support: NDArray[Any], expected_name: str, expected: NDArray[Any]) -> None:
+    """Raise unless two arguments speak of the same outcomes in the same order."""
+    same_size(name, support.size, expected.size)
+    different = np.asarray(support != expected, dtype=bool)
+    if different.any():
+        i = int(np.argmax(different))
+        raise ValueError(
+            f"`{name}` must have the support of `{expected_name}`; "
+            f"got {support[i]!r} where that has {expected[i]!r}, at index {i}"
+        )

@@ -64,7 +64,7 @@ class PairBlock:
             result[self.a[:, 0]] += terms.sum(axis=1)
             result[self.b[0]] -= terms.sum(axis=0)
             return result
-        return np.bincount(self.a, terms, size) - np.bincount(self.b, terms, size)
+        return np.asarray(np.bincount(self.a, terms, size) - np.bincount(self.b, terms, size), dtype=np.float64)
 
     def add_to_laplacian(self, terms: FloatArray, laplacian: FloatArray) -> None:
         """Add the Hessian of the sum of `terms * (v[a] - v[b])**2 / 2` with respect to `v`, in place."""

@@ -1,4 +1,4 @@
-r"""The paper's univariate problem: Eq. (10), the two annotators of Eq. (24), and the reference policy of section 4.3."""
+"""The paper's univariate problem: Eq. (10), the two annotators of Eq. (24), the reference policy of section 4.3."""
 
 from __future__ import annotations
 

@@ -16,7 +16,14 @@ from numpy.typing import ArrayLike, NDArray
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.pairs import PairBlock
 from pbde_ref.validation import (
-    FloatArray, IndexArray, indices, matrix, probability_weights, reject, same_size, vector,
+    FloatArray,
+    IndexArray,
+    indices,
+    matrix,
+    probability_weights,
+    reject,
+    same_size,
+    vector,
 )  # fmt: skip
 
 __all__ = ["JointProposal", "PairListProposal", "ProductProposal", "Proposal"]
@@ -162,7 +169,8 @@ class PairListProposal:
     def matrix(self, size: int) -> FloatArray:
         """The joint probabilities q(A, B), shape (size, size)."""
         self._check_size(size)
-        return np.bincount(self.x_a * size + self.x_b, self.weights, size * size).reshape(size, size)
+        flat = np.bincount(self.x_a * size + self.x_b, self.weights, size * size)
+        return np.asarray(flat, dtype=np.float64).reshape(size, size)
 
     def _check_size(self, size: int) -> None:
         for name, value in (("x_a", self.x_a), ("x_b", self.x_b)):

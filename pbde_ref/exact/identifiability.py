@@ -116,7 +116,8 @@ def finite_fit_exists(annotator: PreferenceModel, proposal: Proposal) -> bool:
     """Whether some finite utilities minimise the expected Bradley–Terry loss.
 
     They do exactly when, in each component of the comparison graph, the arrows A → B with Prob(A ≻ B) > 0 over the
-    pairs drawn are strongly connected (Ford, 1957).
+    pairs drawn are strongly connected (Ford, 1957). Probabilities below 5e-324, of utilities more than about 745 nats
+    apart, count as zero.
 
     Examples
     --------

@@ -88,7 +88,8 @@ def minimize_expected_loss(
     annotator : Annotator, AnnotatorMixture or PreferenceMatrix
     proposal : ProductProposal, JointProposal or PairListProposal
     tolerance : float
-        Certified gap in nats at which the result counts as converged. Newton's method runs on until rounding stops it.
+        Certified gap in nats at which the result counts as converged. Where Newton's method then converges
+        quadratically it runs on until rounding stops it.
     max_steps : int
         Bound on Newton steps, at least 1.
 
@@ -107,7 +108,7 @@ def minimize_expected_loss(
     -----
     With gradient norm :math:`\gamma`, smallest eigenvalue :math:`m` and :math:`r = \sqrt2 \gamma / m < 1`, the
     certified gap is :math:`(m/2)\,[r + (1 - r) \log(1 - r)] \approx \gamma^2 / (2m)`.
-    Proof: ``proofs/minimizer_certificate.md``; existence and uniqueness: ``proofs/misspecified_projection.md``.
+    Proof: ``proofs/minimizer_certificate.md``; existence and uniqueness: ``proofs/misspecification.md``.
 
     Examples
     --------
@@ -124,7 +125,7 @@ def minimize_expected_loss(
         raise ValueError(
             "`annotator` must prefer outcomes in such a way that finite utilities fit best (Ford's condition: within "
             "each component of the comparison graph, the arrows A → B with Prob(A ≻ B) > 0 are strongly connected); "
-            "got an annotator with a group of outcomes that always beats the rest"
+            "got a group of outcomes that always beats the rest, or does up to underflow of the probabilities"
         )
     components = comparison_components(proposal, annotator.size)
     null = null_projection(components)
@@ -137,9 +138,14 @@ def minimize_expected_loss(
 
     utilities = np.zeros(annotator.size)
     current = loss_at(utilities)
-    steps = 0
+    steps, decrement = 0, math.inf
     while steps < max_steps:
         step = _newton_step(hessian_at(utilities), null, current.gradient)
+        previous, decrement = decrement, -float(current.gradient @ step)
+        # Once the loss is where it should be, only quadratic convergence is worth more steps; between outcomes whose
+        # utilities are far apart each step gains one nat of them and a factor of about e.
+        if decrement <= tolerance and decrement > 0.01 * previous:
+            break
         found = _line_search(loss_at, utilities, current, step)
         if found is None:
             break
@@ -195,7 +201,7 @@ def _certify(hessian: FloatArray, null: FloatArray, gradient: FloatArray, compon
     scale = 2.0 * float(hessian.diagonal().max())
     smallest = float(eigvalsh(hessian + scale * null, subset_by_index=[0, 0])[0])
     # What the eigenvalue solver itself may have got wrong is not counted as curvature.
-    curvature = smallest - size * np.finfo(float).eps * scale
+    curvature = smallest - size * float(np.finfo(float).eps) * scale
     ratio = math.sqrt(2.0) * norm / curvature if curvature > 0.0 else math.inf
     gap = 0.5 * curvature * _bregman(ratio) if ratio < 1.0 else math.inf
     return Certificate(gap, norm, smallest, components)

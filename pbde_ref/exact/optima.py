@@ -1,7 +1,8 @@
 r"""Closed forms: the one policy that a preference process makes of given utilities, and its special cases.
 
-All of them are global minimisers of the expected KL divergence of Eq. (8) for every proposal whose comparison graph is
-connected, and the only ones; see ``proofs/general_optimum.md``.
+Where the annotator gives every outcome positive probability, each is the global minimiser of the expected KL divergence
+of Eq. (8) for every proposal with a connected comparison graph, and the only one; ``proofs/general_optimum.md`` has the
+conditions for outcomes of probability zero, and `identifiability` checks them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from pbde_ref.numerics import weighted
 from pbde_ref.pbde import PBDE
 from pbde_ref.validation import FloatArray, positive_number, reject, vector
 
-__all__ = ["NormalizingConstant", "normalized_log_policy", "normalizing_constant", "optimal_policy", "product_of_experts"]
+__all__ = [
+    "NormalizingConstant", "normalized_log_policy", "normalizing_constant", "optimal_policy", "product_of_experts",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,8 @@ def optimal_policy(annotator: Annotator, pbde: PBDE) -> FiniteDistribution:
     Returns
     -------
     FiniteDistribution
-        Zero where the annotator's :math:`p^*` is zero; there it is the limit of every minimising sequence.
+        Zero where the annotator's :math:`p^*` is zero: no positive policy attains the minimum then, and the result is
+        the limit of all minimising sequences if `identifiability` calls the policy unique.
 
     Raises
     ------
@@ -190,15 +194,15 @@ def _solve(utilities: ArrayLike, pbde: PBDE) -> tuple[float, FloatArray, Normali
 def _newton(shifted: FloatArray, f: FloatArray) -> NormalizingConstant:
     """Root for targets whose largest is zero, so that C = 0 is the upper bound."""
     constant, residual = 0.0, np.inf
-    for steps in range(200):
+    steps = 0
+    while True:
         exponents = (shifted + constant) / f
         previous, residual = residual, float(logsumexp(exponents))
         # Descent from above ends where rounding lets the residual fall no further.
         if residual <= 0.0 or residual >= previous:
             break
         constant -= residual / float(np.sum(np.exp(exponents - residual) / f))
-    # Each exponent carries a relative rounding error, which matters where the policy has mass: at exponents of at most
-    # about log n in size, formed from numbers of size |C| / f.
-    sizes = weighted(np.exp(exponents - residual), (np.abs(shifted) + abs(constant)) / f)
-    tolerance = 8.0 * float(np.finfo(float).eps) * (1.0 + float(sizes.sum()))
-    return NormalizingConstant(constant, residual, abs(residual) <= tolerance, steps)
+        steps += 1
+    # The targets and C are both negative, so each exponent, which is log π, has a small relative error.
+    size = 1.0 - float(weighted(np.exp(exponents), exponents).sum())
+    return NormalizingConstant(constant, residual, abs(residual) <= 8.0 * float(np.finfo(float).eps) * size, steps)

@@ -9,7 +9,7 @@ from pbde_ref.exact.optima import optimal_policy, product_of_experts
 from pbde_ref.pbde import PBDE, dpo, geometric_average
 from pbde_ref.policy_optimization import gradient_ascent, kl_controlled_objective, log_partition, policy_gradient
 from pbde_ref.verification import transcriptions
-from pbde_ref.verification.claims import Claim
+from pbde_ref.verification.claims import ROUNDING, SOLVER, Claim
 from pbde_ref.verification.foundations import numerical_policy
 from pbde_ref.verification.problems import Problem
 
@@ -114,27 +114,27 @@ def _on_support(log_weights: np.ndarray, problem: Problem) -> FiniteDistribution
 CLOSED_FORMS = (
     Claim(
         "general_optimum", "beyond", "Any annotator and any model process have exactly one optimal policy.",
-        "Newton, bracketing", _general_optimum, 1e-8,
+        "Newton, bracketing", _general_optimum, SOLVER,
         "divided by its sum", _divided_by_its_sum,
     ),
     Claim(
         "equation_16", "Eq. 16", "DPO under a Luce annotator: reference times p* to the power 1/beta.",
-        "Newton, bracketing", _equation_16, 1e-8,
+        "Newton, bracketing", _equation_16, SOLVER,
         "p* to the power beta", _exponent_beta,
     ),
     Claim(
         "equation_18", "Eq. 18", "The geometric process yields the weighted geometric mean.",
-        "Newton, bracketing", _equation_18, 1e-8,
+        "Newton, bracketing", _equation_18, SOLVER,
         "reference not to 1 - alpha", _without_the_reference_exponent,
     ),
     Claim(
         "equation_13", "Eq. 13", "The tilted reference maximises the KL-controlled reward.",
-        "mirror ascent", lambda problem: _equation_13(problem, problem.beta), 1e-12,
+        "mirror ascent", lambda problem: _equation_13(problem, problem.beta), ROUNDING,
         "beta doubled", lambda problem: _equation_13(problem, 2.0 * problem.beta),
     ),
     Claim(
         "kl_control", "Eq. 3-5, 12", "KL control is reverse-KL projection, and gradient ascent reaches it.",
-        "complex step, ascent", lambda problem: _kl_control(problem, reverse=True), 1e-10,
+        "complex step, ascent", lambda problem: _kl_control(problem, reverse=True), SOLVER,
         "forward KL", lambda problem: _kl_control(problem, reverse=False),
     ),
 )  # fmt: skip

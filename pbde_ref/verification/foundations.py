@@ -8,7 +8,11 @@ import numpy as np
 
 from pbde_ref.distributions import FiniteDistribution, total_variation
 from pbde_ref.exact.expected import (
-    expected_cross_entropy, expected_entropy, expected_hessian, expected_hessian_vector_product, expected_kl,
+    expected_cross_entropy,
+    expected_entropy,
+    expected_hessian,
+    expected_hessian_vector_product,
+    expected_kl,
 )  # fmt: skip
 from pbde_ref.exact.identifiability import comparison_components
 from pbde_ref.exact.minimizers import minimize_expected_loss
@@ -17,7 +21,7 @@ from pbde_ref.pbde import PBDE, luce
 from pbde_ref.proposals import PairListProposal
 from pbde_ref.validation import FloatArray
 from pbde_ref.verification import transcriptions
-from pbde_ref.verification.claims import Claim
+from pbde_ref.verification.claims import ROUNDING, SOLVER, Claim
 from pbde_ref.verification.problems import Problem
 
 __all__ = ["FOUNDATIONS", "numerical_fit", "numerical_policy"]
@@ -183,39 +187,39 @@ def _relative_errors(problem: Problem, direct: bool) -> float | None:
 FOUNDATIONS = (
     Claim(
         "cross_entropy_and_kl", "Eq. 7, 8", "Cross-entropy and KL differ by the annotator's entropy.",
-        "sums transcribed", lambda problem: _cross_entropy(problem, 1.0), 1e-12,
+        "sums transcribed", lambda problem: _cross_entropy(problem, 1.0), ROUNDING,
         "entropy counted twice", lambda problem: _cross_entropy(problem, 2.0) if problem.moderate else None,
     ),
     Claim(
         "relative_accuracy", "Eq. 8", "A small expected KL keeps its digits.",
-        "60-digit decimals", lambda problem: _relative_errors(problem, direct=False), 1e-12,
+        "60-digit decimals", lambda problem: _relative_errors(problem, direct=False), ROUNDING,
         "textbook formula in floats",
         lambda problem: _relative_errors(problem, direct=True) if problem.moderate else None,
     ),
     Claim(
         "convexity", "beyond", "The Hessian is a graph Laplacian, so the loss is convex.",
-        "complex step", lambda problem: _convexity(problem, 1.0), 1e-12,
+        "complex step", lambda problem: _convexity(problem, 1.0), ROUNDING,
         "Hessian halved", lambda problem: _convexity(problem, 0.5),
     ),
     Claim(
         "connected_proposals", "Lemma 1", "Utilities are fixed up to a constant per component.",
-        "nullity of Laplacian", lambda problem: _components(problem, partial=False), 1e-12,
+        "nullity of Laplacian", lambda problem: _components(problem, partial=False), ROUNDING,
         "constant on part of one",
         lambda problem: _components(problem, partial=True) if problem.moderate else None,
     ),
     Claim(
         "lemma_1", "Lemma 1", "The loss is least exactly when the utilities agree up to a constant.",
-        "Newton from zero", lambda problem: _lemma_1(problem, np.full(problem.size, 3.0)), 1e-8,
+        "Newton from zero", lambda problem: _lemma_1(problem, np.full(problem.size, 3.0)), SOLVER,
         "one utility raised by 1", _one_raised,
     ),
     Claim(
         "theorem_1", "Theorem 1", "A reward trained on Luce preferences is the log of p* up to a constant.",
-        "Newton from zero", _theorem_1, 1e-8,
+        "Newton from zero", _theorem_1, SOLVER,
         "annotator not Luce", _theorem_1_other_process,
     ),
     Claim(
         "theorem_2", "Theorem 2", "Annotator and model with the same process: the policy is p*.",
-        "Newton, bracketing", _theorem_2, 1e-8,
+        "Newton, bracketing", _theorem_2, SOLVER,
         "model's process another", _theorem_2_other_process,
     ),
 )  # fmt: skip

@@ -8,13 +8,16 @@ from pbde_ref.annotators import Annotator, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution, mixture, total_variation
 from pbde_ref.exact.minimizers import minimize_expected_loss
 from pbde_ref.exact.selection import (
-    barker_transition_matrix, detailed_balance_residual, stationary_distribution, winners_distribution,
+    barker_transition_matrix,
+    detailed_balance_residual,
+    stationary_distribution,
+    winners_distribution,
 )  # fmt: skip
 from pbde_ref.pbde import luce
 from pbde_ref.proposals import ProductProposal, Proposal
 from pbde_ref.validation import FloatArray
 from pbde_ref.verification import transcriptions
-from pbde_ref.verification.claims import Claim
+from pbde_ref.verification.claims import ROUNDING, SOLVER, Claim
 from pbde_ref.verification.problems import Problem
 
 __all__ = ["POPULATIONS"]
@@ -25,7 +28,7 @@ def _fit(annotator: PreferenceModel, proposal: Proposal) -> FiniteDistribution:
 
 
 def _mixture_probabilities(problem: Problem, q: FloatArray) -> FloatArray:
-    parts = [transcriptions.preferences(annotator.utility, q) for annotator in problem.mixture.annotators]
+    parts = [transcriptions.preferences(annotator.utility, q) for annotator in _members(problem)]
     return np.asarray(sum(w * p for w, p in zip(problem.mixture.weights, parts, strict=True)))
 
 
@@ -119,23 +122,23 @@ def _winners_are_not_p_star(problem: Problem) -> float | None:
 POPULATIONS = (
     Claim(
         "misspecification", "Fig. 5", "A mixture of annotators has one projection on the single-annotator models.",
-        "SciPy's trust region", _misspecification, 1e-8,
+        "SciPy's trust region", _misspecification, SOLVER,
         "same for all proposals", _projection_differs,
     ),
     Claim(
         "annotator_mixture", "Eq. 24, 25", "Log-odds add up for a density mixture, not for an annotator mixture.",
-        "additive log-odds", lambda problem: _log_odds(Annotator(_density_mixture(problem), luce()), problem), 1e-9,
+        "additive log-odds", lambda problem: _log_odds(Annotator(_density_mixture(problem), luce()), problem), ROUNDING,
         "annotators mixed instead", lambda problem: _log_odds(problem.mixture, problem),
     ),
     Claim(
         "barker", "Section 4.1", "A chain that accepts by Luce preferences samples p*.",
-        "elimination of states", lambda problem: _barker(problem, symmetric=True), 1e-12,
+        "elimination of states", lambda problem: _barker(problem, symmetric=True), ROUNDING,
         "asymmetric proposal",
         lambda problem: _barker(problem, symmetric=False) if problem.moderate else None,
     ),
     Claim(
         "winners", "Section 3", "The winners' distribution depends on the proposal; it is at most twice it.",
-        "sums transcribed", _winners, 1e-12,
+        "sums transcribed", _winners, ROUNDING,
         "winners claimed to be p*", _winners_are_not_p_star,
     ),
 )  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pbde_ref.annotators import AnnotatorMixture, Annotator
+from pbde_ref.annotators import Annotator, AnnotatorMixture
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.paper_problem import paper_problem
 from pbde_ref.pbde import PBDE, dpo, length_normalized, luce
