@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from pbde_ref.distributions import FiniteDistribution, labels, same_support
+from pbde_ref.double_double import sigmoid
 from pbde_ref.numerics import sigmoid_difference, two_difference
 from pbde_ref.pairs import PairBlock, all_pairs
 from pbde_ref.pbde import PBDE
@@ -258,7 +259,18 @@ class PreferenceMatrix:
         return self.matrix[block.a, block.b], self.matrix[block.b, block.a]
 
     def excess(self, block: PairBlock, utilities: FloatArray) -> FloatArray:
-        r""":math:`\sigma(\omega_A - \omega_B) - \text{Prob}(x_A \succ x_B)`, from the smaller entry of each pair."""
-        margin = block.difference(utilities, "utilities")
+        r""":math:`\sigma(\omega_A - \omega_B) - \text{Prob}(x_A \succ x_B)`, accurate in relative terms."""
         forward, backward = self.probabilities(block)
-        return np.where(forward <= backward, expit(margin) - forward, backward - expit(-margin))
+        # Seen from the less likely winner: sign times (σ(z) − smaller), where the smaller probability is exact.
+        sign = np.where(forward <= backward, 1.0, -1.0)
+        smaller = np.minimum(forward, backward)
+        logit = sign * block.difference(utilities, "utilities")
+        model = expit(logit)
+        result = np.asarray(model - smaller)
+        # Where the two nearly agree, the model's own rounding, relatively (1 + |logit|) · 1e-16, would be what is left.
+        close = (np.abs(result) < 4e-3 * (1.0 - logit) * model) & (logit <= 0.0) & (logit > -700.0)
+        if close.any():
+            error = two_difference(utilities[block.a], utilities[block.b])[1]
+            high, low = sigmoid(logit[close], (sign * error)[close])
+            result[close] = (high - smaller[close]) + low
+        return sign * result

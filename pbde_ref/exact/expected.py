@@ -79,11 +79,10 @@ def expected_kl(
 
     Notes
     -----
-    For a single preference process the value is right to 1e-12 in relative terms, however close the two preferences
-    are and for utilities spread over ±1,000, because no step subtracts what it has rounded. For a mixture of
-    annotators, and for a matrix of probabilities, the input itself carries rounding of the size 1e-16, so a pair whose
-    two probabilities differ by :math:`\varepsilon` contributes with a relative error of about
-    :math:`10^{-16} / \varepsilon`.
+    The value is right to 1e-12 in relative terms, however close the two preferences are and for utilities spread over
+    ±1,000, because no step subtracts what it has rounded. One case is worse by nature: where annotators of a mixture
+    disagree by :math:`\Delta` and yet the model meets their average to within :math:`\varepsilon \ll \Delta`, rounding
+    of the weights alone changes that pair's contribution by about :math:`10^{-16} \Delta / \varepsilon` of itself.
 
     Examples
     --------
