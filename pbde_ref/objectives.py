@@ -1,37 +1,62 @@
 r"""Pairwise objectives as functions of the winner's margin, each with its first two derivatives.
 
 For a pair (A, B) with :math:`d = \omega_A - \omega_B` the loss is :math:`\ell(d)` if A won and :math:`\ell(-d)` if B
-did; batch losses and expectations are both built from :math:`\ell`.
+did; batch losses and expectations are both built from :math:`\ell`. What the utility :math:`\omega` is made of, and in
+which units the margin is, belongs to the loss: :math:`\beta` of DPO is in the utility, not here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
+import numpy as np
 from scipy.special import expit
 
 from pbde_ref.numerics import softplus
-from pbde_ref.validation import FloatArray
+from pbde_ref.validation import FloatArray, flip_probability, non_negative_number, positive_number
 
-__all__ = ["BRADLEY_TERRY", "Objective", "as_objective"]
+__all__ = ["BRADLEY_TERRY", "Objective", "as_objective", "hinge", "ipo", "robust", "rrhf", "smoothed", "with_margin"]
+
+_Function = Callable[[FloatArray], FloatArray]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Objective:
     r"""One pair's loss as a function of the winner's margin :math:`m`.
+
+    Two objectives are equal only if they are the same object.
 
     Attributes
     ----------
     name : str
+        What kind of function it is: "bradley_terry", "smoothed", "robust", "hinge" or "ipo", or your own.
     value, derivative, second_derivative : callable
-        :math:`\ell(m)`, :math:`\ell'(m)` and :math:`\ell''(m)`, elementwise.
+        :math:`\ell(m)`, :math:`\ell'(m)` and :math:`\ell''(m)`, elementwise, for :math:`m \in [-\infty, \infty]`.
+        Where :math:`\ell` has a kink, `derivative` is the subgradient that the objective's documentation states and
+        `second_derivative` is zero.
+    parameters : mapping of str to float
+        The numbers that single it out among objectives of its name. Read-only.
+
+    Examples
+    --------
+    >>> exponential = Objective("exponential", lambda m: np.exp(-m), lambda m: -np.exp(-m), lambda m: np.exp(-m))
+    >>> exponential.derivative(np.array([0.0]))
+    array([-1.])
+    >>> exponential
+    Objective(name='exponential', parameters=mappingproxy({}))
     """
 
     name: str
-    value: Callable[[FloatArray], FloatArray]
-    derivative: Callable[[FloatArray], FloatArray]
-    second_derivative: Callable[[FloatArray], FloatArray]
+    value: _Function = field(repr=False)
+    derivative: _Function = field(repr=False)
+    second_derivative: _Function = field(repr=False)
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
 
 
 BRADLEY_TERRY = Objective(
@@ -42,21 +67,241 @@ BRADLEY_TERRY = Objective(
 )
 r"""Eq. (1), (2), (7): :math:`\ell(m) = -\log \sigma(m)`, the cross-entropy of a logistic preference."""
 
-_BY_NAME = {objective.name: objective for objective in (BRADLEY_TERRY,)}
 
+def smoothed(epsilon: float) -> Objective:
+    r"""The logistic loss with smoothed labels, known from conservative DPO (cDPO).
 
-def as_objective(objective: str | Objective) -> Objective:
-    """The objective of that name, or the objective itself.
+    .. math:: \ell(m) = -(1 - \epsilon) \log \sigma(m) - \epsilon \log \sigma(-m), \qquad
+              \ell'(m) = \epsilon\, \sigma(m) - (1 - \epsilon)\, \sigma(-m), \qquad \ell''(m) = \sigma(m)\, \sigma(-m)
+
+    Eq. (1) if each label :math:`y` becomes :math:`(1 - \epsilon) y + \epsilon (1 - y)`. Least at the margin
+    :math:`\log \frac{1 - \epsilon}{\epsilon}`.
+
+    Parameters
+    ----------
+    epsilon : float
+        Assumed probability that a label is flipped, in [0, 1/2). At 0 the result is `BRADLEY_TERRY` itself.
 
     Examples
     --------
+    >>> round(float(smoothed(0.25).derivative(np.log(3.0))), 15)
+    0.0
+    >>> smoothed(0.0) is BRADLEY_TERRY
+    True
+    """
+    epsilon = flip_probability("epsilon", epsilon)
+    if epsilon == 0.0:
+        return BRADLEY_TERRY
+    return Objective(
+        "smoothed",
+        value=lambda m: (1.0 - epsilon) * softplus(-m) + epsilon * softplus(m),
+        derivative=lambda m: epsilon * expit(m) - (1.0 - epsilon) * expit(-m),
+        second_derivative=BRADLEY_TERRY.second_derivative,
+        parameters={"epsilon": epsilon},
+    )
+
+
+def robust(epsilon: float) -> Objective:
+    r"""The logistic loss made unbiased for labels that were flipped with probability :math:`\epsilon` (robust DPO).
+
+    .. math:: \ell(m) = \frac{-(1 - \epsilon) \log \sigma(m) + \epsilon \log \sigma(-m)}{1 - 2 \epsilon}, \qquad
+              \ell'(m) = -\frac{(1 - \epsilon)\, \sigma(-m) + \epsilon\, \sigma(m)}{1 - 2 \epsilon}, \qquad
+              \ell''(m) = \sigma(m)\, \sigma(-m)
+
+    Its expectation over flips, :math:`(1 - \epsilon)\, \ell(m) + \epsilon\, \ell(-m)`, is :math:`-\log \sigma(m)`. It
+    falls without bound as the margin grows.
+
+    Parameters
+    ----------
+    epsilon : float
+        Probability that a label is flipped, in [0, 1/2). At 0 the result is `BRADLEY_TERRY` itself.
+
+    Examples
+    --------
+    >>> loss, m = robust(0.1), np.array(2.0)
+    >>> round(float(0.9 * loss.value(m) + 0.1 * loss.value(-m) - BRADLEY_TERRY.value(m)), 15)
+    0.0
+    """
+    epsilon = flip_probability("epsilon", epsilon)
+    if epsilon == 0.0:
+        return BRADLEY_TERRY
+    keep, flip = (1.0 - epsilon) / (1.0 - 2.0 * epsilon), epsilon / (1.0 - 2.0 * epsilon)
+    return Objective(
+        "robust",
+        value=lambda m: keep * softplus(-m) - flip * softplus(m),
+        derivative=lambda m: -keep * expit(-m) - flip * expit(m),
+        second_derivative=BRADLEY_TERRY.second_derivative,
+        parameters={"epsilon": epsilon},
+    )
+
+
+def hinge(delta: float) -> Objective:
+    r"""The hinge loss of SLiC-HF, Eq. (20), and RSO, Eq. (21).
+
+    .. math:: \ell(m) = (\delta - m)^+, \qquad \ell'(m) = -[m < \delta], \qquad \ell''(m) = 0
+
+    At the kink, :math:`m = \delta`, the subgradient is 0, the shortest one.
+
+    Parameters
+    ----------
+    delta : float
+        :math:`\delta`, non-negative, in nats of log-probability.
+
+    Notes
+    -----
+    Eq. (20) prints the bracket around the margin alone, :math:`\delta - (m)^+`; Eq. (21) has it right.
+
+    Examples
+    --------
+    >>> m = np.array([0.0, 1.0, 3.0])
+    >>> hinge(1.0).value(m), hinge(1.0).derivative(m)
+    (array([1., 0., 0.]), array([-1.,  0.,  0.]))
+    """
+    delta = non_negative_number("delta", delta)
+    return Objective(
+        "hinge",
+        value=lambda m: np.maximum(delta - m, 0.0),
+        derivative=lambda m: np.where(m < delta, -1.0, 0.0),
+        second_derivative=np.zeros_like,
+        parameters={"delta": delta},
+    )
+
+
+def rrhf() -> Objective:
+    r"""The ranking loss of RRHF for one pair, Eq. (19): :math:`\ell(m) = (-m)^+`, that is ``hinge(0)``.
+
+    The subgradient at :math:`m = 0` is 0.
+
+    Notes
+    -----
+    Eq. (19) prints :math:`-(m)^+`, which rewards without bound a margin that is already right and ignores a wrong one.
+
+    Examples
+    --------
+    >>> rrhf().value(np.array([-2.0, 2.0]))
+    array([2., 0.])
+    """
+    return hinge(0.0)
+
+
+def ipo(tau: float) -> Objective:
+    r"""The quadratic loss of IPO, Eq. (23).
+
+    .. math:: \ell(m) = \Big(m - \frac{1}{2\tau}\Big)^2, \qquad \ell'(m) = 2 \Big(m - \frac{1}{2\tau}\Big), \qquad
+              \ell''(m) = 2
+
+    Parameters
+    ----------
+    tau : float
+        :math:`\tau` of Eq. (22), positive; most code calls it beta.
+
+    Examples
+    --------
+    >>> ipo(0.25).value(np.array([0.0, 2.0]))
+    array([4., 0.])
+    """
+    tau = positive_number("tau", tau)
+    target = 0.5 / tau
+    return Objective(
+        "ipo",
+        value=lambda m: np.square(m - target),
+        derivative=lambda m: 2.0 * (m - target),
+        second_derivative=lambda m: 2.0 * np.ones_like(m),
+        parameters={"tau": tau},
+    )
+
+
+def with_margin(objective: str | Objective, margin: float) -> Objective:
+    r"""The objective that asks of the winner to win by a margin: :math:`m \mapsto \ell(m - \gamma)`.
+
+    Parameters
+    ----------
+    objective : str or Objective
+        :math:`\ell`.
+    margin : float
+        :math:`\gamma`, non-negative, in units of the utility. At 0 the result is the objective itself.
+
+    Examples
+    --------
+    >>> shifted = with_margin("bradley_terry", 0.5)
+    >>> bool(shifted.value(np.array(2.0)) == BRADLEY_TERRY.value(np.array(1.5)))
+    True
+    """
+    objective, margin = as_objective(objective), non_negative_number("margin", margin)
+    if margin == 0.0:
+        return objective
+    return Objective(
+        # Not the plain name: whoever solves for the optimum by name must not overlook the margin.
+        f"{objective.name} with margin",
+        value=lambda m: objective.value(m - margin),
+        derivative=lambda m: objective.derivative(m - margin),
+        second_derivative=lambda m: objective.second_derivative(m - margin),
+        parameters={**objective.parameters, "margin": margin + objective.parameters.get("margin", 0.0)},
+    )
+
+
+# Name, the parameters it needs, and how it is made.
+_KNOWN: dict[str, tuple[tuple[str, ...], Callable[..., Objective]]] = {
+    "bradley_terry": ((), lambda: BRADLEY_TERRY),
+    "smoothed": (("epsilon",), smoothed),
+    "robust": (("epsilon",), robust),
+    "hinge": (("delta",), hinge),
+    "slic": (("delta",), hinge),
+    "rso": (("delta",), hinge),
+    "rrhf": ((), rrhf),
+    "ipo": (("tau",), ipo),
+}
+
+
+def as_objective(objective: str | Objective, **parameters: float) -> Objective:
+    """The objective of that name with these parameters, or the objective itself.
+
+    Parameters
+    ----------
+    objective : str or Objective
+        "bradley_terry", "smoothed" (needs epsilon), "robust" (epsilon), "hinge" and its aliases "slic" and "rso"
+        (delta), "rrhf" (``hinge(0)``), or "ipo" (tau).
+    **parameters : float
+        Exactly those that the name needs; none for an Objective.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or a parameter is out of range.
+    TypeError
+        If a parameter is missing or superfluous, or `objective` is neither a string nor an Objective.
+
+    Examples
+    --------
+    >>> as_objective("slic", delta=1.0)
+    Objective(name='hinge', parameters=mappingproxy({'delta': 1.0}))
     >>> as_objective("bradley-terry")
     Traceback (most recent call last):
         ...
-    ValueError: `objective` must be one of 'bradley_terry'; got 'bradley-terry'
+    ValueError: `objective` must be one of 'bradley_terry', 'smoothed' (epsilon), 'robust' (epsilon),
+    'hinge' (delta), 'slic' (delta), 'rso' (delta), 'rrhf', 'ipo' (tau); got 'bradley-terry'
     """
     if isinstance(objective, Objective):
+        if parameters:
+            raise TypeError(f"an Objective already has its parameters; got also {_listed(parameters)}")
         return objective
-    if objective not in _BY_NAME:
-        raise ValueError(f"`objective` must be one of {', '.join(map(repr, _BY_NAME))}; got {objective!r}")
-    return _BY_NAME[objective]
+    if not isinstance(objective, str):
+        raise TypeError(f"`objective` must be a name or an Objective; got {objective!r}")
+    if objective not in _KNOWN:
+        known = ", ".join(
+            f"{name!r} ({', '.join(needs)})" if needs else repr(name) for name, (needs, _) in _KNOWN.items()
+        )
+        raise ValueError(f"`objective` must be one of {known}; got {objective!r}")
+    needs, make = _KNOWN[objective]
+    if set(needs) != set(parameters):
+        raise TypeError(
+            f"objective {objective!r} must have {_listed(needs)}, "
+            f"as in as_objective({', '.join([repr(objective), *(f'{name}=...' for name in needs)])}); "
+            f"got {_listed(parameters)}"
+        )
+    return make(**parameters)
+
+
+def _listed(names: Any) -> str:
+    """The names as words of a message."""
+    return "the parameter " + ", ".join(f"`{name}`" for name in names) if names else "no parameters"

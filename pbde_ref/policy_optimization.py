@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from pbde_ref.distributions import FiniteDistribution, kl_divergence, tilt
 from pbde_ref.numerics import log_normalize
-from pbde_ref.validation import FloatArray, number, positive_number, reject, vector, whole_number
+from pbde_ref.validation import FloatArray, non_negative_number, positive_number, reject, vector, whole_number
 
 __all__ = ["PolicySolution", "gradient_ascent", "kl_controlled_objective", "log_partition", "policy_gradient"]
 
@@ -51,7 +51,7 @@ def kl_controlled_objective(
     >>> round(pb.kl_controlled_objective(policy, [3.0, 5.0], 1.0, reference), 6)  # 3 - log 2
     2.306853
     """
-    rewards, beta = _rewards(rewards, len(policy)), _penalty(beta)
+    rewards, beta = _rewards(rewards, len(policy)), non_negative_number("beta", beta)
     penalty = beta * kl_divergence(policy, reference) if beta > 0.0 else 0.0
     return policy.expectation(rewards) - penalty
 
@@ -103,7 +103,7 @@ def policy_gradient(logits: ArrayLike, rewards: ArrayLike, beta: float, referenc
     """
     logits = vector("logits", logits, size=len(reference))
     reject("logits", "finite", logits, ~np.isfinite(logits))
-    rewards, beta = _rewards(rewards, logits.size), _penalty(beta)
+    rewards, beta = _rewards(rewards, logits.size), non_negative_number("beta", beta)
     if beta > 0.0:
         reject("reference", "positive everywhere", reference.pmf, np.isneginf(reference.log_pmf))
     return _softmax_gradient(logits, rewards, beta, reference.log_pmf if beta > 0.0 else np.zeros(logits.size))
@@ -209,10 +209,3 @@ def _rewards(rewards: ArrayLike, size: int) -> FloatArray:
     rewards = vector("rewards", rewards, size=size)
     reject("rewards", "finite", rewards, ~np.isfinite(rewards))
     return rewards
-
-
-def _penalty(beta: float) -> float:
-    beta = number("beta", beta)
-    if beta < 0.0:
-        raise ValueError(f"`beta` must be non-negative; got {beta}")
-    return beta

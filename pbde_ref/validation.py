@@ -13,8 +13,8 @@ FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
 
 __all__ = [
-    "FloatArray", "IndexArray", "array", "indices", "matrix", "number", "positive_number",
-    "probability_weights", "reject", "same_size", "vector", "whole_number",
+    "FloatArray", "IndexArray", "array", "flip_probability", "indices", "matrix", "non_negative_number", "number",
+    "positive_number", "probability_weights", "reject", "same_size", "vector", "whole_number",
 ]  # fmt: skip
 
 
@@ -41,6 +41,8 @@ def reject(name: str, rule: str, values: NDArray[Any], bad: NDArray[np.bool_]) -
 def array(name: str, value: ArrayLike) -> FloatArray:
     """A float64 copy of `value` without NaN."""
     try:
+        if np.iscomplexobj(value):
+            raise TypeError("complex numbers have no order")
         result = np.array(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(f"`{name}` must be an array of real numbers; got {value!r}") from error
@@ -104,6 +106,22 @@ def positive_number(name: str, value: Any) -> float:
     result = number(name, value)
     if result <= 0:
         raise ValueError(f"`{name}` must be positive; got {result}")
+    return result
+
+
+def non_negative_number(name: str, value: Any) -> float:
+    """A finite real number of at least zero."""
+    result = number(name, value)
+    if result < 0.0:
+        raise ValueError(f"`{name}` must be non-negative; got {result}")
+    return result
+
+
+def flip_probability(name: str, value: Any) -> float:
+    """A real number in [0, 1/2)."""
+    result = number(name, value)
+    if not 0.0 <= result < 0.5:
+        raise ValueError(f"`{name}` must be in [0, 1/2); got {result}")
     return result
 
 

@@ -148,7 +148,11 @@ def expected_entropy(annotator: PreferenceModel, proposal: Proposal) -> float:
 
 
 def expected_loss(
-    objective: str | Objective, annotator: PreferenceModel, utilities: ArrayLike, proposal: Proposal
+    objective: str | Objective,
+    annotator: PreferenceModel,
+    utilities: ArrayLike,
+    proposal: Proposal,
+    **parameters: float,
 ) -> ExpectedLoss:
     r"""Expectation of any pairwise objective under the annotator's preferences.
 
@@ -157,9 +161,12 @@ def expected_loss(
     Parameters
     ----------
     objective : str or Objective
-        "bradley_terry" is `expected_cross_entropy`.
+        "bradley_terry" is `expected_cross_entropy`; `as_objective` lists the names and what they need. For IPO and RSO
+        the utilities are :math:`\log (\pi / \pi_{pre})`, for SLiC and RRHF :math:`\log \pi`.
     annotator, utilities, proposal
         As in `expected_kl`.
+    **parameters : float
+        What the objective's name needs: ``tau`` for "ipo", ``delta`` for "slic" and "rso".
 
     Examples
     --------
@@ -167,8 +174,10 @@ def expected_loss(
     >>> annotator = pb.Annotator(pb.FiniteDistribution.from_weights([3, 1]), pb.luce())
     >>> pb.expected_loss("bradley_terry", annotator, [1.0, 0.0], pb.JointProposal([[0, 1], [0, 0]])).value
     0.563261687518...
+    >>> pb.expected_loss("ipo", annotator, [0.0, 0.0], pb.JointProposal([[0, 1], [0, 0]]), tau=0.5).value
+    1.0
     """
-    objective = as_objective(objective)
+    objective = as_objective(objective, **parameters)
     if objective is BRADLEY_TERRY:
         # Its gradient has a form without cancellation, which keeps its digits at the optimum.
         return expected_cross_entropy(annotator, utilities, proposal)

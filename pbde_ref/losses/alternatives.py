@@ -1,0 +1,219 @@
+r"""Alternatives to the binary cross-entropy for pairs (Sec. 4.4): SLiC-HF, RSO and IPO."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pbde_ref.losses.inputs import (
+    difference,
+    lengths_of,
+    log_probabilities,
+    policy_and_reference,
+    policy_pair,
+    precision,
+)
+from pbde_ref.losses.pairwise import reduced
+from pbde_ref.losses.result import BatchLoss, Reduction, batch_size
+from pbde_ref.numerics import weighted
+from pbde_ref.objectives import hinge, ipo
+from pbde_ref.validation import FloatArray, non_negative_number
+
+__all__ = ["ipo_loss", "rso_loss", "slic_loss"]
+
+
+def slic_loss(
+    policy_chosen: ArrayLike,
+    policy_rejected: ArrayLike,
+    *,
+    delta: float,
+    lambda_: float = 0.0,
+    regularization: ArrayLike | None = None,
+    reduction: Reduction = "mean",
+) -> BatchLoss:
+    r"""SLiC-HF-direct with its regulariser, Eq. (20) repaired.
+
+    .. math:: \mathbb{E}\Big[\Big(\delta - \log \frac{\pi_\theta(x_w)}{\pi_\theta(x_l)}\Big)^+\Big]
+              - \lambda\, \mathbb{E}_{D_{SFT}}[\log \pi_\theta(x)]
+
+    Parameters
+    ----------
+    policy_chosen, policy_rejected : array_like, shape (B,)
+        :math:`\log \pi_\theta`, at most 0; not -inf in both of a pair.
+    delta : float
+        :math:`\delta`, non-negative.
+    lambda_ : float
+        :math:`\lambda`, non-negative. The default is no regulariser.
+    regularization : array_like, shape (M,), optional
+        :math:`\log \pi_\theta` of the regulariser's samples, at most 0; needed if ``lambda_ > 0``. Their number need
+        not be that of the pairs.
+    reduction : {"mean", "sum"}
+        Applied to each of the two terms over its own samples.
+
+    Returns
+    -------
+    BatchLoss
+        `losses` are the pairs' hinges, without the regulariser. Gradients: policy_chosen, policy_rejected, and
+        regularization if it was given.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, the batch is empty, a number is out of range, or the regulariser lacks its samples.
+
+    Notes
+    -----
+    Eq. (20) is printed with the bracket :math:`\delta - (\dots)^+`, from which :math:`\delta` drops out of the arg min;
+    this function has :math:`(\delta - \dots)^+`.
+
+    Examples
+    --------
+    >>> import pbde_ref.losses as losses
+    >>> batch = [-1.0, -4.0], [-3.0, -3.0]  # margins 2 and -1
+    >>> losses.slic_loss(*batch, delta=1.0).losses
+    array([0., 2.])
+    >>> losses.slic_loss(*batch, delta=1.0, lambda_=0.5, regularization=[-2.0, -4.0, -6.0]).value  # 1 + 0.5 * 4
+    3.0
+    """
+    objective, weight = hinge(delta), non_negative_number("lambda_", lambda_)
+    chosen, rejected = policy_pair(policy_chosen, policy_rejected)
+    given = [policy_chosen, policy_rejected]
+    penalty, penalty_gradients = 0.0, {}
+    if regularization is not None:
+        given.append(regularization)
+        samples = log_probabilities("regularization", regularization)
+        count = batch_size(reduction, samples.size)
+        penalty = float(np.sum(weighted(np.asarray(weight), -samples))) / count
+        penalty_gradients["regularization"] = np.full(samples.shape, -weight / count)
+    elif weight > 0.0:
+        raise ValueError(f"`regularization` must be given if `lambda_` is positive; got lambda_={weight} and None")
+    return reduced(
+        objective,
+        difference("policy_chosen", chosen, "policy_rejected", rejected),
+        {"policy_chosen": 1.0, "policy_rejected": -1.0},
+        reduction,
+        precision(*given),
+        penalty=penalty,
+        penalty_gradients=penalty_gradients,
+    )
+
+
+def rso_loss(
+    policy_chosen: ArrayLike,
+    policy_rejected: ArrayLike,
+    reference_chosen: ArrayLike,
+    reference_rejected: ArrayLike,
+    *,
+    delta: float,
+    reduction: Reduction = "mean",
+) -> BatchLoss:
+    r"""SLiC normalised by the reference, as in RSO, Eq. (21).
+
+    .. math:: (\delta - m)^+, \qquad
+              m = \log \frac{\pi_\theta(x_w)\, \pi_{pre}(x_l)}{\pi_\theta(x_l)\, \pi_{pre}(x_w)}
+
+    Parameters
+    ----------
+    policy_chosen, policy_rejected : array_like, shape (B,)
+        :math:`\log \pi_\theta`, at most 0; not -inf in both of a pair.
+    reference_chosen, reference_rejected : array_like, shape (B,)
+        :math:`\log \pi_{pre}`, at most 0 and finite.
+    delta : float
+        :math:`\delta`, non-negative.
+    reduction : {"mean", "sum"}
+        Over pairs; "mean" divides the sum by their number.
+
+    Returns
+    -------
+    BatchLoss
+        Each pair's loss is in [0, inf]. Gradients: policy_chosen, policy_rejected; none flows into the reference.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, the batch is empty, or a number is out of range.
+
+    Notes
+    -----
+    Liu et al. and most code write :math:`(1 - \gamma m)^+`, which is :math:`\gamma` times this loss at
+    :math:`\delta = 1 / \gamma`.
+
+    Examples
+    --------
+    >>> import pbde_ref.losses as losses
+    >>> losses.rso_loss([-1.0], [-2.0], [-1.5], [-2.0], delta=2.0).losses  # margin 1/2
+    array([1.5])
+    """
+    objective = hinge(delta)
+    inputs = policy_and_reference(policy_chosen, policy_rejected, reference_chosen, reference_rejected)
+    slopes = {"policy_chosen": 1.0, "policy_rejected": -1.0}
+    return reduced(objective, inputs.log_ratio_margins(), slopes, reduction, inputs.dtype)
+
+
+def ipo_loss(
+    policy_chosen: ArrayLike,
+    policy_rejected: ArrayLike,
+    reference_chosen: ArrayLike,
+    reference_rejected: ArrayLike,
+    *,
+    tau: float,
+    average: bool = False,
+    chosen_lengths: ArrayLike | None = None,
+    rejected_lengths: ArrayLike | None = None,
+    reduction: Reduction = "mean",
+) -> BatchLoss:
+    r"""Identity preference optimisation, Eq. (23).
+
+    .. math:: \Big(m - \frac{1}{2\tau}\Big)^2, \qquad
+              m = \log \frac{\pi_\theta(x_w)\, \pi_{pre}(x_l)}{\pi_\theta(x_l)\, \pi_{pre}(x_w)}
+
+    Parameters
+    ----------
+    policy_chosen, policy_rejected : array_like, shape (B,)
+        :math:`\log \pi_\theta`, summed over tokens, at most 0; not -inf in both of a pair.
+    reference_chosen, reference_rejected : array_like, shape (B,)
+        :math:`\log \pi_{pre}`, summed over tokens, at most 0 and finite.
+    tau : float
+        :math:`\tau`, positive; most code calls it beta.
+    average : bool
+        False, the default, is Eq. (23). True divides each log-probability by its sequence's length first, as several
+        libraries do; that is another loss, with another optimum.
+    chosen_lengths, rejected_lengths : array_like, shape (B,), optional
+        Numbers of tokens, positive and finite: needed if `average`, refused if not.
+    reduction : {"mean", "sum"}
+        Over pairs; "mean" divides the sum by their number.
+
+    Returns
+    -------
+    BatchLoss
+        In squared nats; each pair's loss is in [0, inf]. Gradients: policy_chosen, policy_rejected, with respect to the
+        arguments as given, summed over tokens; none flows into the reference.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, the batch is empty, a number is out of range, or lengths and `average` disagree.
+
+    Examples
+    --------
+    >>> import pbde_ref.losses as losses
+    >>> batch = [-2.0], [-8.0], [-4.0], [-4.0]
+    >>> losses.ipo_loss(*batch, tau=0.25).losses  # margin 2 - (-4) = 6, target 2
+    array([16.])
+    >>> losses.ipo_loss(*batch, tau=0.25, average=True, chosen_lengths=[2], rejected_lengths=[4]).losses  # margin 2
+    array([0.])
+    """
+    objective = ipo(tau)
+    inputs = policy_and_reference(policy_chosen, policy_rejected, reference_chosen, reference_rejected)
+    shape = inputs.policy_chosen.shape
+    tokens_w = _tokens("chosen_lengths", chosen_lengths, average, shape)
+    tokens_l = _tokens("rejected_lengths", rejected_lengths, average, shape)
+    slopes = {"policy_chosen": 1.0 / tokens_w, "policy_rejected": -1.0 / tokens_l}
+    return reduced(objective, inputs.log_ratio_margins(tokens_w, tokens_l), slopes, reduction, inputs.dtype)
+
+
+def _tokens(name: str, lengths: ArrayLike | None, average: bool, shape: tuple[int, ...]) -> FloatArray:
+    """What a sequence's log-probability is divided by."""
+    if average != (lengths is not None):
+        raise ValueError(f"`{name}` must be given exactly if `average` is true; got average={average} and {lengths!r}")
+    return np.ones(shape) if lengths is None else lengths_of(name, lengths, shape=shape)

@@ -1,0 +1,96 @@
+r"""A mixture of annotators whose identities are not recorded, Eq. (30)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pbde_ref.losses.inputs import difference, finite, log_probabilities, precision
+from pbde_ref.losses.result import BatchLoss, Reduction, batch_loss
+from pbde_ref.numerics import expit, log_sigmoid, logsumexp
+from pbde_ref.validation import FloatArray, reject
+
+__all__ = ["annotator_mixture_loss"]
+
+
+def annotator_mixture_loss(
+    policy_chosen: ArrayLike, policy_rejected: ArrayLike, weight_logits: ArrayLike, *, reduction: Reduction = "mean"
+) -> BatchLoss:
+    r"""Cross-entropy of a mixture of k Luce annotators, Eq. (30), each with a policy of its own.
+
+    .. math:: -\log \sum_{i=1}^k w_i\, \frac{\pi_{\theta_i}(x_w)}{\pi_{\theta_i}(x_w) + \pi_{\theta_i}(x_l)}, \qquad
+              w = \text{softmax}(\text{weight logits})
+
+    Parameters
+    ----------
+    policy_chosen, policy_rejected : array_like, shape (B, k)
+        :math:`\log \pi_{\theta_i}` of each pair's outcomes under each annotator's policy, at most 0; not -inf twice for
+        one annotator, and some annotator must not exclude the chosen one.
+    weight_logits : array_like, shape (k,)
+        Finite. For weights as in the paper, which need not sum to one, their logarithms.
+    reduction : {"mean", "sum"}
+        Over pairs; "mean" divides the sum by their number.
+
+    Returns
+    -------
+    BatchLoss
+        In nats; each pair's loss is in [0, inf). Gradients: policy_chosen, policy_rejected, weight_logits; the last
+        sums to zero.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, the batch is empty, or a number is out of range.
+
+    Notes
+    -----
+    With responsibilities :math:`\rho_i = w_i \sigma(d_i) / \sum_j w_j \sigma(d_j)`,
+    :math:`d_i = \log \pi_{\theta_i}(x_w) - \log \pi_{\theta_i}(x_l)`, the gradients are :math:`-\rho_i \sigma(-d_i)`,
+    its negative, and :math:`w_i - \rho_i`. Eq. (29) and (30) print one policy, :math:`\pi_\theta`, for all annotators.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pbde_ref.losses as losses
+    >>> chosen, rejected = np.log([[0.9, 0.2]]), np.log([[0.1, 0.8]])  # 0.4 * 0.9 + 0.6 * 0.2 = 0.48
+    >>> result = losses.annotator_mixture_loss(chosen, rejected, np.log([2.0, 3.0]))
+    >>> round(float(np.exp(-result.value)), 12), result.gradients["weight_logits"]  # 0.4 - 0.36 / 0.48
+    (0.48, array([-0.35,  0.35]))
+    """
+    chosen = log_probabilities("policy_chosen", policy_chosen, ndim=2)
+    rejected = log_probabilities("policy_rejected", policy_rejected, shape=chosen.shape)
+    logits = finite("weight_logits", weight_logits, shape=chosen.shape[1:])
+    margins = difference("policy_chosen", chosen, "policy_rejected", rejected)
+    log_w = logits - logsumexp(logits)
+    w = np.exp(log_w)
+
+    log_wins = log_sigmoid(margins)
+    log_mixture = logsumexp(log_w + log_wins, axis=1)
+    reject("policy_chosen", "above -inf for some annotator", chosen.max(axis=1), np.isneginf(log_mixture))
+    # Where the chosen one wins almost surely the digits are in the complement.
+    loses = expit(-margins) @ w
+    losses = np.where(loses < 0.5, -np.log1p(-np.minimum(loses, 0.5)), -log_mixture)
+
+    responsibilities = np.exp(log_w + log_wins - log_mixture[:, None])
+    slopes = -responsibilities * expit(-margins)
+    return batch_loss(
+        losses,
+        {
+            "policy_chosen": slopes,
+            "policy_rejected": -slopes,
+            "weight_logits": _weight_gradients(w, responsibilities, log_wins),
+        },
+        reduction=reduction,
+        dtype=precision(policy_chosen, policy_rejected, weight_logits),
+    )
+
+
+def _weight_gradients(w: FloatArray, responsibilities: FloatArray, log_wins: FloatArray) -> FloatArray:
+    r"""The batch's sum of :math:`w_i - \rho_i`, shape (k,), without cancellation where two annotators nearly agree."""
+    # w_i − ρ_i = Σ_j w_i w_j (σ_j − σ_i) / Σ_l w_l σ_l; each term is formed from the larger of σ_i and σ_j.
+    with np.errstate(invalid="ignore"):
+        gap = log_wins[:, None, :] - log_wins[:, :, None]
+    gap = np.where(np.isnan(gap), 0.0, gap)
+    from_j, from_i = w[:, None] * responsibilities[:, None, :], w * responsibilities[:, :, None]
+    terms = -np.expm1(-np.abs(gap)) * np.where(gap > 0.0, from_j, -from_i)
+    return terms.sum(axis=(0, 2))

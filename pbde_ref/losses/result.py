@@ -1,0 +1,86 @@
+"""What every batch loss returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pbde_ref.validation import FloatArray
+
+__all__ = ["BatchLoss", "Precision", "Reduction", "batch_loss", "batch_size"]
+
+Precision = type[np.floating[Any]]
+Reduction = Literal["mean", "sum"]
+
+
+@dataclass(frozen=True, eq=False)
+class BatchLoss:
+    """A loss over a batch with its gradients.
+
+    Attributes
+    ----------
+    value : float
+        The loss: the mean or the sum over the batch, as asked. May be infinite.
+    losses : ndarray, shape (B,)
+        Each example's own loss, not divided by anything. Read-only.
+    gradients : mapping of str to ndarray
+        Derivative of `value` with respect to each differentiable argument, under its name and in its shape. Arguments
+        that no gradient flows into are absent. Read-only.
+
+    Examples
+    --------
+    >>> import pbde_ref.losses as losses
+    >>> result = losses.dpo_loss([-1.0], [-2.0], [-2.0], [-2.0], beta=2.0)
+    >>> round(result.value, 6), sorted(result.gradients)  # log(1 + exp(-2))
+    (0.126928, ['policy_chosen', 'policy_rejected'])
+    """
+
+    value: float
+    losses: NDArray[Any]
+    gradients: Mapping[str, NDArray[Any]]
+
+
+def batch_size(reduction: str, size: int) -> int:
+    """What the sum over a batch of `size` examples is divided by."""
+    if reduction not in ("mean", "sum"):
+        raise ValueError(
+            f"`reduction` must be 'mean' or 'sum' (each example's own loss is in the result's `losses`); "
+            f"got {reduction!r}"
+        )
+    return size if reduction == "mean" else 1
+
+
+def batch_loss(
+    losses: FloatArray,
+    gradients: Mapping[str, FloatArray],
+    *,
+    reduction: str,
+    dtype: Precision,
+    penalty: float = 0.0,
+    penalty_gradients: Mapping[str, FloatArray] | None = None,
+) -> BatchLoss:
+    """Reduce a batch: `gradients` are those of each example's own loss; the penalty is reduced already."""
+    count = batch_size(reduction, losses.size)
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = float(np.sum(losses))
+    if np.isnan(total):
+        raise ValueError("the losses of a batch must have a sum; got both inf and -inf among them")
+    reduced = {name: gradient / count for name, gradient in gradients.items()} | dict(penalty_gradients or {})
+    return BatchLoss(
+        total / count + penalty,
+        _frozen(losses, dtype),
+        MappingProxyType({name: _frozen(gradient, dtype) for name, gradient in reduced.items()}),
+    )
+
+
+def _frozen(values: FloatArray, dtype: type[np.floating[Any]]) -> NDArray[Any]:
+    # What exceeds float32 becomes infinite there; adding zero turns -0.0 into 0.0.
+    with np.errstate(over="ignore"):
+        result = np.array(values + 0.0, dtype=dtype)
+    result.flags.writeable = False
+    return result
