@@ -16,11 +16,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from pbde_ref.distributions import FiniteDistribution, labels, same_support
-from pbde_ref.double_double import sigmoid
+from pbde_ref.double_double import sigmoid_excess
 from pbde_ref.numerics import sigmoid_difference, two_difference
 from pbde_ref.pairs import PairBlock, all_pairs
 from pbde_ref.pbde import PBDE
-from pbde_ref.validation import FloatArray, matrix, probability_weights, reject, vector
+from pbde_ref.validation import FloatArray, instance, matrix, probability_weights, reject, vector
 
 __all__ = ["Annotator", "AnnotatorMixture", "PreferenceMatrix", "PreferenceModel"]
 
@@ -84,10 +84,8 @@ class Annotator:
     utility: FloatArray
 
     def __init__(self, distribution: FiniteDistribution, pbde: PBDE) -> None:
-        if not isinstance(distribution, FiniteDistribution):
-            raise TypeError(f"`distribution` must be a FiniteDistribution; got {type(distribution).__name__}")
-        if not isinstance(pbde, PBDE):
-            raise TypeError(f"`pbde` must be a PBDE; got {type(pbde).__name__}")
+        instance("distribution", distribution, FiniteDistribution, "a FiniteDistribution")
+        instance("pbde", pbde, PBDE, "a PBDE")
         utility = pbde.utility(distribution.log_pmf)
         reject("the annotator's utility f·log p + g", "below +inf", utility, np.isposinf(utility))
         if np.isneginf(utility).all():
@@ -164,12 +162,12 @@ class AnnotatorMixture:
 
     def __init__(self, weights: ArrayLike, annotators: Sequence[PreferenceModel]) -> None:
         weights = probability_weights("weights", vector("weights", weights))
+        instance("annotators", annotators, Sequence, "a sequence of annotators")
         annotators = tuple(annotators)
         if len(annotators) != weights.size:
             raise ValueError(f"`annotators` must have one entry for each weight, {weights.size}; got {len(annotators)}")
         for i, annotator in enumerate(annotators):
-            if not isinstance(annotator, PreferenceModel):
-                raise TypeError(f"`annotators[{i}]` must be an annotator; got {type(annotator).__name__}")
+            instance(f"annotators[{i}]", annotator, PreferenceModel, "an annotator")
             same_support(f"annotators[{i}]", annotator.support, "annotators[0]", annotators[0].support)
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "annotators", annotators)
@@ -190,8 +188,8 @@ class AnnotatorMixture:
 
     def probabilities(self, block: PairBlock) -> tuple[FloatArray, FloatArray]:
         """Prob(A ≻ B) and Prob(B ≻ A) of a block's pairs, each accurate in relative terms."""
-        pairs = [annotator.probabilities(block) for annotator in self.annotators]
-        forward, backward = (sum(w * pair[i] for w, pair in zip(self.weights, pairs, strict=True)) for i in (0, 1))
+        pairs = [(w, *annotator.probabilities(block)) for w, annotator in self._answering()]
+        forward, backward = sum(w * won for w, won, _ in pairs), sum(w * lost for w, _, lost in pairs)
         return np.asarray(forward), np.asarray(backward)
 
     def excess(self, block: PairBlock, utilities: FloatArray) -> FloatArray:
@@ -199,8 +197,11 @@ class AnnotatorMixture:
 
         The sum of the annotators' own excesses; accurate relative to the largest of them.
         """
-        excesses = [annotator.excess(block, utilities) for annotator in self.annotators]
-        return np.asarray(sum(w * excess for w, excess in zip(self.weights, excesses, strict=True)))
+        return np.asarray(sum(w * annotator.excess(block, utilities) for w, annotator in self._answering()))
+
+    def _answering(self) -> list[tuple[float, PreferenceModel]]:
+        """Weights and annotators without those who never answer, whose preferences need not be defined."""
+        return [(w, annotator) for w, annotator in zip(self.weights, self.annotators, strict=True) if w > 0.0]
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -268,9 +269,9 @@ class PreferenceMatrix:
         model = expit(logit)
         result = np.asarray(model - smaller)
         # Where the two nearly agree, the model's own rounding, relatively (1 + |logit|) · 1e-16, would be what is left.
-        close = (np.abs(result) < 4e-3 * (1.0 - logit) * model) & (logit <= 0.0) & (logit > -700.0)
+        size = np.minimum(np.abs(logit), 700.0)
+        close = (np.abs(result) < 4e-3 * (1.0 + size) * model) & (size < 700.0)
         if close.any():
             error = two_difference(utilities[block.a], utilities[block.b])[1]
-            high, low = sigmoid(logit[close], (sign * error)[close])
-            result[close] = (high - smaller[close]) + low
+            result[close] = sigmoid_excess(logit[close], (sign * error)[close], smaller[close])
         return sign * result

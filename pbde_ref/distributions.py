@@ -7,7 +7,7 @@ proportional to the density there, and the probabilities of all grid points sum 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from scipy.special import logsumexp
 from pbde_ref.numerics import log_normalize, weighted
 from pbde_ref.validation import (
     FloatArray,
+    instance,
     number,
     positive_number,
     probability_weights,
@@ -109,8 +110,18 @@ class FiniteDistribution:
         return float(-weighted(self.pmf, self.log_pmf).sum())
 
     def expectation(self, values: ArrayLike) -> float:
-        r""":math:`\sum_x p(x)\,v(x)`; outcomes of probability zero do not count, whatever their value."""
-        return float(weighted(self.pmf, vector("values", values, size=len(self))).sum())
+        r""":math:`\sum_x p(x)\,v(x)`; outcomes of probability zero do not count, whatever their value.
+
+        Raises
+        ------
+        ValueError
+            If outcomes of positive probability have both +inf and -inf: their sum is undefined.
+        """
+        values = vector("values", values, size=len(self))
+        possible = self.pmf > 0.0
+        if np.isposinf(values[possible]).any():
+            reject("values", "above -inf where another is +inf", values, np.isneginf(values) & possible)
+        return float(weighted(self.pmf, values).sum())
 
     def sample(self, size: int | tuple[int, ...] | None = None, *, rng: Any = None) -> Any:
         """Draw labels independently.
@@ -134,6 +145,8 @@ def labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int) -> NDAr
     """A read-only array of `size` distinct labels; ``range(size)`` if none are given."""
     if support is None:
         support = range(size)
+    if not isinstance(support, Iterable):
+        raise TypeError(f"`support` must be a sequence of labels; got {support!r}")
     given = list(support)
     same_size("support", len(given), size)
     seen: set[Hashable] = set()
@@ -187,7 +200,9 @@ def truncated_normal(grid: ArrayLike, loc: float, scale: float) -> FiniteDistrib
     """
     points = vector("grid", grid)
     reject("grid", "finite", points, ~np.isfinite(points))
-    return FiniteDistribution(-0.5 * ((points - number("loc", loc)) / positive_number("scale", scale)) ** 2, points)
+    loc, scale = number("loc", loc), positive_number("scale", scale)
+    with np.errstate(over="ignore"):
+        return FiniteDistribution(-0.5 * ((points - loc) / scale) ** 2, points)
 
 
 def mixture(weights: ArrayLike, distributions: Sequence[FiniteDistribution]) -> FiniteDistribution:
@@ -239,7 +254,8 @@ def geometric_mean(p: FiniteDistribution, r: FiniteDistribution, alpha: float) -
     """
     alpha = number("alpha", alpha)
     support = common_support(p=p, r=r)
-    log_weights = _power(p.log_pmf, alpha) + _power(r.log_pmf, 1.0 - alpha)
+    with np.errstate(invalid="ignore"):
+        log_weights = _power(p.log_pmf, alpha) + _power(r.log_pmf, 1.0 - alpha)
     # 0 to a positive power times 0 to a negative power: the outcome is excluded by the positive one.
     log_weights[np.isnan(log_weights)] = -np.inf
     unbounded = np.isposinf(log_weights)
@@ -255,8 +271,7 @@ def geometric_mean(p: FiniteDistribution, r: FiniteDistribution, alpha: float) -
 
 def _power(log_pmf: FloatArray, exponent: float) -> FloatArray:
     """Logarithm of a power, with 0 ** 0 = 1."""
-    with np.errstate(invalid="ignore"):
-        return np.zeros_like(log_pmf) if exponent == 0.0 else exponent * log_pmf
+    return np.zeros_like(log_pmf) if exponent == 0.0 else exponent * log_pmf
 
 
 def tilt(p: FiniteDistribution, rewards: ArrayLike, beta: float) -> FiniteDistribution:
@@ -349,8 +364,7 @@ def _exponential_gap(t: FloatArray) -> FloatArray:
 def common_support(**distributions: FiniteDistribution) -> NDArray[Any]:
     """The support that all share, by length and labels, or an error that names the one that differs."""
     for name, p in distributions.items():
-        if not isinstance(p, FiniteDistribution):
-            raise TypeError(f"`{name}` must be a FiniteDistribution; got {type(p).__name__}")
+        instance(name, p, FiniteDistribution, "a FiniteDistribution")
     (first_name, first), *others = distributions.items()
     for name, other in others:
         same_support(name, other.support, first_name, first.support)

@@ -15,7 +15,7 @@ import numpy as np
 
 from pbde_ref.validation import FloatArray
 
-__all__ = ["DoubleDouble", "sigmoid"]
+__all__ = ["DoubleDouble", "sigmoid", "sigmoid_excess"]
 
 DoubleDouble = tuple[FloatArray, FloatArray]
 
@@ -35,6 +35,21 @@ def sigmoid(high: FloatArray, low: FloatArray) -> DoubleDouble:
     exponential = _exp(high, low)
     one_more = _sum(np.ones_like(high), np.zeros_like(high), *exponential)
     return _quotient(exponential, one_more)
+
+
+def sigmoid_excess(high: FloatArray, low: FloatArray, p: FloatArray) -> FloatArray:
+    r""":math:`\sigma(z) - p` for :math:`z = \text{high} + \text{low}`, accurate in relative terms.
+
+    Examples
+    --------
+    >>> float(sigmoid_excess(np.array(4e-8), np.array(0.0), np.array(0.5)))  # z / 4 - z ** 3 / 48
+    9.9999999999999...e-09
+    """
+    upper = high > 0.0
+    model, model_low = sigmoid(-np.abs(high), np.where(upper, -low, low))
+    # For positive z compare the complements: (1 − p) − σ(−z), with 1 − p as a double-double.
+    other, other_low = _two_sum(np.where(upper, 1.0, 0.0), np.where(upper, -p, p))
+    return np.where(upper, 1.0, -1.0) * ((other - model) + (other_low - model_low))
 
 
 def _exp(high: FloatArray, low: FloatArray) -> DoubleDouble:

@@ -48,7 +48,8 @@ def log_normalize(log_weights: FloatArray) -> FloatArray:
     array([0.25, 0.75])
     """
     # The largest weight leaves first: what is shared by all weights must not cost the differences their digits.
-    shifted = log_weights - np.max(log_weights)
+    with np.errstate(over="ignore"):
+        shifted = log_weights - np.max(log_weights)
     return shifted - logsumexp(shifted)
 
 

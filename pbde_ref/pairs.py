@@ -36,7 +36,7 @@ class PairBlock:
             If a pair of positive weight joins two outcomes with the same infinite value: their comparison is 0/0.
             Where the weight is zero such a difference is reported as zero.
         """
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             result = values[self.a] - values[self.b]
         undefined = np.isnan(result)
         if undefined.any():
@@ -53,7 +53,7 @@ class PairBlock:
 
     def exact_difference(self, high: FloatArray, low: FloatArray) -> FloatArray:
         """Differences of the unevaluated sums `high + low`, each to the last digit; undefined ones are zero."""
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             result = (high[self.a] - high[self.b]) + (low[self.a] - low[self.b])
         return np.where(np.isnan(result), 0.0, result)
 

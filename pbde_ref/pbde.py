@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pbde_ref.distributions import FiniteDistribution
-from pbde_ref.validation import FloatArray, array, positive_number, reject, same_size, vector
+from pbde_ref.validation import FloatArray, array, instance, positive_number, reject, same_size, vector
 
 __all__ = ["PBDE", "dpo", "geometric_average", "length_normalized", "luce"]
 
@@ -74,8 +74,10 @@ class PBDE:
         log_p = vector("log_p", log_p)
         reject("log_p", "below +inf", log_p, np.isposinf(log_p))
         self.check_size(log_p.size)
-        with np.errstate(invalid="ignore"):
-            return np.where(np.isneginf(log_p), -np.inf, self.f * log_p + self.g)
+        with np.errstate(invalid="ignore", over="ignore"):
+            scaled = self.f * log_p
+            reject("f·log p", "finite where p is positive", scaled, np.isinf(scaled) & np.isfinite(log_p))
+            return np.where(np.isneginf(log_p), -np.inf, scaled + self.g)
 
     def check_size(self, size: int) -> None:
         """Raise ``ValueError`` unless `f` and `g` fit a support of `size` outcomes."""
@@ -113,6 +115,7 @@ def dpo(beta: float, reference: FiniteDistribution) -> PBDE:
     >>> pb.dpo(0.5, reference).utility(reference.log_pmf)
     array([0., 0.])
     """
+    instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
     return PBDE(positive_number("beta", beta), -beta * reference.log_pmf)
 
 
@@ -134,6 +137,7 @@ def geometric_average(alpha: float, reference: FiniteDistribution) -> PBDE:
     >>> pb.geometric_average(0.25, pb.uniform("ab")).f
     array(4.)
     """
+    instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
     inverse = 1.0 / positive_number("alpha", alpha)
     if inverse == 1.0:
         return luce()

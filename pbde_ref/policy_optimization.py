@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import logsumexp
 
 from pbde_ref.distributions import FiniteDistribution, kl_divergence, tilt
 from pbde_ref.numerics import log_normalize
@@ -68,8 +69,7 @@ def log_partition(rewards: ArrayLike, beta: float, reference: FiniteDistribution
     3.5
     """
     scaled = _rewards(rewards, len(reference)) / positive_number("beta", beta)
-    largest = float(scaled.max())
-    return largest + float(np.log(np.sum(reference.pmf * np.exp(scaled - largest))))
+    return float(logsumexp(reference.log_pmf + scaled))
 
 
 def policy_gradient(logits: ArrayLike, rewards: ArrayLike, beta: float, reference: FiniteDistribution) -> FloatArray:
@@ -131,7 +131,8 @@ class PolicySolution:
     gradient_norm : float
         Largest absolute entry of the policy gradient.
     converged : bool
-        Whether that is within the tolerance.
+        Whether gradient and gap are both within the tolerance. The gradient alone proves nothing: it vanishes wherever
+        the softmax saturates.
     steps : int
     """
 
@@ -167,7 +168,7 @@ def gradient_ascent(
     learning_rate : float
         :math:`\eta`, positive. In units of :math:`1 / \beta`, because Eq. (12) is curved in proportion to `beta`.
     tolerance : float
-        Bound on the gradient's largest entry, divided by `beta`, at which to stop.
+        Bound on the gradient's largest entry, divided by `beta`, at which to stop, and on the gap divided by `beta`.
     max_steps : int
 
     Returns
@@ -195,12 +196,13 @@ def gradient_ascent(
             break
         logits += learning_rate * gradient
     policy = FiniteDistribution(logits, reference.support)
+    divergence = kl_divergence(policy, tilt(reference, rewards, beta))
     return PolicySolution(
         policy=policy,
         objective=kl_controlled_objective(policy, rewards, beta, reference),
-        gap=beta * kl_divergence(policy, tilt(reference, rewards, beta)),
+        gap=beta * divergence,
         gradient_norm=beta * size,
-        converged=size <= tolerance,
+        converged=size <= tolerance and divergence <= tolerance,
         steps=steps,
     )
 

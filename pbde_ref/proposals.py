@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pbde_ref.distributions import FiniteDistribution
+from pbde_ref.distributions import FiniteDistribution, common_support
 from pbde_ref.pairs import PairBlock
 from pbde_ref.validation import (
     FloatArray,
@@ -32,6 +32,7 @@ __all__ = ["JointProposal", "PairListProposal", "ProductProposal", "Proposal"]
 BLOCK_PAIRS = 1 << 16
 
 
+@runtime_checkable
 class Proposal(Protocol):
     """What every proposal can do."""
 
@@ -65,6 +66,8 @@ class ProductProposal:
     b: FloatArray
 
     def __init__(self, a: FiniteDistribution | ArrayLike, b: FiniteDistribution | ArrayLike | None = None) -> None:
+        if isinstance(a, FiniteDistribution) and isinstance(b, FiniteDistribution):
+            common_support(a=a, b=b)
         object.__setattr__(self, "a", _factor("a", a))
         object.__setattr__(self, "b", self.a if b is None else _factor("b", b))
         same_size("b", self.b.size, self.a.size)

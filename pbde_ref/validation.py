@@ -13,8 +13,8 @@ FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
 
 __all__ = [
-    "FloatArray", "IndexArray", "array", "flip_probability", "indices", "matrix", "non_negative_number", "number",
-    "positive_number", "probability_weights", "reject", "same_size", "vector", "whole_number",
+    "FloatArray", "IndexArray", "array", "flip_probability", "indices", "instance", "matrix", "non_negative_number",
+    "number", "positive_number", "probability_weights", "reject", "same_size", "vector", "whole_number",
 ]  # fmt: skip
 
 
@@ -41,13 +41,28 @@ def reject(name: str, rule: str, values: NDArray[Any], bad: NDArray[np.bool_]) -
 def array(name: str, value: ArrayLike) -> FloatArray:
     """A float64 copy of `value` without NaN."""
     try:
-        if np.iscomplexobj(value):
-            raise TypeError("complex numbers have no order")
+        # Text, dates and complex numbers would convert, but not to what anyone meant.
+        if np.asarray(value).dtype.kind not in "biufO":
+            raise TypeError("not real numbers")
         result = np.array(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(f"`{name}` must be an array of real numbers; got {value!r}") from error
     reject(name, "free of NaN", result, np.isnan(result))
     return result
+
+
+def instance(name: str, value: Any, kind: type, description: str) -> None:
+    """Raise ``TypeError`` unless `value` is of a kind.
+
+    Examples
+    --------
+    >>> instance("reference", [0.5, 0.5], dict, "a dictionary")
+    Traceback (most recent call last):
+        ...
+    TypeError: `reference` must be a dictionary; got list
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"`{name}` must be {description}; got {type(value).__name__}")
 
 
 def vector(name: str, value: ArrayLike, *, size: int | None = None) -> FloatArray:

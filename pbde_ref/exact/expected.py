@@ -20,11 +20,17 @@ from pbde_ref.numerics import bernoulli_entropy, bernoulli_kl, weighted
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, as_objective
 from pbde_ref.pairs import PairBlock
 from pbde_ref.proposals import Proposal
-from pbde_ref.validation import FloatArray, vector
+from pbde_ref.validation import FloatArray, instance, reject, vector
 
 __all__ = [
-    "ExpectedLoss", "expected_cross_entropy", "expected_entropy", "expected_hessian", "expected_hessian_vector_product",
-    "expected_kl", "expected_loss",
+    "ExpectedLoss",
+    "check_models",
+    "expected_cross_entropy",
+    "expected_entropy",
+    "expected_hessian",
+    "expected_hessian_vector_product",
+    "expected_kl",
+    "expected_loss",
 ]  # fmt: skip
 
 
@@ -98,7 +104,7 @@ def expected_kl(
     """
     if method not in ("auto", "dense"):
         raise ValueError(f"`method` must be 'auto' or 'dense'; got {method!r}")
-    utilities = vector("utilities", utilities, size=annotator.size)
+    utilities = _checked(annotator, utilities, proposal)
     values, gradient = [], np.zeros(annotator.size)
     for block, margin in _margins(utilities, proposal):
         excess = annotator.excess(block, utilities)
@@ -123,7 +129,7 @@ def expected_cross_entropy(annotator: PreferenceModel, utilities: ArrayLike, pro
     >>> round(pb.expected_cross_entropy(annotator, [0.0, 0.0], pb.ProductProposal([1, 1])).value, 6)  # log 2
     0.693147
     """
-    utilities = vector("utilities", utilities, size=annotator.size)
+    utilities = _checked(annotator, utilities, proposal)
     values, gradient = [], np.zeros(annotator.size)
     for block, margin in _margins(utilities, proposal):
         values.append(weighted(block.weight, _pair_loss(BRADLEY_TERRY, annotator, block, margin)).sum())
@@ -143,6 +149,7 @@ def expected_entropy(annotator: PreferenceModel, proposal: Proposal) -> float:
     >>> round(pb.expected_entropy(annotator, pb.JointProposal([[0, 1], [0, 0]])), 6)
     0.562335
     """
+    check_models(annotator, proposal)
     blocks = proposal.blocks(annotator.size)
     return math.fsum((block.weight * bernoulli_entropy(*annotator.probabilities(block))).sum() for block in blocks)
 
@@ -181,7 +188,7 @@ def expected_loss(
     if objective is BRADLEY_TERRY:
         # Its gradient has a form without cancellation, which keeps its digits at the optimum.
         return expected_cross_entropy(annotator, utilities, proposal)
-    utilities = vector("utilities", utilities, size=annotator.size)
+    utilities = _checked(annotator, utilities, proposal)
     values, gradient = [], np.zeros(annotator.size)
     for block, margin in _margins(utilities, proposal):
         forward, backward = annotator.probabilities(block)
@@ -216,6 +223,7 @@ def expected_hessian(
     array([[ 0.25, -0.25],
            [-0.25,  0.25]])
     """
+    utilities = _checked(annotator, utilities, proposal)
     result = np.zeros((annotator.size, annotator.size))
     for block, curvature in _curvatures(as_objective(objective), annotator, utilities, proposal):
         block.add_to_laplacian(curvature, result)
@@ -240,11 +248,24 @@ def expected_hessian_vector_product(
     >>> pb.expected_hessian_vector_product("bradley_terry", annotator, [0.0, 0.0], q, direction=[1.0, 0.0])
     array([ 0.25, -0.25])
     """
+    utilities = _checked(annotator, utilities, proposal)
     direction = vector("direction", direction, size=annotator.size)
+    reject("direction", "finite", direction, ~np.isfinite(direction))
     result = np.zeros(annotator.size)
     for block, curvature in _curvatures(as_objective(objective), annotator, utilities, proposal):
         result += block.scatter(curvature * block.difference(direction, "direction"), annotator.size)
     return result
+
+
+def check_models(annotator: PreferenceModel, proposal: Proposal) -> None:
+    """Raise ``TypeError`` unless the two are what their names say."""
+    instance("annotator", annotator, PreferenceModel, "an annotator")  # type: ignore[type-abstract]
+    instance("proposal", proposal, Proposal, "a proposal")  # type: ignore[type-abstract]
+
+
+def _checked(annotator: PreferenceModel, utilities: ArrayLike, proposal: Proposal) -> FloatArray:
+    check_models(annotator, proposal)
+    return vector("utilities", utilities, size=annotator.size)
 
 
 def _margins(utilities: FloatArray, proposal: Proposal) -> Iterator[tuple[PairBlock, FloatArray]]:
@@ -258,9 +279,9 @@ def _pair_loss(objective: Objective, annotator: PreferenceModel, block: PairBloc
 
 
 def _curvatures(
-    objective: Objective, annotator: PreferenceModel, utilities: ArrayLike, proposal: Proposal
+    objective: Objective, annotator: PreferenceModel, utilities: FloatArray, proposal: Proposal
 ) -> Iterator[tuple[PairBlock, FloatArray]]:
-    for block, margin in _margins(vector("utilities", utilities, size=annotator.size), proposal):
+    for block, margin in _margins(utilities, proposal):
         if objective is BRADLEY_TERRY:
             yield block, block.weight * expit(margin) * expit(-margin)
         else:

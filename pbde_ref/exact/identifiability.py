@@ -23,7 +23,7 @@ from pbde_ref.objectives import BRADLEY_TERRY
 from pbde_ref.pairs import PairBlock
 from pbde_ref.pbde import luce
 from pbde_ref.proposals import Proposal
-from pbde_ref.validation import FloatArray, IndexArray, vector, whole_number
+from pbde_ref.validation import FloatArray, IndexArray, reject, vector, whole_number
 
 __all__ = [
     "Identifiability", "asymptotic_covariance", "comparison_components", "expected_excess_loss", "finite_fit_exists",
@@ -154,6 +154,7 @@ def fisher_information(utilities: ArrayLike, proposal: Proposal) -> FloatArray:
            [-0.25,  0.25]])
     """
     utilities = vector("utilities", utilities)
+    reject("utilities", "finite", utilities, ~np.isfinite(utilities))
     annotator = Annotator(FiniteDistribution(utilities), luce())
     return expected_hessian(BRADLEY_TERRY, annotator, utilities, proposal)
 

@@ -15,7 +15,7 @@ from pbde_ref.exact.identifiability import comparison_components, finite_fit_exi
 from pbde_ref.numerics import log1p_gap
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, as_objective
 from pbde_ref.proposals import Proposal
-from pbde_ref.validation import FloatArray, IndexArray, whole_number
+from pbde_ref.validation import FloatArray, IndexArray, positive_number, whole_number
 
 __all__ = ["Certificate", "Solution", "minimize_expected_loss"]
 
@@ -120,6 +120,7 @@ def minimize_expected_loss(
     """
     if as_objective(objective) is not BRADLEY_TERRY:
         raise ValueError(f"`objective` must be 'bradley_terry' here; got {as_objective(objective).name!r}")
+    tolerance = positive_number("tolerance", tolerance)
     max_steps = whole_number("max_steps", max_steps, least=1)
     if not finite_fit_exists(annotator, proposal):
         raise ValueError(

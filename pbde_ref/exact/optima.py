@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
 from pbde_ref.annotators import Annotator
-from pbde_ref.distributions import FiniteDistribution, tilt
+from pbde_ref.distributions import FiniteDistribution, common_support, tilt
 from pbde_ref.numerics import weighted
 from pbde_ref.pbde import PBDE
 from pbde_ref.validation import FloatArray, positive_number, reject, vector
@@ -172,12 +172,15 @@ def product_of_experts(
     >>> pb.product_of_experts(reference, p, beta=2.0).pmf
     array([0.66666667, 0.33333333])
     """
+    common_support(reference=reference, preference=preference)
     return tilt(reference, preference.log_pmf, positive_number("beta", beta))
 
 
 def _solve(utilities: ArrayLike, pbde: PBDE) -> tuple[float, FloatArray, NormalizingConstant]:
     """The largest value of χ − g, χ − g less that, and the constant for the latter."""
     utilities = vector("utilities", utilities)
+    if not isinstance(pbde, PBDE):
+        raise TypeError(f"`pbde` must be a PBDE; got {type(pbde).__name__}")
     pbde.check_size(utilities.size)
     # An outcome that the annotator excludes stays excluded where the reference policy excludes it too.
     with np.errstate(invalid="ignore"):
