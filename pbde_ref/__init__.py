@@ -74,6 +74,17 @@ from pbde_ref.policy_optimization import (
     policy_gradient,
 )
 from pbde_ref.proposals import JointProposal, PairListProposal, ProductProposal
+from pbde_ref.sampling import (
+    Comparisons,
+    RejectionSample,
+    sample_barker_chain,
+    sample_comparisons,
+    sample_counts,
+    sample_optimal_policy,
+    sample_outcomes,
+    sample_pairs,
+    sample_preferences,
+)
 
 __all__ = [
     "BRADLEY_TERRY",
@@ -82,6 +93,7 @@ __all__ = [
     "AnnotatorMixture",
     "BatchLoss",
     "Certificate",
+    "Comparisons",
     "ExpectedLoss",
     "FiniteDistribution",
     "Identifiability",
@@ -93,6 +105,7 @@ __all__ = [
     "PolicySolution",
     "PreferenceMatrix",
     "ProductProposal",
+    "RejectionSample",
     "Solution",
     "annotator_mixture_loss",
     "as_objective",
@@ -140,6 +153,13 @@ __all__ = [
     "product_of_experts",
     "rrhf_loss",
     "rso_loss",
+    "sample_barker_chain",
+    "sample_comparisons",
+    "sample_counts",
+    "sample_optimal_policy",
+    "sample_outcomes",
+    "sample_pairs",
+    "sample_preferences",
     "sequence_log_probs",
     "sequence_log_probs_vjp",
     "slic_loss",
