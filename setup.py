@@ -27,6 +27,7 @@ setup(
     python_requires=">=3.11",
     packages=[
         "pbde_ref",
+        "pbde_ref.cli",
         "pbde_ref.exact",
         "pbde_ref.experiments",
         "pbde_ref.losses",
