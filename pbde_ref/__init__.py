@@ -30,6 +30,13 @@ from pbde_ref.exact.identifiability import (
     identifiability,
 )
 from pbde_ref.exact.minimizers import Certificate, Solution, minimize_expected_loss
+from pbde_ref.exact.mixtures import (
+    MixtureLoss,
+    MixtureSolution,
+    expected_mixture_hessian,
+    expected_mixture_loss,
+    fit_annotator_mixture,
+)
 from pbde_ref.exact.optima import (
     NormalizingConstant,
     normalized_log_policy,
@@ -37,6 +44,7 @@ from pbde_ref.exact.optima import (
     optimal_policy,
     product_of_experts,
 )
+from pbde_ref.exact.ranking import RRHFSolution, expected_rrhf, minimize_rrhf
 from pbde_ref.exact.selection import (
     barker_transition_matrix,
     detailed_balance_residual,
@@ -98,6 +106,8 @@ __all__ = [
     "FiniteDistribution",
     "Identifiability",
     "JointProposal",
+    "MixtureLoss",
+    "MixtureSolution",
     "NormalizingConstant",
     "Objective",
     "PairListProposal",
@@ -105,6 +115,7 @@ __all__ = [
     "PolicySolution",
     "PreferenceMatrix",
     "ProductProposal",
+    "RRHFSolution",
     "RejectionSample",
     "Solution",
     "annotator_mixture_loss",
@@ -124,8 +135,12 @@ __all__ = [
     "expected_hessian_vector_product",
     "expected_kl",
     "expected_loss",
+    "expected_mixture_hessian",
+    "expected_mixture_loss",
+    "expected_rrhf",
     "finite_fit_exists",
     "fisher_information",
+    "fit_annotator_mixture",
     "geometric_average",
     "geometric_loss",
     "geometric_mean",
@@ -142,6 +157,7 @@ __all__ = [
     "log_partition",
     "luce",
     "minimize_expected_loss",
+    "minimize_rrhf",
     "mixture",
     "normalized_log_policy",
     "normalizing_constant",

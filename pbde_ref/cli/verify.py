@@ -75,7 +75,7 @@ def _claim_table(verdicts: Sequence[Verdict]) -> str:
          "holds" if v.holds else "FAILS"]
         for v in verdicts
     ]  # fmt: skip
-    return table(rows, ["claim", "paper", "certified by", "n", "error", "bound", "verdict"])
+    return table(rows, ["claim", "paper", "certified by", "n", "err", "tol", ""])
 
 
 def _control_table(verdicts: Sequence[Verdict]) -> str:
@@ -84,7 +84,7 @@ def _control_table(verdicts: Sequence[Verdict]) -> str:
          "caught" if v.control_caught else "MISSED"]
         for v in verdicts
     ]  # fmt: skip
-    return table(rows, ["claim", "what is broken", "n", "error", "bound", "verdict"])
+    return table(rows, ["claim", "what is broken", "n", "err", "tol", ""])
 
 
 def _record(verdicts: Sequence[Verdict], options: argparse.Namespace) -> dict[str, Any]:

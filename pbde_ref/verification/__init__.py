@@ -1,5 +1,6 @@
 """What ``pbde-ref verify`` checks: every theorem and closed form, by two paths that share no code, with a control."""
 
+from pbde_ref.verification.alternatives import ALTERNATIVES
 from pbde_ref.verification.claims import Claim, Verdict, check
 from pbde_ref.verification.closed_forms import CLOSED_FORMS
 from pbde_ref.verification.foundations import FOUNDATIONS
@@ -8,4 +9,4 @@ from pbde_ref.verification.problems import Problem, problems
 
 __all__ = ["CLAIMS", "Claim", "Problem", "Verdict", "check", "problems"]
 
-CLAIMS = {claim.name: claim for claim in (*FOUNDATIONS, *CLOSED_FORMS, *POPULATIONS)}
+CLAIMS = {claim.name: claim for claim in (*FOUNDATIONS, *CLOSED_FORMS, *ALTERNATIVES, *POPULATIONS)}

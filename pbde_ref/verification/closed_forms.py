@@ -133,7 +133,7 @@ CLOSED_FORMS = (
         "beta doubled", lambda problem: _equation_13(problem, 2.0 * problem.beta),
     ),
     Claim(
-        "kl_control", "Eq. 3-5, 12", "KL control is reverse-KL projection, and gradient ascent reaches it.",
+        "kl_control", "Eq. 5, 12", "KL control is reverse-KL projection, and gradient ascent reaches it.",
         "complex step, ascent", lambda problem: _kl_control(problem, reverse=True), SOLVER,
         "forward KL", lambda problem: _kl_control(problem, reverse=False),
     ),

@@ -126,18 +126,18 @@ POPULATIONS = (
         "same for all proposals", _projection_differs,
     ),
     Claim(
-        "annotator_mixture", "Eq. 24, 25", "Log-odds add up for a density mixture, not for an annotator mixture.",
+        "annotator_mixture", "Eq. 25", "Log-odds add up for a density mixture, not for an annotator mixture.",
         "additive log-odds", lambda problem: _log_odds(Annotator(_density_mixture(problem), luce()), problem), ROUNDING,
         "annotators mixed instead", lambda problem: _log_odds(problem.mixture, problem),
     ),
     Claim(
-        "barker", "Section 4.1", "A chain that accepts by Luce preferences samples p*.",
-        "elimination of states", lambda problem: _barker(problem, symmetric=True), ROUNDING,
+        "barker", "Sec. 4.1", "A chain that accepts by Luce preferences samples p*.",
+        "state elimination", lambda problem: _barker(problem, symmetric=True), ROUNDING,
         "asymmetric proposal",
         lambda problem: _barker(problem, symmetric=False) if problem.moderate else None,
     ),
     Claim(
-        "winners", "Section 3", "The winners' distribution depends on the proposal; it is at most twice it.",
+        "winners", "Sec. 3", "The winners' distribution depends on the proposal; it is at most twice it.",
         "sums transcribed", _winners, ROUNDING,
         "winners claimed to be p*", _winners_are_not_p_star,
     ),

@@ -1,0 +1,303 @@
+r"""IPO, Eq. (22) and (23): the policy each of them prefers, exactly.
+
+In expectation Eq. (23) is weighted least squares in :math:`s = \log(\pi / \pi_{pre})`: one solve with the Laplacian of
+the comparison graph. For pairs of independent draws from one distribution it prefers what Eq. (22) prefers, and that
+has a closed form. See ``proofs/ipo.md``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigvalsh
+
+from pbde_ref.annotators import PreferenceModel
+from pbde_ref.distributions import FiniteDistribution, kl_divergence, same_support, tilt
+from pbde_ref.exact.expected import check_models, expected_loss
+from pbde_ref.exact.identifiability import comparison_components
+from pbde_ref.numerics import weighted
+from pbde_ref.objectives import ipo
+from pbde_ref.pairs import PairBlock
+from pbde_ref.proposals import Proposal
+from pbde_ref.validation import FloatArray, IndexArray, instance, positive_number, probability_weights, vector
+
+__all__ = ["IpoSolution", "identity_preference_objective", "ipo_closed_form", "ipo_optimum"]
+
+
+@dataclass(frozen=True, eq=False)
+class IpoSolution:
+    r"""The minimiser of the expected IPO loss.
+
+    Attributes
+    ----------
+    policy : FiniteDistribution
+    log_ratio : ndarray, shape (n,)
+        :math:`s = \log(\pi / \pi_{pre})` up to a constant, with mean zero in each component of the comparison graph.
+        Read-only.
+    loss : float
+        Eq. (23) in expectation; its unit is one over that of :math:`\tau^2`.
+    gap : float
+        Upper bound on the loss above the least possible one: :math:`\rho^\top L^+ \rho`, where :math:`\rho` is the
+        residual of the normal equations; up to rounding of the residual.
+    residual : float
+        Largest entry of :math:`|\rho|`, each divided by its outcome's degree
+        :math:`\sum_B (q_{xB} + q_{Bx})`; in nats, as the log-ratio.
+    smallest_eigenvalue : float
+        Of the Laplacian scaled by the degrees, on the complement of its null space; infinite if no two outcomes are
+        compared. Positive where the solution is unique up to one constant for each component.
+    converged : bool
+        Whether `gap` is within 1e-20 of :math:`1 / (4 \tau^2)`, the loss of an undecided annotator.
+    n_components : int
+        Components of the comparison graph. All outcomes that the reference has lie in one of them.
+    """
+
+    policy: FiniteDistribution
+    log_ratio: FloatArray
+    loss: float
+    gap: float
+    residual: float
+    smallest_eigenvalue: float
+    converged: bool
+    n_components: int
+
+
+def ipo_optimum(
+    annotator: PreferenceModel, proposal: Proposal, *, tau: float, reference: FiniteDistribution
+) -> IpoSolution:
+    r"""The policy of least expected IPO loss, Eq. (23), for any proposal.
+
+    .. math:: \min_s \sum_{A,B} q_{AB} \Big[p_{AB} \big(d - \tfrac{1}{2\tau}\big)^2
+              + p_{BA} \big(d + \tfrac{1}{2\tau}\big)^2\Big], \qquad d = s_A - s_B, \quad \pi \propto \pi_{pre}\, e^s
+
+    Its normal equations are :math:`L s = h` with the Laplacian L of the weights :math:`q_{AB} + q_{BA}` and
+    :math:`h_x = \sum_B (q_{xB} + q_{Bx}) (2 p_{xB} - 1) / (2\tau)`.
+
+    Parameters
+    ----------
+    annotator : Annotator, AnnotatorMixture or PreferenceMatrix
+    proposal : ProductProposal, JointProposal or PairListProposal
+    tau : float
+        Positive; the larger, the closer the policy stays to the reference.
+    reference : FiniteDistribution
+        :math:`\pi_{pre}`. Where it is zero the policy is, whatever the ratio :math:`e^s`.
+
+    Returns
+    -------
+    IpoSolution
+
+    Raises
+    ------
+    ValueError
+        If sizes or supports differ, `tau` is not positive, outcomes that the reference has are not connected by
+        comparisons (the loss then leaves their masses open; the message names the components), or the annotator is
+        asked to compare two outcomes of probability zero.
+
+    Notes
+    -----
+    Only :math:`q + q^\top` matters. Proof: ``proofs/ipo.md``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pbde_ref as pb
+    >>> from pbde_ref.exact.ipo import ipo_optimum
+    >>> annotator = pb.PreferenceMatrix([[0.5, 0.9], [0.1, 0.5]])
+    >>> solution = ipo_optimum(annotator, pb.ProductProposal([1, 1]), tau=0.4, reference=pb.uniform([0, 1]))
+    >>> np.diff(solution.policy.log_pmf)  # (2 p - 1) / (2 tau), with p the probability of outcome 1
+    array([-1.])
+    """
+    tau = _settings(annotator, tau, reference)
+    check_models(annotator, proposal)
+    size = annotator.size
+    components = comparison_components(proposal, size)
+    _check_connected(components, reference)
+    laplacian, target = np.zeros((size, size)), np.zeros(size)
+    for block in proposal.blocks(size):
+        forward, backward = annotator.probabilities(block)
+        block.add_to_laplacian(block.weight, laplacian)
+        target += block.scatter(block.weight * (forward - backward) / (2.0 * tau), size)
+    s, residual, smallest = _solve_laplacian(laplacian, target, components)
+    gap = float((residual**2).sum()) / smallest if smallest > 0.0 else math.inf
+    degree = laplacian.diagonal()
+    largest = float(np.abs(residual / np.sqrt(np.where(degree > 0.0, degree, 1.0))).max())
+    s.flags.writeable = False
+    return IpoSolution(
+        policy=FiniteDistribution(reference.log_pmf + s, reference.support),
+        log_ratio=s,
+        loss=expected_loss(ipo(tau), annotator, s, proposal).value,
+        gap=gap,
+        residual=largest,
+        smallest_eigenvalue=smallest,
+        converged=gap <= 1e-20 / (4.0 * tau**2),
+        n_components=int(components.max()) + 1,
+    )
+
+
+def ipo_closed_form(
+    annotator: PreferenceModel, mu: FiniteDistribution | ArrayLike, *, tau: float, reference: FiniteDistribution
+) -> FiniteDistribution:
+    r"""The maximiser of Eq. (22), and the minimiser of Eq. (23) for pairs from :math:`\mu \otimes \mu`.
+
+    .. math:: \pi(x) \propto \pi_{pre}(x)\, \exp\big(\mathbb{E}_{B \sim \mu}[p^*(x \succ B)] / \tau\big),
+              \qquad p^*(x \succ x) = \tfrac12
+
+    Parameters
+    ----------
+    annotator : Annotator, AnnotatorMixture or PreferenceMatrix
+    mu : FiniteDistribution or array_like of weights, shape (n,)
+        The behaviour distribution :math:`\mu` that opponents are drawn from.
+    tau : float
+        Positive.
+    reference : FiniteDistribution
+        :math:`\pi_{pre}`.
+
+    Raises
+    ------
+    ValueError
+        If sizes or supports differ, `tau` is not positive, or an outcome of probability zero that the reference has
+        would meet another of probability zero.
+
+    Notes
+    -----
+    Where :math:`\mu(x) = 0` this formula, and Eq. (22), still fix :math:`\pi(x)`. Eq. (23) does not: no pair contains
+    x, so `ipo_optimum` rejects such a proposal unless the reference excludes x too. Proof: ``proofs/ipo.md``.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> from pbde_ref.exact.ipo import ipo_closed_form, ipo_optimum
+    >>> annotator = pb.Annotator(pb.FiniteDistribution.from_weights([1, 2, 3]), pb.luce())
+    >>> reference, mu = pb.FiniteDistribution.from_weights([3, 2, 1]), [0.2, 0.5, 0.3]
+    >>> ipo_closed_form(annotator, mu, tau=0.5, reference=reference).pmf.round(6)
+    array([0.403232, 0.371438, 0.22533 ])
+    >>> ipo_optimum(annotator, pb.ProductProposal(mu), tau=0.5, reference=reference).policy.pmf.round(6)
+    array([0.403232, 0.371438, 0.22533 ])
+    """
+    tau = _settings(annotator, tau, reference)
+    opponents = _behaviour(annotator, mu)
+    return tilt(reference, _win_rates(annotator, reference.pmf > 0.0, opponents), tau)
+
+
+def identity_preference_objective(
+    policy: FiniteDistribution,
+    annotator: PreferenceModel,
+    mu: FiniteDistribution | ArrayLike,
+    *,
+    tau: float,
+    reference: FiniteDistribution,
+) -> float:
+    r"""What IPO maximises, Eq. (22).
+
+    .. math:: \mathbb{E}_{A \sim \pi,\, B \sim \mu}[p^*(x_A \succ x_B)] - \tau\, D_{KL}(\pi \,\|\, \pi_{pre})
+
+    Parameters
+    ----------
+    policy : FiniteDistribution
+    annotator, mu, tau, reference
+        As in `ipo_closed_form`.
+
+    Returns
+    -------
+    float
+        -inf if the policy has an outcome that the reference excludes.
+
+    Notes
+    -----
+    The print's :math:`p^*(y; x_A, x_B)` is read as the probability that :math:`x_A` is preferred, y = 1, and
+    :math:`\mu` as the behaviour distribution of Azar et al. (2023).
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> from pbde_ref.exact.ipo import identity_preference_objective
+    >>> annotator = pb.Annotator(pb.FiniteDistribution.from_weights([3, 1]), pb.luce())
+    >>> even = pb.uniform([0, 1])
+    >>> identity_preference_objective(even, annotator, even, tau=1.0, reference=even)
+    0.5
+    """
+    tau = _settings(annotator, tau, reference)
+    instance("policy", policy, FiniteDistribution, "a FiniteDistribution")
+    same_support("policy", policy.support, "annotator", annotator.support)
+    rates = _win_rates(annotator, policy.pmf > 0.0, _behaviour(annotator, mu))
+    return policy.expectation(rates) - tau * kl_divergence(policy, reference)
+
+
+def _settings(annotator: PreferenceModel, tau: float, reference: FiniteDistribution) -> float:
+    instance("annotator", annotator, PreferenceModel, "an annotator")
+    instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
+    same_support("reference", reference.support, "annotator", annotator.support)
+    return positive_number("tau", tau)
+
+
+def _behaviour(annotator: PreferenceModel, mu: FiniteDistribution | ArrayLike) -> FloatArray:
+    if isinstance(mu, FiniteDistribution):
+        same_support("mu", mu.support, "annotator", annotator.support)
+        return mu.pmf
+    return probability_weights("mu", vector("mu", mu, size=annotator.size))
+
+
+def _win_rates(annotator: PreferenceModel, asked: NDArray[np.bool_], opponents: FloatArray) -> FloatArray:
+    """Probability of each outcome to be preferred to an opponent; only rows that are asked for need be defined."""
+    size = annotator.size
+    columns = np.arange(size)[None, :]
+    rates = []
+    for rows in _slices(size):
+        block = PairBlock(np.arange(size)[rows, None], columns, asked[rows, None] * opponents)
+        rates.append(weighted(opponents, annotator.probabilities(block)[0]).sum(axis=1))
+    return np.concatenate(rates)
+
+
+def _slices(size: int) -> Iterator[slice]:
+    """Rows in groups of about 2^16 pairs."""
+    height = max(1, (1 << 16) // size)
+    return (slice(start, start + height) for start in range(0, size, height))
+
+
+def _check_connected(components: IndexArray, reference: FiniteDistribution) -> None:
+    """Raise unless all outcomes that the reference has belong to one component."""
+    held = np.unique(components[reference.pmf > 0.0])
+    if held.size > 1:
+        shown = ", ".join(_listed(np.flatnonzero(components == component)) for component in held[:4])
+        more = "" if held.size <= 4 else f" and {held.size - 4} more"
+        raise ValueError(
+            "`proposal` must connect all outcomes of positive reference probability (their masses are undetermined "
+            f"otherwise); got {held.size} components with the indices {shown}{more}"
+        )
+
+
+def _listed(members: IndexArray) -> str:
+    shown = ", ".join(str(int(i)) for i in members[:6])
+    return f"{{{shown}{', …' if members.size > 6 else ''}}}"
+
+
+def _solve_laplacian(
+    laplacian: FloatArray, target: FloatArray, components: IndexArray
+) -> tuple[FloatArray, FloatArray, float]:
+    """Solution with mean zero in each component, the residual over root degrees, and the smallest eigenvalue."""
+    # Divided by its degrees a Laplacian has eigenvalues in [0, 2], however rare some outcomes are.
+    degree = laplacian.diagonal()
+    scale = np.sqrt(np.where(degree > 0.0, degree, 1.0))
+    scaled = laplacian / np.multiply.outer(scale, scale)
+    member = (components[:, None] == np.arange(components.max() + 1)).astype(np.float64)
+    null = member * scale[:, None]
+    null /= np.sqrt((null**2).sum(axis=0))
+    filled = scaled + 2.0 * null @ null.T
+    s, residual = np.zeros_like(target), target / scale
+    try:
+        factor = cho_factor(filled)
+    except LinAlgError:
+        return s, residual, 0.0
+    for _ in range(3):  # the first pass solves, the others remove rounding
+        s = s + cho_solve(factor, residual) / scale
+        s = s - member @ ((member.T @ s) / member.sum(axis=0))
+        # Pair by pair: the differences are what the residual is made of.
+        residual = (target + (laplacian * (s[:, None] - s[None, :])).sum(axis=1)) / scale
+    if member.shape[1] == len(s):
+        return s, residual, math.inf
+    smallest = float(eigvalsh(filled, subset_by_index=[0, 0])[0])
+    # What the eigenvalue solver itself may have got wrong is not counted.
+    return s, residual, max(0.0, smallest - 4.0 * len(s) * np.finfo(float).eps)

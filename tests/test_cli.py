@@ -1,0 +1,113 @@
+"""The command line as a user meets it: output, files, exit status, one-line errors."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from pbde_ref.cli import main
+from pbde_ref.verification import CLAIMS
+
+QUICK = "cross_entropy_and_kl,winners"
+
+
+def test_verify_prints_a_row_per_claim_within_80_columns(capsys):
+    assert main(["verify", "--claims", QUICK, "--support", "16", "--controls"]) == 0
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= 80
+    for name in QUICK.split(","):
+        assert output.count(f"\n{name}") == 2  # once in the claims, once in the controls
+    assert "2 of 2 claims hold; 2 of 2 controls caught" in output
+
+
+def test_verify_writes_all_numbers_as_json(tmp_path, capsys):
+    path = tmp_path / "verdicts.json"
+    assert main(["verify", "--claims", QUICK, "--support", "16", "--seed", "3", "--json", str(path)]) == 0
+    record = json.loads(path.read_text())
+    assert (record["support"], record["seed"]) == (16, 3)
+    assert [claim["name"] for claim in record["claims"]] == QUICK.split(",")
+    assert all(c["holds"] and c["control"]["caught"] and c["cases"] >= 16 for c in record["claims"])
+
+
+def test_a_claim_that_fails_gives_exit_status_1(monkeypatch, capsys):
+    from dataclasses import replace
+
+    claim = CLAIMS["winners"]
+    broken = replace(claim, error=lambda problem: 0.5)
+    monkeypatch.setitem(CLAIMS, "winners", broken)
+    assert main(["verify", "--claims", "winners", "--support", "16"]) == 1
+    assert "winners fails, worst on: " in capsys.readouterr().out
+
+
+def test_a_control_that_passes_gives_exit_status_1(monkeypatch, capsys):
+    from dataclasses import replace
+
+    claim = CLAIMS["winners"]
+    monkeypatch.setitem(CLAIMS, "winners", replace(claim, control=claim.error))
+    assert main(["verify", "--claims", "winners", "--support", "16"]) == 1
+    assert "controls not caught: winners" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [float("nan"), float("inf")])
+def test_an_error_that_is_not_a_number_is_no_evidence(monkeypatch, capsys, error):
+    from dataclasses import replace
+
+    claim = CLAIMS["winners"]
+    monkeypatch.setitem(CLAIMS, "winners", replace(claim, error=lambda problem: error, control=lambda p: float("nan")))
+    assert main(["verify", "--claims", "winners", "--support", "16"]) == 1
+    output = capsys.readouterr().out
+    assert "FAILS" in output
+    assert "controls not caught: winners" in output
+
+
+WRONG = {
+    "unknown claim": (["verify", "--claims", "lemma_7"], "unknown claim 'lemma_7'"),
+    "no claim": (["verify", "--claims", ","], "names no claim"),
+    "support too small": (["verify", "--support", "1"], "--support: must be from 8 to 2048; got 1"),
+    "support not a number": (["verify", "--support", "many"], "--support: must be a whole number; got 'many'"),
+    "seed negative": (["verify", "--seed", "-1"], "--seed"),
+    "no command": ([], "COMMAND"),
+    "unknown command": (["prove"], "invalid choice: 'prove'"),
+    "unknown loss": (["optima", "--loss", "ppo"], "invalid choice: 'ppo'"),
+    "not a parameter": (["optima", "--loss", "slic", "--beta", "1"], "--beta is not a parameter of the loss 'slic'"),
+    "out of range": (["optima", "--loss", "dpo", "--beta", "-1"], "`beta` must be positive; got -1.0"),
+    "not finite": (["optima", "--loss", "dpo", "--beta", "inf"], "--beta: must be finite"),
+    "plot format": (["optima", "--support", "16", "--loss", "dpo", "--plot", "x.bmp"], "must end in one of"),
+    "missing folder": (["verify", "--claims", "winners", "--support", "8", "--json", "no/such/x.json"], "no/such"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_usage_gets_one_line_and_status_2(capsys, case):
+    arguments, message = WRONG[case]
+    try:
+        status = main(arguments)
+    except SystemExit as stop:
+        status = stop.code
+    error = capsys.readouterr().err
+    assert status == 2
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_the_module_runs_outside_the_repository(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "pbde_ref", "list"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert all(name in done.stdout for name in CLAIMS)
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert done.stderr == ""
+
+
+def test_optima_answers_one_question_in_one_row(tmp_path, capsys):
+    path = tmp_path / "optima.json"
+    arguments = ["optima", "--support", "32", "--loss", "slic", "--delta", "1", "--lambda", "0", "--json", str(path)]
+    assert main(arguments) == 0
+    output = capsys.readouterr().out
+    assert output.count("slic δ=1 λ=0") == 1
+    assert max(map(len, output.splitlines())) <= 80
+    (row,) = json.loads(path.read_text())["optima"]
+    assert row["certificate"] == "dual"
+    assert row["gap"] <= 1e-7
+    assert sum(row["policy"]) == pytest.approx(1.0, abs=1e-12)

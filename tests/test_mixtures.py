@@ -1,0 +1,419 @@
+"""Eq. (29) and (30): the loss of an annotator mixture, and expectation–maximisation on the population."""
+
+import itertools
+import math
+
+import autograd
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import minimize
+
+import pbde_ref as pb
+from pbde_ref.exact.mixtures import expected_mixture_hessian, expected_mixture_loss, fit_annotator_mixture
+from tests import strategies
+
+
+def sigmoid(z):
+    return 1.0 / (1.0 + math.exp(-z)) if z > -700 else 0.0
+
+
+def problem(size, k, seed, spread=2.0):
+    """Preferences that no utility explains, a joint proposal, and a model's weights and utilities."""
+    rng = np.random.default_rng(seed)
+    upper = np.triu(rng.uniform(0.05, 0.95, (size, size)), 1)
+    annotator = pb.PreferenceMatrix(upper + np.tril(1.0 - upper.T, -1) + 0.5 * np.eye(size))
+    proposal = pb.JointProposal(rng.random((size, size)))
+    return annotator, proposal, rng.uniform(0.5, 2.0, k), spread * rng.standard_normal((k, size))
+
+
+def loops(annotator, weights, utilities, proposal):
+    """Cross-entropy and KL divergence of Eq. (30), ordered pair by ordered pair."""
+    p, q = annotator.preference_probabilities(), proposal.matrix(annotator.size)
+    shares = np.asarray(weights) / np.sum(weights)
+    cross_entropy = kl = 0.0
+    for a, b in itertools.product(range(annotator.size), repeat=2):
+        model = sum(w * sigmoid(u[a] - u[b]) for w, u in zip(shares, utilities, strict=True))
+        for observed, predicted in ((p[a, b], model), (1.0 - p[a, b], 1.0 - model)):
+            cross_entropy -= q[a, b] * observed * math.log(predicted)
+            kl += q[a, b] * observed * math.log(observed / predicted)
+    return cross_entropy, kl
+
+
+def population(size):
+    """The paper's two annotators of Eq. (24), who answer by Eq. (25)."""
+    paper = pb.paper_problem(size)
+    annotators = [pb.Annotator(p, pb.luce()) for p in paper.annotator_distributions]
+    return paper, pb.AnnotatorMixture(paper.annotator_weights, annotators), pb.ProductProposal(paper.reference)
+
+
+def distance(paper, weights, densities):
+    """Largest error of the marginal, of a component (up to their order) and of a weight."""
+    marginal = pb.total_variation(pb.mixture(weights, densities), paper.implicit_preference_distribution)
+    first, second = paper.annotator_distributions
+    return min(
+        max(
+            marginal,
+            pb.total_variation(densities[i], first),
+            pb.total_variation(densities[1 - i], second),
+            abs(weights[i] - paper.annotator_weights[0]),
+        )
+        for i in (0, 1)
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- the loss
+
+
+def test_two_annotators_who_disagree_by_hand():
+    # M = 1/3 * 3/4 + 2/3 * 1/4 = 5/12 for the pair (0, 1), seen half of the time; the rest is diagonal.
+    annotator, q = pb.PreferenceMatrix([[0.5, 1.0], [0.0, 0.5]]), pb.ProductProposal([1, 1])
+    loss = expected_mixture_loss(annotator, [1, 2], np.log([[3.0, 1.0], [1.0, 3.0]]), q)
+    assert loss.value == pytest.approx(0.5 * math.log(12 / 5), rel=1e-14)
+    assert loss.cross_entropy == pytest.approx(0.5 * math.log(12 / 5) + 0.5 * math.log(2), rel=1e-14)
+    # Responsibilities 3/5 and 2/5; the derivative of -log M in u_1(0) - u_1(1) is -3/5 * 1/4.
+    assert_allclose(loss.utilities_gradient, [[-0.075, 0.075], [-0.15, 0.15]], rtol=1e-14)
+    # Half of the answers say nothing: 1 - (1/2 * (3/5)/(1/3) + 1/2), over the sum of the weights.
+    assert_allclose(loss.weights_gradient, [-0.4 / 3, 0.2 / 3], rtol=1e-13)
+
+
+@pytest.mark.parametrize(("size", "k", "seed"), [(2, 2, 0), (4, 3, 1), (6, 2, 2), (5, 1, 3)])
+def test_loss_is_the_double_loop(size, k, seed):
+    arguments = problem(size, k, seed)
+    annotator, proposal, weights, utilities = arguments
+    loss = expected_mixture_loss(annotator, weights, utilities, proposal)
+    cross_entropy, kl = loops(annotator, weights, utilities, proposal)
+    # The loop's own rounding: 50 terms of size one.
+    assert loss.cross_entropy == pytest.approx(cross_entropy, abs=1e-14)
+    assert loss.value == pytest.approx(kl, abs=1e-14)
+
+
+@pytest.mark.parametrize(("size", "k", "seed"), [(4, 3, 1), (6, 2, 2)])
+def test_gradients_are_those_of_autograd_and_of_differences(size, k, seed):
+    annotator, proposal, weights, utilities = problem(size, k, seed)
+    p, q = annotator.preference_probabilities(), proposal.matrix(size)
+
+    def cross_entropy(weights, utilities):
+        margins = utilities[:, :, None] - utilities[:, None, :]
+        model = anp.sum((weights / anp.sum(weights))[:, None, None] / (1.0 + anp.exp(-margins)), axis=0)
+        return -anp.sum(q * (p * anp.log(model) + (1.0 - p) * anp.log(1.0 - model)))
+
+    loss = expected_mixture_loss(annotator, weights, utilities, proposal)
+    assert_allclose(loss.weights_gradient, autograd.grad(cross_entropy, 0)(weights, utilities), atol=1e-14)
+    assert_allclose(loss.utilities_gradient, autograd.grad(cross_entropy, 1)(weights, utilities), atol=1e-14)
+    # Central differences: truncation and rounding balance near 1e-10 at a step of 1e-5.
+    step = 1e-5
+    for i in range(k):
+        shift = step * np.eye(k)[i]
+        ahead, behind = (expected_mixture_loss(annotator, weights + s, utilities, proposal) for s in (shift, -shift))
+        assert loss.weights_gradient[i] == pytest.approx((ahead.value - behind.value) / (2 * step), abs=1e-9)
+
+
+def test_one_annotator_is_the_single_model():
+    annotator, proposal, _, utilities = problem(5, 1, 7)
+    single = pb.expected_kl(annotator, utilities[0], proposal)
+    loss = expected_mixture_loss(annotator, [3.0], utilities, proposal)
+    assert loss.value == pytest.approx(single.value, rel=1e-14)
+    assert_allclose(loss.utilities_gradient[0], single.gradient, atol=1e-16)
+    assert loss.weights_gradient == pytest.approx([0.0], abs=1e-15)
+
+
+def test_a_population_has_no_divergence_from_itself():
+    paper, annotator, q = population(32)
+    utilities = [p.log_pmf for p in paper.annotator_distributions]  # over more than a thousand nats
+    loss = expected_mixture_loss(annotator, [0.4, 0.6], utilities, q)
+    assert loss.value < 1e-30
+    assert np.abs(loss.utilities_gradient).max() < 1e-16
+    # Control: exchanging the annotators, but not their weights, is another model.
+    assert expected_mixture_loss(annotator, [0.6, 0.4], utilities, q).value > 0.01
+
+
+@pytest.mark.parametrize(("size", "k", "seed"), [(3, 2, 4), (4, 3, 5)])
+def test_hessian_is_the_difference_of_gradients(size, k, seed):
+    annotator, proposal, weights, utilities = problem(size, k, seed)
+    weights = weights / weights.sum()
+
+    def gradient(point):
+        logits = point[k * size :]
+        shares = np.exp(logits) / np.exp(logits).sum()
+        loss = expected_mixture_loss(annotator, shares, point[: k * size].reshape(k, size), proposal)
+        in_logits = shares * (loss.weights_gradient - shares @ loss.weights_gradient)
+        return np.concatenate([loss.utilities_gradient.ravel(), in_logits])
+
+    point, step = np.concatenate([utilities.ravel(), np.log(weights)]), 1e-5
+    shifts = step * np.eye(point.size)
+    differences = np.array([(gradient(point + s) - gradient(point - s)) / (2 * step) for s in shifts])
+    hessian = expected_mixture_hessian(annotator, weights, utilities, proposal)
+    # Truncation of order step² and rounding of order eps / step.
+    assert_allclose(hessian, differences, atol=1e-9)
+    assert_allclose(hessian, hessian.T, atol=1e-16)
+
+
+# ------------------------------------------------------------------------------------------------- identifiability
+
+
+def rank_deficit(size, k, seed):
+    """Directions that the comparisons leave undetermined, beyond the k + 1 constants."""
+    rng = np.random.default_rng(seed)
+    weights, utilities = rng.uniform(1.0, 2.0, k), rng.standard_normal((k, size))
+    annotators = [pb.Annotator(pb.FiniteDistribution(u), pb.luce()) for u in utilities]
+    annotator = pb.AnnotatorMixture(weights, annotators)
+    hessian = expected_mixture_hessian(annotator, weights, utilities, pb.ProductProposal(np.ones(size)))
+    eigenvalues = np.linalg.eigvalsh(hessian)
+    # The smallest eigenvalue that is not zero is about 1e-8 at five outcomes; zeros are rounding, about 1e-17.
+    return int((eigenvalues < 1e-13 * eigenvalues.max()).sum()) - k - 1
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_two_annotators_on_at_most_four_outcomes_are_never_determined(size):
+    # 2 (n - 1) + 1 parameters against n (n - 1) / 2 pair probabilities.
+    assert rank_deficit(size, 2, seed=size) == 2 * (size - 1) + 1 - size * (size - 1) // 2 > 0
+
+
+@pytest.mark.parametrize("size", [5, 6])
+def test_two_annotators_on_five_outcomes_or_more_are_determined_locally(size):
+    assert rank_deficit(size, 2, seed=size) == 0
+
+
+# ----------------------------------------------------------------------------------- expectation–maximisation itself
+
+
+def test_first_weights_are_the_triple_loop():
+    annotator, proposal, weights, utilities = problem(5, 3, 8)
+    p, q = annotator.preference_probabilities(), proposal.matrix(5)
+    weights = weights / weights.sum()
+    expected = np.zeros(3)
+    for a, b in itertools.product(range(5), repeat=2):
+        for chance, sign in ((p[a, b], 1.0), (1.0 - p[a, b], -1.0)):
+            joint = [w * sigmoid(sign * (u[a] - u[b])) for w, u in zip(weights, utilities, strict=True)]
+            for i in range(3):
+                expected[i] += q[a, b] * chance * joint[i] / sum(joint)
+    seen = []
+    fit_annotator_mixture(
+        annotator, proposal, 3, start=utilities, weights=weights, noise=0.0, max_steps=1, callback=seen.append
+    )
+    assert [progress.step for progress in seen] == [0, 1]
+    assert_allclose(seen[0].weights, weights, rtol=1e-15)
+    assert_allclose(seen[1].weights, expected, rtol=1e-13)
+
+
+def test_each_newton_step_lowers_the_annotators_own_loss():
+    annotator, proposal, weights, utilities = problem(6, 2, 9, spread=4.0)
+    p, q = annotator.preference_probabilities(), proposal.matrix(6)
+    answers = (q + q.T) * p  # winner, loser
+    own = [w * 1.0 / (1.0 + np.exp(u - u[:, None])) for w, u in zip(weights / weights.sum(), utilities, strict=True)]
+    responsibilities = [part / sum(own) for part in own]
+
+    def loss(i, u):
+        return float((answers * responsibilities[i] * np.logaddexp(0.0, u - u[:, None])).sum())
+
+    seen = []
+    fit_annotator_mixture(
+        annotator, proposal, start=utilities, weights=weights, noise=0.0, max_steps=1, callback=seen.append
+    )
+    for i in range(2):
+        assert loss(i, seen[1].utilities[i]) < loss(i, utilities[i]) - 1e-4
+
+
+@settings(max_examples=25)
+@given(strategies.problems(max_size=8), st.integers(1, 3), strategies.generators)
+def test_the_loss_never_rises(case, k, rng):
+    """No iteration of expectation–maximisation raises the loss, whoever the annotators are."""
+    start = rng.normal(0.0, 5.0, (k, case.annotator.size))
+    solution = fit_annotator_mixture(case.annotator, case.proposal, k, start=start, rng=0, max_steps=15)
+    assert (np.diff(solution.losses) < 0.0).all()
+    again = expected_mixture_loss(case.annotator, solution.weights, solution.utilities, case.proposal)
+    # The utilities that are returned are centred, which moves margins of size 10 by their rounding.
+    assert again.value == pytest.approx(solution.loss, rel=1e-9, abs=1e-14)
+    assert solution.losses[-1] == solution.loss
+
+
+def test_newton_without_safeguard_raises_the_loss():
+    # Control: the full Newton step from the same start overshoots, so the line search is what keeps the law.
+    annotator = pb.Annotator(pb.FiniteDistribution([0.0, 1.0]), pb.luce())
+    pair, start = pb.PairListProposal([0], [1]), np.array([8.0, 0.0])
+    gradient = pb.expected_kl(annotator, start, pair).gradient
+    hessian = pb.expected_hessian("bradley_terry", annotator, start, pair)
+    step = -np.linalg.pinv(hessian) @ gradient
+    before, after = (pb.expected_kl(annotator, u, pair).value for u in (start, start + step))
+    assert after > 100.0 * before
+    losses = fit_annotator_mixture(annotator, pair, 1, start=[start], noise=0.0).losses
+    assert (np.diff(losses) < 0.0).all()
+    assert losses[-1] < 1e-12
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_recovers_both_annotators_of_the_paper(seed):
+    paper, annotator, q = population(64)
+    solution = fit_annotator_mixture(annotator, q, reference=paper.reference, rng=seed, max_steps=150)
+    assert distance(paper, solution.weights, solution.densities) <= 1e-3
+    assert pb.total_variation(solution.marginal, paper.implicit_preference_distribution) <= 1e-3
+    assert (np.diff(solution.losses) < 0.0).all()
+    assert solution.steps <= 150
+    assert not solution.certificate.is_saddle
+    assert solution.certificate.gradient_norm < 1e-5
+
+
+def test_without_noise_it_stays_at_the_single_annotator():
+    paper, annotator, q = population(64)
+    solution = fit_annotator_mixture(annotator, q, reference=paper.reference, noise=0.0)
+    single = pb.minimize_expected_loss("bradley_terry", annotator, q)
+    assert_array_equal(solution.utilities[0], solution.utilities[1])
+    # Both fits have a curvature of 1e-11 in the tails, where utilities are known to fewer digits.
+    fits = [pb.FiniteDistribution(u, paper.grid) for u in (single.value, solution.utilities[0])]
+    assert pb.total_variation(*fits) < 1e-9
+    assert solution.loss == pytest.approx(pb.expected_kl(annotator, single.value, q).value, rel=1e-12)
+    assert distance(paper, solution.weights, solution.densities) > 0.4
+    assert solution.certificate.gradient_norm < 1e-10
+    assert solution.certificate.is_saddle
+    assert not solution.converged
+
+
+def test_a_saddle_with_a_small_gradient_is_left():
+    # With little noise the gradient is within the tolerance near the single-annotator fit, for many iterations.
+    paper, annotator, q = population(32)
+    seen = []
+    solution = fit_annotator_mixture(
+        annotator, q, reference=paper.reference, noise=1e-6, rng=3, tolerance=1e-5, callback=seen.append
+    )
+    early = expected_mixture_loss(annotator, seen[8].weights, seen[8].utilities, q)
+    assert np.linalg.norm(early.utilities_gradient) < 1e-6
+    assert early.value > 0.1
+    assert solution.converged
+    assert solution.loss < 1e-4
+
+
+def test_noise_that_the_loss_cannot_see_leaves_it_at_the_saddle():
+    # The loss falls by about the square of the noise, which is below its rounding; the certificate tells.
+    paper, annotator, q = population(32)
+    solution = fit_annotator_mixture(annotator, q, reference=paper.reference, noise=1e-9, rng=3)
+    assert solution.loss > 0.1
+    assert solution.certificate.is_saddle
+    assert not solution.converged
+
+
+def test_several_starts_keep_the_best_and_repeat():
+    annotator, proposal, _, _ = problem(5, 2, 11)
+    arguments = {"noise": 2.0, "n_starts": 4, "max_steps": 40}
+    one, two = (fit_annotator_mixture(annotator, proposal, rng=5, **arguments) for _ in range(2))
+    assert one.loss == one.start_losses.min() == one.start_losses[one.start]
+    assert np.unique(one.start_losses).size > 1
+    assert one.utilities.tobytes() == two.utilities.tobytes()
+    assert fit_annotator_mixture(annotator, proposal, rng=6, **arguments).loss != one.loss
+
+
+def test_agrees_with_a_general_optimiser():
+    annotator, proposal, _, _ = problem(5, 2, 12)
+    solution = fit_annotator_mixture(
+        annotator, proposal, noise=1.0, n_starts=8, rng=0, max_steps=3000, tolerance=1e-7
+    )
+
+    def objective(point):
+        shares = np.exp(point[-2:]) / np.exp(point[-2:]).sum()
+        loss = expected_mixture_loss(annotator, shares, point[:-2].reshape(2, 5), proposal)
+        slope = shares * loss.weights_gradient
+        return loss.value, np.concatenate([loss.utilities_gradient.ravel(), slope - shares * slope.sum()])
+
+    rng = np.random.default_rng(1)
+    found = [minimize(objective, rng.standard_normal(12), jac=True, method="L-BFGS-B").fun for _ in range(8)]
+    # Neither is proven global; L-BFGS stops at a relative decrease of 1e-9.
+    assert solution.loss <= min(found) + 1e-6
+
+
+def test_densities_follow_the_models_process():
+    lengths = np.array([1.0, 2.0, 4.0, 2.0, 1.0])
+    process = pb.length_normalized(lengths)
+    truth = [pb.FiniteDistribution.from_weights(w) for w in ([9, 1, 1, 1, 1], [1, 1, 1, 1, 9])]
+    annotator = pb.AnnotatorMixture([0.4, 0.6], [pb.Annotator(p, process) for p in truth])
+    start = [process.utility(p.log_pmf) for p in truth]
+    q = pb.ProductProposal(np.ones(5))
+    solution = fit_annotator_mixture(annotator, q, pbde=process, start=start, weights=[2, 3], noise=0.0)
+    assert solution.converged
+    assert solution.steps == 0
+    for density, p in zip(solution.densities, truth, strict=True):
+        assert pb.total_variation(density, p) < 1e-12
+    assert_allclose(solution.marginal.pmf, 0.4 * truth[0].pmf + 0.6 * truth[1].pmf, atol=1e-12)
+
+
+def test_certain_answers_drive_utilities_apart_without_end():
+    always = pb.PreferenceMatrix([[0.5, 1.0], [0.0, 0.5]])
+    solution = fit_annotator_mixture(always, pb.ProductProposal([1, 1]), 1, max_steps=20, tolerance=1e-30)
+    assert solution.loss < 1e-6
+    assert np.isfinite(solution.utilities).all()
+    assert not solution.converged
+
+
+def test_a_pair_list_and_its_matrix_are_the_same_proposal():
+    annotator, _, weights, utilities = problem(4, 2, 13)
+    pairs = pb.PairListProposal([0, 1, 2, 3, 1, 1], [1, 2, 3, 0, 0, 1], [1, 2, 3, 1, 1, 2])
+    joint = pb.JointProposal(pairs.matrix(4))
+    one, two = (expected_mixture_loss(annotator, weights, utilities, q) for q in (pairs, joint))
+    assert one.value == pytest.approx(two.value, rel=1e-14)
+    assert_allclose(one.utilities_gradient, two.utilities_gradient, atol=1e-16)
+    assert_allclose(one.weights_gradient, two.weights_gradient, atol=1e-15)
+    hessians = [expected_mixture_hessian(annotator, weights, utilities, q) for q in (pairs, joint)]
+    assert_allclose(*hessians, atol=1e-16)
+
+
+# ---------------------------------------------------------------------------------------------------------- refusals
+
+EVEN = pb.Annotator(pb.uniform("abc"), pb.luce())
+Q = pb.ProductProposal([1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("weights", "utilities", "message"),
+    [
+        ([1, 1], [[0, 0, 0]], "`weights` must have one entry for each annotator, 1; got 2"),
+        ([1], [0, 0, 0], r"`utilities` must have shape \(k, 3\); got \(3,\)"),
+        ([1], [[0, 0]], r"`utilities` must have shape \(k, 3\); got \(1, 2\)"),
+        ([0.0, 1.0], [[0, 0, 0]] * 2, "`weights` must be positive; got 0.0 at index 0"),
+        ([1.0, np.inf], [[0, 0, 0]] * 2, "`weights` must be finite; got inf at index 1"),
+        ([1.0], [[0, np.inf, 0]], r"`utilities` must be finite; got inf at index \(0, 1\)"),
+        ([1.0], [[0, np.nan, 0]], r"`utilities` must be free of NaN; got nan at index \(0, 1\)"),
+    ],
+)
+@pytest.mark.parametrize("function", [expected_mixture_loss, expected_mixture_hessian])
+def test_bad_models_are_refused(function, weights, utilities, message):
+    with pytest.raises(ValueError, match=message):
+        function(EVEN, weights, utilities, Q)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"n_annotators": 0}, ValueError, "`n_annotators` must be at least 1; got 0"),
+        ({"n_annotators": 1.5}, TypeError, "`n_annotators` must be a whole number; got 1.5"),
+        ({"start": [[0, 0, 0]]}, ValueError, r"`start` must have shape \(2, 3\); got \(1, 3\)"),
+        ({"start": [[0, 0, -np.inf]] * 2}, ValueError, r"`start` must be finite; got -inf at index \(0, 2\)"),
+        ({"weights": [1, -1]}, ValueError, "`weights` must be positive; got -1.0 at index 1"),
+        ({"weights": [1]}, ValueError, "`weights` must have one entry for each annotator, 2; got 1"),
+        ({"noise": -1.0}, ValueError, "`noise` must be non-negative; got -1.0"),
+        ({"noise": 0.0, "n_starts": 2}, ValueError, "`n_starts` must be 1 where `noise` is 0"),
+        ({"n_starts": 0}, ValueError, "`n_starts` must be at least 1; got 0"),
+        ({"max_steps": 0}, ValueError, "`max_steps` must be at least 1; got 0"),
+        ({"tolerance": 0.0}, ValueError, "`tolerance` must be positive; got 0.0"),
+        ({"reference": pb.uniform("ab")}, ValueError, "`reference` must have 3 outcomes"),
+        (
+            {"reference": pb.FiniteDistribution.from_weights([1, 1, 0])},
+            ValueError,
+            r"`the reference's utilities` must be finite; got -inf at index \(0, 2\)",
+        ),
+    ],
+)
+def test_bad_fits_are_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        fit_annotator_mixture(EVEN, Q, **arguments)
+
+
+def test_results_are_read_only():
+    solution = fit_annotator_mixture(EVEN, Q, max_steps=2)
+    loss = expected_mixture_loss(EVEN, [1], [[0, 0, 0]], Q)
+    for value in (
+        solution.weights, solution.utilities, solution.losses, solution.start_losses, loss.utilities_gradient,
+        loss.weights_gradient,
+    ):  # fmt: skip
+        assert not value.flags.writeable
