@@ -20,6 +20,7 @@ from pbde_ref.exact.expected import (
     expected_kl,
     expected_loss,
 )
+from pbde_ref.exact.hinge import SlicSolution, expected_slic, minimize_rso, minimize_slic
 from pbde_ref.exact.identifiability import (
     Identifiability,
     asymptotic_covariance,
@@ -29,6 +30,7 @@ from pbde_ref.exact.identifiability import (
     fisher_information,
     identifiability,
 )
+from pbde_ref.exact.ipo import IpoSolution, identity_preference_objective, ipo_closed_form, ipo_optimum
 from pbde_ref.exact.minimizers import Certificate, Solution, minimize_expected_loss
 from pbde_ref.exact.mixtures import (
     MixtureLoss,
@@ -105,6 +107,7 @@ __all__ = [
     "ExpectedLoss",
     "FiniteDistribution",
     "Identifiability",
+    "IpoSolution",
     "JointProposal",
     "MixtureLoss",
     "MixtureSolution",
@@ -117,6 +120,7 @@ __all__ = [
     "ProductProposal",
     "RRHFSolution",
     "RejectionSample",
+    "SlicSolution",
     "Solution",
     "annotator_mixture_loss",
     "as_objective",
@@ -138,6 +142,7 @@ __all__ = [
     "expected_mixture_hessian",
     "expected_mixture_loss",
     "expected_rrhf",
+    "expected_slic",
     "finite_fit_exists",
     "fisher_information",
     "fit_annotator_mixture",
@@ -147,8 +152,11 @@ __all__ = [
     "gradient_ascent",
     "hinge",
     "identifiability",
+    "identity_preference_objective",
     "ipo",
+    "ipo_closed_form",
     "ipo_loss",
+    "ipo_optimum",
     "kl_controlled_objective",
     "kl_controlled_policy_gradient_loss",
     "kl_divergence",
@@ -158,6 +166,8 @@ __all__ = [
     "luce",
     "minimize_expected_loss",
     "minimize_rrhf",
+    "minimize_rso",
+    "minimize_slic",
     "mixture",
     "normalized_log_policy",
     "normalizing_constant",

@@ -267,3 +267,17 @@ def test_source_rules_see_violations(rule, source):
 def test_source_rules_allow_what_is_allowed(rule, source):
     """Control: each rule lets pass what it should."""
     assert not SOURCE_RULES[rule](source)
+
+
+EQUATION_ROW = re.compile(r"^\| \((\d+)\)(?:, \((\d+)\))?(?:, \((\d+)\))? \|", re.MULTILINE)
+
+
+def test_every_equation_has_a_home_that_exists():
+    """The README's table names a home for each of the equations 1–30, and each named home can be imported."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    table = readme[readme.index("| equation |") : readme.index("The [table of proofs]")]
+    found = {int(number) for row in EQUATION_ROW.findall(table) for number in row if number}
+    assert found == set(range(1, 31))
+    homes = re.findall(r"`(pbde_ref\.[\w.]+)`", table)
+    missing = [home for home in homes if not hasattr(pb, home.removeprefix("pbde_ref."))]
+    assert missing == []
