@@ -259,8 +259,8 @@ def expected_hessian_vector_product(
 
 def check_models(annotator: PreferenceModel, proposal: Proposal) -> None:
     """Raise ``TypeError`` unless the two are what their names say."""
-    instance("annotator", annotator, PreferenceModel, "an annotator")  # type: ignore[type-abstract]
-    instance("proposal", proposal, Proposal, "a proposal")  # type: ignore[type-abstract]
+    instance("annotator", annotator, PreferenceModel, "an annotator")
+    instance("proposal", proposal, Proposal, "a proposal")
 
 
 def _checked(annotator: PreferenceModel, utilities: ArrayLike, proposal: Proposal) -> FloatArray:
