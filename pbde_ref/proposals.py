@@ -115,7 +115,9 @@ class JointProposal:
         """Each unordered pair once, with weight q(A, B) + q(B, A), or q(A, A) for A = B."""
         same_size("proposal", len(self.weights), size)
         for rows, columns in _triangle(size):
-            weight = self.weights[rows, columns] + self.weights[columns, rows].T
+            # Copied before it is transposed, a narrow strip is read once; as a view, once for each of its columns.
+            weight = self.weights[columns, rows].copy().T.copy()
+            weight += self.weights[rows, columns]
             yield _triangle_block(rows, columns, weight)
 
     def matrix(self, size: int) -> FloatArray:

@@ -1,6 +1,8 @@
 """SLiC-HF, Eq. (20), and RSO, Eq. (21): the expected loss, its exact optima and their certificates."""
 
+import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -247,6 +249,40 @@ def test_the_largest_optimum_is_chosen(seed):
     if found.unique:
         assert wins.any()
         assert not several
+
+
+def exact_hinge(wins, s):
+    """H at margin 1 and whole-numbered s, without rounding."""
+    pairs = [(a, b) for a in range(len(s)) for b in range(len(s)) if a != b]
+    return sum(Fraction(float(wins[a, b])) * max(1 - int(s[a]) + int(s[b]), 0) for a, b in pairs)
+
+
+@given(problems(6))
+@settings(max_examples=100)
+def test_what_is_said_to_be_unique_is(problem):
+    """Exact fractions: raising any proper subset of the outcomes by one step costs something.
+
+    The loss is convex and linear on the simplices that whole-numbered points and such steps span, so this suffices.
+    """
+    annotator, proposal, reference = problem
+    found = minimize_slic(annotator, proposal, delta=1.0, lambda_=0.0, reference=reference)
+    blocks = proposal.blocks(annotator.size)
+    wins = np.zeros((annotator.size, annotator.size))
+    for block in blocks:
+        forward, backward = annotator.probabilities(block)
+        np.add.at(wins, (block.a, block.b), block.weight * forward)
+        np.add.at(wins, (block.b, block.a), block.weight * backward)
+    least = exact_hinge(wins, found.utilities)
+    raised = [
+        exact_hinge(wins, found.utilities + np.array(subset))
+        for subset in itertools.product([0, 1], repeat=annotator.size)
+        if 0 < sum(subset) < annotator.size
+    ]
+    if found.unique:
+        assert all(value > least for value in raised)
+    if found.unique is False:
+        # Some step costs nothing, or less than rounding can tell.
+        assert min(raised) <= least * (1 + Fraction(1, 10**12))
 
 
 def test_uniqueness_is_told():

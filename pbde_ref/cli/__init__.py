@@ -1,21 +1,22 @@
 """The command line: one module per command, which parses, calls and prints.
 
 Results go to stdout, progress and errors to stderr. Exit status: 0 all well, 1 a check failed, 2 wrong usage,
-130 interrupted.
+130 interrupted, 141 if the reader of stdout went away.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from pbde_ref.cli import listing, optima, verify
+from pbde_ref.cli import check, listing, optima, verify
 from pbde_ref.cli.arguments import Parser
 
 __all__ = ["main"]
 
-COMMANDS = {"verify": verify, "optima": optima, "list": listing}
+COMMANDS = {"verify": verify, "optima": optima, "check": check, "list": listing}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        status = int(options.run(options))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # The reader, `head` for instance, has seen enough; nothing more may be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (TypeError, ValueError, OSError) as error:
         print(f"pbde-ref {options.command}: {error}", file=sys.stderr)
         return 2

@@ -413,19 +413,21 @@ def _minimize_regularized(
     best = _regularized_point(wins, delta, lambda_, prior, exact, np.zeros_like(wins), 0)
     if best.hinge == 0.0:
         return replace(best, gap=0.0)
+    gaps = [best.gap]
     for s, dual, steps in _interior_point(wins, delta, lambda_, floored, max_steps):
-        previous = best.gap
         point = _regularized_point(wins, delta, lambda_, prior, s, dual, steps)
-        best = point if point.gap <= previous else replace(best, steps=steps)
+        best = point if point.gap <= best.gap else replace(best, steps=steps)
+        gaps.append(best.gap)
         value = best.hinge + lambda_ * kl_divergence(prior, FiniteDistribution(best.s))
-        if _finished(best.gap, previous, tolerance * value, best.resolution):
+        if _finished(gaps, tolerance * value, best.resolution):
             break
     return best
 
 
-def _finished(gap: float, previous: float, enough: float, resolution: float) -> bool:
-    """Well within what is enough, or within it and no longer falling."""
-    return gap <= max(1e-3 * enough, 0.1 * resolution) or (gap <= max(enough, resolution) and gap > 0.5 * previous)
+def _finished(gaps: list[float], enough: float, resolution: float) -> bool:
+    """Whether the least gaps so far are well within what is enough, or within it and not halved in three steps."""
+    stalled = len(gaps) > 3 and gaps[-1] > 0.5 * gaps[-4]
+    return gaps[-1] <= max(1e-3 * enough, 0.1 * resolution) or (stalled and gaps[-1] <= max(enough, resolution))
 
 
 def _regularized_point(
@@ -566,8 +568,8 @@ def _mehrotra_step(path: _Path, inverse: FloatArray, iterate: _Iterate) -> tuple
     # Complementarity must not run ahead of stationarity: pairs at the margin then swamp all else in the factor.
     least = min(mu, 0.1 * float(np.abs(residual).sum()) / float(c.sum()))
     centre = max(mu * min(0.5, (max(ahead, 0.0) / max(mu, 1e-300)) ** 4), least) * inverse
-    # Mehrotra's second-order term is worth nothing where the predictor is blocked at once.
-    second = min(1.0, (10.0 * min(primal, dual)) ** 2) * dy
+    # Mehrotra's second-order term is worth little where the predictor is blocked soon; in full it can make a cycle.
+    second = min(1.0, (3.0 * min(primal, dual)) ** 2) * dy
     ds, da, db, dy = direction(centre - a * z + second * da, centre - b * y - second * db)
     primal, dual = (min(1.0, 0.99 * step) for step in reach(da, db, dy))
     if path.lambda_:
@@ -590,7 +592,7 @@ def _central(short: FloatArray, mu: FloatArray) -> tuple[FloatArray, FloatArray]
 
 def _reach(values: FloatArray, change: FloatArray) -> float:
     """The largest step that keeps values + step * change non-negative."""
-    return 1.0 / max(1e-300, float((-change / values).max()))
+    return 1.0 / max(1e-300, -float((change / values).min()))
 
 
 def _factor(weights: FloatArray, diagonal: FloatArray, null: FloatArray) -> FloatArray:
@@ -647,13 +649,14 @@ def _minimize_linear(
     groups = _strong_groups(arrows)
     together = groups[:, None] == groups[None, :]
     split = np.where(together, wins, 0.0)
-    best, s, dual, steps = math.inf, np.zeros(len(wins)), np.zeros_like(wins), 0
+    gaps, s, dual, steps = [math.inf], np.zeros(len(wins)), np.zeros_like(wins), 0
     uniform = np.full(len(wins), 1.0 / len(wins))
     for iterate, flows, taken in _interior_point(split, 1.0, 0.0, uniform, max_steps, null_projection(groups)):
-        previous, steps, (value, gap) = best, taken, _linear_gap(split, iterate, flows)
-        if gap < best:
-            best, s, dual = gap, iterate, flows
-        if _finished(best, previous, tolerance * value, ROUNDING * float(wins.sum())):
+        steps, (value, gap) = taken, _linear_gap(split, iterate, flows)
+        if gap < gaps[-1]:
+            s, dual = iterate, flows
+        gaps.append(min(gap, gaps[-1]))
+        if _finished(gaps, tolerance * value, ROUNDING * float(wins.sum())):
             break
     inside = np.where(together, s[None, :] - s[:, None], np.inf)
     s = _whole_numbers(wins, _largest_below(np.zeros(len(s)), np.where(arrows & ~together, -1.0, inside)))
@@ -699,7 +702,12 @@ def _whole_numbers(wins: FloatArray, s: FloatArray) -> FloatArray:
         rounded[i] += 1.0
         if change < best:
             best, best_rounded = change, rounded.copy()
-    return best_rounded - best_rounded.max()
+    # A level that nothing occupies can be closed in each group that comparisons connect, at no loss.
+    groups = connected_components(coo_array(wins > 0.0), directed=False)[1]
+    for group in range(groups.max() + 1):
+        members = groups == group
+        best_rounded[members] = -np.unique(-best_rounded[members], return_inverse=True)[1]
+    return best_rounded
 
 
 def _largest_optimum(wins: FloatArray, s: FloatArray, dual: FloatArray) -> tuple[FloatArray, FloatArray]:

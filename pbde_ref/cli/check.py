@@ -1,0 +1,163 @@
+"""Hold a loss function against its definition.
+
+For example ``pbde-ref check package.module:function --loss dpo --beta 0.1``. The exit status is 0 if every function
+passed, 1 if a check failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from pbde_ref.files import write_json
+from pbde_ref.oracle.definitions import DEFINITIONS
+from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs
+from pbde_ref.oracle.report import Report
+from pbde_ref.oracle.sequences import SEQUENCE_LOG_PROBS
+
+__all__ = ["add_arguments", "compliance_table", "run", "subject_named"]
+
+_NUMBERS = ("beta", "tau", "delta", "alpha", "scale", "label_smoothing", "lambda_", "likelihood_weight")
+_WORDS = {
+    "variant": ("cdpo", "robust"),
+    "reduction": ("mean", "sum", "none"),
+    "ranking": ("scores", "ranks"),
+    "layout": ("mask", "labels", "lengths"),
+}
+_SWITCHES = ("average", "average_likelihood", "no_shift")
+_SIGNS = {"passed": "ok", "failed": "FAILED", "skipped": "-", "expected failure": "known", "unexpected pass": "ok?"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the subcommand takes.
+
+    Examples
+    --------
+    >>> parser = argparse.ArgumentParser()
+    >>> add_arguments(parser)
+    >>> parser.parse_args(["package.module:function", "--loss", "dpo", "--beta", "0.1"]).beta
+    0.1
+    """
+    losses = [*DEFINITIONS, *(alias for d in DEFINITIONS.values() for alias in d.aliases), SEQUENCE_LOG_PROBS.name]
+    parser.add_argument("subjects", nargs="+", metavar="MODULE:FUNCTION", help="what to check; several make a table")
+    parser.add_argument("--loss", required=True, choices=losses, metavar="LOSS", help=f"one of {', '.join(losses)}")
+    conventions = parser.add_argument_group("what the function computes")
+    for name in _NUMBERS:
+        conventions.add_argument(_option(name), dest=name, type=float, metavar="NUMBER")
+    conventions.add_argument("--margin", type=_margin, metavar="NUMBER", help="or per_example, for rewards")
+    for name, words in _WORDS.items():
+        conventions.add_argument(_option(name), dest=name, choices=words)
+    for name in _SWITCHES:
+        conventions.add_argument(_option(name), dest=name, action="store_true")
+    calling = parser.add_argument_group("how it is called")
+    calling.add_argument("--framework", choices=("auto", "numpy", "torch", "jax"), default="auto", help="[auto]")
+    calling.add_argument("--dtype", choices=("float64", "float32", "bfloat16"), default="float64", help="[float64]")
+    calling.add_argument("--no-gradients", dest="gradients", action="store_false", help="do not look at gradients")
+    calling.add_argument("--returns-gradients", action="store_true", help="it returns (loss, gradients)")
+    calling.add_argument("--detached-reference", action="store_true", help="it keeps gradients from the reference")
+    calling.add_argument("--random-search", type=int, default=0, metavar="N", help="look at N random batches too [0]")
+    calling.add_argument("--seed", type=int, default=0, help="of the random search [0]")
+    calling.add_argument("--expect", action="append", default=[], metavar="CHECK=REASON", help="a check known to fail")
+    parser.add_argument("--json", metavar="PATH", help="also write the reports there")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check every subject, print what was found, and return the exit status.
+
+    Raises
+    ------
+    ValueError
+        If a function cannot be found, or something is declared that the loss does not have.
+    """
+    functions = [subject_named(name) for name in options.subjects]
+    try:
+        reports = [_report(function, options) for function in functions]
+    except (TypeError, ImportError) as error:
+        # What was declared does not fit the loss: wrong usage, not a failed check.
+        raise ValueError(str(error)) from error
+    if len(reports) == 1:
+        print(reports[0])
+    else:
+        print(compliance_table(dict(zip(options.subjects, reports, strict=True))))
+    if options.json:
+        write_json(options.json, {"reports": [report.as_dict() for report in reports]})
+    return 0 if all(report.passed for report in reports) else 1
+
+
+def subject_named(name: str) -> Callable[..., Any]:
+    """The function that "package.module:function" names; the current folder is looked at first.
+
+    Examples
+    --------
+    >>> subject_named("math:fsum")([0.5, 0.5])
+    1.0
+    """
+    module_name, _, path = name.partition(":")
+    if not module_name or not path:
+        raise ValueError(f"a subject must be named as package.module:function; got {name!r}")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        value: Any = importlib.import_module(module_name)
+        for part in path.split("."):
+            value = getattr(value, part)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"the subject {name!r} cannot be found: {error}") from error
+    if not callable(value):
+        raise ValueError(f"the subject {name!r} must be callable; got {type(value).__name__}")
+    function: Callable[..., Any] = value
+    return function
+
+
+def compliance_table(reports: dict[str, Report]) -> str:
+    """Checks by subject, then what each failing subject was diagnosed with."""
+    names = list(dict.fromkeys(result.name for report in reports.values() for result in report.results))
+    found = [{result.name: _SIGNS[result.status] for result in report.results} for report in reports.values()]
+    rows = [[name, *(statuses.get(name, "-") for statuses in found)] for name in names]
+    rows.append(["all", *("passed" if report.passed else "FAILED" for report in reports.values())])
+    lines = [tabulate(rows, ["check", *reports], tablefmt="simple", disable_numparse=True)]
+    for name, report in reports.items():
+        lines += [f"\n{name}", *(f"  - {line}" for line in report.diagnoses)] if report.diagnoses else []
+    return "\n".join(lines)
+
+
+def _report(function: Callable[..., Any], options: argparse.Namespace) -> Report:
+    names = (*_NUMBERS, "margin", *_WORDS, "average", "average_likelihood")
+    declared = {name: getattr(options, name) for name in names if getattr(options, name) not in (None, False)}
+    calling = {name: getattr(options, name) for name in ("framework", "dtype", "gradients", "returns_gradients")} | {
+        "on_failure": "report",
+        "expected_failed_checks": dict(_expected(text) for text in options.expect),
+    }
+    if options.loss == SEQUENCE_LOG_PROBS.name:
+        return check_sequence_log_probs(function, shift=not options.no_shift, **declared, **calling)
+    if options.no_shift:
+        raise TypeError(f"--no-shift belongs to {SEQUENCE_LOG_PROBS.name}; got --loss {options.loss}")
+    return check_loss(
+        function, options.loss, **declared, **calling, detached_reference=options.detached_reference,
+        random_search=options.random_search, seed=options.seed,
+    )  # fmt: skip
+
+
+def _option(name: str) -> str:
+    return "--" + name.strip("_").replace("_", "-")
+
+
+def _margin(text: str) -> float | str:
+    if text in ("per_example", "per-example"):
+        return "per_example"
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number or per_example; got {text!r}") from None
+
+
+def _expected(text: str) -> tuple[str, str]:
+    name, _, reason = text.partition("=")
+    return name, reason or "expected by the caller"

@@ -1,0 +1,181 @@
+"""What a definition is to the oracle, and one case of it: inputs and conventions for which it says what is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pbde_ref.objectives import Objective
+from pbde_ref.validation import FloatArray
+
+__all__ = ["Arrays", "Case", "Conventions", "Definition", "Hyperparameter", "Input", "Margins", "Outcome"]
+
+Arrays = Mapping[str, NDArray[Any]]
+Conventions = Mapping[str, Any]
+
+
+class Outcome(NamedTuple):
+    """A loss as its caller sees it: reduced as declared, with derivatives of that (of the sum if it is not reduced)."""
+
+    value: FloatArray
+    gradients: Mapping[str, FloatArray]
+
+
+class Margins(NamedTuple):
+    """Each pair's margin, and its derivative with respect to each argument that the loss is differentiated by."""
+
+    values: FloatArray
+    slopes: Mapping[str, FloatArray | float]
+
+
+@dataclass(frozen=True)
+class Input:
+    """One array that the function is called with.
+
+    `role` is "policy", "reference", "reward" or "constant"; the first and third are differentiated. What is not
+    `floating` (lengths, masks, tokens) is never rounded to the tested dtype.
+    """
+
+    name: str
+    role: str
+    floating: bool = True
+
+    @property
+    def differentiated(self) -> bool:
+        """Whether the loss has a gradient with respect to it."""
+        return self.role in ("policy", "reward")
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """A number (or a word) of the definition.
+
+    `default` None means that it must be declared unless the function takes it as a keyword; then `generic` is used.
+    `other` is the value that tells whether it is used at all; None if it is not a number of the loss but a convention.
+    `keywords` are the names under which a function may take it.
+    """
+
+    default: Any
+    generic: Any
+    other: Any
+    keywords: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Definition:
+    """A loss that implementations can be held against.
+
+    `family` is "pairwise", "ranking", "mixture" or "sequence". `margins` and `objective` only exist for "pairwise".
+    """
+
+    name: str
+    title: str
+    family: str
+    inputs: Callable[[Conventions], tuple[Input, ...]]
+    evaluate: Callable[[Arrays, Conventions], Outcome]
+    batches: Mapping[str, Arrays]
+    hyperparameters: Mapping[str, Hyperparameter] = field(default_factory=dict)
+    margins: Callable[[Arrays, Conventions], Margins] | None = None
+    objective: Callable[[Conventions], Objective] | None = None
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """Inputs and conventions: everything that determines what the function should return."""
+
+    definition: Definition
+    arrays: Arrays
+    conventions: Conventions
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """What the function is called with, in this order."""
+        return self.definition.inputs(self.conventions)
+
+    @property
+    def size(self) -> int:
+        """How many examples the batch has."""
+        return len(self.arrays[self.inputs[0].name])
+
+    def expected(self) -> Outcome:
+        """What is right, in float64."""
+        return self.definition.evaluate(self.arrays, self.conventions)
+
+    def margins(self) -> Margins:
+        """Each pair's margin."""
+        if self.definition.margins is None:
+            raise TypeError(f"the loss {self.definition.name!r} is not a function of one margin")
+        return self.definition.margins(self.arrays, self.conventions)
+
+    def objective(self) -> Objective:
+        """The loss of a margin."""
+        if self.definition.objective is None:
+            raise TypeError(f"the loss {self.definition.name!r} is not a function of one margin")
+        return self.definition.objective(self.conventions)
+
+    def with_arrays(self, **arrays: NDArray[Any]) -> Case:
+        """The same with some inputs replaced."""
+        return replace(self, arrays={**self.arrays, **arrays})
+
+    def with_conventions(self, **conventions: Any) -> Case:
+        """The same with some conventions replaced."""
+        return replace(self, conventions={**self.conventions, **conventions})
+
+    def take(self, index: Any) -> Case:
+        """Some of the examples, in the order of `index`."""
+        return replace(
+            self,
+            arrays={
+                name: values if name in _NOT_OF_EXAMPLES else values[index] for name, values in self.arrays.items()
+            },
+        )
+
+    def exchanged(self) -> Case:
+        """Chosen and rejected outcomes exchanged."""
+        return replace(self, arrays={exchanged_name(name): values for name, values in self.arrays.items()})
+
+
+# Every other array has one entry for each example of the batch.
+_NOT_OF_EXAMPLES = ("regularization", "weight_logits")
+
+
+def exchanged_name(name: str) -> str:
+    """The name of the other outcome's input.
+
+    Examples
+    --------
+    >>> exchanged_name("policy_chosen"), exchanged_name("rejected_lengths"), exchanged_name("weight_logits")
+    ('policy_rejected', 'chosen_lengths', 'weight_logits')
+    """
+    if "chosen" in name:
+        return name.replace("chosen", "rejected")
+    return name.replace("rejected", "chosen")
+
+
+def reduced(losses: FloatArray, slopes: Mapping[str, FloatArray], reduction: str) -> Outcome:
+    """An outcome from each example's own loss and its derivatives.
+
+    Examples
+    --------
+    >>> outcome = reduced(np.array([1.0, 3.0]), {"policy": np.array([2.0, 4.0])}, "mean")
+    >>> float(outcome.value), outcome.gradients["policy"]
+    (2.0, array([1., 2.]))
+    """
+    if reduction == "none":
+        return Outcome(losses, dict(slopes))
+    count = losses.shape[0] if reduction == "mean" else 1
+    with np.errstate(invalid="ignore", over="ignore"):
+        return Outcome(losses.sum() / count, {name: slope / count for name, slope in slopes.items()})
+
+
+def of_margins(case: Case, margins: FloatArray, objective: Objective | None = None, sign: float = 1.0) -> Outcome:
+    """The outcome if the margins were these, with the definition's slopes."""
+    objective = case.objective() if objective is None else objective
+    derivative = sign * objective.derivative(margins)
+    slopes = {name: derivative * slope for name, slope in case.margins().slopes.items()}
+    return reduced(sign * objective.value(margins), slopes, case.conventions["reduction"])

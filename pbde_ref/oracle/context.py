@@ -1,0 +1,180 @@
+"""What a check works with, and how it says that something is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pbde_ref.oracle.cases import Case, Input, Outcome
+from pbde_ref.oracle.diagnosis import diagnose
+from pbde_ref.oracle.subjects import Computed, Subject, SubjectError, rounded_case
+from pbde_ref.oracle.tolerances import Difference, agrees, allowance, difference
+
+__all__ = ["Context", "FailedCheckError", "SkippedCheckError"]
+
+
+class FailedCheckError(Exception):
+    """A check failed."""
+
+    def __init__(self, message: str, diagnosis: str = "") -> None:
+        super().__init__(message)
+        self.diagnosis = diagnosis
+
+
+class SkippedCheckError(Exception):
+    """A check has nothing to say about this function; the message says why."""
+
+
+def differentiated(given: Input) -> bool:
+    """The inputs that a loss has gradients for."""
+    return given.differentiated
+
+
+def differentiated_or_reference(given: Input) -> bool:
+    """The inputs that a gradient might wrongly flow into, too."""
+    return given.differentiated or given.role == "reference"
+
+
+@dataclass(eq=False)
+class Context:
+    """A function on the bench: the cases to call it with, and what it has returned so far.
+
+    `first` is what its very first call returned, before anything could have changed.
+    """
+
+    subject: Subject
+    generic: Case
+    dtype: str
+    gradients: bool
+    first: Computed
+    _known: dict[tuple[str, str], Computed] = field(default_factory=dict)
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether gradients are to be looked at, and can be."""
+        return self.gradients and self.subject.differentiable
+
+    def batch(self, name: str, dtype: str | None = None) -> Case:
+        """The fixed batch of that name, rounded to the precision."""
+        case = self.generic.with_arrays(**self.generic.definition.batches[name])
+        return rounded_case(case, dtype or self.dtype)
+
+    def has_batch(self, name: str) -> bool:
+        """Whether the definition has a fixed batch of that name."""
+        return name in self.generic.definition.batches
+
+    def compute(
+        self, case: Case, dtype: str | None = None, *, gradients: bool = False, reference: bool = False
+    ) -> Computed:
+        """Call the function; what keeps it from returning a loss is a failure."""
+        by = differentiated_or_reference if reference else differentiated
+        wanted = by if gradients and self.differentiable else None
+        try:
+            return self.subject.compute(case, dtype or self.dtype, wanted)
+        except SubjectError as error:
+            raise FailedCheckError(str(error)) from error
+
+    def known(self, name: str, dtype: str | None = None) -> Computed:
+        """The function's outcome on a fixed batch, with gradients if there are any; computed once."""
+        key = (name, dtype or self.dtype)
+        if key not in self._known:
+            self._known[key] = self.compute(self.batch(name, dtype), dtype, gradients=True)
+        return self._known[key]
+
+    def hold(self, case: Case, computed: Computed, names: Mapping[str, str], dtype: str | None = None) -> None:
+        """Compare with what is right; `names` maps "" (the value) or an input (its gradient) to how to speak of it."""
+        dtype = dtype or self.dtype
+        right = case.expected()
+        allowed = allowance(case, right, dtype)
+        for name, called in names.items():
+            found = _part(name, computed.outcome, right, allowed)
+            if found is not None:
+                raise FailedCheckError(
+                    self._says(case, computed, name, called, found, dtype),
+                    self.diagnosis(case, computed.outcome, dtype),
+                )
+
+    def is_right(self, case: Case) -> bool:
+        """Whether the value and all gradients are what they should be; an exception is not."""
+        try:
+            outcome = self.compute(case, gradients=True).outcome
+        except FailedCheckError:
+            return False
+        right = case.expected()
+        return agrees(outcome, right, allowance(case, right, self.dtype), outcome.gradients)
+
+    def hold_relation(self, says: str, computed: np.ndarray, wanted: np.ndarray, allowed: np.ndarray) -> None:
+        """Compare two numbers that both come from the function."""
+        found = difference(computed, wanted, allowed)
+        if found is not None:
+            case = self.batch("generic")
+            raise FailedCheckError(
+                f"{says}\n{_numbers(found, self.dtype, 'found', 'wanted')}\n\n{self.subject.source(case, self.dtype)}",
+                diagnose(case, self.known("generic").outcome, self.dtype),
+            )
+
+    def diagnosis(self, case: Case, outcome: Outcome, dtype: str) -> str:
+        """What explains a wrong outcome, and is not refuted by the generic batch."""
+        if dtype == "bfloat16" and self.dtype != dtype:
+            # Two digits fit too many formulas.
+            return ""
+        try:
+            generic = (self.batch("generic", dtype), self.known("generic", dtype).outcome)
+        except FailedCheckError:
+            return diagnose(case, outcome, dtype)
+        return diagnose(case, outcome, dtype, [generic])
+
+    def allowance(self, case: Case, dtype: str | None = None) -> Outcome:
+        """What is allowed for a case."""
+        return allowance(case, case.expected(), dtype or self.dtype)
+
+    def _says(self, case: Case, computed: Computed, name: str, called: str, found: Difference, dtype: str) -> str:
+        lines = [f"{called} is not what the definition gives", _numbers(found, dtype, "computed", "expected")]
+        if computed.note:
+            lines.append(f"note       {computed.note}")
+        single = self._worst_single(case, name, dtype)
+        if single is None:
+            return "\n".join([*lines, "", self.subject.source(case, dtype)])
+        index, alone, difference_alone = single
+        lines += [
+            f"shown by   example {index} alone: {difference_alone.computed!r} instead of {difference_alone.expected!r}",
+            "",
+            self.subject.source(alone, dtype),
+        ]
+        return "\n".join(lines)
+
+    def _worst_single(self, case: Case, name: str, dtype: str) -> tuple[int, Case, Difference] | None:
+        """The example that fails most clearly by itself; None if none does."""
+        worst = None
+        for index in range(case.size):
+            single = case.take([index])
+            try:
+                outcome = self.subject.compute(single, dtype, differentiated if name else None).outcome
+            except SubjectError:
+                return None
+            right = single.expected()
+            found = _part(name, outcome, right, allowance(single, right, dtype))
+            if found is not None and (worst is None or found.excess > worst[2].excess):
+                worst = (index, single, found)
+        return worst
+
+
+def _part(name: str, computed: Outcome, right: Outcome, allowed: Outcome) -> Difference | None:
+    if not name:
+        return difference(computed.value, right.value, allowed.value)
+    if name not in computed.gradients:
+        return None
+    return difference(computed.gradients[name], right.gradients[name], allowed.gradients[name])
+
+
+def _numbers(found: Difference, dtype: str, one: str, other: str) -> str:
+    where = "" if not found.index else f" at index {found.index[0] if len(found.index) == 1 else found.index}"
+    many = f"; {found.wrong} of {found.entries} entries differ" if found.entries > 1 else ""
+    rows = [
+        (one, f"{found.computed!r}{where}{many}"),
+        (other, f"{found.expected!r}"),
+        ("difference", f"{abs(found.computed - found.expected):.3g}, where {found.allowed:.3g} is allowed in {dtype}"),
+    ]
+    return "\n".join(f"{label:<11}{text}" for label, text in rows)

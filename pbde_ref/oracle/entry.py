@@ -1,0 +1,246 @@
+"""`check_loss` and `check_sequence_log_probs`: one call runs all checks of a loss on a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from pbde_ref.oracle.bench import Options, bench_for, generic_case
+from pbde_ref.oracle.cases import Definition
+from pbde_ref.oracle.checks import checks_of
+from pbde_ref.oracle.definitions import definition_of
+from pbde_ref.oracle.preparation import conventions_of
+from pbde_ref.oracle.report import CheckResult, LossCheckError, Report
+from pbde_ref.oracle.sequences import SEQUENCE_LOG_PROBS
+
+__all__ = ["check_loss", "check_sequence_log_probs", "iter_checks", "run_check"]
+
+
+def check_loss(
+    function: Callable[..., Any],
+    loss: str,
+    *,
+    framework: str = "auto",
+    dtype: str = "float64",
+    gradients: bool = True,
+    returns_gradients: bool = False,
+    detached_reference: bool = False,
+    random_search: int = 0,
+    seed: int = 0,
+    on_failure: str = "raise",
+    expected_failed_checks: Mapping[str, str] | None = None,
+    **conventions: Any,
+) -> Report:
+    """Hold a loss function against its definition.
+
+    Parameters
+    ----------
+    function : callable
+        Called with arrays as positional arguments, in the order of the function of `pbde_ref.losses`:
+
+        - "bradley_terry" ("reward"): chosen_rewards, rejected_rewards, and margins under ``margin="per_example"``;
+        - "dpo", "geometric", "rso", "hinge", "ipo": policy_chosen, policy_rejected, reference_chosen,
+          reference_rejected; for "ipo" with ``average=True`` also chosen_lengths, rejected_lengths;
+        - "slic": policy_chosen, policy_rejected, and regularization if ``lambda_`` is positive;
+        - "length_normalized" ("simpo"): policy_chosen, policy_rejected, chosen_lengths, rejected_lengths;
+        - "pbde": policy_chosen, policy_rejected, f_chosen, f_rejected, g_chosen, g_rejected;
+        - "rrhf": policy, lengths, scores (or ranks, under ``ranking="ranks"``), each of shape (B, k);
+        - "mixture": policy_chosen, policy_rejected, each of shape (B, k), and weight_logits of shape (k,).
+
+        It returns the loss, or a tuple whose first element is the loss.
+    loss : str
+        Which definition.
+    framework : {"auto", "numpy", "torch", "jax"}
+        What arrays it takes. "auto": the framework that its code mentions; otherwise NumPy, and if it raises TypeError
+        or AttributeError on NumPy arrays, PyTorch or JAX if they are installed.
+    dtype : {"float64", "float32", "bfloat16"}
+        Of the arrays in all checks but those named after another. Inputs are rounded to it first.
+    gradients : bool
+        Whether to look at gradients. They come from the framework's own differentiation.
+    returns_gradients : bool
+        That the function returns (loss, gradients), a mapping from the inputs' names or one array for each of them.
+        For NumPy, which has no derivative of its own.
+    detached_reference : bool
+        That the function itself keeps gradients from the reference. Without it a function that does not is no failure:
+        its caller computes the reference without gradient.
+    random_search : int
+        How many random batches to look at besides the fixed ones. Needs Hypothesis.
+    seed : int
+        Of the random search.
+    on_failure : {"raise", "report"}
+        Whether a failed check raises.
+    expected_failed_checks : mapping of str to str, optional
+        Names of checks that are known to fail, with the reason.
+    **conventions
+        What the function computes: the hyperparameters of the definition (beta, label_smoothing, variant, tau, average,
+        delta, lambda_, alpha, scale, margin, likelihood_weight, average_likelihood, ranking), and
+        ``reduction="mean" | "sum" | "none"``, what it returns. A hyperparameter that the function takes as a keyword is
+        passed to it, and varied; any other must be bound in the function to what is declared here.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    LossCheckError
+        If a check fails that was not expected to, unless ``on_failure="report"``.
+    ValueError, TypeError
+        If something is declared that the loss does not have, or not declared that it needs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def mine(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta):
+    ...     margin = beta * (policy_chosen - reference_chosen - policy_rejected + reference_rejected)
+    ...     return np.mean(np.logaddexp(0.0, -beta * margin))
+    >>> report = check_loss(mine, "dpo", beta=0.3, on_failure="report")
+    >>> report.passed, report.diagnoses[0]
+    (False, 'matches a known bug: β applied twice (MaxText #1530): the margin is multiplied by β²')
+    """
+    definition = definition_of(loss)
+    options = Options(framework, dtype, gradients, returns_gradients, detached_reference, random_search, seed)
+    return _check(function, definition, conventions, options, on_failure, expected_failed_checks or {})
+
+
+def check_sequence_log_probs(
+    function: Callable[..., Any],
+    *,
+    average: bool = False,
+    shift: bool = True,
+    layout: str = "mask",
+    framework: str = "auto",
+    dtype: str = "float64",
+    gradients: bool = True,
+    returns_gradients: bool = False,
+    on_failure: str = "raise",
+    expected_failed_checks: Mapping[str, str] | None = None,
+) -> Report:
+    """Hold a function that makes log-probabilities of sequences from logits against the definition.
+
+    Parameters
+    ----------
+    function : callable
+        Called with arrays as positional arguments, returns shape (B,) or a tuple whose first element that is.
+    average : bool
+        Whether it returns the mean over the tokens instead of the sum.
+    shift : bool
+        True: logits at position t are about the token at t + 1, and the function takes care of it.
+    layout : {"mask", "labels", "lengths"}
+        How it is told what counts. "mask": (logits, labels, mask), the mask over the labels, true for the completion
+        with its end. "labels": (logits, labels), -100 where nothing counts. "lengths": (logits, labels,
+        attention_mask, prompt_lengths), the attention mask being 0 for padding.
+    framework, dtype, gradients, returns_gradients, on_failure, expected_failed_checks
+        As in `check_loss`.
+
+    Returns
+    -------
+    Report
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def mine(logits, labels, mask):
+    ...     z = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    ...     tokens = np.take_along_axis(z[:, :-1], labels[:, 1:, None], -1)[..., 0]
+    ...     return (tokens * mask[:, :-1]).sum(-1)
+    >>> check_sequence_log_probs(mine, on_failure="report").diagnoses[0].split(": ")[1]
+    'mask not shifted with the labels'
+    """
+    options = Options(framework, dtype, gradients, returns_gradients, False, 0, 0)
+    conventions = {"average": average, "shift": shift, "layout": layout, "reduction": "none"}
+    return _check(function, SEQUENCE_LOG_PROBS, conventions, options, on_failure, expected_failed_checks or {})
+
+
+def iter_checks(loss: str, **conventions: Any) -> Iterator[str]:
+    """The names of the checks that `check_loss` runs.
+
+    Parameters
+    ----------
+    loss : str
+        As in `check_loss`; or "sequence_log_probs".
+    **conventions
+        As in `check_loss`. Those left out have generic values.
+
+    Examples
+    --------
+    >>> list(iter_checks("dpo"))[:5]
+    ['call', 'statelessness', 'inputs_unmodified', 'value', 'gradient_policy_chosen']
+    """
+    definition = _definition(loss)
+    _, declared = _split(conventions)
+    case = generic_case(definition, conventions_of(definition, declared, set(definition.hyperparameters)))
+    return iter(["call", *checks_of(case)])
+
+
+def run_check(name: str, function: Callable[..., Any], loss: str, **conventions: Any) -> CheckResult:
+    """Run one check.
+
+    Parameters
+    ----------
+    name : str
+        As given by `iter_checks`; or "random_search", with ``random_search=N``.
+    function, loss
+        As in `check_loss`; `loss` may be "sequence_log_probs".
+    **conventions
+        Conventions, and the keywords of `check_loss` that say how the function is to be called.
+
+    Returns
+    -------
+    CheckResult
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> run_check("value", lambda c, r: np.mean(np.logaddexp(0.0, r - c)), "reward").status
+    'passed'
+    """
+    options, declared = _split(conventions)
+    bench = bench_for(function, _definition(loss), declared, options)
+    if name != "call" and name not in bench.checks:
+        raise ValueError(f"`name` must be one of {', '.join(['call', *bench.checks])}; got {name!r}")
+    return next(result for result in bench.run([name]))
+
+
+def _definition(loss: str) -> Definition:
+    return SEQUENCE_LOG_PROBS if loss == SEQUENCE_LOG_PROBS.name else definition_of(loss)
+
+
+def _split(keywords: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
+    """What says how to call, and what says what is computed."""
+    own = {name: value for name, value in keywords.items() if name in Options.__dataclass_fields__}
+    return Options(**own), {name: value for name, value in keywords.items() if name not in own}
+
+
+def _check(
+    function: Callable[..., Any],
+    definition: Definition,
+    conventions: Mapping[str, Any],
+    options: Options,
+    on_failure: str,
+    expected: Mapping[str, str],
+) -> Report:
+    if on_failure not in ("raise", "report"):
+        raise ValueError(f"`on_failure` must be 'raise' or 'report'; got {on_failure!r}")
+    bench = bench_for(function, definition, conventions, options)
+    names = ["call", *bench.checks]
+    for name in expected:
+        if name not in names:
+            raise ValueError(f"`expected_failed_checks` must have names of checks ({', '.join(names)}); got {name!r}")
+    results = tuple(_as_expected(result, expected) for result in bench.run(names))
+    shown = {name: value for name, value in bench.case.conventions.items() if name != "lengths_given"}
+    report = Report(bench.subject.name, definition.name, shown, results, bench.subject.framework.name, options.dtype)
+    if on_failure == "raise" and not report.passed:
+        raise LossCheckError(report)
+    return report
+
+
+def _as_expected(result: CheckResult, expected: Mapping[str, str]) -> CheckResult:
+    if result.name not in expected:
+        return result
+    if result.status == "failed":
+        return replace(result, status="expected failure", message=expected[result.name])
+    if result.status == "passed":
+        return replace(result, status="unexpected pass", message=expected[result.name])
+    return result

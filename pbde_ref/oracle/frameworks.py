@@ -1,0 +1,210 @@
+"""NumPy, PyTorch and JAX: making their arrays, calling a function with them, differentiating it.
+
+PyTorch and JAX are imported when the first function needs one, never before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FRAMEWORKS", "Framework", "Given", "Returned", "framework_named"]
+
+
+class Given(NamedTuple):
+    """One array to call with; `dtype` is "float64", "float32", "bfloat16", or "" for one that keeps its own."""
+
+    values: NDArray[Any]
+    dtype: str
+    differentiate: bool
+
+
+class Returned(NamedTuple):
+    """What came back, as it came, and the gradients that were asked for; a note if there was nothing to differentiate.
+
+    `modified` has the positions of those inputs that are no longer what they were.
+    """
+
+    result: Any
+    gradients: dict[int, NDArray[Any]]
+    note: str
+    modified: tuple[int, ...]
+
+
+class Framework(Protocol):
+    """How the oracle speaks to one kind of array."""
+
+    name: str
+    dtypes: tuple[str, ...]
+    differentiates: bool
+
+    def call(self, function: Callable[..., Any], given: Sequence[Given], keywords: Mapping[str, Any]) -> Returned:
+        """Call the function, and differentiate the sum of its first result."""
+
+    def numbers(self, result: Any) -> NDArray[Any] | None:
+        """What the function returned as float64 numbers; None if it is not numbers."""
+
+    def expression(self, given: Given) -> str:
+        """Source code that makes the array."""
+
+
+def first_of(result: Any) -> Any:
+    """The loss in what a function returned: a tuple's or a list's first element, or the result itself."""
+    return result[0] if isinstance(result, (tuple, list)) and len(result) else result
+
+
+def _literal(values: NDArray[Any]) -> str:
+    return repr(values.tolist())
+
+
+def _float64(result: Any) -> NDArray[Any] | None:
+    try:
+        values = np.asarray(result)
+        return None if values.dtype == object else values.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+class Numpy:
+    """Plain arrays. A NumPy function has no derivative but the one that it returns itself."""
+
+    name = "numpy"
+    dtypes = ("float64", "float32")
+    differentiates = False
+
+    def call(self, function: Callable[..., Any], given: Sequence[Given], keywords: Mapping[str, Any]) -> Returned:
+        """Call the function with fresh arrays."""
+        arrays = [g.values.astype(g.dtype) if g.dtype else g.values.copy() for g in given]
+        before = [array.copy() for array in arrays]
+        # The function's own overflow warnings are not the caller's concern; its results are checked.
+        with np.errstate(all="ignore"):
+            result = function(*arrays, **keywords)
+        changed = (not np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in zip(arrays, before, strict=True))
+        return Returned(result, {}, "", tuple(i for i, different in enumerate(changed) if different))
+
+    def numbers(self, result: Any) -> NDArray[Any] | None:
+        """As float64."""
+        return None if result is None or isinstance(result, (str, dict)) else _float64(result)
+
+    def expression(self, given: Given) -> str:
+        """Source code that makes the array."""
+        dtype = f", dtype=np.{given.dtype}" if given.dtype not in ("", "float64") else ""
+        return f"np.array({_literal(given.values)}{dtype})"
+
+
+class Torch:
+    """PyTorch on the CPU; gradients by its own backward pass."""
+
+    name = "torch"
+    dtypes = ("float64", "float32", "bfloat16")
+    differentiates = True
+
+    def __init__(self) -> None:
+        self.torch = importlib.import_module("torch")
+
+    def call(self, function: Callable[..., Any], given: Sequence[Given], keywords: Mapping[str, Any]) -> Returned:
+        """Call the function with fresh leaves and differentiate the sum of its first result."""
+        torch = self.torch
+        tensors = [
+            torch.tensor(g.values, dtype=getattr(torch, g.dtype) if g.dtype else None, requires_grad=g.differentiate)
+            for g in given
+        ]
+        before = [tensor.detach().clone() for tensor in tensors]
+        result = function(*tensors, **keywords)
+        modified = tuple(i for i, (a, b) in enumerate(zip(tensors, before, strict=True)) if not torch.equal(a, b))
+        places = [i for i, g in enumerate(given) if g.differentiate]
+        loss = first_of(result)
+        if not places or not isinstance(loss, torch.Tensor):
+            return Returned(result, {}, "", modified)
+        if not loss.requires_grad:
+            zeros = {i: np.zeros(given[i].values.shape) for i in places}
+            return Returned(result, zeros, "the result is detached from its inputs (requires_grad is False)", modified)
+        leaves = [tensors[i] for i in places]
+        found = torch.autograd.grad(loss.sum(), leaves, allow_unused=True)
+        gradients = {
+            i: np.zeros(given[i].values.shape) if g is None else g.detach().to(torch.float64).cpu().numpy()
+            for i, g in zip(places, found, strict=True)
+        }
+        return Returned(result, gradients, "", modified)
+
+    def numbers(self, result: Any) -> NDArray[Any] | None:
+        """As float64."""
+        if isinstance(result, self.torch.Tensor):
+            return np.asarray(result.detach().to(dtype=self.torch.float64).cpu().numpy())
+        return _float64(result) if isinstance(result, (float, int, np.ndarray, np.number)) else None
+
+    def expression(self, given: Given) -> str:
+        """Source code that makes the tensor."""
+        dtype = f", dtype=torch.{given.dtype}" if given.dtype else ""
+        return f"torch.tensor({_literal(given.values)}{dtype})"
+
+
+class Jax:
+    """JAX with 64-bit numbers while the oracle calls; gradients by `jax.grad`."""
+
+    name = "jax"
+    dtypes = ("float64", "float32", "bfloat16")
+    differentiates = True
+
+    def __init__(self) -> None:
+        self.jax = importlib.import_module("jax")
+
+    def _wide(self) -> contextlib.AbstractContextManager[Any]:
+        # Older releases have it elsewhere.
+        place = self.jax if hasattr(self.jax, "enable_x64") else importlib.import_module("jax.experimental")
+        manager: contextlib.AbstractContextManager[Any] = place.enable_x64(True)
+        return manager
+
+    def call(self, function: Callable[..., Any], given: Sequence[Given], keywords: Mapping[str, Any]) -> Returned:
+        """Call the function, then differentiate the sum of its first result in a call of its own."""
+        jnp = self.jax.numpy
+        with self._wide():
+            arrays = [jnp.asarray(g.values, dtype=getattr(jnp, g.dtype) if g.dtype else None) for g in given]
+            result = function(*arrays, **keywords)
+            places = tuple(i for i, g in enumerate(given) if g.differentiate)
+            if not places or not hasattr(first_of(result), "shape"):
+                return Returned(result, {}, "", ())
+
+            def total(*leaves: Any) -> Any:
+                full = list(arrays)
+                for place, leaf in zip(places, leaves, strict=True):
+                    full[place] = leaf
+                return first_of(function(*full, **keywords)).sum()
+
+            found = self.jax.grad(total, argnums=tuple(range(len(places))))(*(arrays[i] for i in places))
+            gradients = {i: np.asarray(g).astype(np.float64) for i, g in zip(places, found, strict=True)}
+        return Returned(result, gradients, "", ())
+
+    def numbers(self, result: Any) -> NDArray[Any] | None:
+        """As float64."""
+        return None if result is None or isinstance(result, (str, dict)) else _float64(result)
+
+    def expression(self, given: Given) -> str:
+        """Source code that makes the array."""
+        dtype = f", dtype=jnp.{given.dtype}" if given.dtype else ""
+        return f"jnp.array({_literal(given.values)}{dtype})"
+
+
+FRAMEWORKS: dict[str, type[Any]] = {"numpy": Numpy, "torch": Torch, "jax": Jax}
+
+
+def framework_named(name: str) -> Framework:
+    """The framework of that name, imported now if it has not been.
+
+    Examples
+    --------
+    >>> framework_named("numpy").dtypes
+    ('float64', 'float32')
+    """
+    if name not in FRAMEWORKS:
+        raise ValueError(f"`framework` must be 'auto', {', '.join(map(repr, FRAMEWORKS))}; got {name!r}")
+    try:
+        framework: Framework = FRAMEWORKS[name]()
+    except ImportError as error:
+        raise ImportError(f"framework={name!r} needs a package that cannot be imported: {error}") from error
+    return framework

@@ -1,0 +1,189 @@
+"""Checks that hold the function against itself: what must not change, and what must change in a known way."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pbde_ref.oracle.cases import Case
+from pbde_ref.oracle.context import Context, FailedCheckError, SkippedCheckError
+from pbde_ref.oracle.diagnosis import diagnose_check
+from pbde_ref.oracle.subjects import Computed, rounded_case
+from pbde_ref.oracle.tolerances import agrees
+
+__all__ = [
+    "batch_independence", "batch_permutation", "candidate_permutation", "inputs_unmodified", "is_translation_invariant",
+    "no_derivative", "no_gradient_to_reference", "reduction", "statelessness", "swap", "translation_invariance",
+]  # fmt: skip
+
+
+def statelessness(context: Context) -> None:
+    """A call gives the same result whatever was called before."""
+    case = context.batch("generic")
+    context.compute(_another(case))
+    again = context.compute(case)
+    allowed = context.allowance(case)
+    if not agrees(again.outcome, context.first.outcome, allowed, None):
+        raise FailedCheckError(
+            f"the same call gave {_shown(context.first)} first, and {_shown(again)} after other calls\n\n"
+            f"{context.subject.source(case, context.dtype)}",
+            diagnose_check(case, "statelessness"),
+        )
+
+
+def _another(case: Case) -> Case:
+    """Other numbers in the same shapes."""
+    return case.take(np.arange(case.size)[::-1])
+
+
+def _shown(computed: Computed) -> str:
+    return np.array2string(computed.outcome.value, precision=12, threshold=8)
+
+
+def inputs_unmodified(context: Context) -> None:
+    """The function leaves its inputs alone."""
+    if context.first.modified:
+        raise FailedCheckError(
+            f"it changed its own input: {', '.join(context.first.modified)}\n\n"
+            f"{context.subject.source(context.batch('generic'), context.dtype)}"
+        )
+
+
+def reduction(context: Context) -> None:
+    """Each example twice: a mean stays, a sum doubles, single losses are repeated."""
+    case = context.batch("generic")
+    declared = case.conventions["reduction"]
+    if case.conventions.get("lambda_") and declared == "sum":
+        raise SkippedCheckError("the regulariser is summed over samples of its own")
+    twice = case.take(np.tile(np.arange(case.size), 2))
+    once, both = context.known("generic").outcome.value, context.compute(twice).outcome.value
+    wanted = {"mean": once, "sum": 2.0 * once, "none": np.tile(np.atleast_1d(once), 2)}[declared]
+    says = f"with each example twice, {declared!r} must {_REPEATED[declared]}"
+    context.hold_relation(says, both, wanted, 3.0 * context.allowance(twice).value)
+
+
+_REPEATED = {"mean": "stay as it is", "sum": "double", "none": "repeat each example's own loss"}
+
+
+def swap(context: Context) -> None:
+    """What changes when chosen and rejected outcomes are exchanged is what the definition says."""
+    case = context.batch("generic")
+    exchanged = case.exchanged()
+    before, after = context.known("generic").outcome.value, context.compute(exchanged).outcome.value
+    wanted = case.expected().value - exchanged.expected().value
+    allowed = context.allowance(case).value + context.allowance(exchanged).value
+    says = "exchanging chosen and rejected outcomes must change the loss as the definition says"
+    context.hold_relation(says, before - after, wanted, allowed)
+
+
+def candidate_permutation(context: Context) -> None:
+    """The order in which a prompt's candidates are listed has no effect."""
+    case = context.batch("generic")
+    order = np.array([2, 0, 1])
+    listed = case.with_arrays(**{i.name: case.arrays[i.name][:, order] for i in case.inputs})
+    value = context.compute(listed).outcome.value
+    says = "listing each prompt's candidates in another order must change nothing"
+    context.hold_relation(says, value, context.known("generic").outcome.value, 2.0 * context.allowance(case).value)
+
+
+def translated(case: Case) -> Case:
+    """Each pair's utilities moved together; by the same amount for both, another for each pair."""
+    amount = -1.25 - 0.5 * np.arange(case.size)
+    prefixes = ("policy_", "reference_") if "reference_chosen" in {i.name for i in case.inputs} else ("policy_",)
+    names = [i.name for i in case.inputs if i.name.startswith(prefixes) or i.role == "reward"]
+    moved = {}
+    for name in names:
+        values = case.arrays[name]
+        own = amount.reshape(-1, *[1] * (values.ndim - 1)) * (1.0 if name.startswith("policy") else 0.5)
+        moved[name] = values + own
+    return case.with_arrays(**moved)
+
+
+def is_translation_invariant(case: Case) -> bool:
+    """Whether the definition itself does not notice."""
+    if case.definition.family not in ("pairwise", "mixture"):
+        return False
+    return bool(np.allclose(case.expected().value, translated(case).expected().value, rtol=1e-9, atol=1e-9))
+
+
+def translation_invariance(context: Context) -> None:
+    """What moves both outcomes of a pair alike has no effect."""
+    case = context.batch("generic")
+    moved = rounded_case(translated(case), context.dtype)
+    value = context.compute(moved).outcome.value
+    allowed = 2.0 * context.allowance(case).value + context.allowance(moved).value
+    if context.dtype != "float64":
+        # Rounding may move the two outcomes of a pair by different amounts.
+        allowed = allowed + np.abs(moved.expected().value - case.expected().value)
+    says = "adding the same to both outcomes of a pair must change nothing"
+    context.hold_relation(says, value, context.known("generic").outcome.value, allowed)
+
+
+def batch_independence(context: Context) -> None:
+    """Each example's loss is the same alone as among others."""
+    case = context.batch("generic")
+    if case.conventions.get("lambda_") and case.conventions["reduction"] == "sum":
+        raise SkippedCheckError("the regulariser is summed over samples of its own")
+    singles = [context.compute(case.take([i])).outcome.value for i in range(case.size)]
+    together = context.known("generic").outcome.value
+    alone = np.concatenate([np.atleast_1d(single) for single in singles])
+    allowed = 2.0 * context.allowance(case).value
+    if together.ndim:
+        context.hold_relation("alone, an example must have the loss that it has in a batch", together, alone, allowed)
+        return
+    # Whether it is the mean or the sum is another check's question.
+    candidates = [alone.mean(), alone.sum()]
+    nearest = min(candidates, key=lambda value: abs(value - together))
+    says = "the loss of a batch must be made of the losses that its examples have alone"
+    context.hold_relation(says, together, nearest, case.size * allowed)
+
+
+def batch_permutation(context: Context) -> None:
+    """The order of the examples has no effect on a reduced loss, and permutes losses and gradients that are not."""
+    case = context.batch("generic")
+    order = np.roll(np.arange(case.size), 1)
+    listed = context.compute(case.take(order), gradients=True).outcome
+    known, allowed = context.known("generic").outcome, context.allowance(case)
+    each = known.value.ndim > 0
+    says = "the order of the examples must have no effect"
+    context.hold_relation(
+        says, listed.value, known.value[order] if each else known.value,
+        2.0 * (allowed.value[order] if each else allowed.value),
+    )  # fmt: skip
+    for name in listed.gradients:
+        if len(known.gradients[name]) == case.size and name not in ("weight_logits", "regularization"):
+            context.hold_relation(
+                f"{says} on the gradient with respect to {name}", listed.gradients[name],
+                known.gradients[name][order], 2.0 * allowed.gradients[name][order],
+            )  # fmt: skip
+
+
+def no_gradient_to_reference(context: Context, detached: bool) -> None:
+    """No gradient flows into the reference; only demanded of a function that is declared to see to it itself."""
+    if not context.differentiable:
+        raise SkippedCheckError(no_derivative(context))
+    case = context.batch("generic")
+    computed = context.compute(case, gradients=True, reference=True)
+    names = [name for name in computed.outcome.gradients if name.startswith("reference")]
+    if not names:
+        raise SkippedCheckError("the function returns no gradient with respect to the reference")
+    flowing = [name for name in names if np.any(computed.outcome.gradients[name] != 0.0)]
+    if flowing and not detached:
+        raise SkippedCheckError(
+            "a gradient flows into the reference if its log-probabilities carry one; compute them without gradient, or "
+            "declare detached_reference=True to have the function held to it"
+        )
+    if flowing:
+        outcome = computed.outcome
+        raise FailedCheckError(
+            f"the gradient with respect to {', '.join(flowing)} is not zero: "
+            f"{np.array2string(outcome.gradients[flowing[0]], precision=6)}\n\n"
+            f"{context.subject.source(case, context.dtype)}",
+            diagnose_check(case, "no_gradient_to_reference"),
+        )
+
+
+def no_derivative(context: Context) -> str:
+    """Why gradients are not looked at."""
+    if not context.gradients:
+        return "gradients=False"
+    return "NumPy functions have no derivative of their own; declare returns_gradients=True if yours returns it"

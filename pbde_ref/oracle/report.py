@@ -1,0 +1,184 @@
+"""What a run of the checks gives back: results that can be read, raised, or written as JSON."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+__all__ = ["CheckResult", "LossCheckError", "Report", "Status"]
+
+Status = Literal["passed", "failed", "skipped", "expected failure", "unexpected pass"]
+
+WIDTH = 80
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one check found.
+
+    Attributes
+    ----------
+    name : str
+        The check's name, as in `iter_checks`.
+    status : {"passed", "failed", "skipped", "expected failure", "unexpected pass"}
+        The last two only where the caller expected a failure.
+    message : str
+        Why it failed or was skipped; empty if it passed.
+    diagnosis : str
+        Known bugs and other conventions that give the same numbers; empty if there is none.
+    """
+
+    name: str
+    status: Status
+    message: str = ""
+    diagnosis: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What all checks found.
+
+    Attributes
+    ----------
+    subject : str
+        The function's name.
+    loss : str
+        The definition that it was held against.
+    conventions : mapping of str to object
+        What the caller declared, and the defaults for what was left open. Read-only.
+    results : tuple of CheckResult
+        In the order in which the checks ran.
+    framework, dtype : str
+        What arrays the function was given.
+
+    Examples
+    --------
+    >>> report = Report("mine", "dpo", {"beta": 0.3}, (CheckResult("value", "passed"),), "numpy", "float64")
+    >>> report.passed
+    True
+    >>> print(report)
+    mine held against dpo (beta=0.3), NumPy arrays of float64
+    1 check: 1 passed
+    """
+
+    subject: str
+    loss: str
+    conventions: Mapping[str, Any]
+    results: tuple[CheckResult, ...]
+    framework: str
+    dtype: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "conventions", MappingProxyType(dict(self.conventions)))
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check failed that was not expected to."""
+        return all(result.status != "failed" for result in self.results)
+
+    @property
+    def diagnoses(self) -> tuple[str, ...]:
+        """What the failed checks were diagnosed with: lines, each once."""
+        lines = [line for result in self.results if result.status == "failed" for line in result.diagnosis.splitlines()]
+        return tuple(dict.fromkeys(lines))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report in types that JSON has.
+
+        Examples
+        --------
+        >>> Report("mine", "dpo", {}, (), "numpy", "float64").as_dict()["passed"]
+        True
+        """
+        return {
+            "subject": self.subject,
+            "loss": self.loss,
+            "conventions": dict(self.conventions),
+            "framework": self.framework,
+            "dtype": self.dtype,
+            "passed": self.passed,
+            "diagnoses": list(self.diagnoses),
+            "results": [
+                {"name": r.name, "status": r.status, "message": r.message, "diagnosis": r.diagnosis}
+                for r in self.results
+            ],
+        }
+
+    def __str__(self) -> str:
+        lines = [self._headline(), self._counts()]
+        if self.diagnoses:
+            lines += ["", "Diagnosis"]
+            for line in self.diagnoses:
+                lines += _wrapped(line, "  - ", "    ")
+        by_status = {status: [r for r in self.results if r.status == status] for status in _SHOWN}
+        for place, result in enumerate(by_status["failed"]):
+            # The call that can be pasted stands after an empty line; one of them is enough to read.
+            message = result.message if place == 0 else result.message.split("\n\n")[0]
+            lines += ["", f"{result.name}: failed", *_indented(message)]
+        for status in _SHOWN[1:]:
+            reasons: dict[str, list[str]] = {}
+            for result in by_status[status]:
+                reasons.setdefault(" ".join(result.message.split()), []).append(result.name)
+            if reasons:
+                lines += ["", _SHOWN_AS[status]]
+            for reason, names in reasons.items():
+                text = f"{', '.join(names)}: {reason}".rstrip(": ")
+                lines += _wrapped(text, "  ", "    ")
+        return "\n".join(lines)
+
+    def _headline(self) -> str:
+        declared = ", ".join(f"{name}={value!r}" for name, value in self.conventions.items())
+        text = f"{self.subject} held against {self.loss} ({declared}), {_ARRAYS[self.framework]} of {self.dtype}"
+        return "\n".join(textwrap.wrap(text, WIDTH, subsequent_indent="  "))
+
+    def _counts(self) -> str:
+        counts = [(status, sum(r.status == status for r in self.results)) for status in ("passed", *_SHOWN)]
+        words = ", ".join(f"{count} {status}" for status, count in counts if count)
+        return f"{len(self.results)} check{'s' if len(self.results) != 1 else ''}: {words or 'none'}"
+
+
+_ARRAYS = {"numpy": "NumPy arrays", "torch": "PyTorch tensors", "jax": "JAX arrays"}
+_SHOWN: tuple[Status, ...] = ("failed", "unexpected pass", "expected failure", "skipped")
+_SHOWN_AS = {
+    "unexpected pass": "Expected to fail, but passed",
+    "expected failure": "Failed as expected",
+    "skipped": "Skipped",
+}
+
+
+def _wrapped(text: str, first: str, following: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=following, break_on_hyphens=False)
+
+
+_LABELS = {"computed", "expected", "difference", "found", "wanted", "note", "shown by", "called", "hint"}
+
+
+def _indented(message: str) -> list[str]:
+    """Lines of a message; source code, which follows the empty line, is left as it is."""
+    prose, *source = message.split("\n\n", 1)
+    lines = []
+    for line in prose.splitlines():
+        # What a label such as "computed" stands before stays in its column.
+        hanging = 13 if line[:11].strip() in _LABELS else len(line) - len(line.lstrip()) + 4
+        lines += _wrapped(line, "  ", " " * hanging)
+    if source:
+        lines += ["", *(f"  {line}" if line else "" for line in source[0].splitlines())]
+    return lines
+
+
+class LossCheckError(AssertionError):
+    """Some check failed; `report` has the details.
+
+    Examples
+    --------
+    >>> failed = Report("mine", "dpo", {}, (CheckResult("value", "failed", "not a number"),), "numpy", "float64")
+    >>> LossCheckError(failed).report.passed
+    False
+    """
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(f"\n{report}")
+        self.report = report

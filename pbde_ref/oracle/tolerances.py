@@ -1,0 +1,148 @@
+"""How far a result may be from the exact one, and where it is too far.
+
+A relative error that depends on the precision, plus what moving the function's own inputs and hyperparameters by a few
+units in the last place can do to an exactly computed result. The second part is what keeps a gap of two numbers near
+-10,000 from being held against the function that subtracts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pbde_ref.oracle.cases import Case, Outcome
+from pbde_ref.validation import FloatArray
+
+__all__ = ["DTYPES", "Difference", "Tolerance", "allowance", "difference", "rounded"]
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """A precision: its relative and absolute tolerance, and how far inputs may be moved, a few last places.
+
+    The absolute one is for results near zero, such as the loss of a pair that is won by far.
+    """
+
+    relative: float
+    absolute: float
+    perturbation: float
+
+
+# The relative ones are those that `torch.testing.assert_close` has for these types.
+DTYPES = {
+    "float64": Tolerance(1e-7, 1e-10, 1e-14),
+    "float32": Tolerance(1.3e-6, 1e-6, 4 * 2.0**-24),
+    "bfloat16": Tolerance(1.6e-2, 2e-3, 4 * 2.0**-9),
+}
+
+
+def rounded(values: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """The nearest numbers that `dtype` has, as float64.
+
+    Examples
+    --------
+    >>> rounded(np.array([0.1]), "float32"), rounded(np.array([0.1, -3.0]), "bfloat16")
+    (array([0.1]), array([ 0.10009766, -3.        ]))
+    """
+    if dtype == "float64":
+        return np.array(values, dtype=np.float64)
+    single = np.array(values, dtype=np.float32)
+    if dtype == "bfloat16":
+        # The upper half of a float32; adding just below half of the lower one, or half if the upper is odd, rounds it.
+        bits = single.view(np.uint32)
+        bits = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+        single = (bits & np.uint32(0xFFFF0000)).view(np.float32)
+    return single.astype(np.float64)
+
+
+def allowance(case: Case, expected: Outcome, dtype: str) -> Outcome:
+    """How far the value and each gradient may be from `expected`, entry by entry."""
+    tolerance = DTYPES[dtype]
+    size = np.maximum(np.abs(expected.value), _mean_size(case, expected))
+    value = tolerance.relative * size + tolerance.absolute
+    gradients = {n: tolerance.relative * np.abs(g) + tolerance.absolute for n, g in expected.gradients.items()}
+    if case.definition.family == "mixture":
+        # Responsibilities are exponentials of differences from the loss itself, which rounds as its size does.
+        each = float(np.max(np.abs(case.with_conventions(reduction="none").expected().value)))
+        gradients = {n: g + tolerance.perturbation * each * np.abs(expected.gradients[n]) for n, g in gradients.items()}
+    for neighbour in _neighbours(case, tolerance.perturbation):
+        moved = neighbour.expected()
+        with np.errstate(invalid="ignore"):
+            value = value + np.abs(moved.value - expected.value)
+            gradients = {n: g + np.abs(moved.gradients[n] - expected.gradients[n]) for n, g in gradients.items()}
+    return Outcome(value, gradients)
+
+
+def _mean_size(case: Case, expected: Outcome) -> float:
+    """What a sum over the batch is made of: terms of both signs lose digits to each other."""
+    if np.ndim(expected.value) == 1 or "reduction" not in case.conventions:
+        return 0.0
+    each = case.with_conventions(reduction="none").expected().value if not case.conventions.get("lambda_") else 0.0
+    total = float(np.sum(np.abs(each)))
+    return total / case.size if case.conventions["reduction"] == "mean" else total
+
+
+def _neighbours(case: Case, step: float) -> list[Case]:
+    """The case with each of its numbers moved by a few units in the last place."""
+    found = []
+    for given in case.inputs:
+        if given.floating:
+            # The signs alternate so that what all entries of an input share does not hide how they differ.
+            signs = np.where(np.indices(case.arrays[given.name].shape).sum(axis=0) % 2, -1.0, 1.0)
+            found += [case.with_arrays(**{given.name: case.arrays[given.name] * (1.0 + s * step * signs)})
+                      for s in (1.0, -1.0)]  # fmt: skip
+    for name, value in case.conventions.items():
+        if isinstance(value, float) and value != 0.0:
+            found.append(case.with_conventions(**{name: value * (1.0 + step)}))
+    return found
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The entry that is furthest from what is right, compared with what is allowed there."""
+
+    index: tuple[int, ...]
+    computed: float
+    expected: float
+    allowed: float
+    excess: float
+    wrong: int
+    entries: int
+
+
+def difference(computed: FloatArray, expected: FloatArray, allowed: FloatArray) -> Difference | None:
+    """Where two arrays of one shape differ by more than allowed; None if they do not.
+
+    Examples
+    --------
+    >>> found = difference(np.array([1.0, 2.5]), np.array([1.0, 2.0]), np.array([0.1, 0.1]))
+    >>> found.index, found.computed, found.wrong
+    ((1,), 2.5, 1)
+    """
+    computed, expected, allowed = np.broadcast_arrays(computed, expected, allowed)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        excess = np.abs(computed - expected) / np.where(np.isnan(allowed), 0.0, allowed)
+    same = (computed == expected) | (np.isnan(computed) & np.isnan(expected))
+    excess = np.where(same, 0.0, np.where(np.isnan(excess), np.inf, excess))
+    if excess.size == 0 or excess.max() <= 1.0:
+        return None
+    place = tuple(int(i) for i in np.unravel_index(int(np.argmax(excess)), excess.shape))
+    return Difference(
+        place, float(computed[place]), float(expected[place]), float(allowed[place]), float(excess[place]),
+        int(np.count_nonzero(excess > 1.0)), excess.size,
+    )  # fmt: skip
+
+
+def agrees(computed: Outcome, expected: Outcome, allowed: Outcome, gradients: Iterable[str] | None) -> bool:
+    """Whether the value, and each of the named gradients that both have, are within what is allowed."""
+    if computed.value.shape != expected.value.shape or difference(computed.value, expected.value, allowed.value):
+        return False
+    return not any(
+        difference(computed.gradients[n], expected.gradients[n], allowed.gradients[n])
+        for n in gradients or ()
+        if n in computed.gradients and n in expected.gradients and n in allowed.gradients
+    )
