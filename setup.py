@@ -12,7 +12,7 @@ REQUIRED = [
     "tqdm>=4.66",
     "tabulate>=0.9",
 ]
-TEST = ["pytest>=8", "hypothesis>=6.100", "mpmath>=1.3"]
+TEST = ["pytest>=8", "hypothesis>=6.100", "mpmath>=1.3", "jsonschema>=4"]
 DEVELOPMENT = [*TEST, "ruff>=0.6", "mypy>=1.11"]
 
 setup(
@@ -32,12 +32,17 @@ setup(
         "pbde_ref.experiments",
         "pbde_ref.losses",
         "pbde_ref.oracle",
+        "pbde_ref.sampling",
         "pbde_ref.verification",
     ],
-    package_data={"pbde_ref": ["py.typed", "oracle/vectors.schema.json"]},
+    package_data={"pbde_ref": ["py.typed", "oracle/vectors.schema.json", "oracle/VECTORS.md"]},
+    py_modules=["pytest_pbde_ref"],
     install_requires=REQUIRED,
     extras_require={"test": TEST, "dev": DEVELOPMENT},
-    entry_points={"console_scripts": ["pbde-ref = pbde_ref.cli:main"]},
+    entry_points={
+        "console_scripts": ["pbde-ref = pbde_ref.cli:main"],
+        "pytest11": ["pytest_pbde_ref = pytest_pbde_ref"],
+    },
     classifiers=[
         "Intended Audience :: Science/Research",
         "Programming Language :: Python :: 3",

@@ -391,7 +391,7 @@ def test_an_annotator_mixture_is_exact_up_to_the_rounding_of_its_average(case):
     A relative error of 32 eps in each pair's smaller probabilities is allowed for beside the twelve digits.
     """
     annotator, omega, proposal = case
-    exact = exact_expectations(annotator, omega, proposal.matrix(len(omega)), 60)
+    exact = exact_expectations(annotator, omega, proposal.matrix(len(omega)), 700)
     kl, cross_entropy = pb.expected_kl(*case), pb.expected_cross_entropy(*case)
     assert abs(kl.value - exact.kl) <= 1e-12 * exact.kl + 32 * EPS * exact.slack + UNDERFLOW
     assert cross_entropy.value == pytest.approx(exact.cross_entropy, rel=1e-12)

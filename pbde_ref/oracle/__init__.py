@@ -18,12 +18,25 @@ Diagnosis
 ...
 """
 
+from pbde_ref.oracle.behaviour import TrainingError, TrainingReport, check_training
 from pbde_ref.oracle.conventions import CONVENTIONS, Convention
 from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs, iter_checks, run_check
 from pbde_ref.oracle.known_bugs import CATALOGUE, KnownBug
 from pbde_ref.oracle.report import CheckResult, LossCheckError, Report
 
 __all__ = [
-    "CATALOGUE", "CONVENTIONS", "CheckResult", "Convention", "KnownBug", "LossCheckError", "Report", "check_loss",
-    "check_sequence_log_probs", "iter_checks", "run_check",
-]  # fmt: skip
+    "CATALOGUE",
+    "CONVENTIONS",
+    "CheckResult",
+    "Convention",
+    "KnownBug",
+    "LossCheckError",
+    "Report",
+    "TrainingError",
+    "TrainingReport",
+    "check_loss",
+    "check_sequence_log_probs",
+    "check_training",
+    "iter_checks",
+    "run_check",
+]

@@ -1,0 +1,100 @@
+"""Write test vectors for implementations in other languages: versioned JSON, with its schema.
+
+The same bytes each time. One file for each loss. A group's tests share parameters; each test has an id, a comment,
+flags, inputs, and unless it is invalid the expected value and gradients. How to read them is in ``VECTORS.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from importlib.resources import files
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from pbde_ref.files import write_json
+from pbde_ref.oracle import vectors_of_populations, vectors_of_sequences, vectors_of_tokens
+from pbde_ref.oracle.vectors_format import FORMAT, as_json
+
+__all__ = ["add_arguments", "make_vectors", "run", "vector_schema", "write_vectors"]
+
+SCHEMA = "vectors.schema.json"
+
+
+def make_vectors() -> dict[str, dict[str, Any]]:
+    """All documents in types that JSON has, by name.
+
+    Examples
+    --------
+    >>> documents = make_vectors()
+    >>> documents["dpo"]["groups"][0]["parameters"]
+    {'beta': 0.3125}
+    >>> documents["dpo"]["groups"][0]["tests"][0]["expected"]["losses"]
+    [0.54905..., 1.05370..., 0.20428..., 0.95474...]
+    """
+    documents = {}
+    for module, family in (
+        (vectors_of_sequences, vectors_of_sequences.SEQUENCE_DOCUMENTS),
+        (vectors_of_tokens, vectors_of_tokens.TOKEN_DOCUMENTS),
+        (vectors_of_populations, vectors_of_populations.POPULATION_DOCUMENTS),
+    ):
+        for document in family:
+            documents[document.name] = as_json(
+                document, lambda parameters, inputs, m=module, n=document.name: m.evaluate(n, parameters, inputs)
+            )
+    return documents
+
+
+def vector_schema() -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) that each document keeps."""
+    schema: dict[str, Any] = json.loads(files("pbde_ref.oracle").joinpath(SCHEMA).read_text("utf-8"))
+    return schema
+
+
+def write_vectors(directory: str | PathLike[str]) -> list[Path]:
+    """Write all documents and their schema to a folder, which is made if it does not exist.
+
+    Files appear complete or not at all. Equal versions of the package write equal bytes.
+
+    Parameters
+    ----------
+    directory : path
+        Files of the same names are replaced; others are left alone.
+
+    Returns
+    -------
+    list of Path
+        What was written, the schema last.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be made or written to.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [path.name for path in write_vectors(folder)][-2:]
+    ['population_bradley_terry.json', 'vectors.schema.json']
+    """
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    contents = {f"{name}.json": document for name, document in make_vectors().items()} | {SCHEMA: vector_schema()}
+    for name, value in contents.items():
+        write_json(folder / name, value)
+    return [folder / name for name in contents]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``pbde-ref vectors``."""
+    parser.add_argument("--out", metavar="DIR", required=True, help="where to write them; made if it does not exist")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the vectors and say what was written; the exit status."""
+    paths = write_vectors(options.out)
+    tests = sum(json.loads(path.read_text("utf-8")).get("number_of_tests", 0) for path in paths)
+    print(f"{tests} tests in {len(paths) - 1} files and their schema, format {FORMAT}, in {options.out}")
+    return 0

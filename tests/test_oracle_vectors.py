@@ -1,0 +1,547 @@
+"""The test vectors, consumed as somebody else would: through the schema, by a reader that knows nothing of the package.
+
+The reader below works from the formulas in exact arithmetic of 600 digits (mpmath), differentiates numerically, and
+proves optima instead of computing them.
+"""
+
+import copy
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+from argparse import ArgumentParser
+
+import jsonschema
+import pytest
+from mpmath import mp, mpf
+
+from pbde_ref.oracle import vectors, vectors_of_populations, vectors_of_sequences, vectors_of_tokens
+
+DIGITS = 600
+STEP = mpf(10) ** -150  # f' of 1e-300 still has 150 digits
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("vectors")
+    vectors.write_vectors(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def documents(folder):
+    return {
+        path.stem: json.loads(path.read_text("utf-8"))
+        for path in sorted(folder.glob("*.json"))
+        if path.name != vectors.SCHEMA
+    }
+
+
+@pytest.fixture(autouse=True)
+def precision():
+    with mp.workdps(DIGITS):
+        yield
+
+
+def vectors_in(documents, results=("valid", "acceptable"), level=None):
+    for document in documents.values():
+        if level in (None, document["level"]):
+            for group in document["groups"]:
+                for test in group["tests"]:
+                    if test["result"] in results:
+                        yield document["name"], group["parameters"], test
+
+
+# ---------------------------------------------------------------------------------------------- the reader: losses
+
+
+def nll(margin):
+    """-log sigmoid(margin)."""
+    return mp.log1p(mp.exp(-margin)) if margin > 0 else mp.log1p(mp.exp(margin)) - margin
+
+
+def relu(x):
+    return max(x, mpf(0))
+
+
+def pair_margin(i, lengths=(1, 1)):
+    chosen = (i["policy_chosen"] - i["reference_chosen"]) / lengths[0]
+    return chosen - (i["policy_rejected"] - i["reference_rejected"]) / lengths[1]
+
+
+def dpo(p, i):
+    margin, e = p["beta"] * pair_margin(i), mpf(p.get("label_smoothing", 0))
+    if p.get("variant") == "robust":
+        return ((1 - e) * nll(margin) - e * nll(-margin)) / (1 - 2 * e)
+    return (1 - e) * nll(margin) + e * nll(-margin)
+
+
+def geometric(p, i):
+    return nll(pair_margin(i) / mpf(p["alpha"]) + i["reference_chosen"] - i["reference_rejected"])
+
+
+def ipo(p, i):
+    lengths = (i["chosen_lengths"], i["rejected_lengths"]) if p.get("average") else (1, 1)
+    return (pair_margin(i, lengths) - 1 / (2 * mpf(p["tau"]))) ** 2
+
+
+def rso(p, i):
+    if "gamma" in p:
+        return relu(1 - p["gamma"] * pair_margin(i))
+    return relu(p["delta"] - pair_margin(i))
+
+
+def slic(p, i):
+    return relu(p["delta"] - (i["policy_chosen"] - i["policy_rejected"]))
+
+
+def length_normalized(p, i):
+    scale = mpf(p.get("scale", 1))
+    margin = scale * p["margin_ratio"] if "margin_ratio" in p else p.get("margin", 0)
+    chosen, rejected = (i[f"policy_{who}"] / i[f"{who}_lengths"] for who in ("chosen", "rejected"))
+    return nll(scale * chosen - scale * rejected - margin)
+
+
+def pbde(p, i):
+    chosen, rejected = (i[f"f_{who}"] * i[f"policy_{who}"] + i[f"g_{who}"] for who in ("chosen", "rejected"))
+    return nll(chosen - rejected)
+
+
+def bradley_terry(p, i):
+    return nll(i["chosen_rewards"] - i["rejected_rewards"] - i.get("margin", p.get("margin", 0)))
+
+
+def rrhf(p, i):
+    per_token = [x / n for x, n in zip(i["policy"], i["lengths"], strict=True)]
+    pairs = itertools.permutations(range(len(per_token)), 2)
+    ranking = sum(relu(per_token[b] - per_token[a]) for a, b in pairs if i["scores"][a] > i["scores"][b])
+    best = [k for k, score in enumerate(i["scores"]) if score == max(i["scores"])]
+    likelihoods = per_token if p.get("average_likelihood") else i["policy"]
+    return ranking - mpf(p["likelihood_weight"]) * sum(likelihoods[k] for k in best) / len(best)
+
+
+def annotator_mixture(p, i):
+    weights = [mp.exp(x) for x in i["weight_logits"]]
+    pairs = zip(i["policy_chosen"], i["policy_rejected"], strict=True)
+    wins = [1 / (1 + mp.exp(rejected - chosen)) for chosen, rejected in pairs]
+    return -mp.log(sum(w * q for w, q in zip(weights, wins, strict=True)) / sum(weights))
+
+
+LOSSES = {f.__name__: f for f in (annotator_mixture, bradley_terry, dpo, geometric, ipo, length_normalized, pbde, rrhf,
+                                  rso, slic)}  # fmt: skip
+DIFFERENTIABLE = ("policy", "policy_chosen", "policy_rejected", "chosen_rewards", "rejected_rewards", "weight_logits")
+SHARED = ("weight_logits", "regularization")
+
+
+def exact(value):
+    return [exact(x) for x in value] if isinstance(value, list) else mpf(value)
+
+
+def examples(inputs):
+    """One dictionary for each example of the batch."""
+    size = max(len(values) for name, values in inputs.items() if name not in SHARED)
+    return [{n: exact(v if n in SHARED else v[b]) for n, v in inputs.items() if n != "regularization"}
+            for b in range(size)]  # fmt: skip
+
+
+def derivative(function, value):
+    """Central differences of a function of a number or a list of numbers."""
+    if not isinstance(value, list):
+        return (function(value + STEP) - function(value - STEP)) / (2 * STEP)
+    return [derivative(lambda x, k=k: function([*value[:k], x, *value[k + 1 :]]), value[k]) for k in range(len(value))]
+
+
+def read_loss(name, parameters, inputs):
+    """What the reader finds: value, losses and gradients."""
+    if name == "policy_gradient":
+        return read_policy_gradient(parameters, inputs)
+    rows, loss = examples(inputs), LOSSES[name]
+    losses = [loss(parameters, row) for row in rows]
+    count = 1 if parameters.get("reduction") == "sum" else len(losses)
+    gradients = {}
+    for argument in DIFFERENTIABLE:
+        if argument in inputs:
+            by_row = [derivative(lambda x, r=row, a=argument: loss(parameters, {**r, a: x}), row[argument])
+                      for row in rows]  # fmt: skip
+            if argument in SHARED:
+                gradients[argument] = [sum(column) / count for column in zip(*by_row, strict=True)]
+            else:
+                gradients[argument] = scaled(by_row, count)
+    value = sum(losses) / count
+    if "regularization" in inputs:
+        samples = exact(inputs["regularization"])
+        value -= mpf(parameters["lambda"]) * sum(samples) / len(samples)
+        gradients["regularization"] = [-mpf(parameters["lambda"]) / len(samples)] * len(samples)
+    return {"value": value, "losses": losses, "gradients": gradients}
+
+
+def scaled(values, count):
+    return [scaled(v, count) for v in values] if isinstance(values, list) else values / count
+
+
+def read_policy_gradient(parameters, inputs):
+    rows = examples(inputs)
+    advantages = [row["rewards"] - parameters["beta"] * (row["policy"] - row["reference"]) for row in rows]
+    losses = [-a * row["policy"] for a, row in zip(advantages, rows, strict=True)]
+    return {
+        "value": sum(losses) / len(losses),
+        "losses": losses,
+        "gradients": {"policy": [-a / len(rows) for a in advantages]},
+    }
+
+
+def assert_close(found, expected, tolerance=1e-13, place="expected"):
+    """Relative to the exact number; what underflows may be 0."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys(), place
+        for name, value in expected.items():
+            assert_close(found[name], value, tolerance, f"{place}.{name}")
+    elif isinstance(expected, list):
+        assert len(found) == len(expected), place
+        for k, (one, other) in enumerate(zip(found, expected, strict=True)):
+            assert_close(one, other, tolerance, f"{place}[{k}]")
+    else:
+        assert abs(found - expected) <= tolerance * abs(found) + mpf("1e-307"), (
+            f"{place}: exact {mp.nstr(found, 20)}, in the file {expected!r}"
+        )
+
+
+# ---------------------------------------------------------------------------------------------- the reader: tokens
+
+
+def counted_positions(labels, prompt, inputs):
+    """Positions of the completion's tokens, its end included."""
+    positions = []
+    for position in range(prompt, len(labels)):
+        if labels[position] == inputs["end_of_sequence"]:
+            return [*positions, position]
+        if labels[position] != inputs["padding"]:
+            positions.append(position)
+    return positions
+
+
+def read_tokens(parameters, inputs):
+    shift = 1 if parameters["shift"] else 0
+    mask, token_log_probs, log_probs, gradients = [], [], [], []
+    rows = zip(inputs["logits"], inputs["labels"], inputs["prompt_lengths"], inputs["upstream"], strict=True)
+    for logits, labels, prompt, upstream in rows:
+        counted = set(counted_positions(labels, prompt, inputs))
+        columns = range(len(labels) - shift)
+        mask.append([int(t + shift in counted) for t in columns])
+        softmax = [[mp.exp(z) for z in row] for row in exact(logits)]
+        softmax = [[e / sum(row) for e in row] for row in softmax]
+        tokens = [mp.log(softmax[t][labels[t + shift]]) for t in columns]
+        divisor = len(counted & {t + shift for t in columns}) if parameters["average"] else 1
+        token_log_probs.append(tokens)
+        log_probs.append(sum(x for x, m in zip(tokens, mask[-1], strict=True) if m) / divisor)
+        slopes = [mpf(upstream) * m / divisor for m in mask[-1]] + [mpf(0)] * shift
+        labels_at = [*(labels[t + shift] for t in columns), *[0] * shift]
+        gradients.append([[s * ((v == label) - q) for v, q in enumerate(row)]
+                          for s, label, row in zip(slopes, labels_at, softmax, strict=True)])  # fmt: skip
+    return {"mask": mask, "token_log_probs": token_log_probs, "log_probs": log_probs,
+            "gradients": {"logits": gradients}}  # fmt: skip
+
+
+# ----------------------------------------------------------------------------------------- the reader: populations
+
+
+def log_softmax(weights):
+    total = mp.log(sum(mp.exp(w) for w in weights))
+    return [w - total for w in weights]
+
+
+class Population:
+    """An expected loss as a function of the policy's log-weights, written out as a double sum."""
+
+    def __init__(self, name, parameters, inputs):
+        self.parameters, self.inputs = {k: mpf(v) for k, v in parameters.items()}, inputs
+        self.name = name.removeprefix("population_")
+        total = sum(map(sum, inputs["proposal_weights"]))
+        self.proposal = [[mpf(w) / total for w in row] for row in inputs["proposal_weights"]]
+        if "preferences" in inputs:
+            self.wins = exact(inputs["preferences"])
+        else:
+            self.preference = log_softmax(exact(inputs["preference_log_weights"]))
+            self.reference = log_softmax(exact(inputs["reference_log_weights"]))
+            p = [mp.exp(x) for x in self.preference]
+            self.wins = [[a / (a + b) for b in p] for a in p]
+        self.size = len(self.wins)
+
+    @property
+    def start(self):
+        return exact(self.inputs["utilities" if self.name == "bradley_terry" else "policy_log_weights"])
+
+    def utilities(self, log_weights):
+        if self.name == "bradley_terry":
+            return log_weights
+        log_policy, p = log_softmax(log_weights), self.parameters
+        if self.name == "slic":
+            return log_policy
+        ratio = [x - r for x, r in zip(log_policy, self.reference, strict=True)]
+        if self.name == "dpo":
+            return [p["beta"] * x for x in ratio]
+        if self.name == "geometric":
+            return [x / p["alpha"] + r for x, r in zip(ratio, self.reference, strict=True)]
+        return ratio
+
+    def pair(self, margin):
+        p = self.parameters
+        if self.name == "ipo":
+            return (margin - 1 / (2 * p["tau"])) ** 2
+        return relu(p["delta"] - margin) if self.name in ("rso", "slic") else nll(margin)
+
+    def value(self, log_weights):
+        u, n = self.utilities(log_weights), range(self.size)
+        result = sum(self.proposal[a][b] * (self.wins[a][b] * self.pair(u[a] - u[b])
+                                            + self.wins[b][a] * self.pair(u[b] - u[a])) for a in n for b in n)
+        if self.name == "slic":
+            result -= self.parameters["lambda"] * sum(mp.exp(r) * x for r, x in zip(self.reference, u, strict=True))
+        return result
+
+    def gradient(self, log_weights):
+        return derivative(self.value, log_weights)
+
+
+def assert_no_group_wants_to_move(population, optimum, value):
+    """For losses of differences: no descent if no group of outcomes gains by moving together, up or down.
+
+    The directional derivative is L-natural convex and positively homogeneous, so indicator vectors decide.
+    """
+    for chosen in itertools.product([0, 1], repeat=population.size):
+        for step in (mpf("1e-5"), mpf("-1e-5")):
+            moved = [x + step * c for x, c in zip(optimum, chosen, strict=True)]
+            assert population.value(moved) >= value * (1 - mpf("1e-9")), chosen
+
+
+def assert_dual_proves(population, dual, optimal_value):
+    """A flow within its bounds, conserved at each outcome, worth as much as the primal loss."""
+    n, flow, delta = range(population.size), exact(dual), population.parameters["delta"]
+    for a in n:
+        assert abs(sum(flow[a][b] for b in n) - sum(flow[b][a] for b in n)) < 1e-12
+        for b in n:
+            met = population.proposal[a][b] + population.proposal[b][a] if a != b else mpf(0)
+            assert 0 <= flow[a][b] <= met * population.wins[a][b] * (1 + mpf("1e-12"))
+    ties = sum(population.proposal[a][a] for a in n)
+    assert abs(delta * (sum(map(sum, flow)) + ties) - optimal_value) < 1e-12
+
+
+# ------------------------------------------------------------------------------------------------------- the tests
+
+
+def test_schema_is_a_schema():
+    """The schema itself is valid under its draft."""
+    jsonschema.Draft202012Validator.check_schema(vectors.vector_schema())
+
+
+def test_every_document_keeps_the_schema(folder, documents):
+    """Each file written validates against the schema that was written beside it."""
+    schema = json.loads((folder / vectors.SCHEMA).read_text("utf-8"))
+    assert schema == vectors.vector_schema()
+    for name, document in documents.items():
+        jsonschema.validate(document, schema, cls=jsonschema.Draft202012Validator)
+        assert document["name"] == name
+
+
+@pytest.mark.parametrize(
+    "breakage",
+    [
+        lambda d: d.pop("format"),
+        lambda d: d.update(format="pbde-ref-vectors/2"),
+        lambda d: d["groups"][0]["tests"][0].pop("expected"),
+        lambda d: d["groups"][0]["tests"][0].update(result="acceptable"),
+        lambda d: d["groups"][0]["tests"][0].update(result="invalid"),
+        lambda d: d["groups"][0]["tests"][0]["inputs"].update(policy_chosen="-1"),
+        lambda d: d["groups"][0]["tests"][0]["expected"].update(gradient={}),
+    ],
+)
+def test_schema_sees_breakage(documents, breakage):
+    """Control: each broken document is refused."""
+    broken = copy.deepcopy(documents["dpo"])
+    breakage(broken)
+    assert list(jsonschema.Draft202012Validator(vectors.vector_schema()).iter_errors(broken))
+
+
+def test_ids_flags_and_counts(documents):
+    """Ids count from 1; the flags explained are those used; every level, result and loss is there."""
+    for document in documents.values():
+        tests = [test for group in document["groups"] for test in group["tests"]]
+        assert [test["id"] for test in tests] == list(range(1, document["number_of_tests"] + 1))
+        assert {flag for test in tests for flag in test["flags"]} == set(document["flags"])
+    assert {name for name in documents if documents[name]["level"] == "sequence"} == {*LOSSES, "policy_gradient"}
+    assert {document["level"] for document in documents.values()} == {"sequence", "token", "population"}
+    assert {test["result"] for *_, test in vectors_in(documents, ("valid", "invalid", "acceptable"))} == {
+        "valid", "invalid", "acceptable"}  # fmt: skip
+
+
+def numbers_in(value):
+    if isinstance(value, dict | list):
+        for entry in value.values() if isinstance(value, dict) else value:
+            yield from numbers_in(entry)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
+
+
+def test_numbers_survive_the_round_trip(folder, documents):
+    """Reading and writing again gives the same text, so each float reads back to the same bits; all are finite."""
+    for name, document in documents.items():
+        text = (folder / f"{name}.json").read_text("utf-8")
+        assert json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n" == text
+        assert all(math.isfinite(x) for x in numbers_in(document))
+
+
+def significant_bits(x):
+    mantissa = abs(float(x).as_integer_ratio()[0])
+    return (mantissa >> ((mantissa & -mantissa).bit_length() - 1)).bit_length() if mantissa else 0
+
+
+def test_inputs_are_exact_in_bfloat16(documents):
+    """Inputs and parameters have at most eight significant bits, so rounding them is not blamed on a loss."""
+    assert significant_bits(0.3125) == 3  # 101
+    assert significant_bits(0.1) > 8
+    for document in documents.values():
+        for group in document["groups"]:
+            given = [group["parameters"], *(test["inputs"] for test in group["tests"])]
+            assert max((significant_bits(x) for x in numbers_in(given)), default=0) <= 8, document["name"]
+
+
+@pytest.mark.parametrize("name", [document.name for document in vectors_of_sequences.SEQUENCE_DOCUMENTS])
+def test_reader_agrees_on_losses(documents, name):
+    """Value, each example's loss and all gradients, to thirteen digits, at every valid and acceptable test."""
+    for _, parameters, test in vectors_in({name: documents[name]}):
+        found = read_loss(name, parameters, test["inputs"])
+        if "Kink" in test["flags"]:
+            found.pop("gradients")
+        assert_close(found, test["expected"], place=f"{name} {test['id']}")
+
+
+def test_reader_agrees_on_tokens(documents):
+    """Masks, log-probabilities of tokens and sequences, and the gradient in the logits."""
+    for name, parameters, test in vectors_in(documents, level="token"):
+        assert_close(read_tokens(parameters, test["inputs"]), test["expected"], 1e-13, f"{name} {test['id']}")
+
+
+@pytest.mark.parametrize("name", [document.name for document in vectors_of_populations.POPULATION_DOCUMENTS])
+def test_reader_agrees_on_populations(documents, name):
+    """Expected loss and gradient at the given point; the optimum has the loss stated and is proved to be one."""
+    mp.dps = 60
+    for _, parameters, test in vectors_in({name: documents[name]}):
+        population, expected = Population(name, parameters, test["inputs"]), test["expected"]
+        place = f"{name} {test['id']}"
+        assert_close(population.value(population.start), expected["value"], 1e-12, place)
+        (argument,) = expected["gradients"]
+        gradient = derivative_with(population, mpf("1e-25"))
+        for one, other in zip(gradient, expected["gradients"][argument], strict=True):
+            assert abs(one - other) < 1e-12, place
+        optimum = exact(expected["optimum"])
+        assert_close(population.value(optimum), expected["optimal_value"], 1e-12, place)
+        if name == "population_rso":
+            assert_dual_proves(population, expected["dual"], expected["optimal_value"])
+        if name in ("population_rso", "population_slic"):
+            assert_no_group_wants_to_move(population, optimum, expected["optimal_value"])
+        else:
+            assert max(map(abs, derivative_with(population, mpf("1e-25"), optimum))) < 1e-12, place
+        if argument == "policy_log_weights":
+            assert abs(sum(mp.exp(x) for x in optimum) - 1) < 1e-12
+        else:
+            assert abs(sum(optimum)) < 1e-12
+
+
+def derivative_with(population, step, at=None):
+    point = population.start if at is None else at
+
+    def moved(k, by):
+        return population.value([x + by * (j == k) for j, x in enumerate(point)])
+
+    return [(moved(k, step) - moved(k, -step)) / (2 * step) for k in range(len(point))]
+
+
+@pytest.mark.parametrize(("loss", "parameter"), [("dpo", "beta"), ("geometric", "alpha")])
+def test_closed_forms_of_populations(documents, loss, parameter):
+    """Eq. (16) and (18), written out."""
+    mp.dps = 60
+    for _, parameters, test in vectors_in({"one": documents[f"population_{loss}"]}):
+        population = Population(f"population_{loss}", parameters, test["inputs"])
+        t = mpf(parameters[parameter])
+        powers = (mpf(1), 1 / t) if loss == "dpo" else (1 - t, t)
+        weights = [powers[0] * r + powers[1] * p
+                   for r, p in zip(population.reference, population.preference, strict=True)]  # fmt: skip
+        assert_close(log_softmax(weights), test["expected"]["optimum"], 1e-13)
+
+
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [
+        (("expected", "value"), lambda x: x * (1 + 1e-12)),
+        (("expected", "losses", 1), lambda x: x * (1 + 1e-12)),
+        (("expected", "gradients", "policy_rejected", 2), lambda x: -x),
+        (("inputs", "reference_chosen", 0), lambda x: x + 0.125),
+    ],
+)
+def test_reader_sees_a_wrong_vector(documents, path, change):
+    """Control: a change in one number of one test is noticed."""
+    group = copy.deepcopy(documents["dpo"]["groups"][2])
+    place = test = group["tests"][0]
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = change(place[path[-1]])
+    with pytest.raises(AssertionError):
+        assert_close(read_loss("dpo", group["parameters"], test["inputs"]), test["expected"])
+
+
+def outside_the_definition(parameters, inputs):
+    """The reader's own reasons to refuse."""
+    positive = [parameters.get(name, 1) for name in ("alpha", "tau", "scale")] + list(inputs.get("f_chosen", []))
+    beta_may_be_zero = "rewards" in inputs
+    beta = parameters.get("beta", 1)
+    lengths = {len(v) for n, v in inputs.items() if isinstance(v, list) and n not in SHARED}
+    flat = {n: list(numbers_in(v)) for n, v in inputs.items() if isinstance(v, list)}
+    yield min(positive) <= 0 or beta < 0 or (beta == 0 and not beta_may_be_zero)
+    yield parameters.get("delta", 0) < 0 or parameters.get("margin", 0) < 0
+    yield parameters.get("label_smoothing", 0) >= 0.5
+    yield len(lengths) > 1 or 0 in lengths
+    yield any(max(v, default=0) > 0 for n, v in flat.items() if n.startswith(("policy_c", "policy_r", "reference_c")))
+    yield any(min(v, default=1) <= 0 for n, v in flat.items() if n.endswith("lengths") and n != "prompt_lengths")
+    yield "weight_logits" in inputs and len(inputs["weight_logits"]) != len(inputs["policy_chosen"][0])
+    if "labels" in inputs:
+        yield any(len(z) != len(y) for z, y in zip(inputs["logits"], inputs["labels"], strict=True))
+        rows = zip(inputs["labels"], inputs["prompt_lengths"], strict=True)
+        yield any(not counted_positions(labels, prompt, inputs) for labels, prompt in rows)
+    if "preferences" in inputs:
+        yield any(all(row[b] == 1 for b in range(len(row)) if b != a) for a, row in enumerate(inputs["preferences"]))
+
+
+def test_reader_refuses_exactly_the_invalid(documents):
+    """What is marked invalid is outside the definition, and nothing else is."""
+    for name, parameters, test in vectors_in(documents, ("valid", "acceptable", "invalid")):
+        refused = any(outside_the_definition(parameters, test["inputs"]))
+        assert refused == (test["result"] == "invalid"), f"{name} {test['id']}"
+
+
+def test_package_refuses_the_invalid(documents):
+    """The package raises for every invalid test."""
+    modules = {"sequence": vectors_of_sequences, "token": vectors_of_tokens, "population": vectors_of_populations}
+    for level, module in modules.items():
+        for name, parameters, test in vectors_in(documents, ("invalid",), level):
+            with pytest.raises((ValueError, TypeError)):
+                module.evaluate(name, parameters, test["inputs"])
+
+
+def test_writing_again_gives_the_same_bytes(folder, tmp_path):
+    """Another process with another hash seed writes the same bytes; other files in the folder are left alone."""
+    (tmp_path / "mine.json").write_text("{}")
+    script = "import sys; from pbde_ref.oracle.vectors import write_vectors; write_vectors(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", script, tmp_path], env={**os.environ, "PYTHONHASHSEED": "7"}, check=True)
+    written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert written.pop("mine.json") == b"{}"
+    assert written == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_command_writes_the_vectors(tmp_path, capsys):
+    """`run` makes the folder and says what it wrote."""
+    parser = ArgumentParser()
+    vectors.add_arguments(parser)
+    assert vectors.run(parser.parse_args(["--out", str(tmp_path / "new" / "folder")])) == 0
+    written = list((tmp_path / "new" / "folder").iterdir())
+    assert f"in {len(written) - 1} files and their schema" in capsys.readouterr().out
