@@ -19,7 +19,8 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 ORDER = [
     "validation", "files", "double_double", "numerics", "distributions", "paper_problem", "pbde", "pairs",
     "annotators", "proposals", "objectives", "losses", "exact", "policy_optimization", "sampling", "estimation",
-    "models", "language", "experiments", "figures", "oracle", "verification", "cli", "__main__",
+    "models", "language", "experiments", "figures", "oracle", "verification", "benchmarking",
+    "cli", "__main__",
 ]  # fmt: skip
 CARRIES_ITS_OWN_STATE = {"default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64", "Philox"}
 
