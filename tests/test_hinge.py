@@ -12,7 +12,8 @@ from scipy.optimize import linprog, minimize
 from scipy.special import logsumexp
 
 import pbde_ref as pb
-from pbde_ref.exact.hinge import _cholesky, expected_slic, minimize_rso, minimize_slic
+from pbde_ref.exact.hinge import expected_slic, minimize_rso, minimize_slic
+from pbde_ref.exact.hinge_interior_point import _cholesky
 from tests.strategies import annotator_mixtures, annotators, distributions, preference_matrices, proposals
 
 INF = math.inf

@@ -1,33 +1,32 @@
 r"""Mixed annotators without identities, Eq. (29) and (30): exact losses, and expectation–maximisation.
 
 The model of a comparison is :math:`M_{AB} = \sum_i w_i\, \sigma(\omega_i(x_A) - \omega_i(x_B))`: one utility, and so
-one density with its own normaliser, for each annotator, and nobody noted who answered.
+one density with its own normaliser, for each annotator, and nobody noted who answered. How it is fitted is told in
+`expectation_maximization`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import cho_factor, cho_solve, eigvalsh
 
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.distributions import FiniteDistribution, mixture, uniform
+from pbde_ref.exact.expectation_maximization import run_one_start
 from pbde_ref.exact.expected import expected_entropy
 from pbde_ref.exact.identifiability import comparison_components, null_projection
+from pbde_ref.exact.mixture_curvature import MixtureCertificate, certify, mixture_hessian
+from pbde_ref.exact.mixture_model import MixtureModel, answered_pairs, divide_answers, evaluate
 from pbde_ref.exact.optima import normalized_log_policy
-from pbde_ref.numerics import bernoulli_kl, softplus
-from pbde_ref.pairs import PairBlock
 from pbde_ref.pbde import PBDE, luce
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import (
     FloatArray,
-    IndexArray,
     array,
     number,
     positive_number,
@@ -36,21 +35,12 @@ from pbde_ref.validation import (
     same_size,
     vector,
     whole_number,
-)  # fmt: skip
+)
 
 __all__ = [
     "MixtureCertificate", "MixtureLoss", "MixtureProgress", "MixtureSolution", "expected_mixture_hessian",
     "expected_mixture_loss", "fit_annotator_mixture",
-]  # fmt: skip
-
-# A Newton step may cross a region where nobody's preference is informative; 20 nats are certainty there.
-LARGEST_STEP = 20.0
-# Curvatures of tails underflow; this share of the largest degree keeps the factorisation alive.
-DAMPING = 1e-14
-# Below this share of the largest curvature a negative one is not told from the zero that tails leave.
-SADDLE = 1e-5
-# A rejected second-order test is repeated no sooner than after so many iterations.
-PATIENCE = 10
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,30 +74,6 @@ class MixtureProgress:
     loss: float
     weights: FloatArray
     utilities: FloatArray
-
-
-@dataclass(frozen=True, eq=False)
-class MixtureCertificate:
-    """What is known about the point where expectation–maximisation stopped.
-
-    Attributes
-    ----------
-    gradient_norm : float
-        Euclidean norm of the gradient with respect to all utilities and the logits of the weights.
-    smallest_eigenvalue, largest_eigenvalue : float
-        Of the Hessian in the same coordinates, outside the directions that no comparison can see. A smallest one near
-        zero means that some direction is undetermined to working precision.
-    is_saddle : bool
-        Whether the smallest eigenvalue is below −1e-5 times the largest: the loss can be lowered from here.
-    components : ndarray of int, shape (n,)
-        Component of each outcome in the comparison graph: one undetermined constant per annotator and component.
-    """
-
-    gradient_norm: float
-    smallest_eigenvalue: float
-    largest_eigenvalue: float
-    is_saddle: bool
-    components: IndexArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,9 +162,9 @@ def expected_mixture_loss(
     """
     utilities = _utility_rows("utilities", utilities, annotator.size)
     given = _positive_weights(weights, len(utilities))
-    pairs = _pairs(annotator, proposal)
-    model = _evaluate(pairs, probability_weights("weights", given), utilities)
-    expectation = _expectation(pairs, model)
+    pairs = answered_pairs(annotator, proposal)
+    model = evaluate(pairs, probability_weights("weights", given), utilities)
+    expectation = divide_answers(pairs, model)
     # An annotator's share of all answers, relative to the weight, is 1 where the weight is right.
     weights_gradient = (1.0 - expectation.shares / model.weights) / given.sum()
     for value in (expectation.gradient, weights_gradient):
@@ -237,9 +203,9 @@ def expected_mixture_hessian(
     """
     utilities = _utility_rows("utilities", utilities, annotator.size)
     weights = probability_weights("weights", _positive_weights(weights, len(utilities)))
-    pairs = _pairs(annotator, proposal)
-    model = _evaluate(pairs, weights, utilities)
-    return _hessian(pairs, model, _expectation(pairs, model))
+    pairs = answered_pairs(annotator, proposal)
+    model = evaluate(pairs, weights, utilities)
+    return mixture_hessian(pairs, model, divide_answers(pairs, model))
 
 
 def fit_annotator_mixture(
@@ -341,26 +307,26 @@ def fit_annotator_mixture(
         raise ValueError(f"`n_starts` must be 1 where `noise` is 0, for all starts are the same; got {n_starts}")
     max_steps, tolerance = whole_number("max_steps", max_steps, least=1), positive_number("tolerance", tolerance)
 
-    pairs = _pairs(annotator, proposal)
+    pairs = answered_pairs(annotator, proposal)
     components = comparison_components(proposal, size)
     null = null_projection(components)
     runs = []
     for index, child in enumerate(np.random.default_rng(rng).spawn(n_starts)):
         utilities = base + noise * child.standard_normal(base.shape)
-        model = _evaluate(pairs, probability_weights("weights", given), utilities)
-        runs.append(_run(pairs, model, null, max_steps, tolerance, partial(_report, callback, index)))
+        model = evaluate(pairs, probability_weights("weights", given), utilities)
+        runs.append(run_one_start(pairs, model, null, max_steps, tolerance, partial(_report, callback, index)))
     best = min(range(n_starts), key=lambda index: runs[index].model.loss)
     run = runs[best]
     utilities = run.model.utilities - run.model.utilities @ null
     densities = tuple(FiniteDistribution(normalized_log_policy(row, process), reference.support) for row in utilities)
-    certificate = _certify(run.hessian, run.gradient_norm, null, components, k)
+    certificate = certify(run.hessian, run.gradient_norm, null, components, k)
     losses, start_losses = np.array(run.losses), np.array([other.model.loss for other in runs])
     for value in (utilities, losses, start_losses):
         value.flags.writeable = False
     return MixtureSolution(
         run.model.weights, utilities, densities, mixture(run.model.weights, densities), run.model.loss, losses,
         run.gradient_norm <= tolerance and not certificate.is_saddle, certificate, len(losses) - 1, best, start_losses,
-    )  # fmt: skip
+    )
 
 
 def _utility_rows(name: str, value: ArrayLike, size: int, rows: int | None = None) -> FloatArray:
@@ -382,231 +348,6 @@ def _positive_weights(weights: ArrayLike, k: int) -> FloatArray:
     return given
 
 
-class _Pairs(NamedTuple):
-    """A list of m pairs, Prob(A ≻ B) and Prob(B ≻ A), shape (2, m), and these times the pairs' weights."""
-
-    block: PairBlock
-    probabilities: FloatArray
-    answers: FloatArray
-
-
-class _Model(NamedTuple):
-    """Weights (k,), utilities (k, n), and for each block log σ(±d), shape (2, k, m), and log M, shape (2, m)."""
-
-    weights: FloatArray
-    utilities: FloatArray
-    log_sigmoids: list[FloatArray]
-    log_mixtures: list[FloatArray]
-    loss: float
-
-
-class _Expectation(NamedTuple):
-    """Each annotator's answers for each block, shape (2, k, m), their shares (k,), and the gradients (k, n)."""
-
-    answers: list[FloatArray]
-    shares: FloatArray
-    gradient: FloatArray
-
-
-class _Run(NamedTuple):
-    model: _Model
-    losses: list[float]
-    gradient_norm: float
-    hessian: FloatArray
-
-
-def _pairs(annotator: PreferenceModel, proposal: Proposal) -> list[_Pairs]:
-    result = []
-    for block in proposal.blocks(annotator.size):
-        # The blocks of dense proposals are rectangles in which up to half of the pairs have no weight.
-        drawn = block.weight > 0.0
-        a, b = (np.broadcast_to(index, drawn.shape)[drawn] for index in (block.a, block.b))
-        block = PairBlock(a, b, block.weight[drawn])
-        probabilities = np.stack(annotator.probabilities(block))
-        result.append(_Pairs(block, probabilities, block.weight * probabilities))
-    return result
-
-
-def _log_sigmoids(block: PairBlock, utilities: FloatArray) -> FloatArray:
-    r""":math:`\log \sigma(d)` and :math:`\log \sigma(-d)`, shape (2, m), of one annotator."""
-    margin = block.difference(utilities, "utilities")
-    rest = softplus(-np.abs(margin))
-    return np.stack([np.minimum(margin, 0.0) - rest, np.minimum(-margin, 0.0) - rest])
-
-
-def _evaluate(
-    pairs: list[_Pairs], weights: FloatArray, utilities: FloatArray, log_sigmoids: list[FloatArray] | None = None
-) -> _Model:
-    """The model at these parameters; `log_sigmoids` may be handed in where they are known."""
-    if log_sigmoids is None:
-        log_sigmoids = [np.stack([_log_sigmoids(block, row) for row in utilities], axis=1) for block, *_ in pairs]
-    log_mixtures, losses = [], []
-    for (block, probabilities, _), terms in zip(pairs, log_sigmoids, strict=True):
-        mixed = np.logaddexp.reduce(terms + np.log(weights)[:, None], axis=1)
-        forward, backward = probabilities
-        # From the smaller of each pair of probabilities, which carries the digits.
-        excess = np.where(forward <= backward, np.exp(mixed[0]) - forward, backward - np.exp(mixed[1]))
-        losses.append((block.weight * bernoulli_kl(forward, backward, mixed[0] - mixed[1], excess)).sum())
-        log_mixtures.append(mixed)
-    return _Model(weights, utilities, log_sigmoids, log_mixtures, math.fsum(losses))
-
-
-def _expectation(pairs: list[_Pairs], model: _Model) -> _Expectation:
-    """The E-step: every answer divided among the annotators by their responsibilities."""
-    k, size = model.utilities.shape
-    answers, shares, gradient = [], np.zeros(k), np.zeros((k, size))
-    log_weights = np.log(model.weights)
-    for (block, _, given), terms, mixed in zip(pairs, model.log_sigmoids, model.log_mixtures, strict=True):
-        own = np.empty_like(terms)
-        for i in range(k):
-            own[:, i] = given * np.exp(terms[:, i] + log_weights[i] - mixed)
-            shares[i] += own[:, i].sum()
-            surprise = np.exp(terms[::-1, i])  # the probability of the other answer
-            gradient[i] += block.scatter(own[1, i] * surprise[1] - own[0, i] * surprise[0], size)
-        answers.append(own)
-    return _Expectation(answers, shares, gradient)
-
-
-def _maximization(pairs: list[_Pairs], model: _Model, expectation: _Expectation, null: FloatArray) -> _Model:
-    """The M-step: exact weights, and one safeguarded Newton step for each annotator."""
-    utilities = model.utilities.copy()
-    log_sigmoids = [terms.copy() for terms in model.log_sigmoids]
-    for i in range(len(utilities)):
-        answers = [own[:, i] for own in expectation.answers]
-        before = [terms[:, i] for terms in model.log_sigmoids]
-        step = _newton_step(pairs, answers, before, expectation.gradient[i], null)
-        found = _line_search(pairs, answers, before, utilities[i], expectation.gradient[i], step)
-        if found is not None:
-            utilities[i], after = found
-            for terms, new in zip(log_sigmoids, after, strict=True):
-                terms[:, i] = new
-    weights = probability_weights("weights", expectation.shares)
-    return _evaluate(pairs, weights, utilities, log_sigmoids)
-
-
-def _newton_step(
-    pairs: list[_Pairs],
-    answers: list[FloatArray],
-    log_sigmoids: list[FloatArray],
-    gradient: FloatArray,
-    null: FloatArray,
-) -> FloatArray:
-    """Newton's direction of one annotator, without the components' constants and of limited length."""
-    hessian = np.zeros((gradient.size, gradient.size))
-    for (block, *_), own, terms in zip(pairs, answers, log_sigmoids, strict=True):
-        block.add_to_laplacian(own.sum(axis=0) * np.exp(terms.sum(axis=0)), hessian)
-    scale = float(hessian.diagonal().max()) or 1.0
-    step = -cho_solve(cho_factor(hessian + scale * (null + DAMPING * np.eye(gradient.size))), gradient)
-    step -= null @ step
-    return step * min(1.0, LARGEST_STEP / max(float(np.abs(step).max()), 1e-300))
-
-
-def _line_search(
-    pairs: list[_Pairs],
-    answers: list[FloatArray],
-    before: list[FloatArray],
-    utilities: FloatArray,
-    gradient: FloatArray,
-    step: FloatArray,
-) -> tuple[FloatArray, list[FloatArray]] | None:
-    """The first of the halved steps that lowers the annotator's own loss; None where there is no such step."""
-    slope = float((gradient * step).sum())
-    for _ in range(50):
-        if not slope < 0.0:
-            return None
-        after = [_log_sigmoids(block, utilities + step) for block, *_ in pairs]
-        # Differences are summed, not sums subtracted: close to the optimum only the former have digits left.
-        terms = zip(answers, before, after, strict=True)
-        change = math.fsum(float((own * (old - new)).sum()) for own, old, new in terms)
-        if change <= 1e-4 * slope or -slope < 1e-15:
-            return utilities + step, after
-        step, slope = 0.5 * step, 0.5 * slope
-    return None
-
-
-def _run(
-    pairs: list[_Pairs],
-    model: _Model,
-    null: FloatArray,
-    max_steps: int,
-    tolerance: float,
-    report: Callable[[int, _Model], object],
-) -> _Run:
-    """One start: iterate until the gradient vanishes at a point that is no saddle, or nothing moves any more."""
-    losses, next_test = [model.loss], 0
-    report(0, model)
-    while True:
-        expectation = _expectation(pairs, model)
-        norm = math.hypot(np.linalg.norm(expectation.gradient), np.linalg.norm(model.weights - expectation.shares))
-        step, hessian = len(losses) - 1, None
-        if norm <= tolerance and step >= next_test:
-            hessian = _hessian(pairs, model, expectation)
-            if not _is_saddle(*_extreme_eigenvalues(hessian, null, len(model.weights))):
-                break
-            next_test = step + PATIENCE
-        if step == max_steps:
-            break
-        candidate = _maximization(pairs, model, expectation, null)
-        if not candidate.loss < model.loss:
-            break  # rounding
-        model = candidate
-        losses.append(model.loss)
-        report(step + 1, model)
-    return _Run(model, losses, norm, _hessian(pairs, model, expectation) if hessian is None else hessian)
-
-
-def _report(callback: Callable[[MixtureProgress], object] | None, start: int, step: int, model: _Model) -> None:
+def _report(callback: Callable[[MixtureProgress], object] | None, start: int, step: int, model: MixtureModel) -> None:
     if callback is not None:
         callback(MixtureProgress(start, step, model.loss, model.weights.copy(), model.utilities.copy()))
-
-
-def _hessian(pairs: list[_Pairs], model: _Model, expectation: _Expectation) -> FloatArray:
-    r"""Louis' identity, summed over answers.
-
-    An answer's score, were it signed by annotator i, is :math:`\sigma(-d_i)` times A minus B if A won,
-    :math:`-\sigma(d_i)` times that if B did, and :math:`e_i - w` in the logits.
-    """
-    k, size = model.utilities.shape
-    weights = model.weights
-    blocks = np.zeros((k, k, size, size))
-    cross = np.zeros((k, size, k))
-    logits = np.diag(weights) - np.outer(weights, weights)
-    for (block, *_), own, given, terms in zip(
-        pairs, expectation.answers, (p.answers for p in pairs), model.log_sigmoids, strict=True
-    ):
-        score = np.exp(terms[::-1]) * np.array([1.0, -1.0])[:, None, None]
-        with np.errstate(invalid="ignore"):
-            responsibility = np.where(given[:, None] > 0.0, own / given[:, None], 0.0)
-        for i in range(k):
-            block.add_to_laplacian(own[:, i].sum(axis=0) * np.exp(terms[:, i].sum(axis=0)), blocks[i, i])
-            for j in range(k):
-                missing = own[:, i] * ((i == j) - responsibility[:, j])
-                block.add_to_laplacian(-(missing * score[:, i] * score[:, j]).sum(axis=0), blocks[i, j])
-                cross[i, :, j] -= block.scatter((missing * score[:, i]).sum(axis=0), size)
-                logits[i, j] -= missing.sum()
-    upper = blocks.transpose(0, 2, 1, 3).reshape(k * size, k * size)
-    side = cross.reshape(k * size, k)
-    return np.block([[upper, side], [side.T, logits]])
-
-
-def _extreme_eigenvalues(hessian: FloatArray, null: FloatArray, k: int) -> tuple[float, float]:
-    """Smallest and largest eigenvalue outside the directions that no comparison can see."""
-    size = len(hessian)
-    hidden = np.zeros_like(hessian)
-    hidden[: size - k, : size - k] = np.kron(np.eye(k), null)
-    hidden[size - k :, size - k :] = 1.0 / k
-    largest = float(eigvalsh(hessian, subset_by_index=[size - 1, size - 1])[0])
-    # The hidden directions are moved to the upper end of the spectrum.
-    smallest = float(eigvalsh(hessian + max(largest, 1e-300) * hidden, subset_by_index=[0, 0])[0])
-    return smallest, largest
-
-
-def _is_saddle(smallest: float, largest: float) -> bool:
-    return smallest < -SADDLE * largest
-
-
-def _certify(
-    hessian: FloatArray, gradient_norm: float, null: FloatArray, components: IndexArray, k: int
-) -> MixtureCertificate:
-    smallest, largest = _extreme_eigenvalues(hessian, null, k)
-    return MixtureCertificate(gradient_norm, smallest, largest, _is_saddle(smallest, largest), components)

@@ -1,0 +1,131 @@
+"""The least expected hinge loss with a regulariser, lambda > 0: the central path wherever the reference holds it.
+
+Outcomes that nothing ties to the reference, or next to nothing, are cut off and left to the linear programme of
+`hinge_linear`, as is everything at lambda = 0.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from pbde_ref.distributions import FiniteDistribution, kl_divergence
+from pbde_ref.exact.hinge_duality import EPS, ROUNDING, Minimum, finished, hinge_and_slackness, net_flow, route
+from pbde_ref.exact.hinge_interior_point import interior_point
+from pbde_ref.exact.hinge_linear import minimize_linear
+from pbde_ref.validation import FloatArray
+
+__all__ = ["minimize_hinge"]
+
+
+def minimize_hinge(
+    wins: FloatArray, delta: float, lambda_: float, reference: FloatArray, counted: NDArray[np.bool_],
+    tolerance: float, max_steps: int,
+) -> Minimum:
+    """The least expected hinge loss at any lambda >= 0; whether it is unique is asked of the outcomes counted."""
+    if lambda_ == 0.0:
+        return minimize_linear(wins, delta, counted, tolerance, max_steps)
+    attained = _supported(wins, reference, 0.0, 0.0)
+    if not attained.all():
+        # The rest never wins against what is kept: it sinks to -inf, free of charge but for comparisons inside it.
+        inside, outside = np.ix_(attained, attained), np.ix_(~attained, ~attained)
+        main = minimize_hinge(
+            wins[inside], delta, lambda_, reference[attained], counted[attained], tolerance, max_steps
+        )
+        rest = minimize_linear(wins[outside], delta, counted[~attained], tolerance, max_steps)
+        s, dual = np.full(len(wins), -np.inf), np.zeros_like(wins)
+        s[attained], dual[inside], dual[outside] = main.s, main.dual, rest.dual
+        value, gap, steps = main.hinge + rest.hinge, main.gap + rest.gap, main.steps + rest.steps
+        return replace(main, s=s, dual=dual, hinge=value, gap=gap, steps=steps)
+    total = float(wins.sum())
+    held = _supported(wins, reference, 1e-11 * total / (lambda_ * len(wins)), 1e-14 * total)
+    if held.all():
+        return _minimize_regularized(wins, delta, lambda_, reference, tolerance, max_steps)
+    # The rest is too weakly tied to the reference for the central path to hold it; lambda is next to nothing there.
+    inside, outside = np.ix_(held, held), np.ix_(~held, ~held)
+    prior = FiniteDistribution.from_weights(reference)
+    s, dual, steps = np.zeros(len(wins)), np.zeros_like(wins), 0
+    if held.any():
+        main = _minimize_regularized(wins[inside], delta, lambda_, reference[held], tolerance, max_steps)
+        s[held], dual[inside], steps = main.s - logsumexp(main.s), main.dual, main.steps
+    rest = minimize_linear(wins[outside], delta, counted[~held], tolerance, max_steps)
+    level = math.log(max(float(reference[~held].sum()), 1e-300)) - float(logsumexp(rest.s))
+    above = np.where(wins[held][:, ~held] > 0.0, s[held][:, None] - rest.s[None, :] - delta, np.inf)
+    s[~held], dual[outside] = rest.s + min(level, float(above.min(initial=np.inf))), rest.dual
+    return _regularized_point(wins, delta, lambda_, prior, s, dual, steps + rest.steps)
+
+
+def _supported(wins: FloatArray, reference: FloatArray, least: float, rare: float) -> NDArray[np.bool_]:
+    """Outcomes that the reference has, and those from which a chain of possible wins leads to one."""
+    kept = reference > least
+    while True:
+        wider = kept | ((wins > rare) & kept).any(axis=1)
+        if np.array_equal(wider, kept):
+            return kept
+        kept = wider
+
+
+def _minimize_regularized(
+    wins: FloatArray, delta: float, lambda_: float, reference: FloatArray, tolerance: float, max_steps: int
+) -> Minimum:
+    prior = FiniteDistribution.from_weights(reference)
+    # A floor far below rounding of the loss keeps the logarithms of vanishing reference probabilities in reach.
+    floored = (reference + EPS) / (1.0 + len(wins) * EPS)
+    # The reference itself comes first: at delta = 0 it may be optimal, with a loss of exactly zero.
+    exact = np.log(np.where(reference > 0.0, reference, EPS))
+    best = _regularized_point(wins, delta, lambda_, prior, exact, np.zeros_like(wins), 0)
+    if best.hinge == 0.0:
+        return replace(best, gap=0.0)
+    gaps = [best.gap]
+    for s, dual, steps in interior_point(wins, delta, lambda_, floored, max_steps):
+        point = _regularized_point(wins, delta, lambda_, prior, s, dual, steps)
+        best = point if point.gap <= best.gap else replace(best, steps=steps)
+        gaps.append(best.gap)
+        value = best.hinge + lambda_ * kl_divergence(prior, FiniteDistribution(best.s))
+        if finished(gaps, tolerance * value, best.resolution):
+            break
+    return best
+
+
+def _regularized_point(
+    wins: FloatArray, delta: float, lambda_: float, prior: FiniteDistribution,
+    s: FloatArray, dual: FloatArray, steps: int,
+) -> Minimum:
+    r"""Loss at s and the gap to the dual point, term by term: no term is negative, so nothing cancels."""
+    dual, r = _feasible(np.clip(dual, 0.0, wins), wins, lambda_, prior.pmf)
+    s = s - s.max()
+    value, slackness = hinge_and_slackness(wins, delta, s, dual)
+    gap = slackness + lambda_ * kl_divergence(FiniteDistribution.from_weights(r), FiniteDistribution(s))
+    return Minimum(s, dual, value, gap, ROUNDING * (1.0 + delta) * float(wins.sum()), True, steps)
+
+
+def _feasible(
+    dual: FloatArray, wins: FloatArray, lambda_: float, reference: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """The dual point, repaired where r = reference + flow / lambda would be negative, and r."""
+    r, noise = _dual_policy(dual, lambda_, reference)
+    if (r < -noise).any():
+        # What is missing is taken from the most probable outcome, by way of pairs with room for it.
+        missing = np.minimum(lambda_ * r, 0.0)
+        routed = route(dual, np.minimum(dual, wins - dual), missing, r)[0]
+        if (routed >= 0.0).all() and (routed <= wins).all():
+            dual = routed
+    for _ in range(20):
+        r, noise = _dual_policy(dual, lambda_, reference)
+        if not (r < -noise).any():
+            return dual, np.maximum(r, 0.0)
+        # Otherwise fewer losses are counted against the outcome. That takes wins from others, hence the loop.
+        losses = dual.sum(axis=0)
+        excess = np.where(r < -noise, -(1.0 + 1e-9) * lambda_ * r, 0.0)
+        dual = dual * np.clip(1.0 - excess / np.where(losses > 0.0, losses, 1.0), 0.0, 1.0)
+    return np.zeros_like(dual), reference
+
+
+def _dual_policy(dual: FloatArray, lambda_: float, reference: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """r, and how far rounding may have moved it."""
+    through = dual.sum(axis=0) + dual.sum(axis=1)
+    return reference + net_flow(dual) / lambda_, 8.0 * EPS * (reference + through / lambda_)
