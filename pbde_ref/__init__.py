@@ -11,8 +11,17 @@ from pbde_ref.distributions import (
     truncated_normal,
     uniform,
 )
+from pbde_ref.estimation import (
+    ComparisonFit,
+    GaussianPrior,
+    NoFiniteEstimateError,
+    PseudoCounts,
+    compare_annotator_models,
+    fit_comparisons,
+    read_comparisons,
+    stigler_citations,
+)
 from pbde_ref.exact.expected import (
-    ExpectedLoss,
     expected_cross_entropy,
     expected_entropy,
     expected_hessian,
@@ -20,6 +29,7 @@ from pbde_ref.exact.expected import (
     expected_kl,
     expected_loss,
 )
+from pbde_ref.exact.expected_loss import ExpectedLoss
 from pbde_ref.exact.hinge import SlicSolution, expected_slic, minimize_rso, minimize_slic
 from pbde_ref.exact.identifiability import (
     Identifiability,
@@ -31,7 +41,9 @@ from pbde_ref.exact.identifiability import (
     identifiability,
 )
 from pbde_ref.exact.ipo import IpoSolution, identity_preference_objective, ipo_closed_form, ipo_optimum
-from pbde_ref.exact.minimizers import Certificate, Solution, minimize_expected_loss
+from pbde_ref.exact.kernel_sums import win_probabilities
+from pbde_ref.exact.large_scale import minimize_product_loss
+from pbde_ref.exact.minimizers import minimize_expected_loss
 from pbde_ref.exact.mixtures import (
     MixtureLoss,
     MixtureSolution,
@@ -53,6 +65,7 @@ from pbde_ref.exact.selection import (
     stationary_distribution,
     winners_distribution,
 )
+from pbde_ref.exact.solution import Certificate, Solution
 from pbde_ref.losses import (
     BatchLoss,
     annotator_mixture_loss,
@@ -103,14 +116,17 @@ __all__ = [
     "AnnotatorMixture",
     "BatchLoss",
     "Certificate",
+    "ComparisonFit",
     "Comparisons",
     "ExpectedLoss",
     "FiniteDistribution",
+    "GaussianPrior",
     "Identifiability",
     "IpoSolution",
     "JointProposal",
     "MixtureLoss",
     "MixtureSolution",
+    "NoFiniteEstimateError",
     "NormalizingConstant",
     "Objective",
     "PairListProposal",
@@ -118,6 +134,7 @@ __all__ = [
     "PolicySolution",
     "PreferenceMatrix",
     "ProductProposal",
+    "PseudoCounts",
     "RRHFSolution",
     "RejectionSample",
     "SlicSolution",
@@ -127,6 +144,7 @@ __all__ = [
     "asymptotic_covariance",
     "barker_transition_matrix",
     "bradley_terry_loss",
+    "compare_annotator_models",
     "comparison_components",
     "completion_mask",
     "detailed_balance_residual",
@@ -146,6 +164,7 @@ __all__ = [
     "finite_fit_exists",
     "fisher_information",
     "fit_annotator_mixture",
+    "fit_comparisons",
     "geometric_average",
     "geometric_loss",
     "geometric_mean",
@@ -165,6 +184,7 @@ __all__ = [
     "log_partition",
     "luce",
     "minimize_expected_loss",
+    "minimize_product_loss",
     "minimize_rrhf",
     "minimize_rso",
     "minimize_slic",
@@ -177,6 +197,7 @@ __all__ = [
     "pbde_loss",
     "policy_gradient",
     "product_of_experts",
+    "read_comparisons",
     "rrhf_loss",
     "rso_loss",
     "sample_barker_chain",
@@ -190,11 +211,13 @@ __all__ = [
     "sequence_log_probs_vjp",
     "slic_loss",
     "stationary_distribution",
+    "stigler_citations",
     "tilt",
     "token_log_probs_from_logits",
     "token_log_probs_vjp",
     "total_variation",
     "truncated_normal",
     "uniform",
+    "win_probabilities",
     "winners_distribution",
 ]

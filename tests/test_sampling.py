@@ -91,7 +91,7 @@ PROPOSALS = {
     "product": pb.ProductProposal([1, 2, 0, 3]),
     "two products": pb.ProductProposal([1, 2, 0, 3], [2, 0, 1, 1]),
     "joint": pb.JointProposal([[0, 1, 2, 0], [3, 4, 0, 0], [0, 1, 0, 0], [2, 0, 1, 0]]),
-    "pair list": pb.PairListProposal([0, 1, 0, 0, 2, 3, 1], [1, 0, 1, 3, 2, 0, 3], [1, 2, 3, 1, 2, 1, 0]),
+    "pair list": pb.PairListProposal([0, 1, 0, 0, 2, 3, 1, 0], [1, 0, 1, 3, 2, 0, 3, 3], [1, 2, 3, 1, 2, 1, 0, 2]),
 }
 MIXTURE = pb.AnnotatorMixture([0.3, 0.7], [luce([1, 2, 3, 4]), luce([9, 1, 1, 5])])
 MODELS = {
@@ -183,6 +183,31 @@ def test_outcomes_of_a_large_support_fit_in_bulk():
     largest = np.argsort(pmf)[-100:]
     assert fits(np.append(counts[largest], 2_000_000 - counts[largest].sum()),
                 np.append(pmf[largest], 1 - pmf[largest].sum()))  # fmt: skip
+
+
+class Edge(np.random.Generator):
+    """A generator whose uniform numbers are all the same."""
+
+    def __init__(self, value):
+        super().__init__(np.random.PCG64(0))
+        self.value = value
+
+    def random(self, size=None, out=None):
+        if out is None:
+            return np.full(size, self.value)
+        out[...] = self.value
+        return out
+
+
+@pytest.mark.parametrize("size", [3, 20_000])
+@pytest.mark.parametrize("uniform", [0.0, 1.0 - 2.0**-53])
+def test_extreme_uniform_numbers_stay_in_the_support(size, uniform):
+    """The least and the largest number that a generator returns do not lead to an outcome of weight 0, or beyond."""
+    for weights in ([0, 1, 2, 0], [0, 0.1, 0.2, 0.7, 0], [0] * 50 + [1] * 49 + [0]):
+        drawn = set(pb.sample_outcomes(weights, size, rng=Edge(uniform)).tolist())
+        assert all(weights[outcome] > 0 for outcome in drawn)
+    state = pb.sample_barker_chain(luce([1, 9, 1]), np.tile([0.0, 1.0, 0.0], (3, 1)), 1, start=0, rng=Edge(uniform))
+    assert state[1, 0] == (1 if uniform == 0.0 else 0)  # proposed 1 either way, accepted with probability 0.9
 
 
 # --- alias tables ---

@@ -11,13 +11,21 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from pbde_ref.cli import check, listing, optima, verify
+from pbde_ref.cli import bench, check, fit, listing, optima, verify
 from pbde_ref.cli.arguments import Parser
 from pbde_ref.oracle import vectors
 
 __all__ = ["main"]
 
-COMMANDS = {"verify": verify, "optima": optima, "check": check, "vectors": vectors, "list": listing}
+COMMANDS = {
+    "verify": verify,
+    "optima": optima,
+    "fit": fit,
+    "check": check,
+    "vectors": vectors,
+    "bench": bench,
+    "list": listing,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from dataclasses import asdict
 
 from pbde_ref.benchmarking.brought import Brought, loss_called, measure_brought, wrong_values
 from pbde_ref.benchmarking.contests import SUITES
@@ -12,9 +13,10 @@ from pbde_ref.benchmarking.results import Report
 from pbde_ref.benchmarking.runner import run_suites
 from pbde_ref.benchmarking.scaling import scaling_series
 from pbde_ref.benchmarking.tables import as_markdown, as_text
+from pbde_ref.benchmarking.targets import judge
 from pbde_ref.benchmarking.timing import QUICK, THOROUGH
+from pbde_ref.cli.check import subject_named
 from pbde_ref.files import write_json
-from pbde_ref.oracle.command import subject_named
 
 __all__ = ["add_arguments", "run"]
 
@@ -30,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "another one."
     )
     parser.add_argument("--suite", metavar="A,B", type=_suites, help=f"only these of: {', '.join(SUITES)}")
-    parser.add_argument("--quick", action="store_true", help="small sizes, a minute instead of half an hour")
+    parser.add_argument("--quick", action="store_true", help="small sizes, a minute instead of a quarter of an hour")
     parser.add_argument("--no-memory", dest="memory", action="store_false", help="measure times only")
     parser.add_argument("--json", metavar="PATH", help="also write every number there")
     parser.add_argument("--markdown", metavar="PATH", help="also put the tables there, between the marks of that file")
@@ -83,7 +85,9 @@ def _check_paths(options: argparse.Namespace) -> None:
 
 def _write(report: Report, options: argparse.Namespace) -> None:
     if options.json:
-        write_json(options.json, report.as_dict())
+        targets = [asdict(judgement.target) | {"measured": judgement.measured, "met": judgement.met}
+                   for judgement in judge(report)]  # fmt: skip
+        write_json(options.json, report.as_dict() | {"targets": targets})
     if options.markdown:
         put_between_marks(options.markdown, as_markdown(report))
     if options.plot:

@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike
 
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.distributions import FiniteDistribution, kl_divergence, same_support
-from pbde_ref.exact.expected import ExpectedLoss, check_models, expected_loss
+from pbde_ref.exact.expected import check_models, expected_loss
+from pbde_ref.exact.expected_loss import ExpectedLoss
 from pbde_ref.exact.hinge_duality import Minimum
 from pbde_ref.exact.hinge_regularized import minimize_hinge
 from pbde_ref.numerics import log_normalize

@@ -4,67 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigvalsh
 
 from pbde_ref.annotators import PreferenceModel
-from pbde_ref.exact.expected import ExpectedLoss, expected_cross_entropy, expected_hessian, expected_kl
+from pbde_ref.exact.expected import expected_cross_entropy, expected_hessian, expected_kl, takes_linear_time
+from pbde_ref.exact.expected_loss import ExpectedLoss
 from pbde_ref.exact.identifiability import comparison_components, finite_fit_exists, null_projection
+from pbde_ref.exact.kernel_sums import splits
+from pbde_ref.exact.large_scale import minimize_product_loss
+from pbde_ref.exact.solution import Certificate, Solution
 from pbde_ref.numerics import log1p_gap
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, as_objective
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray, IndexArray, positive_number, whole_number
 
-__all__ = ["Certificate", "Solution", "minimize_expected_loss"]
-
-
-@dataclass(frozen=True, eq=False)
-class Certificate:
-    """Why a solution is a minimum.
-
-    Attributes
-    ----------
-    gap : float
-        Upper bound on the loss above the least possible one, in nats, up to rounding of the gradient and eigenvalue
-        below; infinite where they prove nothing.
-    gradient_norm : float
-        Euclidean norm of the gradient.
-    smallest_eigenvalue : float
-        Of the Hessian, on the complement of its null space; positive where the solution is unique up to constants.
-    components : ndarray of int, shape (n,)
-        Component of each outcome in the comparison graph: one undetermined constant for each.
-    """
-
-    gap: float
-    gradient_norm: float
-    smallest_eigenvalue: float
-    components: IndexArray
-
-
-@dataclass(frozen=True, eq=False)
-class Solution:
-    """A numerical minimum.
-
-    Attributes
-    ----------
-    value : ndarray, shape (n,)
-        The minimiser; utilities with mean zero in each component of the comparison graph. Read-only.
-    loss : float
-        The objective there, in nats.
-    converged : bool
-        Whether the certified gap is within the tolerance asked for.
-    certificate : Certificate
-    steps : int
-        Newton steps taken.
-    """
-
-    value: FloatArray
-    loss: float
-    converged: bool
-    certificate: Certificate
-    steps: int
+__all__ = ["minimize_expected_loss"]
 
 
 def minimize_expected_loss(
@@ -72,6 +28,7 @@ def minimize_expected_loss(
     annotator: PreferenceModel,
     proposal: Proposal,
     *,
+    method: str = "auto",
     tolerance: float = 1e-20,
     max_steps: int = 200,
 ) -> Solution:
@@ -87,6 +44,10 @@ def minimize_expected_loss(
         Eq. (7), or Eq. (8), which has the same minimisers.
     annotator : Annotator, AnnotatorMixture or PreferenceMatrix
     proposal : ProductProposal, JointProposal or PairListProposal
+    method : {"auto", "dense", "kernel_sum"}
+        "dense" forms the Hessian. "kernel_sum" is `minimize_product_loss`, conjugate gradients in linear time, for
+        annotators with utilities, or mixtures of them, and a product proposal; "auto" takes it where it can above 4,096
+        outcomes.
     tolerance : float
         Certified gap in nats at which the result counts as converged. Where Newton's method then converges
         quadratically it runs on until rounding stops it.
@@ -122,6 +83,8 @@ def minimize_expected_loss(
         raise ValueError(f"`objective` must be 'bradley_terry' here; got {as_objective(objective).name!r}")
     tolerance = positive_number("tolerance", tolerance)
     max_steps = whole_number("max_steps", max_steps, least=1)
+    if takes_linear_time(method, splits(annotator, proposal), annotator, proposal):
+        return minimize_product_loss(annotator, proposal, tolerance=tolerance, max_steps=max_steps)
     if not finite_fit_exists(annotator, proposal):
         raise ValueError(
             "`annotator` must prefer outcomes in such a way that finite utilities fit best (Ford's condition: within "

@@ -1,0 +1,47 @@
+"""Putting measured tables where they are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from pbde_ref.files import write_atomically
+
+__all__ = ["BEGIN", "END", "check_writable", "put_between_marks", "split_at_marks"]
+
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+
+def check_writable(path: str | os.PathLike[str], endings: Sequence[str] = ()) -> None:
+    """Raise ``ValueError`` now rather than after a quarter of an hour of measuring."""
+    target = Path(path)
+    if endings and target.suffix.lower() not in endings:
+        raise ValueError(f"the path must end in one of {', '.join(endings)}; got {os.fspath(path)!r}")
+    if not target.parent.is_dir():
+        raise ValueError(f"the folder of the path must exist; got {os.fspath(path)!r}")
+
+
+def put_between_marks(path: str | os.PathLike[str], text: str) -> None:
+    """Replace what stands between the two marks of a file; a file that does not exist gets the text alone.
+
+    Raises
+    ------
+    ValueError
+        If the file exists and does not hold each mark once, in order.
+    """
+    head, tail = split_at_marks(path)
+    write_atomically(path, f"{head}{BEGIN}\n\n{text.strip()}\n\n{END}{tail}".encode())
+
+
+def split_at_marks(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """What stands before and after the marks of a file; nothing if there is no such file."""
+    target = Path(path)
+    if not target.exists():
+        return "", "\n"
+    document = target.read_text(encoding="utf-8")
+    head, begin, rest = document.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not (begin and end) or BEGIN in rest or END in tail or END in head:
+        raise ValueError(f"`{os.fspath(path)}` must hold the lines {BEGIN} and {END}, once each, or not exist yet")
+    return head, tail

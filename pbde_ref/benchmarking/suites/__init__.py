@@ -1,0 +1,1 @@
+"""The benchmarks themselves, a file for each suite."""

@@ -1,0 +1,207 @@
+"""Expected losses over all pairs, value and gradient: dense, in linear time, PyTorch, a naive loop.
+
+Scores are normal with a standard deviation of a tenth of the stated spread, in no order; proposals are random. The
+annotator's and the model's utilities are independent except where a small KL is asked for.
+"""
+
+# ruff: noqa: D102 (the names of benchmarks say what they measure)
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+import pbde_ref as pb
+from pbde_ref.benchmarking.contests import needs
+from pbde_ref.validation import FloatArray
+
+# The order of the tables.
+__all__ = [  # noqa: RUF022
+    "DenseJoint", "NaiveLoop", "DenseOrLinear", "Linear", "LinearSpreads", "LinearTwoFactors", "LinearSmallKl",
+]  # fmt: skip
+
+
+class _Joint:
+    param_names = ("n",)
+    reference = "dense"
+
+    def setup(self, n: int) -> None:
+        rng = np.random.default_rng(0)
+        self.annotator = pb.Annotator(pb.FiniteDistribution(rng.normal(scale=3.0, size=n)), pb.luce())
+        self.utilities = rng.normal(scale=3.0, size=n)
+        self.proposal = pb.JointProposal(rng.exponential(size=(n, n)))
+
+    def time_dense(self, n: int) -> Any:
+        return pb.expected_cross_entropy(self.annotator, self.utilities, self.proposal)
+
+
+class DenseJoint(_Joint):
+    """Joint proposal: cross-entropy and its gradient"""
+
+    params = ([256, 1024, 4096],)
+    quick_params = ([32, 512],)
+    preferences: Any = None
+
+    @needs("torch")
+    def time_torch_with_logits(self, n: int) -> tuple[float, Any]:
+        torch, p, q, utilities = self._tensors()
+        margin = utilities[:, None] - utilities[None, :]
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(margin, p, weight=q, reduction="sum")
+        loss.backward()
+        return float(loss.detach()), utilities.grad
+
+    @needs("torch")
+    def time_torch_as_written(self, n: int) -> tuple[float, Any]:
+        torch, p, q, utilities = self._tensors()
+        model = torch.sigmoid(utilities[:, None] - utilities[None, :])
+        loss = -(q * (p * torch.log(model) + (1.0 - p) * torch.log(1.0 - model))).sum()
+        loss.backward()
+        return float(loss.detach()), utilities.grad
+
+    peakmem_dense = _Joint.time_dense
+    peakmem_torch_with_logits = time_torch_with_logits
+    peakmem_torch_as_written = time_torch_as_written
+
+    def track_value_error_torch_with_logits(self, n: int) -> float:
+        return abs(self.time_torch_with_logits(n)[0] / self.time_dense(n).value - 1.0)
+
+    def track_value_error_torch_as_written(self, n: int) -> float:
+        return abs(self.time_torch_as_written(n)[0] / self.time_dense(n).value - 1.0)
+
+    def _tensors(self) -> tuple[Any, Any, Any, Any]:
+        import torch
+
+        if self.preferences is None:
+            # Not counted: a program in PyTorch would have these matrices.
+            self.preferences = torch.tensor(self.annotator.preference_probabilities())
+            self.weights = torch.tensor(self.proposal.weights)
+        return torch, self.preferences, self.weights, torch.tensor(self.utilities, requires_grad=True)
+
+
+class NaiveLoop(_Joint):
+    """Joint proposal: the formula as a double loop in Python"""
+
+    params = ([64, 256],)
+    quick_params = ([16, 32],)
+
+    def time_naive_loop(self, n: int) -> float:
+        return _loop(self.annotator.utility, self.utilities, self.proposal.weights)
+
+    def track_value_error_naive_loop(self, n: int) -> float:
+        return abs(self.time_naive_loop(n) / self.time_dense(n).value - 1.0)
+
+
+class _LinearTime:
+    """What the linear-time contests share: the inputs, the sum itself, the gradient's error."""
+
+    param_names: tuple[str, ...] = ("n",)
+
+    def prepare(self, n: int, spread: float, *, two_factors: bool = False, change: float | None = None) -> None:
+        try:
+            from pbde_ref.exact.kernel_sums import kernel_kl
+        except ImportError as error:
+            raise NotImplementedError("this version has no expected losses in linear time") from error
+        rng = np.random.default_rng(1)
+        self.kernel_kl = kernel_kl
+        self.annotator = pb.Annotator(pb.FiniteDistribution(rng.normal(scale=spread / 10.0, size=n)), pb.luce())
+        chi = self.annotator.utility
+        noise = rng.normal(size=n)
+        self.utilities = spread / 10.0 * noise if change is None else chi + change * noise
+        factors = [rng.exponential(size=n) for _ in range(1 + two_factors)]
+        self.proposal = pb.ProductProposal(*factors)
+
+    def time_kernel_sum(self, *values: float) -> Any:
+        return self.kernel_kl(self.annotator, self.utilities, self.proposal)
+
+    def track_gradient_error_kernel_sum(self, *values: float) -> float:
+        """Largest error at four outcomes, relative to what the proposal gives them."""
+        gradient, chi, omega = self.time_kernel_sum().gradient, self.annotator.utility, self.utilities
+        a, b = self.proposal.a, self.proposal.b
+        errors = []
+        for x in np.argsort(omega)[[0, omega.size // 3, omega.size // 2, -1]]:
+            excess = expit(omega[x] - omega) - expit(chi[x] - chi)
+            exact = math.fsum(a[x] * b * excess) + math.fsum(b[x] * a * excess)
+            errors.append(abs(gradient[x] - exact) / (a[x] + b[x]))
+        return float(max(errors))
+
+
+class _BesideSorting(_LinearTime):
+    """Sorting the scores, as a measure of what linear time can be on a machine."""
+
+    reference = "argsort"
+
+    def time_argsort(self, *values: float) -> Any:
+        return np.argsort(self.utilities)
+
+
+class Linear(_BesideSorting):
+    """Product proposal a ⊗ a, spread 300 nats: KL and its gradient"""
+
+    params = ([10**4, 10**5, 10**6, 10**7],)
+    quick_params = ([1000, 10**4, 10**5],)
+
+    def setup(self, n: int) -> None:
+        self.prepare(n, 300.0)
+
+    peakmem_kernel_sum = _LinearTime.time_kernel_sum
+
+
+class LinearSpreads(_BesideSorting):
+    """Product proposal a ⊗ a, other spreads in nats: KL and its gradient"""
+
+    params = ([10**6], [3, 30, 300, 2000])
+    quick_params = ([10**4], [30, 2000])
+    param_names = ("n", "spread")
+
+    def setup(self, n: int, spread: float) -> None:
+        self.prepare(n, spread)
+
+
+class LinearTwoFactors(_BesideSorting):
+    """Product proposal a ⊗ b: KL and its gradient"""
+
+    params = ([10**6],)
+    quick_params = ([10**4],)
+
+    def setup(self, n: int) -> None:
+        self.prepare(n, 300.0, two_factors=True)
+
+
+class LinearSmallKl(_BesideSorting):
+    """Product proposal a ⊗ a: a small KL right in relative terms, and its gradient"""
+
+    params = ([10**6],)
+    quick_params = ([10**4],)
+
+    def setup(self, n: int) -> None:
+        self.prepare(n, 30.0, change=1e-6)
+
+
+class DenseOrLinear(_LinearTime):
+    """Product proposal a ⊗ a: all pairs or linear time"""
+
+    params = ([64, 256, 1024, 4096],)
+    quick_params = ([64, 512],)
+    reference = "kernel_sum"
+
+    def setup(self, n: int) -> None:
+        self.prepare(n, 30.0)
+
+    def time_dense(self, n: int) -> Any:
+        return pb.expected_kl(self.annotator, self.utilities, self.proposal, method="dense")
+
+    def track_value_error_kernel_sum(self, n: int) -> float:
+        return abs(self.time_kernel_sum().value / self.time_dense(n).value - 1.0)
+
+
+def _loop(chi: FloatArray, omega: FloatArray, q: FloatArray) -> float:
+    """Eq. (7), pair by pair."""
+    terms = []
+    for a, (chi_a, omega_a) in enumerate(zip(chi.tolist(), omega.tolist(), strict=True)):
+        for b, (chi_b, omega_b) in enumerate(zip(chi.tolist(), omega.tolist(), strict=True)):
+            preference, model = (1.0 / (1.0 + math.exp(-d)) for d in (chi_a - chi_b, omega_a - omega_b))
+            terms.append(-q[a, b] * (preference * math.log(model) + (1.0 - preference) * math.log(1.0 - model)))
+    return math.fsum(terms)

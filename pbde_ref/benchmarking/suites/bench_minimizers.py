@@ -1,0 +1,111 @@
+"""Minimisers of expected losses, to the certificates that they return."""
+
+# ruff: noqa: D102 (the names of benchmarks say what they measure)
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import pbde_ref as pb
+
+__all__ = ["Projection", "LinearProjection", "WideProjection", "OtherLosses"]  # noqa: RUF022 (the order of the tables)
+
+
+class Projection:
+    """The paper's two annotators projected on one: dense Newton"""
+
+    params = ([64, 256, 1024],)
+    quick_params = ([32, 128],)
+    param_names: tuple[str, ...] = ("n",)
+    reference = "newton"
+
+    def setup(self, n: int) -> None:
+        problem = pb.paper_problem(n)
+        members = [pb.Annotator(p, pb.luce()) for p in problem.annotator_distributions]
+        self.annotator = pb.AnnotatorMixture(problem.annotator_weights, members)
+        self.proposal = pb.ProductProposal(problem.reference)
+
+    def time_newton(self, n: int) -> pb.Solution:
+        return pb.minimize_expected_loss("bradley_terry", self.annotator, self.proposal)
+
+    peakmem_newton = time_newton
+
+    def track_residual_newton(self, n: int) -> float:
+        return self.time_newton(n).certificate.gradient_norm
+
+    def track_gap_newton(self, n: int) -> float:
+        return self.time_newton(n).certificate.gap
+
+
+class LinearProjection(Projection):
+    """The paper's two annotators projected on one: linear time"""
+
+    params = ([10**4, 10**5, 10**6],)
+    quick_params = ([2000, 10**4],)
+
+    def setup(self, n: int) -> None:
+        _demand_linear_time()
+        super().setup(n)
+
+
+class WideProjection(LinearProjection):
+    """Two annotators with utilities spread over 50 nats, projected on one"""
+
+    params = ([10**5],)
+    quick_params = ([2000],)
+
+    def setup(self, n: int) -> None:
+        _demand_linear_time()
+        rng = np.random.default_rng(8)
+        utilities = rng.uniform(0.0, 50.0, n)
+        members = [pb.Annotator(pb.FiniteDistribution(u), pb.luce()) for u in (utilities, utilities[::-1] / 2.0)]
+        self.annotator = pb.AnnotatorMixture([0.5, 0.5], members)
+        self.proposal = pb.ProductProposal(np.ones(n))
+
+
+class OtherLosses:
+    """Optima of other losses for the paper's annotator"""
+
+    params = ([64, 128, 256],)
+    quick_params = ([16, 32],)
+    param_names = ("n",)
+
+    def setup(self, n: int) -> None:
+        problem = pb.paper_problem(n)
+        self.policy = problem.reference
+        self.annotator = pb.Annotator(problem.implicit_preference_distribution, pb.luce())
+        self.proposal = pb.ProductProposal(problem.reference)
+        members = [pb.Annotator(p, pb.luce()) for p in problem.annotator_distributions]
+        self.population = pb.AnnotatorMixture(problem.annotator_weights, members)
+
+    def time_ipo(self, n: int) -> Any:
+        minimize = _function("pbde_ref.exact.ipo", "ipo_optimum")
+        return minimize(self.annotator, self.proposal, tau=0.1, reference=self.policy)
+
+    def time_slic(self, n: int) -> Any:
+        minimize = _function("pbde_ref.exact.hinge", "minimize_slic")
+        return minimize(self.annotator, self.proposal, delta=1.0, lambda_=0.1, reference=self.policy)
+
+    def time_mixture_em(self, n: int) -> Any:
+        """Twenty iterations from the same start."""
+        fit = _function("pbde_ref.exact.mixtures", "fit_annotator_mixture")
+        return fit(self.population, self.proposal, 2, rng=0, max_steps=20)
+
+
+def _demand_linear_time() -> None:
+    """Refuse where the minimiser would form all pairs."""
+    if "method" not in inspect.signature(pb.minimize_expected_loss).parameters:
+        raise NotImplementedError("this version has no minimiser in linear time")
+
+
+def _function(module: str, name: str) -> Callable[..., Any]:
+    try:
+        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise NotImplementedError(f"this version has no {name}") from error
+    return function

@@ -1,0 +1,130 @@
+"""Figures that the package aims at, and whether a run met them; a missed one is reported as missed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pbde_ref.benchmarking.results import Measurement, Report
+from pbde_ref.benchmarking.scaling import fitted_slope
+
+__all__ = ["TARGETS", "Judgement", "Target", "judge"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound on something measured.
+
+    Attributes
+    ----------
+    statement : str
+    contest, contender : str
+    parameters : mapping
+        Those of the measurement; "slope" is taken over all of its sizes.
+    quantity : str
+        "seconds", "ratio", "megabytes", "slope", or the name of something tracked.
+    sense : {"at most", "at least"}
+    bound : float
+    """
+
+    statement: str
+    contest: str
+    contender: str
+    parameters: Mapping[str, Any]
+    quantity: str
+    sense: str
+    bound: float
+
+    def show(self, value: float) -> str:
+        """The value with its unit."""
+        units = {"seconds": " s", "ratio": " times", "megabytes": " MB"}
+        return f"{value:.3g}{units.get(self.quantity, '')}"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A target and what was measured."""
+
+    target: Target
+    measured: float
+
+    @property
+    def met(self) -> bool:
+        """Whether the bound holds."""
+        at_most = self.target.sense == "at most"
+        return self.measured <= self.target.bound if at_most else self.measured >= self.target.bound
+
+
+def judge(report: Report) -> list[Judgement]:
+    """All targets for which the report has a measurement."""
+    judgements = []
+    for target in TARGETS:
+        members = [m for m in report.measurements if (m.contest, m.contender) == (target.contest, target.contender)]
+        members = [m for m in members if target.parameters.items() <= dict(m.parameters).items()]
+        measured = _measured(target.quantity, members)
+        if measured is not None:
+            judgements.append(Judgement(target, measured))
+    return judgements
+
+
+def _measured(quantity: str, members: list[Measurement]) -> float | None:
+    if quantity == "slope":
+        sizes = [m.parameters["n"] for m in members]
+        # Over small sizes alone a slope says nothing about large ones.
+        return fitted_slope(sizes, [m.time.median for m in members]) if sizes and max(sizes) >= 10**7 else None
+    if not members:
+        return None
+    (member,) = members
+    if quantity == "seconds":
+        return member.time.median
+    if quantity == "ratio":
+        return member.ratio.median if member.ratio else None
+    if quantity == "megabytes":
+        return None if member.peak_bytes is None else member.peak_bytes / 1e6
+    return member.tracked.get(quantity)
+
+
+def _linear(what: str, contest: str, n: int, bound: float, **others: Any) -> Target:
+    statement = f"expected KL in linear time, n = 10^{len(str(n)) - 1}{what}: times argsort"
+    return Target(statement, contest, "kernel_sum", {"n": n, **others}, "ratio", "at most", bound)
+
+
+TARGETS = (
+    _linear(", spread 30 nats", "LinearSpreads", 10**6, 1.0, spread=30),
+    _linear(", spread 300 nats", "LinearSpreads", 10**6, 1.0, spread=300),
+    _linear(", spread 2000 nats", "LinearSpreads", 10**6, 1.5, spread=2000),
+    _linear(", a ≠ b", "LinearTwoFactors", 10**6, 2.0),
+    _linear(", small KL", "LinearSmallKl", 10**6, 4.0),
+    _linear("", "Linear", 10**7, 0.6),
+    Target("the same, memory beyond the inputs", "Linear", "kernel_sum", {"n": 10**7}, "megabytes", "at most", 150.0),
+    Target("the same, slope from n = 10^4 to 10^7", "Linear", "kernel_sum", {}, "slope", "at most", 1.1),
+    Target("dense joint proposal, n = 4096: PyTorch with logits takes", "DenseJoint", "torch_with_logits", {"n": 4096},
+           "ratio", "at least", 5.0),
+    Target("the same: PyTorch as written takes", "DenseJoint", "torch_as_written", {"n": 4096}, "ratio", "at least",
+           12.0),
+    Target("the same, memory beyond the inputs", "DenseJoint", "dense", {"n": 4096}, "megabytes", "at most", 64.0),
+    Target("projection of the paper's annotators, n = 10^5", "LinearProjection", "newton", {"n": 10**5}, "seconds",
+           "at most", 0.5),
+    Target("the same, n = 10^6", "LinearProjection", "newton", {"n": 10**6}, "seconds", "at most", 3.0),
+    Target("the same, residual", "LinearProjection", "newton", {"n": 10**6}, "residual", "at most", 1e-13),
+    Target("the same, certified gap", "LinearProjection", "newton", {"n": 10**6}, "gap", "at most", 1e-20),
+    Target("projection, utilities spread over 50 nats, n = 10^5", "WideProjection", "newton", {"n": 10**5}, "seconds",
+           "at most", 2.0),
+    Target("10^7 outcomes from 10^5: Generator.choice takes", "ManyOutcomes", "generator_choice",
+           {"n": 10**5, "size": 10**7}, "ratio", "at least", 8.0),
+    Target("10^9 comparisons as counts, 256 outcomes", "Counts", "sample_counts", {"n": 256}, "seconds", "at most",
+           0.05),
+    Target("the same, 1000 outcomes", "Counts", "sample_counts", {"n": 1000}, "seconds", "at most", 0.5),
+    Target("10^6 comparisons of 1000 items: evalica takes", "Fits", "evalica", {"items": 1000}, "ratio", "at least",
+           3.0),
+    Target("the same: choix takes", "Fits", "choix_ilsr", {"items": 1000}, "ratio", "at least", 5.0),
+    Target("the same, largest gradient per comparison", "Fits", "fit_comparisons", {"items": 1000}, "gradient",
+           "at most", 1e-9),
+    Target("10^7 comparisons of 10^5 items", "LargeFits", "fit_comparisons", {"items": 10**5}, "seconds", "at most",
+           8.0),
+    Target("the same, memory beyond the inputs", "LargeFits", "fit_comparisons", {"items": 10**5}, "megabytes",
+           "at most", 1000.0),
+    Target("the same, largest gradient per comparison", "LargeFits", "fit_comparisons", {"items": 10**5}, "gradient",
+           "at most", 1e-9),
+)  # fmt: skip

@@ -1,0 +1,252 @@
+"""Estimate an implicit preference distribution from a file of comparisons."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from pbde_ref.estimation.annotator_models import AnnotatorModels, compare_annotator_models
+from pbde_ref.estimation.connectivity import NoFiniteEstimateError
+from pbde_ref.estimation.examples import stigler_file
+from pbde_ref.estimation.fit import ComparisonFit
+from pbde_ref.estimation.likelihood import fit_comparisons
+from pbde_ref.estimation.priors import GaussianPrior, Prior, PseudoCounts
+from pbde_ref.estimation.processes import read_process
+from pbde_ref.estimation.reading import TIES, read_comparisons
+from pbde_ref.estimation.report import item_table, model_table, models_record, ranking, record, summary
+from pbde_ref.estimation.sources import FORMATS
+from pbde_ref.estimation.table import ComparisonTable
+from pbde_ref.files import write_json
+from pbde_ref.pbde import PBDE
+
+__all__ = ["add_arguments", "run"]
+
+DESCRIPTION = """\
+Estimate the implicit preference distribution of an annotator from comparisons that were really made, with confidence
+intervals. Exit status 1 if the fit did not converge.
+
+examples:
+  pbde-ref fit --example --reference Biometrika
+  pbde-ref fit arena.csv --left model_a --right model_b --winner winner --ties half
+  pbde-ref fit pairs.jsonl.gz --chosen chosen --rejected rejected --prior pseudo:1 --plot pairs.png
+  pbde-ref fit judged.tsv --left a --right b --winner won --annotator judge
+"""
+REMEDY = (
+    "keep only the largest group that has an estimate (--incomparable drop), or add a prior, such as --prior pseudo:1"
+)
+DEFAULT_PRIOR = PseudoCounts(0.5)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.description, parser.formatter_class = DESCRIPTION, argparse.RawDescriptionHelpFormatter
+    parser.add_argument("file", metavar="FILE", nargs="?", help='CSV, TSV or JSON lines, also gzipped; "-": stdin')
+    parser.add_argument("--example", action="store_true", help="Stigler's citations between journals instead of a file")
+
+    columns = parser.add_argument_group("columns")
+    columns.add_argument("--left", metavar="COLUMN", help="one item")
+    columns.add_argument("--right", metavar="COLUMN", help="the other item")
+    columns.add_argument("--winner", metavar="COLUMN", help="who won: an item, a column's name, left, right or tie")
+    columns.add_argument("--chosen", metavar="COLUMN", help="the winner, instead of the three")
+    columns.add_argument("--rejected", metavar="COLUMN", help="the loser")
+    columns.add_argument("--weight", metavar="COLUMN", help="how often it happened [once]")
+    columns.add_argument("--annotator", metavar="COLUMN", help="who compared; several models are then compared")
+
+    reading = parser.add_argument_group("reading")
+    reading.add_argument("--ties", choices=TIES, default="error", help="what a tie is [%(default)s]")
+    for name, what in {"left-wins": "left won", "right-wins": "right won", "tie-values": "nobody did"}.items():
+        reading.add_argument(
+            f"--{name}", metavar="A,B", type=_list, default=(), help=f"cells of the winner that mean that {what}"
+        )
+    reading.add_argument("--bad-lines", choices=("error", "skip"), default="error", help="lines that are no comparison")
+    reading.add_argument("--format", choices=FORMATS, help="[by the file's ending]")
+    reading.add_argument("--delimiter", metavar="C", type=_delimiter, help="of a CSV file [found by trying]")
+    reading.add_argument("--no-quotes", action="store_true", help="quotation marks are letters like others")
+    reading.add_argument("--encoding", help="[UTF-8, or by the byte order mark]")
+
+    model = parser.add_argument_group("model")
+    model.add_argument("--prior", type=_prior, metavar="PRIOR", default="",
+                       help="none, gaussian:SCALE or pseudo:COUNT [none; pseudo:0.5 with --annotator]")  # fmt: skip
+    model.add_argument("--incomparable", choices=("error", "drop", "separate"), default="error",
+                       help="items without a finite estimate [%(default)s]")  # fmt: skip
+    model.add_argument(
+        "--f", type=_positive, metavar="F", default=1.0, help="of the process f·log p [1, the Luce rule]"
+    )
+    model.add_argument("--pbde", metavar="FILE", help="CSV with columns item, f and g: the process f·log p + g")
+    model.add_argument("--held-out", type=_share, metavar="SHARE", default=0.2,
+                       help="of the comparisons, to compare models of several annotators on [0.2]")  # fmt: skip
+    model.add_argument("--mixture", type=_count, metavar="K", default=2, help="annotators of the mixture [2]")
+    model.add_argument("--seed", type=_seed, default=0, help="of the split and of the mixture's start [0]")
+
+    output = parser.add_argument_group("output")
+    output.add_argument("--reference", metavar="ITEM", help="whose utility is 0 [their mean]")
+    output.add_argument("--level", type=_level, default=0.95, help="of the confidence intervals [0.95]")
+    output.add_argument("--top", type=_top, metavar="N", default=20, help="items to show; 0 for all [20]")
+    output.add_argument("--json", metavar="PATH", type=_output, help="also write the results there")
+    output.add_argument("--plot", metavar="PATH", type=_png, help="also draw utilities with intervals, as PNG")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read, fit, print; 0 if the fit converged, else 1."""
+    if bool(options.file) == options.example:
+        raise ValueError("give either a FILE or --example")
+    if options.pbde is not None and options.f != 1.0:
+        raise ValueError("give either --f or --pbde")
+    several = options.annotator is not None
+    prior = options.prior if options.prior != "" else DEFAULT_PRIOR if several else None
+    table = _read(options, several)
+    if table.n_bad:
+        print(f"{table.n_bad:,} lines skipped; the first:", *table.bad_lines, sep="\n  ", file=sys.stderr)
+    process = PBDE(options.f) if options.pbde is None else read_process(options.pbde, table.items)
+    models = _models(table, options, prior) if several else None
+    try:
+        fit = fit_comparisons(
+            table.winner, table.loser, table.weights,
+            support=table.items, pbde=process, prior=prior, incomparable=options.incomparable,
+        )  # fmt: skip
+    except NoFiniteEstimateError as error:
+        raise ValueError(f"{error.problem}; {REMEDY}") from None
+    most = options.top or fit.utilities.size
+    ranked = ranking(fit, options.level, _reference(fit, options.reference), most)
+    print(summary(fit, table))
+    if models is not None and table.annotators is not None:
+        print(f"seed {options.seed}\n")
+        print(model_table(models, table.annotators.size))
+        print("\nall comparisons, pooled:")
+    print()
+    print(item_table(fit, ranked, most))
+    if options.json:
+        result: dict[str, Any] = {"file": options.file or "example", **record(fit, table, ranked)}
+        if models is not None:
+            result["annotators"] = {"seed": options.seed, **models_record(models)}
+        write_json(options.json, result)
+    if options.plot:
+        # Not before it is needed: Matplotlib takes longer to load than most files to fit.
+        from pbde_ref.estimation.plot import draw_ranking, save_png
+
+        save_png(draw_ranking(fit, ranked), options.plot)
+    return 0 if fit.converged else 1
+
+
+def _read(options: argparse.Namespace, several: bool) -> ComparisonTable:
+    path: Any = options.file
+    columns = {name: getattr(options, name) for name in ("left", "right", "winner", "chosen", "rejected", "weight")}
+    if options.example:
+        path = stigler_file()
+        columns = {"chosen": "cited", "rejected": "citing", "weight": "citations"}
+    known = path != "-" and os.path.isfile(path)
+    size = os.path.getsize(path) if known else None
+    with tqdm(total=size, desc="read", unit="B", unit_scale=True, disable=None, leave=False) as bar:
+        return read_comparisons(
+            path, **columns, annotator=options.annotator, ties=options.ties, left_wins=options.left_wins,
+            right_wins=options.right_wins, tie_values=options.tie_values, bad_lines=options.bad_lines,
+            held_out=options.held_out if several else 0.0, rng=options.seed, form=options.format,
+            delimiter=options.delimiter, quotes=not options.no_quotes, encoding=options.encoding,
+            progress=lambda done: bar.update(done - bar.n),
+        )  # fmt: skip
+
+
+def _models(table: ComparisonTable, options: argparse.Namespace, prior: Prior | None) -> AnnotatorModels:
+    if prior is None:
+        raise ValueError("`--prior` must not be none with --annotator: hardly anyone compares enough to do without")
+    with tqdm(desc="models", bar_format="{desc}: {postfix}", disable=None, leave=False) as bar:
+        return compare_annotator_models(
+            table, prior=prior, n_mixture=options.mixture, rng=options.seed, callback=bar.set_postfix_str
+        )
+
+
+def _reference(fit: ComparisonFit, name: str | None) -> int | None:
+    if name is None:
+        return None
+    found = np.flatnonzero(fit.distribution.support == name.strip())
+    if not found.size:
+        gone = " (it was left out for having no finite estimate)" if name in fit.dropped else ""
+        raise ValueError(f"`--reference` must be an item of the file; got {name!r}{gone}")
+    return int(found[0])
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
+
+
+def _delimiter(text: str) -> str:
+    text = {"tab": "\t", r"\t": "\t"}.get(text, text)
+    if len(text) != 1:
+        raise argparse.ArgumentTypeError(f"must be one character, or tab; got {text!r}")
+    return text
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number; got {text!r}") from None
+
+
+def _positive(text: str) -> float:
+    value = _number(text)
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be positive and finite; got {text}")
+    return value
+
+
+def _level(text: str) -> float:
+    value = _number(text)
+    if not 0.0 < value < 1.0:
+        raise argparse.ArgumentTypeError(f"must be between 0 and 1; got {text}")
+    return value
+
+
+_share = _level
+
+
+def _prior(text: str) -> Prior | str | None:
+    kind, _, size = text.partition(":")
+    makers: dict[str, Callable[[float], Prior]] = {"gaussian": GaussianPrior, "pseudo": PseudoCounts}
+    if text in ("none", ""):
+        return None if text else ""
+    if kind not in makers or not size:
+        raise argparse.ArgumentTypeError(f"must be none, gaussian:SCALE or pseudo:COUNT; got {text!r}")
+    return makers[kind](_positive(size))
+
+
+def _whole(text: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number; got {text!r}") from None
+    if not least <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"must be at least {least}; got {value}")
+    return value
+
+
+def _count(text: str) -> int:
+    return _whole(text, 1)
+
+
+def _seed(text: str) -> int:
+    return _whole(text, 0)
+
+
+def _top(text: str) -> int:
+    return _whole(text, 0)
+
+
+def _output(text: str) -> str:
+    # Found out now, and not after an hour of reading.
+    if not Path(text).absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"the folder of {text!r} does not exist")
+    return text
+
+
+def _png(text: str) -> str:
+    if Path(text).suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"must end in .png; got {text!r}")
+    return _output(text)

@@ -1,0 +1,166 @@
+r"""Whether comparisons have a finite estimate, and which items stand in its way.
+
+Draw an arrow from the winner of each comparison to its loser. A finite maximum-likelihood estimate, unique up to one
+constant, exists exactly when the arrows lead from every item to every other one (Ford, 1957): else some items have
+never lost to the rest, and the likelihood grows for ever as their utilities do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from pbde_ref.estimation.tallies import slices
+from pbde_ref.validation import IndexArray
+
+__all__ = ["Groups", "NoFiniteEstimateError", "groups", "refuse", "strongly_connected"]
+
+# Passes over the comparisons after which reachability is left to a proper graph search.
+PASSES = 8
+NAMES = 5
+
+
+class NoFiniteEstimateError(ValueError):
+    """The comparisons have no finite, or no unique, maximum-likelihood estimate.
+
+    Attributes
+    ----------
+    problem : str
+        What is wrong, with the items' names.
+    winners, losers, between : list
+        Labels of items without a finite estimate: those that won every comparison with the rest of their group, those
+        that lost every one, and those whose wins and losses lead to neither side alone.
+    groups : list of list
+        Labels of the groups between which there is no comparison, if there are several.
+
+    Examples
+    --------
+    >>> from pbde_ref.estimation import NoFiniteEstimateError, fit_comparisons
+    >>> try:
+    ...     fit_comparisons([0, 1, 0], [1, 0, 2], support=["tea", "coffee", "water"])
+    ... except NoFiniteEstimateError as error:
+    ...     print(error.losers)
+    ['water']
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        remedy: str,
+        winners: Iterable[Any] = (),
+        losers: Iterable[Any] = (),
+        between: Iterable[Any] = (),
+        groups: Iterable[Iterable[Any]] = (),
+    ) -> None:
+        super().__init__(f"{problem}; {remedy}")
+        self.problem = problem
+        self.winners, self.losers, self.between = list(winners), list(losers), list(between)
+        self.groups = [list(group) for group in groups]
+
+
+def strongly_connected(winner: NDArray[np.integer], loser: NDArray[np.integer], size: int) -> bool | None:
+    """Whether each of `size` items is reached from each other one; None where a few passes do not decide.
+
+    They are if the first winner reaches all and is reached by all. Chunk by chunk, whatever a reached item has beaten
+    is reached: where each item has many comparisons, a small part of the first pass reaches everything.
+    """
+    for tail, head in ((winner, loser), (loser, winner)):
+        reached = np.zeros(size, dtype=bool)
+        reached[winner[0]] = True
+        count = 1
+        for _ in range(PASSES):
+            before = count
+            for part in slices(tail.size):
+                reached[head[part][reached[tail[part]]]] = True
+                count = int(np.count_nonzero(reached))
+                if count == size:
+                    break
+            if count in (before, size):
+                break
+        if count < size:
+            return False if count == before else None
+    return True
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Numbers of each item's group, from 0 in order of first appearance: `weak` ones are joined by comparisons, within
+    `strong` ones arrows lead from each item to each other.
+    """
+
+    weak: IndexArray
+    strong: IndexArray
+    above: NDArray[np.bool_]
+    below: NDArray[np.bool_]
+
+    @property
+    def main(self) -> NDArray[np.bool_]:
+        """Whether an item belongs to the largest strong group."""
+        return np.asarray(self.strong == np.bincount(self.strong).argmax())
+
+    @property
+    def spoilers(self) -> NDArray[np.bool_]:
+        """Whether an item is outside the largest strong group of its weak group."""
+        sizes = np.bincount(self.strong)
+        weak_of_strong = np.zeros(sizes.size, dtype=np.intp)
+        weak_of_strong[self.strong] = self.weak
+        order = np.lexsort((np.arange(sizes.size), -sizes, weak_of_strong))
+        largest = order[np.unique(weak_of_strong[order], return_index=True)[1]]
+        return np.asarray(self.strong != largest[self.weak])
+
+
+def groups(winner: NDArray[np.integer], loser: NDArray[np.integer], size: int) -> Groups:
+    """All groups of `size` items, and which strong ones never lost to (`above`) or never beat (`below`) any other."""
+    arrows = coo_array((np.ones(winner.size, dtype=np.int8), (winner, loser)), shape=(size, size)).tocsr()
+    weak, strong = (
+        _by_appearance(connected_components(arrows, directed=True, connection=kind)[1]) for kind in ("weak", "strong")
+    )
+    leaves = strong[winner] != strong[loser]
+    lost, won = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
+    won[strong[winner[leaves]]] = True
+    lost[strong[loser[leaves]]] = True
+    return Groups(weak, strong, (won & ~lost)[strong], (lost & ~won)[strong])
+
+
+def refuse(found: Groups, labels: NDArray[Any], remedy: str, allow_groups: bool) -> None:
+    """Raise if the estimate is infinite, or undetermined and that is not allowed."""
+    problems, members = [], []
+    n_groups = int(found.weak.max()) + 1
+    if n_groups > 1 and not allow_groups:
+        order = np.argsort(found.weak, kind="stable")
+        members = np.split(labels[order], np.cumsum(np.bincount(found.weak))[:-1])
+        members.sort(key=len, reverse=True)
+        listed = " | ".join(_names(group, 3) for group in members[:3])
+        more = f" | and {n_groups - 3} more groups" if n_groups > 3 else ""
+        problems.append(f"{n_groups} groups without a comparison between them ({listed}{more})")
+    spoilers = found.spoilers
+    winners, losers = labels[spoilers & found.above], labels[spoilers & found.below]
+    between = labels[spoilers & ~found.above & ~found.below]
+    for who, what in (
+        (winners, "won every comparison with the others"),
+        (losers, "lost every comparison with the others"),
+        (between, "met some of the others only as winner and the rest only as loser"),
+    ):
+        if who.size:
+            problems.append(f"{_names(who)} {what}")
+    if problems:
+        rule = "`comparisons` must lead from each item to each other one, winner to loser, for a finite estimate"
+        found_lists = (winners.tolist(), losers.tolist(), between.tolist(), [group.tolist() for group in members])
+        raise NoFiniteEstimateError(f"{rule}; got {'; '.join(problems)}", remedy, *found_lists)
+
+
+def _names(labels: NDArray[Any], most: int = NAMES) -> str:
+    """Some names and the number of the others."""
+    names = ", ".join(repr(label) for label in labels[:most].tolist())
+    return names if len(labels) <= most else f"{names} and {len(labels) - most} more"
+
+
+def _by_appearance(numbers: NDArray[Any]) -> IndexArray:
+    _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse]

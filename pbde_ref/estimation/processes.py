@@ -1,0 +1,61 @@
+"""A preference process from a file: each item's f and g."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pbde_ref.estimation.aggregation import Labels
+from pbde_ref.estimation.sources import DataError, open_text, rows_of
+from pbde_ref.pbde import PBDE
+
+__all__ = ["read_process"]
+
+COLUMNS = ("item", "f", "g")
+
+
+def read_process(path: str | os.PathLike[str], items: NDArray[Any]) -> PBDE:
+    r"""Read a process :math:`f \log p + g` from a CSV file with the columns item, f and g.
+
+    Parameters
+    ----------
+    path : str or path
+        Other items than `items` do not matter.
+    items : ndarray of str, shape (n,)
+        The items in the order that the process is wanted in.
+
+    Raises
+    ------
+    DataError
+        If a column or an item is missing, or a line has no numbers.
+    """
+    numbers: dict[int, tuple[float, float]] = {}
+    known = Labels()
+    known.numbers(items.tolist(), items.size)
+    with open_text(path, None) as text:
+
+        def wanted(names: list[str]) -> dict[str, str]:
+            for name in COLUMNS:
+                if name not in names:
+                    raise DataError(f"{text.name}: there is no column {name!r}; a process needs item, f and g")
+            return dict(zip(COLUMNS, COLUMNS, strict=True))
+
+        for chunk in rows_of(text, "csv", wanted):
+            if chunk.bad:
+                raise DataError(f"{text.name}, {chunk.bad[0]}")
+            for line, (item, f, g) in zip(chunk.lines, chunk.cells, strict=True):
+                number = known.known(item)
+                try:
+                    value = float(f), float(g)
+                except ValueError:
+                    raise DataError(f"{text.name}, line {line}: f and g must be numbers; got {f!r} and {g!r}") from None
+                if number >= 0 and numbers.setdefault(number, value) != value:
+                    raise DataError(f"{text.name}, line {line}: {item!r} has other values than before")
+    missing = [name for i, name in enumerate(items.tolist()) if i not in numbers]
+    if missing:
+        raise DataError(f"{os.fspath(path)}: there is no line for {missing[0]!r} and {len(missing) - 1} other items")
+    f, g = np.array([numbers[i] for i in range(items.size)]).T
+    return PBDE(f, g)

@@ -1,0 +1,110 @@
+r"""The dense sum's fast path: blocks of pairs whose divergences are large enough for the quick formula to be right.
+
+With :math:`c = \chi_A - \chi_B`, :math:`d = \omega_A - \omega_B`, :math:`p = \sigma(c)`, a pair's divergence is
+
+.. math:: \log \frac{1 + e^d}{1 + e^c} - p\, (d - c)
+
+and :math:`e^c, e^d` are outer products of n exponentials: one logarithm and two reciprocals per pair. The two terms
+cancel where the preferences nearly agree, so each block's rounding error is bounded; a block in which it could reach a
+share of 4e-13 is left to the termwise formula of ``proofs/relative_accuracy.md``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from pbde_ref.annotators import Annotator, PreferenceModel
+from pbde_ref.pairs import PairBlock
+from pbde_ref.validation import FloatArray
+
+__all__ = ["FastBlocks"]
+
+EPS = float(np.finfo(float).eps)
+# exp(700) is finite, and so are its products with 1 + exp(-700).
+WIDEST = 700.0
+SHARE = 4e-13
+# Fewer outcomes take no time either way.
+FEW = 512
+
+
+@dataclass(frozen=True, eq=False)
+class FastBlocks:
+    r"""What the quick formula needs of each outcome; a function of blocks.
+
+    Attributes
+    ----------
+    annotator, model : tuple of two ndarray, shape (n,)
+        Exponentials of the utilities and of their negatives, both measured from the middle of their range.
+    difference : ndarray, shape (n,)
+        :math:`u = \omega - \chi`, measured from the middle of its range.
+    error, error_per_nat : float
+        Bound on the rounding error of a pair's divergence: the first plus :math:`|u_A| + |u_B|` times the second.
+    """
+
+    annotator: tuple[FloatArray, FloatArray]
+    model: tuple[FloatArray, FloatArray]
+    difference: FloatArray
+    error: float
+    error_per_nat: float
+
+    @classmethod
+    def of(cls, annotator: PreferenceModel, utilities: FloatArray) -> FastBlocks | None:
+        """None unless there are many outcomes, a single annotator, and no two utilities more than 700 nats apart."""
+        if annotator.size < FEW or not isinstance(annotator, Annotator):
+            return None
+        spreads = [float(np.ptp(t)) if np.isfinite(t).all() else math.inf for t in (annotator.utility, utilities)]
+        if not max(spreads) <= WIDEST:
+            return None
+        difference = utilities - annotator.utility
+        centered = _from_middle(difference)
+        # Distances from the middle are rounded, exponentials to a unit in the last place: c and d err by this much.
+        error_c, error_d = (EPS * (2.0 + 0.5 * spread) for spread in spreads)
+        # σ(c) is the logarithm's derivative by -c, and σ'(c) ≤ 1/4 that of p; log and products err by a few units.
+        error = error_c + error_d + EPS * float(np.abs(difference).max() + np.ptp(centered)) + 8.0 * EPS
+        error_per_nat = 0.25 * error_c + 4.0 * EPS
+        return cls(_exponentials(annotator.utility), _exponentials(utilities), centered, error, error_per_nat)
+
+    def __call__(self, block: PairBlock) -> tuple[float, FloatArray] | None:
+        """The block's divergence, and each pair's weight times excess; None if the error could be too large."""
+        if block.weight.ndim != 2:
+            return None
+        rows, columns = block.a[:, 0], block.b[0]
+        odds_c = np.multiply.outer(self.annotator[0][rows], self.annotator[1][columns])
+        odds_d = np.multiply.outer(self.model[0][rows], self.model[1][columns])
+        u_a, u_b = self.difference[rows], self.difference[columns]
+        excess = odds_d - odds_c
+        odds_d += 1.0
+        loses_c = 1.0 / (1.0 + odds_c)
+        logarithm = odds_d * loses_c
+        np.log(logarithm, out=logarithm)
+        # σ(d) − σ(c) = (e^d − e^c) / ((1 + e^d)(1 + e^c)): right in relative terms, as far as e^d − e^c is.
+        excess /= odds_d
+        excess *= loses_c
+        excess *= block.weight
+        odds_c *= loses_c
+        odds_c *= np.subtract.outer(u_a, u_b, out=odds_d)
+        logarithm -= odds_c
+        value = float(np.einsum("ij,ij->", block.weight, logarithm))
+        return (value, excess) if self._is_right(value, block.weight, u_a, u_b) else None
+
+    def _is_right(self, value: float, weight: FloatArray, u_a: FloatArray, u_b: FloatArray) -> bool:
+        """Whether rounding may have changed no more than the allowed share of a block's value."""
+        mass = weight.sum(axis=1)
+        total = float(mass.sum())
+        distance = float((mass * np.abs(u_a)).sum()) + total * float(np.abs(u_b).max())
+        if total * self.error + distance * self.error_per_nat > SHARE * value:
+            # The largest distance says little if it has little weight.
+            distance = float((mass * np.abs(u_a)).sum() + (weight.sum(axis=0) * np.abs(u_b)).sum())
+        return total * self.error + distance * self.error_per_nat <= SHARE * value
+
+
+def _from_middle(values: FloatArray) -> FloatArray:
+    return values - (0.5 * float(values.min()) + 0.5 * float(values.max()))
+
+
+def _exponentials(utilities: FloatArray) -> tuple[FloatArray, FloatArray]:
+    centered = _from_middle(utilities)
+    return np.exp(centered), np.exp(-centered)
