@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
+import pbde_ref as pb
 from pbde_ref.benchmarking.contests import needs
 from pbde_ref.validation import FloatArray
 
@@ -22,11 +23,7 @@ class _Comparisons:
     reference = "fit_comparisons"
 
     def setup(self, comparisons: int, items: int) -> None:
-        try:
-            from pbde_ref.estimation import fit_comparisons
-        except ImportError as error:
-            raise NotImplementedError("this version has no fit_comparisons") from error
-        self.fit_comparisons = fit_comparisons
+        self.fit_comparisons = pb.fit_comparisons
         rng = np.random.default_rng(7)
         utilities = rng.normal(size=items)
         first = rng.integers(items, size=comparisons)

@@ -4,9 +4,6 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +20,7 @@ class Projection:
     quick_params = ([32, 128],)
     param_names: tuple[str, ...] = ("n",)
     reference = "newton"
+    method = "dense"
 
     def setup(self, n: int) -> None:
         problem = pb.paper_problem(n)
@@ -31,7 +29,7 @@ class Projection:
         self.proposal = pb.ProductProposal(problem.reference)
 
     def time_newton(self, n: int) -> pb.Solution:
-        return pb.minimize_expected_loss("bradley_terry", self.annotator, self.proposal)
+        return pb.minimize_expected_loss("bradley_terry", self.annotator, self.proposal, method=self.method)
 
     peakmem_newton = time_newton
 
@@ -47,10 +45,7 @@ class LinearProjection(Projection):
 
     params = ([10**4, 10**5, 10**6],)
     quick_params = ([2000, 10**4],)
-
-    def setup(self, n: int) -> None:
-        _demand_linear_time()
-        super().setup(n)
+    method = "kernel_sum"
 
 
 class WideProjection(LinearProjection):
@@ -60,7 +55,6 @@ class WideProjection(LinearProjection):
     quick_params = ([2000],)
 
     def setup(self, n: int) -> None:
-        _demand_linear_time()
         rng = np.random.default_rng(8)
         utilities = rng.uniform(0.0, 50.0, n)
         members = [pb.Annotator(pb.FiniteDistribution(u), pb.luce()) for u in (utilities, utilities[::-1] / 2.0)]
@@ -84,28 +78,11 @@ class OtherLosses:
         self.population = pb.AnnotatorMixture(problem.annotator_weights, members)
 
     def time_ipo(self, n: int) -> Any:
-        minimize = _function("pbde_ref.exact.ipo", "ipo_optimum")
-        return minimize(self.annotator, self.proposal, tau=0.1, reference=self.policy)
+        return pb.ipo_optimum(self.annotator, self.proposal, tau=0.1, reference=self.policy)
 
     def time_slic(self, n: int) -> Any:
-        minimize = _function("pbde_ref.exact.hinge", "minimize_slic")
-        return minimize(self.annotator, self.proposal, delta=1.0, lambda_=0.1, reference=self.policy)
+        return pb.minimize_slic(self.annotator, self.proposal, delta=1.0, lambda_=0.1, reference=self.policy)
 
     def time_mixture_em(self, n: int) -> Any:
         """Twenty iterations from the same start."""
-        fit = _function("pbde_ref.exact.mixtures", "fit_annotator_mixture")
-        return fit(self.population, self.proposal, 2, rng=0, max_steps=20)
-
-
-def _demand_linear_time() -> None:
-    """Refuse where the minimiser would form all pairs."""
-    if "method" not in inspect.signature(pb.minimize_expected_loss).parameters:
-        raise NotImplementedError("this version has no minimiser in linear time")
-
-
-def _function(module: str, name: str) -> Callable[..., Any]:
-    try:
-        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise NotImplementedError(f"this version has no {name}") from error
-    return function
+        return pb.fit_annotator_mixture(self.population, self.proposal, 2, rng=0, max_steps=20)
