@@ -87,11 +87,12 @@ def test_the_drawing_has_a_panel_per_loss_and_stable_bytes(rows, tmp_path):
     figure = draw_optima(rows)
     titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
     assert len(titles) == len(LOSSES) + 1  # SLiC has one for each λ
+    save_figure(figure, tmp_path / "all.png")
+    assert (tmp_path / "all.png").stat().st_size < 400_000
     for name in ("a.png", "a.svg", "a.pdf"):
-        save_figure(draw_optima(rows), tmp_path / name)
-        save_figure(draw_optima(rows), tmp_path / f"again-{name}")
+        save_figure(draw_optima(rows[:1]), tmp_path / name)
+        save_figure(draw_optima(rows[:1]), tmp_path / f"again-{name}")
         assert (tmp_path / name).read_bytes() == (tmp_path / f"again-{name}").read_bytes()
-    assert (tmp_path / "a.png").stat().st_size < 400_000
 
 
 def test_a_figure_is_refused_in_an_unknown_format(tmp_path):
