@@ -139,7 +139,7 @@ class AnnotatorMixture:
     .. math:: \text{Prob}(x_A \succ x_B) = \sum_i w_i\, \text{Prob}_i(x_A \succ x_B)
 
     Not the annotator whose implicit preference distribution is the density mixture :math:`\sum_i w_i p_i^*`: in general
-    no utility produces these probabilities.
+    no utility produces these probabilities. Proof: ``proofs/annotator_mixture.md``.
 
     Parameters
     ----------

@@ -295,7 +295,7 @@ def tilt(p: FiniteDistribution, rewards: ArrayLike, beta: float) -> FiniteDistri
 
     Notes
     -----
-    Proof: ``proofs/equation_13.md``.
+    Proof: ``proofs/equation_13.md``. With a reward by Theorem 1 it is where DPO ends: ``proofs/rlhf_is_dpo.md``.
 
     Examples
     --------

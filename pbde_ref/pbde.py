@@ -89,6 +89,8 @@ class PBDE:
 def luce() -> PBDE:
     r"""The Luce choice rule, Eq. (9), also known as the Bradley–Terry model: :math:`f = 1`, :math:`g = 0`.
 
+    A reward trained on its preferences is :math:`\log p^*` up to a constant, Theorem 1: ``proofs/theorem_1.md``.
+
     Examples
     --------
     >>> import pbde_ref as pb
@@ -120,7 +122,7 @@ def dpo(beta: float, reference: FiniteDistribution) -> PBDE:
 
 
 def geometric_average(alpha: float, reference: FiniteDistribution) -> PBDE:
-    r"""The PBDE whose optimum is a geometric mean, Eq. (18).
+    r"""The PBDE whose optimum is a geometric mean, Eq. (18); proof: ``proofs/equation_18.md``.
 
     .. math:: f = 1/\alpha, \qquad g = (1 - 1/\alpha) \log \pi_{pre}
 

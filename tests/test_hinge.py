@@ -1,4 +1,7 @@
-"""SLiC-HF, Eq. (20), and RSO, Eq. (21): the expected loss, its exact optima and their certificates."""
+"""SLiC-HF, Eq. (20), and RSO, Eq. (21): the expected loss, its exact optima and their certificates.
+
+Proof: proofs/slic.md.
+"""
 
 import itertools
 import math

@@ -1,4 +1,7 @@
-"""What comparisons determine (notes 3.2, 3.3) and how well (3.9): components, Ford's condition, Fisher information."""
+"""What comparisons determine and how well: components, Ford's condition, Fisher information.
+
+Proof: proofs/asymptotic_error.md.
+"""
 
 import itertools
 import math

@@ -1,4 +1,7 @@
-"""IPO, Eq. (22) and (23): weighted least squares, its closed form, and where the two equations part."""
+"""IPO, Eq. (22) and (23): weighted least squares, its closed form, and where the two equations part.
+
+Proof: proofs/ipo.md.
+"""
 
 import math
 

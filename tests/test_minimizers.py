@@ -1,4 +1,7 @@
-"""The numerical minimiser of the expected Bradley–Terry loss (notes 3.3), and whether its certificate is true."""
+"""The numerical minimiser of the expected Bradley–Terry loss, and whether its certificate is true.
+
+Proof: proofs/minimizer_certificate.md.
+"""
 
 import itertools
 import math

@@ -1,4 +1,7 @@
-"""Eq. (29) and (30): the loss of an annotator mixture, and expectation–maximisation on the population."""
+"""Eq. (29) and (30): the loss of an annotator mixture, and expectation–maximisation on the population.
+
+Proof: proofs/mixed_annotators.md.
+"""
 
 import itertools
 import math

@@ -2,6 +2,8 @@
 
 Relative tolerance 1e-12 throughout: what the package promises, some thousand roundings. Results below 1e-300 are
 compared absolutely: there floats themselves lose digits.
+
+Proof: proofs/relative_accuracy.md.
 """
 
 from fractions import Fraction

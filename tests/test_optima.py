@@ -1,4 +1,7 @@
-"""Closed-form optima (notes 3.1): the normalising constant C, the policy that it makes, Eq. 16 and Eq. 18."""
+"""Closed-form optima: the normalising constant C, the policy that it makes, Eq. 16 and Eq. 18.
+
+Proof: proofs/general_optimum.md.
+"""
 
 import math
 from fractions import Fraction

@@ -1,4 +1,7 @@
-"""Eq. (19): RRHF in expectation, and its certified minimisers."""
+"""Eq. (19): RRHF in expectation, and its certified minimisers.
+
+Proof: proofs/rrhf.md.
+"""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""What choosing does without fitting a model: Barker's chain (notes 3.7) and the winners (notes 3.8)."""
+"""What choosing does without fitting a model: Barker's chain and the winners."""
 
 import math
 from fractions import Fraction

@@ -129,7 +129,7 @@ def luce(distribution):
     return pb.Annotator(distribution, pb.luce())
 
 
-# --- Eq. 7 ⇔ Eq. 8 ---
+# --- Eq. 7 ⇔ Eq. 8: proofs/cross_entropy_and_kl.md ---
 
 
 def test_cross_entropy_exceeds_kl_by_the_annotators_entropy_by_hand():
@@ -167,7 +167,7 @@ def test_the_entropy_does_depend_on_the_annotator():
     assert abs(differences[0] - differences[1]) > 0.1
 
 
-# --- Lemma 1 ---
+# --- Lemma 1: proofs/lemma_1.md ---
 
 
 @given(data=st.data(), size=st.integers(1, 12), constant=st.floats(-100.0, 100.0))
@@ -215,7 +215,7 @@ def test_lemma_1_needs_no_injective_utilities():
     np.testing.assert_allclose(fit - fit[0], [0.0, 0.0, 1.0], atol=1e-12)
 
 
-# --- Theorem 1 ---
+# --- Theorem 1: proofs/theorem_1.md ---
 
 
 @given(p=distributions(max_size=12), data=st.data())
@@ -251,7 +251,7 @@ def test_reward_of_another_process_is_not_the_preference_distribution():
     np.testing.assert_allclose(pb.FiniteDistribution(fit).pmf, [0.9, 0.1], rtol=1e-12)
 
 
-# --- Theorem 2 ---
+# --- Theorem 2: proofs/theorem_2.md ---
 
 
 @given(data=st.data(), size=st.integers(1, 12))
@@ -331,7 +331,7 @@ def test_theorem_2_needs_the_same_process():
     assert pb.total_variation(pb.optimal_policy(luce(p), pb.dpo(1.0, reference)), p) > 0.1
 
 
-# --- Eq. 13 ---
+# --- Eq. 13: proofs/equation_13.md ---
 
 
 @given(reference=distributions(max_size=12), data=st.data(), exponent=st.floats(-1.0, 2.0))
@@ -361,7 +361,7 @@ def test_eq_13_by_hand():
     assert pb.total_variation(pb.tilt(W([1, 2, 3]), rewards, 4.0), W([3, 1, 3])) > 0.05
 
 
-# --- Eq. 16 ---
+# --- Eq. 16: proofs/equation_16.md ---
 
 
 @pytest.mark.parametrize("beta", [0.5, 1.0, 4.0])
@@ -396,7 +396,7 @@ def test_eq_16_with_exact_fractions():
     )
 
 
-# --- Eq. 18 ---
+# --- Eq. 18: proofs/equation_18.md ---
 
 
 @pytest.mark.parametrize("alpha", [0.25, 1.0, 2.0])
@@ -426,7 +426,7 @@ def test_eq_18_with_exact_fractions():
     np.testing.assert_allclose(found.pmf, [3 / 7, 4 / 7], rtol=1e-14)
 
 
-# --- One optimum for every pair of processes (notes 3.1) ---
+# --- One optimum for every pair of processes: proofs/general_optimum.md ---
 
 
 @given(data=st.data(), size=st.integers(1, 12))
@@ -515,7 +515,7 @@ def test_policy_beside_the_general_optimum_has_positive_loss():
     assert pb.expected_kl(annotator, process.utility(beside.log_pmf), q).value > 1e-7
 
 
-# --- Connected proposals (notes 3.2) ---
+# --- Connected proposals: proofs/connected_proposals.md ---
 
 
 @given(data=st.data(), size=st.integers(2, 12), shift=st.floats(0.5, 5.0))
@@ -571,7 +571,7 @@ def test_masses_of_components_are_free_and_change_conditionals_for_varying_f():
         assert pb.expected_kl(annotator, process.utility(policy.log_pmf), q).value < 1e-30
 
 
-# --- Convexity: the Hessian is a Laplacian (notes 3.2) ---
+# --- Convexity: the Hessian is a Laplacian: proofs/convexity.md ---
 
 
 @given(problem=problems(max_size=10))
@@ -637,7 +637,7 @@ def test_convexity_is_in_utilities_not_in_logits():
     assert min(second) < -1e-4
 
 
-# --- Misspecified annotators: a projection (notes 3.3) ---
+# --- Misspecified annotators: a projection: proofs/misspecification.md ---
 
 
 def project(annotator, proposal, grid):
@@ -746,7 +746,7 @@ def test_toy_projection_is_nobodys_preference(toy, toy_fits):
     assert pb.expected_kl(crowd, toy_fits[0].log_pmf, q).value > 1e-2
 
 
-# --- RLHF with KL control (notes 3.6) ---
+# --- RLHF with KL control: proofs/kl_control.md, proofs/rlhf_is_dpo.md ---
 
 
 @given(reference=distributions(max_size=12), data=st.data(), exponent=st.floats(-1.0, 2.0))
@@ -777,7 +777,7 @@ def test_dpo_reparametrises_the_kl_controlled_reward():
     assert np.max(np.abs(pb.Annotator(policy, pb.dpo(1.4, reference)).preference_probabilities() - expected)) > 0.05
 
 
-# --- Barker's chain (notes 3.7) ---
+# --- Barker's chain: proofs/barker.md ---
 
 
 @given(p=distributions(max_size=10), rng=generators)
@@ -806,7 +806,7 @@ def test_barkers_chain_needs_a_symmetric_kernel():
     np.testing.assert_allclose(pb.stationary_distribution(lopsided).pmf, [1 / 3, 2 / 3], rtol=1e-14)
 
 
-# --- Winners (notes 3.8) ---
+# --- Winners: proofs/winners.md ---
 
 
 @given(p=distributions(max_size=10), rng=generators)
@@ -843,7 +843,7 @@ def test_winners_stay_within_log_2_of_the_proposal(annotator, data):
     assert pb.kl_divergence(winners, mu) <= math.log(2) + 1e-13
 
 
-# --- Annotator mixtures are not density mixtures (Eq. 24–28) ---
+# --- Annotator mixtures are not density mixtures (Eq. 24–28): proofs/annotator_mixture.md ---
 
 
 def log_odds_around(preference, a, b, c):

@@ -25,6 +25,12 @@ def test_a_claim_has_a_proof_that_names_it(name):
     assert f"pbde-ref verify --claims {name}`" in (ROOT / "proofs" / f"{name}.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("name", CLAIMS)
+@pytest.mark.parametrize("place", ["pbde_ref", "tests"])
+def test_code_and_tests_lead_to_the_proof(name, place):
+    assert any(f"proofs/{name}.md" in path.read_text(encoding="utf-8") for path in (ROOT / place).rglob("*.py"))
+
+
 def test_the_family_includes_the_nasty_problems():
     by_name = {problem.name: problem for problem in CASES}
     assert by_name["two outcomes"].size == 2

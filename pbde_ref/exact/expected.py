@@ -76,6 +76,8 @@ def expected_kl(
 
     Notes
     -----
+    It is zero exactly where the utilities agree up to a constant per component: ``proofs/lemma_1.md``.
+
     The dense value is right to 1e-12 in relative terms, however close the two preferences are and for utilities spread
     over ±1,000, because no step subtracts what it has rounded, save in blocks of pairs where this cannot matter
     (`pbde_ref.exact.fast_blocks`). One case is worse by nature: where annotators of a mixture disagree by
@@ -126,7 +128,8 @@ def expected_cross_entropy(
     .. math:: \sum_{A, B} q_{AB} \big[-p_{AB} \log \sigma(\omega_A - \omega_B)
               - p_{BA} \log \sigma(\omega_B - \omega_A)\big]
 
-    It exceeds `expected_kl` by `expected_entropy`, which no utility changes; the gradients are equal. Parameters and
+    It exceeds `expected_kl` by `expected_entropy`, which no utility changes; the gradients are equal
+    (``proofs/cross_entropy_and_kl.md``). Parameters and
     errors are those of `expected_kl`; here linear time is open to mixtures of annotators too.
 
     Examples
@@ -217,7 +220,8 @@ def expected_hessian(
               \kappa_{AB} = (q_{AB} + q_{BA})\, \big[p_{AB}\, \ell''(d) + p_{BA}\, \ell''(-d)\big]
 
     For the Bradley–Terry objective :math:`\kappa = (q_{AB} + q_{BA})\, \sigma(d) \sigma(-d)` whatever the annotator
-    does, for cross-entropy and KL alike. Its null space is the vectors constant on each component of the comparison
+    does, for cross-entropy and KL alike (``proofs/convexity.md``).
+    Its null space is the vectors constant on each component of the comparison
     graph.
 
     Parameters

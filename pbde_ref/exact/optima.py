@@ -107,7 +107,8 @@ def optimal_policy(annotator: Annotator, pbde: PBDE) -> FiniteDistribution:
     .. math:: \log \pi(x) = \frac{\chi(x) - g(x) + C}{f(x)}, \qquad \sum_x \pi(x) = 1,
               \qquad \chi = f^* \log p^* + g^*
 
-    Theorem 2 is the case of a common process (:math:`\pi = p^*`), Eq. (16) the case of a Luce annotator and a DPO
+    Theorem 2 is the case of a common process (:math:`\pi = p^*`, ``proofs/theorem_2.md``),
+    Eq. (16) the case of a Luce annotator and a DPO
     model, Eq. (18) that of a Luce annotator and a geometric model.
 
     Parameters
