@@ -11,6 +11,9 @@ REQUIRED = [
     "matplotlib>=3.8",
     "tqdm>=4.66",
     "tabulate>=0.9",
+    "threadpoolctl>=3.5",
+    "msgpack>=1.0.8",
+    "sentencepiece>=0.2.0",
 ]
 TEST = ["pytest>=8", "hypothesis>=6.100", "mpmath>=1.3", "jsonschema>=4"]
 DEVELOPMENT = [*TEST, "ruff>=0.6", "mypy>=1.11"]
@@ -33,7 +36,9 @@ setup(
         "pbde_ref.estimation",
         "pbde_ref.exact",
         "pbde_ref.experiments",
+        "pbde_ref.language",
         "pbde_ref.losses",
+        "pbde_ref.models",
         "pbde_ref.oracle",
         "pbde_ref.sampling",
         "pbde_ref.verification",

@@ -1,0 +1,1 @@
+"""Text, and language models of it: corpora, tokenizers, training, generation, length bias."""
