@@ -36,6 +36,8 @@ setup(
         "pbde_ref.estimation",
         "pbde_ref.exact",
         "pbde_ref.experiments",
+        "pbde_ref.experiments.toy",
+        "pbde_ref.figures",
         "pbde_ref.language",
         "pbde_ref.losses",
         "pbde_ref.models",

@@ -36,12 +36,19 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         raise
 
 
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write `value` as indented JSON, atomically; numbers survive the round trip bit for bit.
+def write_json(path: str | os.PathLike[str], value: Any, *, indent: int | None = 2) -> None:
+    """Write `value` as JSON, atomically; numbers survive the round trip bit for bit.
+
+    Parameters
+    ----------
+    path : path
+    value : anything that JSON has a word for
+    indent : int, optional
+        Spaces per level; None puts everything in one line.
 
     Raises
     ------
     ValueError
         If `value` holds NaN or an infinity, which JSON has no word for.
     """
-    write_atomically(path, (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
+    write_atomically(path, (json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n").encode())

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from pbde_ref.cli import bench, check, fit, listing, optima, verify
+from pbde_ref.cli import bench, check, fit, listing, optima, reproduce, verify
 from pbde_ref.cli.arguments import Parser
 from pbde_ref.oracle import vectors
 
@@ -20,6 +20,7 @@ __all__ = ["main"]
 COMMANDS = {
     "verify": verify,
     "optima": optima,
+    "reproduce": reproduce,
     "fit": fit,
     "check": check,
     "vectors": vectors,

@@ -27,7 +27,8 @@ from pbde_ref.validation import FloatArray, IndexArray, reject, vector, whole_nu
 
 __all__ = [
     "Identifiability", "asymptotic_covariance", "comparison_components", "expected_excess_loss", "finite_fit_exists",
-    "fisher_information", "identifiability", "null_projection",
+    "fisher_information", "groups_that_lose", "identifiability", "null_projection", "preference_components",
+    "score_covariance",
 ]  # fmt: skip
 
 
@@ -126,16 +127,41 @@ def finite_fit_exists(annotator: PreferenceModel, proposal: Proposal) -> bool:
     >>> pb.finite_fit_exists(always, pb.ProductProposal([1, 1]))
     False
     """
-    size = annotator.size
+    groups = preference_components(annotator, proposal)
+    return bool(np.array_equal(groups, comparison_components(proposal, annotator.size)))
 
-    def arrows() -> Iterator[tuple[IndexArray, IndexArray]]:
-        for block in proposal.blocks(size):
-            forward, backward = annotator.probabilities(block)
-            a, b = _edges(block, forward > 0.0)
-            c, d = _edges(block, backward > 0.0)
-            yield np.concatenate([a, d]), np.concatenate([b, c])
 
-    return bool(np.array_equal(_contract(arrows(), size, "strong"), comparison_components(proposal, size)))
+def preference_components(annotator: PreferenceModel, proposal: Proposal) -> IndexArray:
+    """Group of each outcome, numbered from 0 in order of first appearance, shape (n,).
+
+    Two outcomes are in one group when arrows lead from each to the other; an arrow A → B stands for a pair that is
+    drawn and has Prob(A ≻ B) > 0.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> from pbde_ref.exact.identifiability import preference_components
+    >>> preferences = pb.PreferenceMatrix([[0.5, 0.6, 1.0], [0.4, 0.5, 1.0], [0.0, 0.0, 0.5]])
+    >>> preference_components(preferences, pb.ProductProposal([1, 1, 1]))
+    array([0, 0, 1])
+    """
+    return _contract(_arrows(annotator, proposal), annotator.size, "strong")
+
+
+def groups_that_lose(annotator: PreferenceModel, proposal: Proposal, groups: IndexArray) -> NDArray[np.bool_]:
+    """Whether some outcome of each group is beaten, with positive probability, by one of another group."""
+    lost = np.zeros(groups.max() + 1, dtype=bool)
+    for winner, loser in _arrows(annotator, proposal):
+        lost[groups[loser[groups[winner] != groups[loser]]]] = True
+    return lost
+
+
+def _arrows(annotator: PreferenceModel, proposal: Proposal) -> Iterator[tuple[IndexArray, IndexArray]]:
+    for block in proposal.blocks(annotator.size):
+        forward, backward = annotator.probabilities(block)
+        a, b = _edges(block, forward > 0.0)
+        c, d = _edges(block, backward > 0.0)
+        yield np.concatenate([a, d]), np.concatenate([b, c])
 
 
 def fisher_information(utilities: ArrayLike, proposal: Proposal) -> FloatArray:
@@ -226,13 +252,34 @@ def expected_excess_loss(
     >>> round(pb.expected_excess_loss(pb.Annotator(p, pb.luce()), p.log_pmf, q, n_comparisons=1000), 12)
     0.001
     """
+    score = score_covariance(annotator, utilities, proposal)
+    return 0.5 * float(np.sum(asymptotic_covariance(utilities, proposal, n_comparisons) * score))
+
+
+def score_covariance(annotator: PreferenceModel, utilities: ArrayLike, proposal: Proposal) -> FloatArray:
+    r"""Second moment V of one comparison's log-likelihood gradient in the utilities, shape (n, n).
+
+    .. math:: V = \text{Laplacian with weights } (q_{AB} + q_{BA})\,
+              [p_{AB}\, \sigma(-d)^2 + p_{BA}\, \sigma(d)^2], \qquad d = \omega_A - \omega_B
+
+    Equal to `fisher_information` where the model is right.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> from pbde_ref.exact.identifiability import score_covariance
+    >>> always = pb.PreferenceMatrix([[0.5, 1.0], [0.0, 0.5]])
+    >>> score_covariance(always, [0.0, 0.0], pb.JointProposal([[0, 1], [0, 0]]))
+    array([[ 0.25, -0.25],
+           [-0.25,  0.25]])
+    """
     utilities = vector("utilities", utilities, size=annotator.size)
-    score = np.zeros((annotator.size, annotator.size))
+    result = np.zeros((annotator.size, annotator.size))
     for block in proposal.blocks(annotator.size):
         forward, backward = annotator.probabilities(block)
         margin = block.difference(utilities, "utilities")
-        block.add_to_laplacian(block.weight * (forward * expit(-margin) ** 2 + backward * expit(margin) ** 2), score)
-    return 0.5 * float(np.sum(asymptotic_covariance(utilities, proposal, n_comparisons) * score))
+        block.add_to_laplacian(block.weight * (forward * expit(-margin) ** 2 + backward * expit(margin) ** 2), result)
+    return result
 
 
 def null_projection(components: IndexArray) -> FloatArray:

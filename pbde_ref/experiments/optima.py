@@ -12,7 +12,7 @@ from itertools import product
 
 import numpy as np
 
-from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
+from pbde_ref.annotators import Annotator, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution, geometric_mean, kl_divergence, tilt, total_variation
 from pbde_ref.exact.expected import expected_cross_entropy, expected_kl
 from pbde_ref.exact.hinge import minimize_rso, minimize_slic
@@ -21,6 +21,7 @@ from pbde_ref.exact.minimizers import minimize_expected_loss
 from pbde_ref.exact.mixtures import expected_mixture_loss, fit_annotator_mixture
 from pbde_ref.exact.optima import normalized_log_policy, optimal_policy, product_of_experts
 from pbde_ref.exact.ranking import minimize_rrhf
+from pbde_ref.experiments.populations import luce_annotator, pooled_annotators
 from pbde_ref.paper_problem import PaperProblem, paper_problem
 from pbde_ref.pbde import PBDE, dpo, geometric_average, luce
 from pbde_ref.proposals import ProductProposal
@@ -172,14 +173,6 @@ def _pairs(problem: PaperProblem) -> ProductProposal:
     return ProductProposal(problem.reference)
 
 
-def _luce_annotator(problem: PaperProblem) -> Annotator:
-    return Annotator(problem.implicit_preference_distribution, luce())
-
-
-def _both_annotators(problem: PaperProblem) -> AnnotatorMixture:
-    return AnnotatorMixture(problem.annotator_weights, [Annotator(p, luce()) for p in problem.annotator_distributions])
-
-
 def _logistic(
     problem: PaperProblem, annotator: PreferenceModel, policy: FiniteDistribution, model: PBDE
 ) -> _Found:
@@ -190,9 +183,9 @@ def _logistic(
 
 
 def _reward(problem: PaperProblem) -> _Found:
-    solution = minimize_expected_loss("bradley_terry", _luce_annotator(problem), _pairs(problem))
+    solution = minimize_expected_loss("bradley_terry", luce_annotator(problem), _pairs(problem))
     policy = FiniteDistribution(solution.value, problem.grid)
-    return _logistic(problem, _luce_annotator(problem), policy, luce())
+    return _logistic(problem, luce_annotator(problem), policy, luce())
 
 
 def _dpo_shared(problem: PaperProblem, beta: float) -> _Found:
@@ -203,23 +196,23 @@ def _dpo_shared(problem: PaperProblem, beta: float) -> _Found:
 
 def _dpo(problem: PaperProblem, beta: float) -> _Found:
     policy = product_of_experts(problem.reference, problem.implicit_preference_distribution, beta)
-    return _logistic(problem, _luce_annotator(problem), policy, dpo(beta, problem.reference))
+    return _logistic(problem, luce_annotator(problem), policy, dpo(beta, problem.reference))
 
 
 def _geometric(problem: PaperProblem, alpha: float) -> _Found:
     policy = geometric_mean(problem.implicit_preference_distribution, problem.reference, alpha)
-    return _logistic(problem, _luce_annotator(problem), policy, geometric_average(alpha, problem.reference))
+    return _logistic(problem, luce_annotator(problem), policy, geometric_average(alpha, problem.reference))
 
 
 def _rlhf(problem: PaperProblem, beta: float) -> _Found:
     """Two stages: a reward by Theorem 1, then Eq. (13); judged by DPO's own loss."""
-    reward = minimize_expected_loss("bradley_terry", _luce_annotator(problem), _pairs(problem)).value
+    reward = minimize_expected_loss("bradley_terry", luce_annotator(problem), _pairs(problem)).value
     policy = tilt(problem.reference, reward, beta)
-    return _logistic(problem, _luce_annotator(problem), policy, dpo(beta, problem.reference))
+    return _logistic(problem, luce_annotator(problem), policy, dpo(beta, problem.reference))
 
 
 def _misspecified(problem: PaperProblem, model: PBDE) -> _Found:
-    solution = minimize_expected_loss("bradley_terry", _both_annotators(problem), _pairs(problem))
+    solution = minimize_expected_loss("bradley_terry", pooled_annotators(problem), _pairs(problem))
     policy = FiniteDistribution(normalized_log_policy(solution.value, model), problem.grid)
     return policy, solution.loss, solution.certificate.gap, "curvature"
 
@@ -237,7 +230,7 @@ def _pooled_mean(problem: PaperProblem, alpha: float) -> _Found:
 
 
 def _two_annotators(problem: PaperProblem) -> _Found:
-    annotators, pairs = _both_annotators(problem), _pairs(problem)
+    annotators, pairs = pooled_annotators(problem), _pairs(problem)
     solution = fit_annotator_mixture(annotators, pairs, reference=problem.reference, noise=1e-4, rng=0)
     loss = expected_mixture_loss(annotators, solution.weights, solution.utilities, pairs)
     return solution.marginal, loss.cross_entropy, solution.certificate.gradient_norm, "stationary"
@@ -245,23 +238,23 @@ def _two_annotators(problem: PaperProblem) -> _Found:
 
 def _slic(problem: PaperProblem, delta: float, lambda_: float) -> _Found:
     solution = minimize_slic(
-        _luce_annotator(problem), _pairs(problem), delta=delta, lambda_=lambda_, reference=problem.reference
+        luce_annotator(problem), _pairs(problem), delta=delta, lambda_=lambda_, reference=problem.reference
     )
     return solution.policy, solution.loss, solution.gap, "dual"
 
 
 def _rso(problem: PaperProblem, delta: float) -> _Found:
-    solution = minimize_rso(_luce_annotator(problem), _pairs(problem), delta=delta, reference=problem.reference)
+    solution = minimize_rso(luce_annotator(problem), _pairs(problem), delta=delta, reference=problem.reference)
     return solution.policy, solution.loss, solution.gap, "dual"
 
 
 def _rrhf(problem: PaperProblem, candidates: float) -> _Found:
-    solution = minimize_rrhf(_luce_annotator(problem), _pairs(problem), n_candidates=int(candidates))
+    solution = minimize_rrhf(luce_annotator(problem), _pairs(problem), n_candidates=int(candidates))
     return solution.policy, solution.loss, solution.gap, "dual"
 
 
 def _ipo(problem: PaperProblem, tau: float) -> _Found:
-    solution = ipo_optimum(_luce_annotator(problem), _pairs(problem), tau=tau, reference=problem.reference)
+    solution = ipo_optimum(luce_annotator(problem), _pairs(problem), tau=tau, reference=problem.reference)
     return solution.policy, solution.loss, solution.gap, "equations"
 
 

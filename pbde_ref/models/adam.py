@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from pbde_ref.validation import non_negative_number, whole_number
 
 __all__ = ["AdamState", "adam_step", "cosine_decay", "initial_adam_state", "warmup_cosine"]
+
+_Vector = TypeVar("_Vector", bound=NDArray[np.floating[Any]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +43,7 @@ def initial_adam_state(parameters: NDArray[np.floating[Any]]) -> AdamState:
 
 
 def adam_step(
-    parameters: NDArray[np.floating[Any]],
+    parameters: _Vector,
     gradient: NDArray[np.floating[Any]],
     state: AdamState,
     *,
@@ -50,7 +52,7 @@ def adam_step(
     beta_2: float = 0.999,
     epsilon: float = 1e-8,
     weight_decay: float = 0.0,
-) -> tuple[NDArray[np.floating[Any]], AdamState]:
+) -> tuple[_Vector, AdamState]:
     r"""Parameters and state after one step of Adam.
 
     .. math:: m_t = \beta_1 m_{t-1} + (1 - \beta_1) g_t, \quad v_t = \beta_2 v_{t-1} + (1 - \beta_2) g_t^2, \quad
@@ -90,7 +92,7 @@ def adam_step(
     change *= learning_rate / (1.0 - beta_1**steps)
     if weight_decay != 0.0:
         change += learning_rate * weight_decay * parameters
-    return parameters - change, AdamState(first, second, steps)
+    return cast(_Vector, parameters - change), AdamState(first, second, steps)
 
 
 def cosine_decay(step: int, *, peak: float, steps: int) -> float:

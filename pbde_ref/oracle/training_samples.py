@@ -18,6 +18,7 @@ from pbde_ref.oracle.rivals import Family, families, fit_family, smoothed_family
 from pbde_ref.oracle.sample_optima import ObjectiveName, direction
 from pbde_ref.pbde import dpo, geometric_average, length_normalized, luce
 from pbde_ref.proposals import JointProposal, PairListProposal, Proposal
+from pbde_ref.sampling.comparisons import observed_preferences
 from pbde_ref.validation import (
     FloatArray,
     IndexArray,
@@ -61,13 +62,7 @@ class Sample:
     @cached_property
     def observed(self) -> tuple[PreferenceMatrix, PairListProposal]:
         """The sample as an annotator with its win rates, and a proposal with its counts."""
-        size = self.reference.size
-        counts = np.bincount(self.comparisons.chosen * size + self.comparisons.rejected, minlength=size * size)
-        counts = counts.reshape(size, size).astype(float)
-        met = counts + counts.T
-        rates = np.divide(counts, met, out=np.full((size, size), 0.5), where=met > 0.0)
-        a, b = np.nonzero(np.triu(met, 1))
-        return PreferenceMatrix(rates), PairListProposal(a, b, met[a, b])
+        return observed_preferences(*self.comparisons, np.arange(self.reference.size))
 
     @cached_property
     def directions(self) -> dict[ObjectiveName, FloatArray]:

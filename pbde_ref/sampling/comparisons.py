@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pbde_ref.annotators import PreferenceModel
+from pbde_ref.annotators import PreferenceMatrix, PreferenceModel
 from pbde_ref.pairs import PairBlock
 from pbde_ref.proposals import PairListProposal, ProductProposal, Proposal
 from pbde_ref.sampling.outcomes import CHUNK, draw_outcomes, random_generator
 from pbde_ref.validation import FloatArray, IndexArray, indices, instance, reject, same_size, whole_number
 
 __all__ = [
-    "Comparisons", "check_annotator", "outcome_indices", "sample_comparisons", "sample_pairs", "sample_preferences",
-    "win_probability",
+    "Comparisons", "check_annotator", "observed_preferences", "outcome_indices", "sample_comparisons",
+    "sample_pairs", "sample_preferences", "win_probability",
 ]  # fmt: skip
 
 # 8 MB: reading from a larger table is slower than computing.
@@ -164,6 +164,40 @@ def sample_comparisons(
     pair_rng, answer_rng = random_generator(rng).spawn(2)
     x_a, x_b = sample_pairs(proposal, annotator.size, size, rng=pair_rng)
     return Comparisons(x_a, x_b, sample_preferences(annotator, x_a, x_b, rng=answer_rng))
+
+
+def observed_preferences(
+    chosen: ArrayLike, rejected: ArrayLike, support: NDArray[Any]
+) -> tuple[PreferenceMatrix, PairListProposal]:
+    r"""A sample of comparisons as a population: its win rates, and its pairs with their counts.
+
+    Expected losses of the two are mean losses over the sample, and their optima those of the sample.
+
+    Parameters
+    ----------
+    chosen, rejected : array_like of int, shape (m,)
+        The winner and the loser of each comparison; at least one.
+    support : ndarray, shape (n,)
+        The outcomes' labels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pbde_ref.sampling.comparisons import observed_preferences
+    >>> preferences, pairs = observed_preferences([0, 0, 1], [1, 1, 0], np.array(["tea", "coffee"]))
+    >>> preferences.matrix.round(2), pairs.weights
+    (array([[0.5 , 0.67],
+           [0.33, 0.5 ]]), array([1.]))
+    """
+    size = len(support)
+    winners, losers = outcome_indices("chosen", chosen, size), outcome_indices("rejected", rejected, size)
+    same_size("rejected", losers.size, winners.size)
+    counts = np.bincount(winners * size + losers, minlength=size * size).reshape(size, size).astype(np.float64)
+    met = counts + counts.T
+    rates = np.divide(counts, met, out=np.full((size, size), 0.5), where=met > 0.0)
+    np.fill_diagonal(met, counts.diagonal())
+    a, b = np.nonzero(np.triu(met))
+    return PreferenceMatrix(rates, support), PairListProposal(a, b, met[a, b])
 
 
 def win_probability(annotator: PreferenceModel, n_questions: int) -> Callable[[IndexArray, IndexArray], FloatArray]:

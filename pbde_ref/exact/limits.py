@@ -1,0 +1,117 @@
+r"""Where the log loss leads when no finite utilities attain its least value: the limit of minimising sequences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pbde_ref.annotators import PreferenceMatrix, PreferenceModel
+from pbde_ref.exact.identifiability import comparison_components, groups_that_lose, preference_components
+from pbde_ref.exact.minimizers import minimize_expected_loss
+from pbde_ref.exact.solution import Solution
+from pbde_ref.proposals import JointProposal, Proposal
+from pbde_ref.validation import FloatArray
+
+__all__ = ["LimitFit", "limit_fit"]
+
+
+@dataclass(frozen=True, eq=False)
+class LimitFit:
+    r"""The limit of the utilities along every sequence whose expected cross-entropy tends to its infimum.
+
+    Attributes
+    ----------
+    utilities : ndarray, shape (n,)
+        In nats; finite, with mean zero, on the leading group, and :math:`-\infty` elsewhere. Read-only.
+    infimum : float
+        Of the expected cross-entropy, in nats; attained only if all utilities are finite.
+    gap : float
+        Bound on how far the computed infimum is above the true one: the sum of the fits' certified gaps.
+    group_sizes : tuple of int
+        Numbers of outcomes of the groups, the leading one first.
+    """
+
+    utilities: FloatArray
+    infimum: float
+    gap: float
+    group_sizes: tuple[int, ...]
+
+
+def limit_fit(annotator: PreferenceModel, proposal: Proposal) -> LimitFit:
+    r"""What the Bradley–Terry loss tends to, also where some outcomes always beat others.
+
+    Draw an arrow from each possible winner of each pair that is drawn to its loser, and put outcomes that arrows join
+    both ways into one group (`preference_components`). Between groups the preference is certain; its loss tends to 0 as
+    their utilities move apart, and nothing opposes that. So the infimum is the sum over groups of the least loss within
+    each, and if one group alone never loses, all others fall infinitely far below it: a policy whose process has these
+    utilities keeps mass only there.
+
+    Samples are the typical case: with N comparisons of a wide support, tails never win.
+
+    Parameters
+    ----------
+    annotator : Annotator, AnnotatorMixture or PreferenceMatrix
+    proposal : ProductProposal, JointProposal or PairListProposal
+
+    Returns
+    -------
+    LimitFit
+
+    Raises
+    ------
+    ValueError
+        If comparisons do not connect all outcomes, or if several groups never lose: what they weigh against each other
+        is then undetermined.
+
+    Notes
+    -----
+    Proof: ``proofs/misspecification.md``, part 4.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> from pbde_ref.exact.limits import limit_fit
+    >>> preferences = pb.PreferenceMatrix([[0.5, 0.5, 1.0], [0.5, 0.5, 1.0], [0.0, 0.0, 0.5]])
+    >>> limit_fit(preferences, pb.PairListProposal([0, 1], [1, 2])).utilities
+    array([  0.,   0., -inf])
+    """
+    size = annotator.size
+    components = comparison_components(proposal, size)
+    if components.max() > 0:
+        raise ValueError(f"`proposal` must connect all outcomes; got {components.max() + 1} components")
+    groups = preference_components(annotator, proposal)
+    leading = np.flatnonzero(~groups_that_lose(annotator, proposal, groups))
+    if leading.size > 1:
+        raise ValueError(
+            f"`annotator` must have one group of outcomes that never loses; got {leading.size}, of which outcomes "
+            f"{int(np.argmax(groups == leading[0]))} and {int(np.argmax(groups == leading[1]))} are members"
+        )
+    first = int(leading[0])
+    sizes = np.bincount(groups)
+    if sizes.size == 1 and size > 1:
+        fit = minimize_expected_loss("bradley_terry", annotator, proposal)
+        return LimitFit(fit.value, fit.loss, fit.certificate.gap, (size,))
+    probabilities, weights = annotator.preference_probabilities(), proposal.matrix(size)
+    # An outcome that meets itself costs log 2 whatever the utilities are.
+    infimum, gap = float(np.log(2.0) * np.trace(weights)), 0.0
+    utilities = np.full(size, -np.inf)
+    for group in np.flatnonzero(sizes > 1):
+        members = np.flatnonzero(groups == group)
+        inside = np.ix_(members, members)
+        share = float(weights[inside].sum() - np.trace(weights[inside]))
+        fit = _fit_within(probabilities[inside], weights[inside])
+        infimum, gap = infimum + share * fit.loss, gap + share * fit.certificate.gap
+        if group == first:
+            utilities[members] = fit.value
+    if sizes[first] == 1:
+        utilities[groups == first] = 0.0
+    utilities.flags.writeable = False
+    others = sorted(np.delete(sizes, first).tolist(), reverse=True)
+    return LimitFit(utilities, infimum, gap, (int(sizes[first]), *others))
+
+
+def _fit_within(probabilities: FloatArray, weights: FloatArray) -> Solution:
+    between = weights.copy()
+    np.fill_diagonal(between, 0.0)
+    return minimize_expected_loss("bradley_terry", PreferenceMatrix(probabilities), JointProposal(between))

@@ -1,0 +1,260 @@
+"""Runs the pieces of an experiment, in processes if asked, keeps each finished one, and takes up where it was stopped.
+
+Every piece is a function of the settings and of other pieces' results alone, with one BLAS thread, so that the number
+of processes changes nothing but the time.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+from threadpoolctl import threadpool_limits
+
+from pbde_ref.experiments.records import Record, read_record, write_record
+
+__all__ = ["Reporter", "Run", "Silent", "execute"]
+
+Progress = Callable[[int, float], object]
+Compute = Callable[[Any, Mapping[str, Record], Progress], Record]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A piece of work whose result is kept by itself.
+
+    Attributes
+    ----------
+    name : str
+        Also the name of its file.
+    compute : callable
+        Settings, the results of `needs` by name, and a callable for progress (steps done, loss), to a `Record`. A
+        function of a module, or a `functools.partial` of one, which other processes can find.
+    needs : tuple of str
+        Names of runs that come first.
+    steps : int
+        How much work it is, for the progress bar and for starting long runs first.
+    """
+
+    name: str
+    compute: Compute
+    needs: tuple[str, ...] = ()
+    steps: int = 1
+
+
+class Reporter(Protocol):
+    """Who is told how far things are."""
+
+    def start(self, steps: int) -> None:
+        """So many steps are ahead."""
+
+    def advance(self, name: str, steps: int, loss: float) -> None:
+        """A run has done `steps` more."""
+
+    def finished(self, record: Record) -> None:
+        """A run has ended and is stored."""
+
+    def kept(self, name: str) -> None:
+        """A run was found finished."""
+
+    def outdated(self, name: str) -> None:
+        """A stored result has other settings, and is computed again."""
+
+
+class Silent:
+    """Tells nobody."""
+
+    def start(self, steps: int) -> None:
+        """Ignore it, as all of these."""
+
+    def advance(self, name: str, steps: int, loss: float) -> None:
+        """Ignore it."""
+
+    def finished(self, record: Record) -> None:
+        """Ignore it."""
+
+    def kept(self, name: str) -> None:
+        """Ignore it."""
+
+    def outdated(self, name: str) -> None:
+        """Ignore it."""
+
+
+def execute(
+    runs: Sequence[Run],
+    settings: Any,
+    folder: Path,
+    *,
+    identity: Mapping[str, Any],
+    jobs: int = 1,
+    reporter: Reporter | None = None,
+) -> dict[str, Record]:
+    """Results of all runs by name, computed unless the folder has them.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Together with all that they need.
+    settings : object
+        Handed to each run.
+    folder : Path
+        Made if it does not exist; ``<name>.json`` for each finished run.
+    identity : mapping
+        The settings as JSON has them. A stored result counts only if it was computed with the same ones, by the same
+        version of this package.
+    jobs : int
+        Processes; 1 works in this one.
+    reporter : Reporter, optional
+
+    Raises
+    ------
+    ValueError
+        If a run needs one that is not there.
+    """
+    reporter = Silent() if reporter is None else reporter
+    names = [run.name for run in runs]
+    for run in runs:
+        for need in run.needs:
+            if need not in names:
+                raise ValueError(f"`runs` must hold what {run.name!r} needs, {need!r}; got {', '.join(names)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = {**identity, "version": version("pbde-ref")}
+    done: dict[str, Record] = {}
+    for run in runs:
+        path = _path(folder, run.name)
+        if path.exists():
+            try:
+                record = read_record(path)
+            except ValueError:
+                record = None
+            if record is not None and dict(record.settings) == stamp:
+                done[run.name] = record
+                reporter.kept(run.name)
+            else:
+                reporter.outdated(run.name)
+    waiting = [run for run in runs if run.name not in done]
+    reporter.start(sum(run.steps for run in waiting))
+    work = _in_processes if jobs > 1 and len(waiting) > 1 else _in_this_process
+    for record in work(waiting, settings, stamp, folder, done, jobs, reporter):
+        done[record.name] = record
+        reporter.finished(record)
+    return {name: done[name] for name in names}
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.json"
+
+
+def _ready(waiting: list[Run], done: Mapping[str, Record]) -> list[Run]:
+    """Runs that can start, the longest first, so that no process is left with one at the end."""
+    return sorted((run for run in waiting if all(need in done for need in run.needs)), key=lambda run: -run.steps)
+
+
+def _perform(
+    run: Run, settings: Any, stamp: Mapping[str, Any], folder: Path, needed: Mapping[str, Record], progress: Progress
+) -> Record:
+    """Compute and store a run."""
+    # Results must not depend on how a machine's BLAS divides a product among its threads.
+    with threadpool_limits(limits=1):
+        result = run.compute(settings, needed, progress)
+    path = _path(folder, run.name)
+    write_record(path, Record(run.name, dict(stamp), result.numbers, result.arrays, result.texts))
+    return read_record(path)
+
+
+def _in_this_process(
+    waiting: list[Run], settings: Any, stamp: Mapping[str, Any], folder: Path, done: dict[str, Record], jobs: int,
+    reporter: Reporter,
+) -> Iterator[Record]:  # fmt: skip
+    while waiting:
+        run = _ready(waiting, done)[0]
+        waiting.remove(run)
+        reached = 0
+
+        def progress(steps: int, loss: float, name: str = run.name) -> None:
+            nonlocal reached
+            reporter.advance(name, steps - reached, loss)
+            reached = steps
+
+        record = _perform(run, settings, stamp, folder, {need: done[need] for need in run.needs}, progress)
+        reporter.advance(run.name, run.steps - reached, float("nan"))
+        yield record
+
+
+_messages: Any = None
+
+
+def _begin_process(queue: Any) -> None:
+    global _messages
+    _messages = queue
+    # Ctrl-C reaches every process of a terminal; the first one ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class _ParentIsGone(SystemExit):
+    """Nobody waits for this process any more."""
+
+
+def _perform_there(
+    run: Run, settings: Any, stamp: Mapping[str, Any], folder: Path, needed: Mapping[str, Record]
+) -> Record:
+    """`_perform` in a process of the pool."""
+
+    def progress(steps: int, loss: float) -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None and not parent.is_alive():
+            raise _ParentIsGone(1)
+        _messages.put((run.name, steps, loss))
+
+    return _perform(run, settings, stamp, folder, needed, progress)
+
+
+def _in_processes(
+    waiting: list[Run], settings: Any, stamp: Mapping[str, Any], folder: Path, done: dict[str, Record], jobs: int,
+    reporter: Reporter,
+) -> Iterator[Record]:  # fmt: skip
+    steps = {run.name: run.steps for run in waiting}
+    reached = dict.fromkeys(steps, 0)
+    with _pool(min(jobs, len(waiting))) as (pool, queue):
+        running: dict[Future[Record], Run] = {}
+        while waiting or running:
+            for run in _ready(waiting, done):
+                # No more at a time than there are processes: what is long and becomes ready later goes first then.
+                if len(running) < jobs:
+                    needed = {need: done[need] for need in run.needs}
+                    running[pool.submit(_perform_there, run, settings, stamp, folder, needed)] = run
+                    waiting.remove(run)
+            ended, _ = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
+            while not queue.empty():
+                name, at, loss = queue.get()
+                reporter.advance(name, at - reached[name], loss)
+                reached[name] = at
+            for future in ended:
+                name = running.pop(future).name
+                record = future.result()
+                reporter.advance(name, steps[name] - reached[name], float("nan"))
+                reached[name] = steps[name]
+                yield record
+
+
+@contextmanager
+def _pool(size: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
+    """Processes that start afresh, and do not outlive an interruption."""
+    context = multiprocessing.get_context("spawn")
+    queue = context.SimpleQueue()
+    pool = ProcessPoolExecutor(size, mp_context=context, initializer=_begin_process, initargs=(queue,))
+    try:
+        yield pool, queue
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise
+    pool.shutdown()

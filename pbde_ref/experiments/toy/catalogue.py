@@ -1,0 +1,135 @@
+"""The univariate figures: what each takes, and what to look for in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from pbde_ref.experiments.runs import Run
+from pbde_ref.experiments.toy import (
+    figure_1_reward,
+    figure_2_shared_process,
+    figure_3_dpo,
+    figure_4_preferences,
+    figure_5_misspecification,
+    figure_8_geometric,
+    figure_9_slic,
+    figure_10_ipo,
+    figure_11_two_annotators,
+    how_much_data,
+)
+from pbde_ref.experiments.toy.pretraining import pretrain
+from pbde_ref.experiments.toy.settings import ToySettings
+
+__all__ = ["FIGURES", "Figure", "runs_of"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of the paper, or beyond it.
+
+    Attributes
+    ----------
+    title : str
+    runs : callable
+        Settings to the runs whose results it shows.
+    look_for : str
+        What to see in it.
+    print_differs : str
+        Where the paper's figure looks otherwise, and why; empty if it does not.
+    """
+
+    title: str
+    runs: Callable[[ToySettings], list[Run]]
+    look_for: str
+    print_differs: str = ""
+
+
+FIGURES: Mapping[str, Figure] = {
+    "figure-1": Figure(
+        "Reward learning is density estimation",
+        figure_1_reward.runs,
+        "The softmax of the trained reward (green) lies on p* (blue), by Theorem 1. The best reward for this very "
+        "sample (grey), free at each of the grid's points, scatters about it: that is what finite data leave open, and "
+        "what the network's smoothness closes.",
+    ),
+    "figure-2": Figure(
+        "DPO where annotator and model share a process",
+        figure_2_shared_process.runs,
+        "The annotator answers by DPO's own process, so the trained policy (green) comes to lie on p* (blue) and not "
+        "between p* and the reference (orange): Theorem 2.",
+    ),
+    "figure-3": Figure(
+        "DPO on Luce preferences",
+        figure_3_dpo.runs,
+        "The trained policy (green) follows the product of experts of Eq. 16 (red), which tends to the reference "
+        "(orange) as β grows. At β = 1 the optimum is not p*: it is p* times the reference.",
+        "The paper draws Eq. 16 with the exact truncated normal; here it has the pretrained policy that the loss "
+        "refers to.",
+    ),
+    "figure-4": Figure(
+        "Who prefers what",
+        figure_4_preferences.runs,
+        "Two annotators who disagree (second map) leave plateaus at exactly 0.4 and 0.6, their weights. A model of one "
+        "annotator (third) has no way to show them; a model of two (fourth) has.",
+        "The caption says near-0.5.",
+    ),
+    "figure-5": Figure(
+        "One policy for two annotators",
+        figure_5_misspecification.runs,
+        "Cold coffee (blue) and hot coffee (pink) average to lukewarm: the best single policy (red, exact) has its "
+        "mass between the two, where neither annotator has any.",
+        "The second bump near x = -1.7 in the paper's curve is noise: the exact projection has one maximum.",
+    ),
+    "figure-7": Figure(
+        "The reward is log p* plus a constant",
+        figure_1_reward.runs,
+        "On a logarithmic scale exp(reward) (green) runs parallel to p* (blue) wherever p* has mass. In the tails no "
+        "pair among the sample tells how much worse one point is than another, and the network is free.",
+        "The offset is a constant only where p* has mass, in the paper's figure as well.",
+    ),
+    "figure-8": Figure(
+        "A process whose optimum is a geometric mean",
+        figure_8_geometric.runs,
+        "The trained policy (green) follows Eq. 18 (red), from p* at α = 1 towards the reference (orange) as α falls.",
+        "The paper draws Eq. 18 with the exact truncated normal; here it has the pretrained policy that the loss "
+        "refers to.",
+    ),
+    "figure-9": Figure(
+        "SLiC-HF",
+        figure_9_slic.runs,
+        "Upper row, λ = 0: the exact optima (red) are staircases in log-probability with steps of δ, which a smooth "
+        "network can only approach. Lower row, λ = 1: drawn to the reference. At δ = 0, λ = 0 every policy that orders "
+        "the outcomes rightly is optimal; uniform is the exact answer, and tails that never won in the sample may "
+        "fall.",
+        "A.2 says that δ bounds the range of log-probabilities; it bounds one step of the staircase.",
+    ),
+    "figure-10": Figure(
+        "IPO",
+        figure_10_ipo.runs,
+        "The larger τ, the closer to the reference (orange). The exact optimum (red) is the reference times "
+        "exp(win rate / τ): smooth, bounded, and far from p* even for small τ.",
+    ),
+    "figure-11": Figure(
+        "A model of two annotators",
+        figure_11_two_annotators.runs,
+        "From pooled answers alone the model finds the marginal (left) and both annotators (right).",
+        "The paper's peaks are lower than the truth (0.39 against 0.64, 0.98 against 1.60): training had not got "
+        "further.",
+    ),
+    "how-much-data": Figure(
+        "How much data?",
+        how_much_data.runs,
+        "The excess loss of the best fit (points, with 95 % intervals) follows (n - 1) / (2N) (line), n = 16 outcomes "
+        "and N comparisons, and tr(H+V) / (2N) where two annotators are fitted as one. Below a few hundred comparisons "
+        "most samples have no finite estimate at all (right).",
+    ),
+}
+
+
+def runs_of(figures: Iterable[str], settings: ToySettings) -> list[Run]:
+    """All runs that some figures need, each once, with those that come first."""
+    found = {run.name: run for figure in figures for run in FIGURES[figure].runs(settings)}
+    if any("pretrained" in run.needs for run in found.values()):
+        found = {"pretrained": Run("pretrained", pretrain, (), settings.pretraining_steps)} | found
+    return list(found.values())

@@ -1,0 +1,131 @@
+"""All that can be set in the univariate experiments, and the presets."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from pbde_ref.models.mlp import MLP
+from pbde_ref.validation import non_negative_number, positive_number, whole_number
+
+__all__ = ["PRESETS", "ToySettings", "preset"]
+
+
+@dataclass(frozen=True)
+class ToySettings:
+    """Settings of the univariate experiments; the defaults are the paper's Table 1 and text.
+
+    Attributes
+    ----------
+    grid : int
+        Equally spaced points of [-10, 10], the support. (The authors' notebook has 65,536, and a trapezoid sum.)
+    comparisons : int
+        Observation pairs of each data set.
+    layers, width : int
+        Of the tanh network.
+    steps : int
+        Of Adam, on all comparisons at once.
+    learning_rate : float
+        Its first value; it decays to 0 along a cosine.
+    pretraining_steps : int
+    pretraining_learning_rate : float
+        Of the regression that makes the energy-based model the reference policy.
+    reward_pairs : str
+        Where the pairs of the reward model, Fig. 1 and 7, come from: "uniform", or "reference" as those of all others.
+    regularizer_draws : int
+        Draws from the reference for SLiC's regulariser, new ones in each step.
+    mixture_noise : float
+        Standard deviation of the noise that tells the two annotators' networks apart at the start.
+    least_comparisons, most_comparisons : int
+        Ends of the range, by powers of two, in which errors are measured against the number of comparisons.
+    replicates : int
+        Data sets for each number.
+    seed : int
+    """
+
+    grid: int = 1024
+    comparisons: int = 2**15
+    layers: int = 4
+    width: int = 64
+    steps: int = 8192
+    learning_rate: float = 5e-4
+    pretraining_steps: int = 8192
+    pretraining_learning_rate: float = 5e-4
+    reward_pairs: str = "uniform"
+    regularizer_draws: int = 8192
+    mixture_noise: float = 1e-4
+    least_comparisons: int = 2**8
+    most_comparisons: int = 2**20
+    replicates: int = 400
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"grid": 16, "seed": 0}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type == "int":
+                whole_number(field.name, value, least=least.get(field.name, 1))
+            elif field.type == "float":
+                (non_negative_number if field.name == "mixture_noise" else positive_number)(field.name, value)
+        if self.reward_pairs not in ("uniform", "reference"):
+            raise ValueError(f"`reward_pairs` must be 'uniform' or 'reference'; got {self.reward_pairs!r}")
+        if self.least_comparisons > self.most_comparisons:
+            raise ValueError(
+                f"`most_comparisons` must be at least `least_comparisons`, {self.least_comparisons}; "
+                f"got {self.most_comparisons}"
+            )
+
+    @property
+    def network(self) -> MLP:
+        """The network of every model."""
+        return MLP(self.layers, self.width)
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """Randomness for one purpose, whatever else is run, and in which order."""
+        return np.random.default_rng([self.seed, zlib.crc32(purpose.encode())])
+
+
+PRESETS: Mapping[str, ToySettings] = {
+    "paper": ToySettings(),
+    "notebook": ToySettings(
+        learning_rate=1e-4, pretraining_steps=4096, pretraining_learning_rate=1e-3, reward_pairs="reference"
+    ),
+    "quick": ToySettings(
+        grid=256, steps=1024, learning_rate=1e-3, pretraining_steps=1024, pretraining_learning_rate=2e-3,
+        most_comparisons=2**16, replicates=100,
+    ),
+}  # fmt: skip
+
+
+def preset(name: str, **changes: Any) -> ToySettings:
+    """A preset with some settings changed.
+
+    Parameters
+    ----------
+    name : str
+        A key of `PRESETS`.
+    **changes : int, float or str
+        Attributes of `ToySettings`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the preset or a setting is unknown, or a value is out of range.
+
+    Examples
+    --------
+    >>> from pbde_ref.experiments.toy.settings import preset
+    >>> preset("notebook", seed=3).learning_rate
+    0.0001
+    """
+    if name not in PRESETS:
+        raise ValueError(f"`preset` must be one of {', '.join(map(repr, PRESETS))}; got {name!r}")
+    known = asdict(PRESETS[name])
+    for key in changes:
+        if key not in known:
+            raise ValueError(f"the setting must be one of {', '.join(known)}; got {key!r}")
+    return replace(PRESETS[name], **changes)
