@@ -116,6 +116,8 @@ TARGETS = (
     Target("10^9 comparisons as counts, 256 outcomes", "Counts", "sample_counts", {"n": 256}, "seconds", "at most",
            0.05),
     Target("the same, 1000 outcomes", "Counts", "sample_counts", {"n": 1000}, "seconds", "at most", 0.5),
+    Target("step of the univariate experiments: PyTorch on both outcomes of each pair takes", "FullBatchStep",
+           "torch_on_pairs", {"comparisons": 2**15}, "ratio", "at least", 20.0),
     Target("10^6 comparisons of 1000 items: evalica takes", "Fits", "evalica", {"items": 1000}, "ratio", "at least",
            3.0),
     Target("the same: choix takes", "Fits", "choix_ilsr", {"items": 1000}, "ratio", "at least", 5.0),
