@@ -91,8 +91,8 @@ def ending_probabilities(length_pmf: FiniteDistribution) -> FloatArray:
     array([0.25      , 0.33333333, 0.5       , 1.        ])
     """
     instance("length_pmf", length_pmf, FiniteDistribution, "a FiniteDistribution")
-    labels = vector("length_pmf's labels", length_pmf.support)
-    reject("length_pmf's labels", "1, 2, 3, …", labels, labels != np.arange(1, len(length_pmf) + 1))
+    labels = vector("length_pmf.support", length_pmf.support)
+    reject("length_pmf.support", "1, 2, 3, …", labels, labels != np.arange(1, len(length_pmf) + 1))
     if length_pmf.pmf[-1] == 0.0:
         raise ValueError("`length_pmf` must be positive at the largest length; got 0.0")
     # Log-sums from the end keep the digits of a tail that is far less likely than the rest.
@@ -151,7 +151,7 @@ def _checked(ending: ArrayLike, tables: ArrayLike) -> tuple[FloatArray, FloatArr
         raise ValueError(f"`tables` must have shape ({ending.size - 1}, V + 1, V); got shape {tables.shape}")
     totals = tables.sum(axis=2)
     # Rows written with a few digits are meant, rows of counts are not.
-    reject("the sums of the rows of `tables`", "1", totals, np.abs(totals - 1.0) > 1e-9)
+    reject("tables.sum(axis=2)", "1", totals, np.abs(totals - 1.0) > 1e-9)
     count = sum(tables.shape[2] ** length for length in range(ending.size))
     if count > MOST_SENTENCES:
         raise ValueError(f"`tables` must have at most {MOST_SENTENCES:,} sentences; got {count:,}")

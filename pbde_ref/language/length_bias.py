@@ -379,7 +379,8 @@ def projected_policy(annotator: PreferenceModel, process: PBDE, proposal: Propos
 
 def _lengths(value: Any, size: int) -> FloatArray:
     lengths = vector("lengths", value, size=size)
-    reject("lengths", "whole numbers of at least 1", lengths, ~(lengths >= 1.0) | (lengths % 1.0 != 0.0))
+    reject("lengths", "finite", lengths, np.isinf(lengths))
+    reject("lengths", "whole numbers of at least 1", lengths, (lengths < 1.0) | (lengths % 1.0 != 0.0))
     return lengths
 
 

@@ -25,8 +25,8 @@ __all__ = ["LENGTHS"]
 
 # Up to 364 sentences: all their pairs are quick.
 MOST_LENGTHS = 6
-# Split in up to three, dense minimisers are quick. On a fine grid of Eq. (10) mixed utilities spread over 100 nats, where
-# working precision certifies no minimum.
+# Split in up to three, dense minimisers are quick. On a fine grid of Eq. (10) mixed utilities spread over 100 nats, and
+# working precision certifies no minimum there.
 MOST_OUTCOMES = 16
 
 
