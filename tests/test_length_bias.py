@@ -33,10 +33,8 @@ from pbde_ref.language.length_bias import (
     group_preference,
     least_scale,
     length_bias_table,
-    length_distribution,
-    merged_process,
-    projected_policy,
 )
+from pbde_ref.language.sentence_classes import length_distribution, merged_process, projected_policy
 
 # Sums of up to 1e5 terms of size at most 1.
 ROUNDING = 1e-12
