@@ -6,6 +6,8 @@ Nothing here uses the rest of the package. Sums run over the list of ordered pai
 from __future__ import annotations
 
 from decimal import Decimal, localcontext
+from itertools import product
+from math import log
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,8 @@ from scipy.special import logsumexp, xlogy
 from pbde_ref.validation import FloatArray
 
 __all__ = [
-    "cross_entropy", "decimal_kl", "entropy", "gradient", "kl", "mirror_ascent", "newton_minimum", "normalized",
-    "preferences", "regularized_reward",
+    "cross_entropy", "decimal_kl", "entropy", "gradient", "kl", "listed_sentences", "mirror_ascent", "newton_minimum",
+    "normalized", "preferences", "regularized_reward",
 ]  # fmt: skip
 
 
@@ -98,6 +100,19 @@ def newton_minimum(p: FloatArray, q: FloatArray) -> FloatArray:
     for _ in range(2):
         free = free - np.linalg.solve(hessian(free), gradient(p, full(free), q)[1:])
     return full(free)
+
+
+def listed_sentences(log_length_pmf: FloatArray, n_tokens: int) -> tuple[FloatArray, FloatArray]:
+    """Lengths and log-probabilities of all sentences of at most ``len(log_length_pmf)`` pieces, one after the other.
+
+    All pieces but the last, which ends the sentence, are any of `n_tokens` tokens with equal probability.
+    """
+    lengths, log_p = [], []
+    for length, log_h in enumerate(log_length_pmf, start=1):
+        for tokens in product(range(n_tokens), repeat=length - 1):
+            lengths.append(float(length))
+            log_p.append(float(log_h) + sum(-log(n_tokens) for _ in tokens))
+    return np.array(lengths), np.array(log_p)
 
 
 def regularized_reward(log_policy: Any, rewards: FloatArray, beta: float, log_reference: FloatArray) -> Any:
