@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from pbde_ref.models.flax_msgpack import CheckpointError, read_state
 from pbde_ref.models.transformer import TransformerConfig, flatten, parameter_shapes
 from pbde_ref.validation import whole_number
 
-__all__ = ["CheckpointError", "FlaxCheckpoint", "read_flax_checkpoint"]
+__all__ = ["CheckpointError", "FlaxCheckpoint", "checkpoint_from", "read_flax_checkpoint"]
 
 _NUMBERED = re.compile(r"checkpoint_([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)")
 # Orbax, the successor of Flax's own format, makes a folder. In 2023 it held a file of Flax's format, with the small
@@ -100,30 +100,53 @@ def read_flax_checkpoint(path: str | os.PathLike[str], *, max_length: int = 50) 
 
     Examples
     --------
+    A model with one layer of width 4 and three tokens, all of whose parameters are 1: every token has probability 1/3.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import msgpack
     >>> import numpy as np
     >>> from pbde_ref.models.flax_checkpoint import read_flax_checkpoint
     >>> from pbde_ref.models.transformer import sequence_log_probs
-    >>> checkpoint = read_flax_checkpoint("tests/data/flax/train_state_2023")
-    >>> checkpoint.config.layers, checkpoint.config.heads, checkpoint.step
-    (2, 4, 10)
-    >>> sequence_log_probs(checkpoint.config, checkpoint.parameters, np.array([[5, 11, 2, 0]])).round(3)
-    array([-1.])
+    >>> def ones(*shape):
+    ...     return msgpack.ExtType(1, msgpack.packb([shape, "float32", np.ones(shape, dtype="<f4").tobytes()]))
+    >>> norm, query = {"scale": ones(4), "bias": ones(4)}, {"kernel": ones(4, 2, 2)}
+    >>> block = {
+    ...     "LayerNorm_0": norm,
+    ...     "SelfAttention_0": {"query": query, "key": query, "value": query, "out": {"kernel": ones(2, 2, 4)}},
+    ...     "LayerNorm_1": norm,
+    ...     "MlpBlock_0": {"Dense_0": {"kernel": ones(4, 8), "bias": ones(8)},
+    ...                    "Dense_1": {"kernel": ones(8, 4), "bias": ones(4)}},
+    ... }
+    >>> decoder = {"Embed_0": {"embedding": ones(3, 4)}, "encoderdecoderblock_0": block, "encoderdecoder_norm": norm,
+    ...            "logitdense": {"kernel": ones(4, 3), "bias": ones(3)}}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "checkpoint_7").write_bytes(msgpack.packb({"step": 7, "params": {"decoder": decoder}}))
+    ...     checkpoint = read_flax_checkpoint(folder)
+    >>> checkpoint.config.heads, checkpoint.step
+    (2, 7)
+    >>> sequence_log_probs(checkpoint.config, checkpoint.parameters, np.array([[1, 2, 0]])).round(5)
+    array([-2.19722])
     """
     max_length = whole_number("max_length", max_length, least=1)
     chosen = _checkpoint_file(Path(path))
     with open(chosen, "rb") as file:
         try:
-            state = read_state(file, os.fstat(file.fileno()).st_size, keep={"params", "step", "decoder"})
-            tree = state
-            while isinstance(tree, dict) and "params" in tree:
-                tree = tree["params"]
-            if not isinstance(tree, dict) or "decoder" not in tree:
-                raise CheckpointError("`decoder` is missing, in which the LM1B example has its parameters")
-            arrays = _named_arrays("decoder", tree["decoder"])
-            config, parameters = _parameters(arrays, max_length)
-            return FlaxCheckpoint(config, parameters, _step(state.get("step")))
+            return checkpoint_from(file, os.fstat(file.fileno()).st_size, max_length=max_length)
         except CheckpointError as error:
             raise CheckpointError(f"{chosen}: {error}") from None
+
+
+def checkpoint_from(file: BinaryIO, size: int, *, max_length: int) -> FlaxCheckpoint:
+    """The checkpoint in an open file of so many bytes; messages of its errors lack a path."""
+    state = read_state(file, size, keep={"params", "step", "decoder"})
+    tree: Any = state
+    while isinstance(tree, dict) and "params" in tree:
+        tree = tree["params"]
+    if not isinstance(tree, dict) or "decoder" not in tree:
+        raise CheckpointError("`decoder` is missing, in which the LM1B example has its parameters")
+    config, parameters = _parameters(_named_arrays("decoder", tree["decoder"]), max_length)
+    return FlaxCheckpoint(config, parameters, _step(state.get("step")))
 
 
 def _checkpoint_file(path: Path) -> Path:

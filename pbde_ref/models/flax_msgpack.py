@@ -29,8 +29,9 @@ _NUMBERS = (
 _DTYPES = {"bfloat16": np.dtype("<u2"), **{name: np.dtype(name).newbyteorder("<") for name in _NUMBERS}}
 # NumPy 1 allowed 32 dimensions; no parameter has more than three.
 _MOST_DIMENSIONS = 32
-# A network's arrays lie five to ten names deep. A map's entries cost memory beyond the file's own size.
-_MOST_NESTED, _MOST_ENTRIES = 32, 1_000_000
+# A network's arrays lie five to ten short names deep. Paths and entries cost memory beyond the file's own size; a real
+# checkpoint is far from these limits, which keep that below some 200 MB.
+_MOST_NESTED, _MOST_ENTRIES, _LONGEST_TEXT = 16, 100_000, 100
 _KINDS = {
     **dict.fromkeys([*range(0x80, 0x90), 0xDE, 0xDF], "map"),
     **dict.fromkeys([*range(0x90, 0xA0), 0xDC, 0xDD], "list"),
@@ -94,7 +95,7 @@ def read_state(file: BinaryIO, size: int, *, keep: Container[str]) -> dict[str, 
     {'step': 7, 'params': {'bias': array([[1.], [2.]], dtype=float32)}}
     """
     _refuse_foreign(file, size)
-    cursor = _Cursor(file, size, msgpack.Unpacker(file, max_buffer_size=size))
+    cursor = _Cursor(file, size, msgpack.Unpacker(file, max_buffer_size=size, max_str_len=_LONGEST_TEXT))
     state = {}
     for name in cursor.names(""):
         if name in keep:

@@ -102,11 +102,11 @@ class LanguageModel(Model):
         return Decoder(self.sizes, self.boxed, name="decoder")(tokens)
 
 
-def random_sequences(rng, count, vocabulary_size, length=LENGTH):
+def random_sequences(rng, count, vocabulary_size):
     """Sequences of every length, filled up with the padding token 0."""
-    tokens = rng.integers(1, vocabulary_size, size=(count, length))
-    ends = 1 + rng.permutation(count) % length
-    return np.where(np.arange(length) < ends[:, None], tokens, 0)
+    tokens = rng.integers(1, vocabulary_size, size=(count, LENGTH))
+    ends = 1 + rng.permutation(count) % LENGTH
+    return np.where(np.arange(LENGTH) < ends[:, None], tokens, 0)
 
 
 def token_log_probs(model, params, tokens):
