@@ -18,8 +18,8 @@ from pbde_ref.validation import whole_number
 __all__ = ["CheckpointError", "FlaxCheckpoint", "checkpoint_from", "read_flax_checkpoint"]
 
 _NUMBERED = re.compile(r"checkpoint_([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)")
-# Orbax, the successor of Flax's own format, makes a folder. In 2023 it held a file of Flax's format, with the small
-# arrays in it; such a checkpoint can be read, unless it has large ones.
+# Orbax, the successor of Flax's own format, makes a folder. In 2023 Flax let it put every array that lay on one device
+# into a file of Flax's format there; such a checkpoint can be read.
 _AGGREGATE = "checkpoint"
 _ORBAX = ("_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt", "default")
 _BLOCK = re.compile(r"decoder/encoderdecoderblock_(0|[1-9]\d{0,5})/")

@@ -160,7 +160,7 @@ def make_2023():
         checkpoints.save_checkpoint(str(FOLDER / "train_state_2023"), states[step], step, keep=2, overwrite=True)
     *_, other = trained(OTHER_SIZES, False, seed=2)
     (FOLDER / "bare_2023.msgpack").write_bytes(serialization.to_bytes(other.params))
-    # For a few months of 2023 this was the default: Orbax, which put small arrays into a file of Flax's format.
+    # Orbax as Flax used it in 2023: a folder, in which one file of Flax's format has all arrays.
     flax.config.update("flax_use_orbax_checkpointing", True)
     checkpoints.save_checkpoint(str(FOLDER / "orbax_2023"), other, 10, overwrite=True)
     return {
