@@ -7,6 +7,9 @@ import os
 
 from hypothesis import settings
 
+# It imports Flax, which the tests do without.
+collect_ignore = ["data/flax/make_fixture.py"]
+
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=20)
 settings.register_profile("thorough", deadline=None, max_examples=400)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
