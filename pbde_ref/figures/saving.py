@@ -20,6 +20,7 @@ _METADATA: dict[str, dict[str, Any]] = {
     ".pdf": {"CreationDate": None},
     ".svg": {"Date": None},
 }
+DOTS_PER_INCH = 120
 FORMATS = tuple(suffix[1:] for suffix in _METADATA)
 
 
@@ -37,5 +38,5 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     buffer = io.BytesIO()
     # Element names in SVG are random unless salted.
     with rc_context({"svg.hashsalt": "pbde_ref"}):
-        figure.savefig(buffer, format=suffix[1:], metadata=_METADATA[suffix], dpi=150)
+        figure.savefig(buffer, format=suffix[1:], metadata=_METADATA[suffix], dpi=DOTS_PER_INCH)
     write_atomically(path, buffer.getvalue())

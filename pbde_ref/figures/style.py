@@ -18,7 +18,7 @@ REFERENCE: dict[str, Any] = {"color": "#E69F00", "linestyle": ":", "linewidth": 
 ANNOTATOR_2: dict[str, Any] = {"color": "#CC79A7", "linestyle": "-.", "linewidth": 1.1, "zorder": 3}
 TRAINED: dict[str, Any] = {"color": "#009E73", "linestyle": "-", "linewidth": 1.6}
 OPTIMUM: dict[str, Any] = {"color": "#D55E00", "linestyle": (0, (4, 1.5, 1, 1.5)), "linewidth": 1.1, "zorder": 4}
-SAMPLE_OPTIMUM: dict[str, Any] = {"color": "#999999", "linestyle": "-", "linewidth": 0.4, "zorder": 0, "alpha": 0.6}
+SAMPLE_OPTIMUM: dict[str, Any] = {"color": "#999999", "linestyle": "-", "linewidth": 0.5, "zorder": 0, "alpha": 0.8}
 
 
 def density(p: FiniteDistribution, grid: FloatArray) -> FloatArray:

@@ -56,7 +56,7 @@ def draw_toy_figure(name: str, records: Records) -> Figure:
 
 
 def _panels(rows: int, columns: int, height: float = 2.3) -> tuple[Figure, np.ndarray]:
-    figure = Figure(figsize=(max(4.4, 2.6 * columns), height * rows + 0.4), layout="constrained")
+    figure = Figure(figsize=(min(9.0, max(4.4, 2.6 * columns)), height * rows + 0.4), layout="constrained")
     return figure, figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
 
 
@@ -100,7 +100,7 @@ def _optimum(label: str) -> Lines:
 
 def _sweep(records: Records, names: list[str], titles: list[str], optimum: str, rows: int = 1) -> Figure:
     """One panel for each value of a parameter, on common scales."""
-    figure, axes = _panels(rows, len(names) // rows)
+    figure, axes = _panels(rows, len(names) // rows, 2.3 if rows == 1 else 1.9)
     lines = _SAMPLE | _REFERENCE | _TRAINED | _PREFERENCE | _optimum(optimum)
     highest = max(
         _draw_policies(axis, records[name], title, lines)
@@ -234,7 +234,7 @@ def _how_much_data(records: Records) -> Figure:
             axis.plot(numbers, arrays[f"{quantity}.theory"], color=color, linewidth=0.9, label=f"theory, {label}")
         share.plot(arrays["all_comparisons"], arrays["finite"], color=color, marker=marker, markersize=3, label=label)
     excess.set(xscale="log", yscale="log", ylabel="excess loss (nats)", title="loss above the least possible")
-    error.set(yscale="log", ylabel="total variation", title="policy, distance from the optimum")
+    error.set(yscale="log", ylim=(None, 1.0), ylabel="total variation", title="policy, distance from the optimum")
     share.set(ylim=(0.0, 1.03), title="samples with a finite estimate")
     for axis in (excess, error, share):
         axis.set_xlabel("comparisons N", fontsize=8)

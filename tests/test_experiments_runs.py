@@ -1,0 +1,181 @@
+"""Records and the runner: what is stored, what is taken up again, and that the number of processes changes nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pbde_ref.experiments.records import Record, read_record, write_record
+from pbde_ref.experiments.runs import Run, Silent, execute
+
+RECORD = Record(
+    "a", {"seed": 1}, {"loss": 0.1, "kl": None}, {"policy.p": np.array([0.25, 0.75]), "grid": np.array([-1.0, 1 / 3])},
+    {"sentences": ["Ça va ."]},
+)  # fmt: skip
+
+
+def square(settings, needed, progress, *, number):
+    """A run for the tests: deterministic, and found by other processes."""
+    progress(1, float(number))
+    total = sum(record.numbers["result"] for record in needed.values())
+    return Record("", {}, {"result": number**2 + settings + total}, {"x": np.arange(float(number))})
+
+
+def fail(settings, needed, progress):
+    """A run that goes wrong."""
+    raise ArithmeticError("the loss must stay finite")
+
+
+RUNS = [
+    Run("three", partial(square, number=3), ("one", "two")),
+    Run("one", partial(square, number=1)),
+    Run("two", partial(square, number=2), ("one",), steps=5),
+]
+
+
+class Log(Silent):
+    """Remembers what it was told."""
+
+    def __init__(self):
+        self.events, self.steps = [], 0
+
+    def start(self, steps):
+        self.events.append(("start", steps))
+
+    def advance(self, name, steps, loss):
+        self.steps += steps
+
+    def finished(self, record):
+        self.events.append(("finished", record.name))
+
+    def kept(self, name):
+        self.events.append(("kept", name))
+
+    def outdated(self, name):
+        self.events.append(("outdated", name))
+
+
+def test_a_record_survives_the_round_trip(tmp_path):
+    write_record(tmp_path / "a.json", RECORD)
+    back = read_record(tmp_path / "a.json")
+    assert (back.name, back.settings, back.numbers, back.texts) == ("a", RECORD.settings, RECORD.numbers, RECORD.texts)
+    for name, array in RECORD.arrays.items():
+        np.testing.assert_array_equal(back.arrays[name], array)
+    assert back.policy("p").pmf.tolist() == [0.25, 0.75]
+    assert back.policy("p").support.tolist() == [-1.0, 1 / 3]
+    write_record(tmp_path / "b.json", back)
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"format": 2}', b"\xff\xfe", b'{"format": 1}'])
+def test_other_files_are_refused_as_records(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"`path` must be a record of an experiment; got '.*a.json'"):
+        read_record(tmp_path / "a.json")
+
+
+def test_infinities_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_record(tmp_path / "a.json", Record("a", {}, {"loss": float("inf")}, {}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_come_in_the_order_of_their_needs(tmp_path):
+    log = Log()
+    found = execute(RUNS, 10, tmp_path, identity={"seed": 0}, reporter=log)
+    assert {name: record.numbers["result"] for name, record in found.items()} == {"three": 55, "one": 11, "two": 25}
+    assert log.events == [("start", 7), ("finished", "one"), ("finished", "two"), ("finished", "three")]
+    assert log.steps == 7
+
+
+def test_finished_runs_are_kept_and_others_computed_again(tmp_path):
+    first = execute(RUNS, 10, tmp_path, identity={"seed": 0})
+    (tmp_path / "two.json").unlink()
+    (tmp_path / "three.json").write_bytes(b"half a fi")
+    log = Log()
+    second = execute(RUNS, 10, tmp_path, identity={"seed": 0}, reporter=log)
+    assert log.events == [
+        ("outdated", "three"), ("kept", "one"), ("start", 6), ("finished", "two"), ("finished", "three"),
+    ]  # fmt: skip
+    assert {n: r.numbers for n, r in first.items()} == {n: r.numbers for n, r in second.items()}
+
+
+def test_other_settings_or_another_version_make_a_result_outdated(tmp_path):
+    execute(RUNS, 10, tmp_path, identity={"seed": 0})
+    log = Log()
+    execute(RUNS, 11, tmp_path, identity={"seed": 1}, reporter=log)
+    assert [event for event, _ in log.events].count("outdated") == 3
+    content = json.loads((tmp_path / "one.json").read_text())
+    assert content["settings"] == {"seed": 1, "version": content["settings"]["version"]}
+    content["settings"]["version"] = "0"
+    (tmp_path / "one.json").write_text(json.dumps(content))
+    log = Log()
+    execute(RUNS, 11, tmp_path, identity={"seed": 1}, reporter=log)
+    assert ("outdated", "one") in log.events
+
+
+def test_processes_give_the_same_files(tmp_path):
+    log = Log()
+    execute(RUNS, 10, tmp_path / "one", identity={"seed": 0})
+    execute(RUNS, 10, tmp_path / "several", identity={"seed": 0}, jobs=2, reporter=log)
+    assert log.steps == 7
+    for run in RUNS:
+        name = f"{run.name}.json"
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "several" / name).read_bytes()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_error_ends_the_work_and_keeps_what_is_finished(tmp_path, jobs):
+    runs = [*RUNS[1:], Run("bad", fail, ("two",)), Run("worse", fail, ("two",))]
+    with pytest.raises(ArithmeticError, match="the loss must stay finite"):
+        execute(runs, 10, tmp_path, identity={}, jobs=jobs)
+    assert {path.name for path in tmp_path.iterdir()} == {"one.json", "two.json"}
+
+
+def test_a_missing_need_is_named(tmp_path):
+    with pytest.raises(ValueError, match="must hold what 'three' needs, 'one'; got three, two"):
+        execute([RUNS[0], RUNS[2]], 10, tmp_path, identity={})
+
+
+TINY = ["--preset", "quick", *(f"--set={s}" for s in ("grid=32", "comparisons=512", "width=8", "layers=2"))]
+COMMAND = [sys.executable, "-m", "pbde_ref", "reproduce", "figure-3", "figure-8", *TINY, "--set=pretraining_steps=64"]
+
+
+def files_of(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_a_killed_command_ends_with_the_files_of_an_undisturbed_one(tmp_path):
+    """SIGKILL after the first finished panel, then the same command again."""
+    root = Path(__file__).parents[1]
+    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    steps = "--set=steps=400"
+    process = subprocess.Popen(
+        [*COMMAND, steps, "--jobs=2", f"--out={killed}"], cwd=root, env=environment, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120.0
+    while len(list(killed.glob("runs/*-*.json"))) < 1:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (killed / "README.md").exists()
+    for folder, jobs in ((killed, 1), (undisturbed, 1)):
+        again = subprocess.run(
+            [*COMMAND, steps, f"--jobs={jobs}", f"--out={folder}"], cwd=root, env=environment, capture_output=True,
+            text=True, check=True,
+        )  # fmt: skip
+        assert ("found finished" in again.stderr) == (folder is killed)
+    # What a killed writer leaves behind are temporary files, whose names begin with a dot.
+    left = {name: content for name, content in files_of(killed).items() if "/." not in name}
+    assert left == files_of(undisturbed)

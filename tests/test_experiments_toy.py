@@ -1,0 +1,243 @@
+"""The univariate experiments at small size: what is computed, stored, drawn and printed."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import pbde_ref as pb
+from pbde_ref.cli import main
+from pbde_ref.experiments.populations import luce_annotator, pooled_annotators
+from pbde_ref.experiments.runs import execute
+from pbde_ref.experiments.toy import how_much_data
+from pbde_ref.experiments.toy.adaptation import Loss, exact_optimum
+from pbde_ref.experiments.toy.catalogue import FIGURES, runs_of
+from pbde_ref.experiments.toy.figure_4_preferences import preference_maps
+from pbde_ref.experiments.toy.gallery import gallery_page, rows_of
+from pbde_ref.experiments.toy.settings import PRESETS, ToySettings, preset
+from pbde_ref.figures import save_figure
+from pbde_ref.figures.toy import draw_toy_figure
+from pbde_ref.sampling.comparisons import observed_preferences
+
+SMALL = ToySettings(
+    grid=48, comparisons=2**11, layers=2, width=16, steps=192, learning_rate=5e-3, pretraining_steps=256,
+    pretraining_learning_rate=1e-2, regularizer_draws=256, least_comparisons=256, most_comparisons=1024, replicates=24,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """Every run of every figure, at small size."""
+    return execute(runs_of(FIGURES, SMALL), SMALL, tmp_path_factory.mktemp("runs"), identity={})
+
+
+def test_there_is_a_run_for_every_panel(records):
+    assert len(records) == 1 + 1 + 1 + 3 + 1 + 3 + 10 + 3 + 1 + 2
+
+
+def test_presets_are_the_papers_and_the_notebooks():
+    """Table 1 and the text; the notebook's learning rates and pairs."""
+    paper, notebook = PRESETS["paper"], PRESETS["notebook"]
+    assert (paper.layers, paper.width, paper.steps, paper.learning_rate) == (4, 64, 8192, 5e-4)
+    assert (paper.comparisons, paper.reward_pairs) == (32768, "uniform")
+    assert notebook == replace(
+        paper, learning_rate=1e-4, pretraining_steps=4096, pretraining_learning_rate=1e-3, reward_pairs="reference"
+    )
+
+
+def test_settings_are_checked():
+    with pytest.raises(ValueError, match="`grid` must be at least 16"):
+        preset("paper", grid=3)
+    with pytest.raises(ValueError, match="`learning_rate` must be positive"):
+        preset("paper", learning_rate=0.0)
+    with pytest.raises(ValueError, match="`reward_pairs` must be 'uniform' or 'reference'; got 'all'"):
+        preset("paper", reward_pairs="all")
+    with pytest.raises(ValueError, match=r"the setting must be one of grid, .*; got 'speed'"):
+        preset("paper", speed=3)
+    with pytest.raises(ValueError, match="`preset` must be one of 'paper', 'notebook', 'quick'; got 'mine'"):
+        preset("mine")
+
+
+def test_purposes_have_randomness_of_their_own():
+    settings = ToySettings()
+    assert settings.rng("a").random() == settings.rng("a").random()
+    assert settings.rng("a").random() != settings.rng("b").random()
+    assert settings.rng("a").random() != replace(settings, seed=1).rng("a").random()
+
+
+def test_optima_of_the_population_are_the_closed_forms(records):
+    """Eq. (16), Eq. (18) and Theorem 2 with the pretrained policy as reference, from the stored curves."""
+    reference = records["pretrained"].policy("reference")
+    p_star = records["reward"].policy("preference")
+    for beta in (1.0, 4.0, 16.0):
+        expected = pb.product_of_experts(reference, p_star, beta)
+        assert pb.total_variation(records[f"dpo-beta-{beta:g}"].policy("optimum"), expected) < 1e-10
+    for alpha in (1.0, 0.25, 0.0625):
+        expected = pb.geometric_mean(p_star, reference, alpha)
+        assert pb.total_variation(records[f"geometric-alpha-{alpha:g}"].policy("optimum"), expected) < 1e-10
+    for name in ("reward", "shared-process"):
+        assert pb.total_variation(records[name].policy("optimum"), p_star) < 1e-10
+
+
+def test_no_policy_has_less_than_the_least_loss(records):
+    """Trained policies lie above the population's minimum and above the sample's."""
+    for name, record in records.items():
+        numbers = record.numbers
+        if "loss.trained.population" in numbers:
+            assert numbers["loss.trained.population"] >= numbers["loss.least.population"] - 1e-9, name
+            if numbers["loss.least.sample"] is not None:
+                assert numbers["loss.trained.sample"] >= numbers["loss.least.sample"] - 1e-9, name
+
+
+def test_training_went_towards_the_optimum(records):
+    """Every trained policy is nearer to its optimum than the reference is."""
+    for name, record in records.items():
+        if name.startswith(("dpo", "geometric", "ipo", "shared", "two")):
+            trained, reference, optimum = (record.policy(which) for which in ("trained", "reference", "optimum"))
+            assert pb.total_variation(trained, optimum) < pb.total_variation(reference, optimum), name
+
+
+def test_stored_distances_are_those_of_the_stored_curves(records):
+    record = records["dpo-beta-4"]
+    numbers, one, other = record.numbers, record.policy("trained"), record.policy("optimum")
+    assert numbers["total_variation.trained.optimum"] == pytest.approx(pb.total_variation(one, other), abs=1e-12)
+    assert numbers["kl.trained.optimum"] == pytest.approx(pb.kl_divergence(one, other), abs=1e-10)
+    assert numbers["kl.optimum.trained"] == pytest.approx(pb.kl_divergence(other, one), abs=1e-10)
+
+
+def test_the_sample_optimum_minimises_the_sample_loss():
+    """Against Newton's method on a sample that has a finite estimate, and with a penalty against its gradient."""
+    problem = pb.paper_problem(16)
+    p = pb.FiniteDistribution(0.1 * problem.implicit_preference_distribution.log_pmf)
+    annotator, q = pb.Annotator(p, pb.luce()), pb.ProductProposal([1.0] * 16)
+    drawn = pb.sample_comparisons(annotator, q, 4000, rng=1)
+    sample = observed_preferences(drawn.chosen, drawn.rejected, problem.grid)
+    loss = Loss(pb.BRADLEY_TERRY, pb.dpo(2.0, problem.reference), problem.reference)
+    policy, least = exact_optimum(loss, *sample)
+    newton = pb.minimize_expected_loss("bradley_terry", *sample)
+    assert least == pytest.approx(newton.loss, rel=1e-12)
+    assert loss.expected(sample[0], policy, sample[1]) == pytest.approx(least, rel=1e-12)
+
+
+def test_optima_over_unconnected_comparisons_are_not_reported():
+    problem = pb.paper_problem(16)
+    loss = Loss(pb.BRADLEY_TERRY, pb.luce(), problem.reference)
+    assert exact_optimum(loss, luce_annotator(problem), pb.PairListProposal([0, 2], [1, 3])) is None
+
+
+def test_the_components_are_told_apart(records):
+    """Each fitted annotator is nearer to its own than to the other one."""
+    record = records["two-annotators"]
+    fitted = [record.policy(f"trained_{i}") for i in (1, 2)]
+    truth = [pb.FiniteDistribution(p.log_pmf, p.support) for p in pb.paper_problem(48).annotator_distributions]
+    for i in (0, 1):
+        assert pb.total_variation(fitted[i], truth[i]) < pb.total_variation(fitted[i], truth[1 - i])
+        stored = record.numbers[f"total_variation.trained_{i + 1}.annotator_{i + 1}"]
+        assert stored == pytest.approx(pb.total_variation(fitted[i], truth[i]), abs=1e-12)
+    assert record.arrays["weights.trained"].sum() == pytest.approx(1.0)
+
+
+def test_maps_are_the_preferences_of_equations_24_and_25(records):
+    """By a loop over some pairs; and the model of one annotator cannot be as near to (25) as that of two."""
+    maps = preference_maps(records)
+    problem = pb.paper_problem(48)
+    p, (p_1, p_2) = problem.implicit_preference_distribution.pmf, (d.pmf for d in problem.annotator_distributions)
+    for a, b in ((0, 20), (17, 30), (30, 33)):
+        assert maps[0].probabilities[a, b] == pytest.approx(p[a] / (p[a] + p[b]), rel=1e-9)
+        assert maps[1].probabilities[a, b] == pytest.approx(
+            0.4 * p_1[a] / (p_1[a] + p_1[b]) + 0.6 * p_2[a] / (p_2[a] + p_2[b]), rel=1e-9
+        )
+    assert maps[1].error == 0.0
+    assert maps[3].error < maps[2].error
+    assert maps[1].plateaus > 0.3
+    assert pooled_annotators(problem).preference_probabilities() == pytest.approx(maps[1].probabilities, abs=1e-12)
+
+
+def test_errors_follow_the_theory(tmp_path):
+    """The mean excess loss of 200 samples lies within five standard errors of (n − 1) / (2N), at large N."""
+    settings = replace(SMALL, least_comparisons=2**16, most_comparisons=2**16, replicates=200)
+    for run in how_much_data.runs(settings):
+        record = run.compute(settings, {}, lambda steps, loss: None)
+        mean, low, theory = (record.arrays[f"excess.{part}"][0] for part in ("mean", "low", "theory"))
+        assert abs(mean - theory) < 5.0 * (mean - low) / 1.96
+        if run.name == "data-one-annotator":
+            assert theory == pytest.approx((how_much_data.OUTCOMES - 1) / 2 / 2**16, rel=1e-9)
+        error, error_low, error_theory = (record.arrays[f"error.{part}"][0] for part in ("mean", "low", "theory"))
+        # The delta method is right to first order; the next is of relative size 1 / sqrt(N · information) here.
+        assert abs(error - error_theory) < 5.0 * (error - error_low) / 1.96 + 0.05 * error_theory
+
+
+def test_every_figure_is_drawn_and_equal_records_give_equal_bytes(records, tmp_path):
+    for name in FIGURES:
+        save_figure(draw_toy_figure(name, records), tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").read_bytes()[1:4] == b"PNG"
+    for suffix in ("png", "svg", "pdf"):
+        for folder in ("a", "b"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            save_figure(draw_toy_figure("figure-1", records), tmp_path / folder / f"f.{suffix}")
+        assert (tmp_path / "a" / f"f.{suffix}").read_bytes() == (tmp_path / "b" / f"f.{suffix}").read_bytes()
+    with pytest.raises(ValueError, match=r"`name` must be one of 'figure-1', .*; got 'figure-6'"):
+        draw_toy_figure("figure-6", records)
+
+
+def test_lines_mean_what_their_labels_say(records):
+    """The drawn curves are the stored densities."""
+    axis = draw_toy_figure("figure-3", records).axes[1]
+    lines = {line.get_label(): line.get_ydata() for line in axis.get_lines()}
+    width = 20.0 / 47.0
+    record = records["dpo-beta-4"]
+    for label, name in (("trained", "trained"), ("$p^*$", "preference"), ("optimum, Eq. (16)", "optimum")):
+        np.testing.assert_allclose(lines[label], record.policy(name).pmf / width)
+
+
+def test_the_page_shows_every_figure_with_numbers(records):
+    page = gallery_page(records, list(FIGURES), "quick", SMALL, "png")
+    for name, figure in FIGURES.items():
+        assert f"![{name}]({name}.png)" in page
+        assert figure.look_for in page
+    assert "| dpo-beta-4" in page
+    assert len(rows_of(records, list(records))) == len(records) - 3
+
+
+def test_the_command_line_runs_says_and_stores(tmp_path, capsys):
+    options = [f"--set={name}={getattr(SMALL, name)}" for name in ("grid", "comparisons", "steps", "width", "layers")]
+    command = ["reproduce", "figure-5", "--preset", "quick", "--jobs", "1", "--out", str(tmp_path / "out"), *options]
+    assert main([*command, "--set=pretraining_steps=16", "--json", str(tmp_path / "numbers.json")]) == 0
+    captured = capsys.readouterr()
+    assert max(map(len, captured.out.splitlines())) <= max(80, 40 + len(str(tmp_path)))
+    assert "pooled" in captured.out
+    assert "pooled: loss" in captured.err
+    written = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert written == {"figure-5.png", "README.md", "pooled.json", "pretrained.json"}
+    document = json.loads((tmp_path / "numbers.json").read_text())
+    assert document["settings"]["grid"] == SMALL.grid
+    assert "loss.trained.sample" in document["runs"]["pooled"]
+
+
+def test_the_command_line_shows_settings_and_runs_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", "figure-3", "--show-settings", "--seed", "7", "--set", "learning_rate=1e-3"]) == 0
+    out = capsys.readouterr().out
+    assert "dpo-beta-16" in out
+    assert "0.001" in out
+    assert "seed" in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--set", "speed=3"], "--set must be NAME=VALUE with NAME one of grid,"),
+        (["--set", "grid"], "--set must be NAME=VALUE"),
+        (["--set", "grid=many"], "--set grid must be a whole number; got 'many'"),
+        (["--set", "learning_rate=fast"], "--set learning_rate must be a number; got 'fast'"),
+        (["--set", "grid=2"], "`grid` must be at least 16; got 2"),
+    ],
+)
+def test_wrong_usage_gets_one_line(options, message, capsys):
+    assert main(["reproduce", "figure-1", *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

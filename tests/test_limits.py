@@ -1,0 +1,96 @@
+"""Limits of minimising sequences: what the log loss tends to where nothing finite attains its infimum."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+import pbde_ref as pb
+from pbde_ref.exact.identifiability import groups_that_lose, preference_components
+from pbde_ref.exact.limits import limit_fit
+
+
+def preferences(matrix):
+    return pb.PreferenceMatrix(matrix)
+
+
+TOP_PAIR = [[0.5, 0.7, 1.0, 0.5], [0.3, 0.5, 1.0, 1.0], [0.0, 0.0, 0.5, 0.4], [0.5, 0.0, 0.6, 0.5]]
+"""0 and 1 beat each other; 2 and 3 beat each other; 3 is compared with 1 alone among the upper two."""
+PAIRS = pb.PairListProposal([0, 0, 1, 1, 2], [1, 2, 2, 3, 3], [4, 1, 1, 1, 3])
+
+
+def test_hand_case():
+    """Odds of 7 : 3 in the leading pair; infimum 0.4 H(0.7) + 0.3 H(0.4)."""
+    fit = limit_fit(preferences(TOP_PAIR), PAIRS)
+    assert fit.utilities[0] - fit.utilities[1] == pytest.approx(np.log(7 / 3), abs=1e-12)
+    assert np.isneginf(fit.utilities[2:]).all()
+    entropy = [-p * np.log(p) - (1 - p) * np.log(1 - p) for p in (0.7, 0.4)]
+    assert fit.infimum == pytest.approx(0.4 * entropy[0] + 0.3 * entropy[1], rel=1e-12)
+    assert fit.group_sizes == (2, 2)
+    assert fit.gap < 1e-20
+
+
+def test_an_optimiser_approaches_the_infimum_and_the_limit():
+    """BFGS from 0 gets within 1e-4 of the infimum, stays above it, and moves the lower group far down."""
+    annotator = preferences(TOP_PAIR)
+    fit = limit_fit(annotator, PAIRS)
+    found = minimize(
+        lambda u: (lambda loss: (loss.value, loss.gradient))(pb.expected_cross_entropy(annotator, u, PAIRS)),
+        np.zeros(4), jac=True, method="BFGS", options={"gtol": 1e-9, "maxiter": 10_000},
+    )  # fmt: skip
+    assert 0.0 <= found.fun - fit.infimum < 1e-4
+    assert found.x[:2].min() - found.x[2:].max() > 8.0
+    assert found.x[0] - found.x[1] == pytest.approx(fit.utilities[0] - fit.utilities[1], abs=1e-3)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 7))
+def test_a_finite_fit_is_its_own_limit(seed, size):
+    """Where Ford's condition holds, the limit is the minimiser and the infimum its loss."""
+    rng = np.random.default_rng(seed)
+    p = pb.FiniteDistribution(rng.normal(size=size))
+    annotator, proposal = pb.Annotator(p, pb.luce()), pb.ProductProposal(rng.random(size) + 0.1)
+    fit = limit_fit(annotator, proposal)
+    np.testing.assert_allclose(fit.utilities, p.log_pmf - p.log_pmf.mean(), atol=1e-9)
+    assert fit.infimum == pytest.approx(pb.expected_entropy(annotator, proposal), rel=1e-12)
+    assert fit.group_sizes == (size,)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_infimum_is_below_every_loss(seed):
+    """For a random sample with certain preferences among it, no random utilities have a smaller loss."""
+    rng = np.random.default_rng(seed)
+    n = 6
+    wins = np.where(rng.random((n, n)) < 0.4, rng.integers(1, 4, (n, n)), 0) + np.triu(np.ones((n, n)), 1)
+    met = wins + wins.T
+    rates = np.divide(wins, met, out=np.full((n, n), 0.5), where=met > 0)
+    np.fill_diagonal(rates, 0.5)
+    annotator, proposal = pb.PreferenceMatrix(rates), pb.JointProposal(wins + wins.T)
+    groups = preference_components(annotator, proposal)
+    if (~groups_that_lose(annotator, proposal, groups)).sum() > 1:
+        with pytest.raises(ValueError, match="one group of outcomes that never loses"):
+            limit_fit(annotator, proposal)
+        return
+    fit = limit_fit(annotator, proposal)
+    for scale in (0.3, 3.0, 30.0):
+        utilities = scale * rng.normal(size=n)
+        assert pb.expected_cross_entropy(annotator, utilities, proposal).value >= fit.infimum - 1e-12
+
+
+def test_a_single_winner_takes_all():
+    fit = limit_fit(preferences([[0.5, 1.0], [0.0, 0.5]]), pb.JointProposal([[1, 1], [1, 1]]))
+    np.testing.assert_array_equal(fit.utilities, [0.0, -np.inf])
+    # Half of the pairs are of an outcome with itself, and cost log 2 each.
+    assert fit.infimum == pytest.approx(0.5 * np.log(2.0))
+    assert fit.group_sizes == (1, 1)
+
+
+def test_control_two_groups_that_never_lose_are_refused():
+    both_beat_the_third = preferences([[0.5, 0.5, 1.0], [0.5, 0.5, 1.0], [0.0, 0.0, 0.5]])
+    with pytest.raises(ValueError, match="one group of outcomes that never loses; got 2, of which outcomes 0 and 1"):
+        limit_fit(both_beat_the_third, pb.PairListProposal([0, 1], [2, 2]))
+
+
+def test_control_unconnected_comparisons_are_refused():
+    with pytest.raises(ValueError, match="must connect all outcomes; got 2 components"):
+        limit_fit(preferences(np.full((3, 3), 0.5)), pb.PairListProposal([0], [1]))
