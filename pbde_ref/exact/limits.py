@@ -66,7 +66,7 @@ def limit_fit(annotator: PreferenceModel, proposal: Proposal) -> LimitFit:
 
     Notes
     -----
-    Proof: ``proofs/misspecification.md``, part 4.
+    Proof: ``proofs/misspecification.md``, part 5.
 
     Examples
     --------
