@@ -9,9 +9,11 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -25,25 +27,35 @@ TOY = (
     "figure-1", "figure-2", "figure-3", "figure-4", "figure-5", "figure-7", "figure-8", "figure-9", "figure-10",
     "figure-11", "how-much-data",
 )  # fmt: skip
-PRESETS = ("paper", "notebook", "quick")
+PRESETS = {"toy": ("paper", "notebook", "quick"), "language": ("laptop", "quick", "paper")}
 FORMATS = ("png", "pdf", "svg")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``pbde-ref reproduce``."""
     parser.description = (
-        "Train the paper's univariate experiments again, draw their figures with the exact optimum beside what was "
-        "trained, and write a page of them. Finished pieces are kept: an interrupted command goes on where it was."
+        "Train the paper's experiments again, draw their figures with the exact optimum beside what was trained, and "
+        "write a page of them. Finished pieces are kept: an interrupted command goes on where it was."
     )
     parser.add_argument(
-        "target", metavar="TARGET", nargs="+", choices=["toy", *TOY], help=f"toy (all), or: {', '.join(TOY)}"
-    )
-    parser.add_argument("--preset", choices=PRESETS, default="paper", help="where the settings come from [paper]")
+        "target", metavar="TARGET", nargs="+", choices=["toy", "language", *TOY],
+        help=f"toy (all univariate figures), language (Table 2 and Fig. 6), or: {', '.join(TOY)}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--preset", metavar="NAME",
+        help=f"where the settings come from: {', '.join(PRESETS['toy'])} [paper]; language: "
+        f"{', '.join(PRESETS['language'])} [laptop]",
+    )  # fmt: skip
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="change a setting; repeatable")
     parser.add_argument("--seed", metavar="N", type=whole(0, 2**32 - 1), help="seed of all randomness [0]")
-    parser.add_argument("--out", metavar="DIR", help="folder of results [reproduction/PRESET]")
+    parser.add_argument("--out", metavar="DIR", help="folder of results [reproduction/TARGET-PRESET]")
     parser.add_argument(
-        "--jobs", metavar="N", type=whole(1, 256), default=_processors(), help="processes [%(default)s]"
+        "--jobs", metavar="N", type=whole(1, 256), default=_processors(),
+        help="processes for univariate figures [%(default)s]; language models use threads",
+    )  # fmt: skip
+    parser.add_argument("--corpus", metavar="PATH", help="language: LM1B, or a file with a sentence a line")
+    parser.add_argument(
+        "--checkpoints", metavar="DIR", help="language: finished models whole, short, long and a *.model; no training"
     )
     parser.add_argument("--format", choices=FORMATS, default="png", help="of the figures [png]")
     parser.add_argument("--json", metavar="PATH", help="also write all settings and numbers there")
@@ -52,37 +64,74 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run, draw, print."""
+    language = "language" in options.target
+    if language and len(options.target) > 1:
+        raise ValueError(f"`language` must be the only target; got {' '.join(options.target)}")
+    if not language and (options.corpus or options.checkpoints):
+        raise ValueError("--corpus and --checkpoints are for the target language")
+    known = PRESETS["language" if language else "toy"]
+    options.preset = options.preset or known[0]
+    if options.preset not in known:
+        raise ValueError(f"--preset must be one of {', '.join(known)} here; got {options.preset!r}")
+    options.out = Path(options.out or f"reproduction/{'language' if language else 'toy'}-{options.preset}")
+    return _language(options) if language else _toy(options)
+
+
+def _toy(options: argparse.Namespace) -> int:
     # autograd and Matplotlib are wanted by this command alone.
     from pbde_ref.experiments.runs import execute
     from pbde_ref.experiments.toy.catalogue import FIGURES, runs_of
     from pbde_ref.experiments.toy.gallery import HEADERS, gallery_page, rows_of
-    from pbde_ref.experiments.toy.settings import preset
+    from pbde_ref.experiments.toy.settings import ToySettings, preset
     from pbde_ref.figures.saving import save_figure
     from pbde_ref.figures.toy import draw_toy_figure
 
     figures = [name for name in FIGURES if "toy" in options.target or name in options.target]
-    settings = preset(options.preset, **_changes(options))
+    settings = preset(options.preset, **_changes(options, ToySettings))
     runs = runs_of(figures, settings)
-    folder = Path(options.out or f"reproduction/{options.preset}")
     if options.show_settings:
-        print(f"{', '.join(figures)}: {len(runs)} runs, results in {folder}\n")
-        print(table([[name, str(value)] for name, value in asdict(settings).items()], ["setting", options.preset]))
-        print("\n" + table([[r.name, f"{r.steps:,}", ", ".join(r.needs)] for r in runs], ["run", "steps", "needs"]))
-        return 0
-    reporter = _Reporter()
-    records = execute(
-        runs, settings, folder / "runs", identity=asdict(settings), jobs=options.jobs, reporter=reporter
-    )
-    reporter.close()
+        return _show(options, settings, runs)
+    with _Reporter() as reporter:
+        records = execute(
+            runs, settings, options.out / "runs", identity=asdict(settings), jobs=options.jobs, reporter=reporter
+        )
     for name in figures:
-        save_figure(draw_toy_figure(name, records), folder / f"{name}.{options.format}")
+        save_figure(draw_toy_figure(name, records), options.out / f"{name}.{options.format}")
     page = gallery_page(records, figures, options.preset, settings, options.format)
-    write_atomically(folder / "README.md", page.encode())
+    write_atomically(options.out / "README.md", page.encode())
     print(table(rows_of(records, list(records)), HEADERS, colalign=["left"] + ["right"] * 7))
-    print(f"\n{len(figures)} figures and their page: {folder / 'README.md'}")
-    if options.json:
-        write_json(options.json, _document(records, asdict(settings)))
-    return 0
+    print(f"\n{len(figures)} figures and their page: {options.out / 'README.md'}")
+    return _finish(options, settings, records)
+
+
+def _language(options: argparse.Namespace) -> int:
+    from pbde_ref.experiments.language import catalogue
+    from pbde_ref.experiments.language.settings import LanguageSettings, Workplace, preset
+    from pbde_ref.experiments.language.sources import fingerprint
+    from pbde_ref.experiments.runs import execute
+    from pbde_ref.figures.language import draw_figure_6
+    from pbde_ref.figures.saving import save_figure
+
+    settings = preset(options.preset, **_changes(options, LanguageSettings))
+    place = Workplace(settings, options.out / "runs", options.corpus, options.checkpoints)
+    runs = catalogue.runs(place)
+    if options.show_settings:
+        return _show(options, settings, runs)
+    identity = {**asdict(settings), **fingerprint(options.corpus, options.checkpoints)}
+    with _Reporter(bar=False) as reporter:
+        records = execute(runs, place, place.folder, identity=identity, reporter=reporter)
+    image = f"figure-6.{options.format}"
+    save_figure(draw_figure_6(records), options.out / image)
+    source = f" --corpus {Path(options.corpus).name}" if options.corpus else ""
+    command = f"pbde-ref reproduce language --preset {options.preset} --seed {settings.seed}{source}"
+    write_atomically(options.out / "README.md", catalogue.language_page(records, command, image).encode())
+    print(table(catalogue.table_2_rows(records), ["annotator", "rule", "S ≻ M", "S ≻ L", "M ≻ L"]))
+    print()
+    print(table(catalogue.length_rows(records), ["sentences from", "short", "medium", "long", "no end"]))
+    print()
+    print("\n".join(catalogue.findings_text(records)))
+    print(f"\nThe page: {options.out / 'README.md'}")
+    return _finish(options, settings, records)
 
 
 def _processors() -> int:
@@ -90,12 +139,10 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _changes(options: argparse.Namespace) -> dict[str, int | float | str]:
+def _changes(options: argparse.Namespace, kind: Any) -> dict[str, Any]:
     """Settings from the command line, each of the type that it has."""
-    from pbde_ref.experiments.toy.settings import ToySettings
-
-    types = {field.name: {"int": int, "float": float}.get(str(field.type), str) for field in fields(ToySettings)}
-    changes: dict[str, int | float | str] = {} if options.seed is None else {"seed": options.seed}
+    types: dict[str, Any] = {f.name: {"int": int, "float": float}.get(str(f.type), str) for f in fields(kind)}
+    changes: dict[str, Any] = {} if options.seed is None else {"seed": options.seed}
     for text in options.set:
         name, separator, value = text.partition("=")
         if not separator or name not in types:
@@ -103,26 +150,44 @@ def _changes(options: argparse.Namespace) -> dict[str, int | float | str]:
         try:
             changes[name] = types[name](value)
         except ValueError:
-            kind = {int: "a whole number", float: "a number"}[types[name]]
-            raise ValueError(f"--set {name} must be {kind}; got {value!r}") from None
+            wanted = {int: "a whole number", float: "a number"}[types[name]]
+            raise ValueError(f"--set {name} must be {wanted}; got {value!r}") from None
     return changes
 
 
-def _document(records: dict[str, Record], settings: dict[str, object]) -> dict[str, object]:
-    numbers = {name: dict(record.numbers) for name, record in records.items()}
-    return {"version": version("pbde-ref"), "settings": settings, "runs": numbers}
+def _show(options: argparse.Namespace, settings: Any, runs: list[Any]) -> int:
+    print(f"{', '.join(options.target)}: {len(runs)} runs, results in {options.out}\n")
+    print(table([[name, str(value)] for name, value in asdict(settings).items()], ["setting", options.preset]))
+    rows = [[r.name, f"{r.steps:,}" if r.steps > 1 else "", ", ".join(r.needs)] for r in runs]
+    print("\n" + table(rows, ["run", "steps", "needs"]))
+    return 0
+
+
+def _finish(options: argparse.Namespace, settings: Any, records: Mapping[str, Record]) -> int:
+    if options.json:
+        numbers = {name: dict(record.numbers) for name, record in records.items()}
+        write_json(options.json, {"version": version("pbde-ref"), "settings": asdict(settings), "runs": numbers})
+    return 0
 
 
 class _Reporter:
-    """One bar for all runs on stderr, and a line for each that ends."""
+    """A line on stderr for each run that ends, and one bar for all, unless runs have bars of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, bar: bool = True) -> None:
+        self._wanted = bar
         self._bar: tqdm[object] | None = None
         self._start = time.monotonic()
 
+    def __enter__(self) -> _Reporter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
     def start(self, steps: int) -> None:
         """Show the bar."""
-        if steps:
+        if steps and self._wanted:
             self._bar = tqdm(total=steps, unit="step", unit_scale=True, disable=None, leave=False, file=sys.stderr)
 
     def advance(self, name: str, steps: int, loss: float) -> None:
@@ -134,7 +199,7 @@ class _Reporter:
 
     def finished(self, record: Record) -> None:
         """Say so, with the time since the command began."""
-        loss = record.numbers.get("loss.trained.sample")
+        loss = record.numbers.get("loss.trained.sample", record.numbers.get("held_out_loss"))
         said = "" if loss is None else f"loss {loss:.4f}, "
         self._say(f"{record.name}: {said}done after {time.monotonic() - self._start:.0f} s")
 
@@ -145,11 +210,6 @@ class _Reporter:
     def outdated(self, name: str) -> None:
         """Say so."""
         self._say(f"{name}: found with other settings or of another version, computed again")
-
-    def close(self) -> None:
-        """Remove the bar."""
-        if self._bar is not None:
-            self._bar.close()
 
     def _say(self, text: str) -> None:
         tqdm.write(text, file=sys.stderr)

@@ -1,0 +1,159 @@
+"""All that can be set in the experiments with language models, and the presets."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pbde_ref.language.tokenizers import MAX_LENGTH
+from pbde_ref.models.transformer import TransformerConfig
+from pbde_ref.validation import non_negative_number, positive_number, whole_number
+
+__all__ = ["PRESETS", "LanguageSettings", "Workplace", "preset"]
+
+_MAY_BE_ZERO = ("seed", "warmup_steps", "likelihood_weight", "weight_decay")
+
+
+@dataclass(frozen=True)
+class LanguageSettings:
+    """Settings of the experiments with language models; the defaults take a quarter of an hour on two cores.
+
+    Attributes
+    ----------
+    vocabulary : int
+        Pieces of the tokenizer.
+    embedding_dim, layers, heads, mlp_dim : int
+        Sizes of the Transformer.
+    whole_steps, short_steps, long_steps : int
+        Of AdamW, for the models of all sentences, of those of at most 20 pieces, and of those of 30 to 50.
+    learning_rate, warmup_steps, weight_decay, tokens_per_batch : float, int, float, int
+        Of these models' training.
+    pairs : int
+        Pairs of sentences drawn from *whole*.
+    table_sentences : int
+        So many of the sentences drawn, the first ones, make Table 2.
+    samples : int
+        Sentences drawn from each other model.
+    scale : float
+        c in Eq. (26), for annotators and model; the paper's figures were computed with 50.
+    pairs_per_step : int
+        Of the adaptation, which goes over the pairs once.
+    adaptation_learning_rate : float
+        Of Adam, constant.
+    likelihood_weight : float
+        Of a pair's own log-likelihoods, subtracted from its loss; the authors' notebook has 4e-5, Eq. (1) none.
+    seed : int
+    """
+
+    vocabulary: int = 1000
+    embedding_dim: int = 128
+    layers: int = 1
+    heads: int = 4
+    mlp_dim: int = 512
+    whole_steps: int = 2400
+    short_steps: int = 900
+    long_steps: int = 2400
+    learning_rate: float = 3e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.1
+    tokens_per_batch: int = 2048
+    pairs: int = 2**15
+    table_sentences: int = 4096
+    samples: int = 4096
+    scale: float = 50.0
+    pairs_per_step: int = 128
+    adaptation_learning_rate: float = 1e-3
+    likelihood_weight: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type == "int":
+                whole_number(field.name, value, least=0 if field.name in _MAY_BE_ZERO else 1)
+            else:
+                (non_negative_number if field.name in _MAY_BE_ZERO else positive_number)(field.name, value)
+        for name, most, what in (
+            ("table_sentences", 2 * self.pairs, "the number of sentences in `pairs`"),
+            ("pairs_per_step", self.pairs, "`pairs`"),
+        ):
+            if getattr(self, name) > most:
+                raise ValueError(f"`{name}` must be at most {what}, {most}; got {getattr(self, name)}")
+
+    def config(self, vocabulary_size: int) -> TransformerConfig:
+        """Sizes of each model."""
+        return TransformerConfig(
+            vocabulary_size=vocabulary_size,
+            embedding_dim=self.embedding_dim,
+            layers=self.layers,
+            heads=self.heads,
+            mlp_dim=self.mlp_dim,
+            max_length=MAX_LENGTH,
+        )
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """Randomness for one purpose, whatever else is run."""
+        return np.random.default_rng([self.seed, zlib.crc32(purpose.encode())])
+
+
+PRESETS: Mapping[str, LanguageSettings] = {
+    "laptop": LanguageSettings(),
+    "quick": LanguageSettings(
+        embedding_dim=64, mlp_dim=256, whole_steps=400, short_steps=200, long_steps=400, pairs=2**12,
+        table_sentences=2048, samples=1024,
+    ),
+    "paper": LanguageSettings(
+        vocabulary=30_000, embedding_dim=512, layers=6, heads=8, mlp_dim=2048, whole_steps=100_000,
+        short_steps=100_000, long_steps=100_000, learning_rate=1e-3, warmup_steps=1000, tokens_per_batch=8192,
+        adaptation_learning_rate=1e-5, likelihood_weight=4e-5,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What a run is told: settings, and where texts and files are.
+
+    Attributes
+    ----------
+    settings : LanguageSettings
+    folder : Path
+        Where runs keep tokenizer, models and sentences.
+    corpus : str or None
+        As `pbde_ref.language.corpora.open_corpus` has it.
+    checkpoints : str or None
+        Folder of finished models, which are read instead of trained.
+    """
+
+    settings: LanguageSettings
+    folder: Path
+    corpus: str | None = None
+    checkpoints: str | None = None
+
+
+def preset(name: str, **changes: Any) -> LanguageSettings:
+    """A preset with some settings changed.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the preset or a setting is unknown, or a value is out of range.
+
+    Examples
+    --------
+    >>> from pbde_ref.experiments.language.settings import preset
+    >>> preset("paper").layers
+    6
+    """
+    if name not in PRESETS:
+        raise ValueError(f"`preset` must be one of {', '.join(map(repr, PRESETS))}; got {name!r}")
+    known = asdict(PRESETS[name])
+    for key in changes:
+        if key not in known:
+            raise ValueError(f"the setting must be one of {', '.join(known)}; got {key!r}")
+    return replace(PRESETS[name], **changes)

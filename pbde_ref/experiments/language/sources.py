@@ -1,0 +1,44 @@
+"""What results depend on besides settings: the text, or the finished models."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from pbde_ref.experiments.language.models import checkpoint_files
+from pbde_ref.language.corpora import open_corpus
+
+__all__ = ["fingerprint"]
+
+
+def fingerprint(corpus: str | None, checkpoints: str | None) -> dict[str, str]:
+    """A digest of all sentences, or of the checkpoints' files; what is wrong with them is said now.
+
+    Raises
+    ------
+    ValueError, OSError
+        As `open_corpus` and `checkpoint_files`.
+    """
+    digest = hashlib.sha256()
+    if checkpoints is not None:
+        for name, path in checkpoint_files(checkpoints).items():
+            digest.update(name.encode())
+            for file in _files(path):
+                with file.open("rb") as stream:
+                    while part := stream.read(1 << 20):
+                        digest.update(part)
+        return {"checkpoints": digest.hexdigest()}
+    text = open_corpus(corpus)
+    for part in (text.training, text.held_out):
+        for sentence in part:
+            digest.update(sentence.encode() + b"\n")
+        digest.update(b"\n")
+    return {"corpus": digest.hexdigest()}
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from sorted(p for p in path.rglob("*") if p.is_file())
+    else:
+        yield path
