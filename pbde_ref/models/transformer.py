@@ -1,0 +1,373 @@
+r"""A decoder-only Transformer: log-likelihoods of token sequences, and their gradients.
+
+The architecture is that of Flax's LM1B example, so that its checkpoints run (:mod:`pbde_ref.models.flax_checkpoint`):
+
+- the inputs are the tokens shifted right, with 0 as start; embeddings are not scaled, positions are fixed sinusoids;
+- each layer normalises first (ε = 1e-6), attends with several heads without biases, scores divided by the square root
+  of a head's width, and has a ReLU MLP with biases;
+- a last layer norm, and an output layer with a bias and a kernel of its own.
+
+Token 0 is padding. It is given no probability of its own to predict, and nothing attends to its place: a place is
+masked where its *own* token, not the one shifted into it, is 0. So places of padding can be left out of the
+computation, and are. What is left is the probability of a sequence,
+
+.. math:: \log \pi(x) = \sum_{t\,:\,x_t \ne 0} \log \pi(x_t \mid x_{<t}), \qquad
+          \pi(v \mid x_{<t}) = \text{softmax}(z_t)_v
+
+where the softmax is over all V tokens, the padding token too: a model can waste probability on it. The probabilities of
+all sequences that end with an end token within `max_length` sum to at most 1.
+
+Arithmetic is in the precision of the parameters: float32, or float64 for checks. The work is split by sequences into
+parts that do not depend on the machine, and as many threads as the BLAS library has compute them; so the results do not
+depend on the number of cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pbde_ref.models.threads import map_in_threads
+from pbde_ref.models.transformer_layers import (
+    LayerTape,
+    NormTape,
+    Packing,
+    causal_mask,
+    layer,
+    layer_back,
+    layer_norm,
+    layer_norm_back,
+    positions_table,
+    token_scores,
+    with_ones,
+)  # fmt: skip
+from pbde_ref.models.transformer_parameters import (
+    Floats,
+    TransformerConfig,
+    TransformerViews,
+    flatten,
+    initial_parameters,
+    named_views,
+    parameter_count,
+    parameter_shapes,
+    parameter_vector,
+    transformer_views,
+)  # fmt: skip
+from pbde_ref.validation import FloatArray, array, instance, reject
+
+__all__ = [
+    "TransformerConfig", "flatten", "initial_parameters", "log_probs_and_pullback", "logits", "named_views",
+    "parameter_count", "parameter_shapes", "sequence_log_probs", "token_log_probs", "weighted_loss_and_gradient",
+]  # fmt: skip
+
+Pullback = Callable[[ArrayLike], Floats]
+
+
+def logits(config: TransformerConfig, parameters: Floats, tokens: ArrayLike) -> Floats:
+    """Logits of the token at each place, given those before it.
+
+    Parameters
+    ----------
+    config : TransformerConfig
+    parameters : ndarray, shape (count,)
+        float32 or float64.
+    tokens : array_like of int, shape (B, T)
+        In [0, V), 0 for padding; each sequence has another token, and T is at most ``config.max_length``.
+
+    Returns
+    -------
+    ndarray, shape (B, T, V)
+        In nats, up to a constant at each place, and in the precision of the parameters. Zeros at places of padding. The
+        logits at a place do not depend on the token there: to see what follows a prefix, put any token after it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the tokens are not whole numbers in range, a sequence is too long or all padding, or `parameters` does not
+        fit the sizes.
+
+    Examples
+    --------
+    >>> from pbde_ref.models.transformer import TransformerConfig, initial_parameters, logits
+    >>> config = TransformerConfig(vocabulary_size=5, embedding_dim=8, layers=1, heads=2, mlp_dim=8)
+    >>> logits(config, initial_parameters(config, rng=0), [[3, 1, 4], [2, 1, 0]]).shape
+    (2, 3, 5)
+    """
+    parameters, ids = parameter_vector(config, parameters), token_array(config, tokens)
+    views = transformer_views(config, parameters)
+    result = np.zeros((*ids.shape, config.vocabulary_size), dtype=parameters.dtype)
+
+    def fill(part: _Part) -> None:
+        final, _ = _trunk(config, views, part)
+        result[part.rows, part.columns] = final @ views.logits
+
+    map_in_threads(fill, _parts(ids))
+    return result
+
+
+def token_log_probs(config: TransformerConfig, parameters: Floats, tokens: ArrayLike) -> FloatArray:
+    r"""Log-probability :math:`\log \pi(x_t \mid x_{<t})` of each token in nats, shape (B, T); 0 for padding.
+
+    Parameters and errors as in `logits`, whose results it never holds.
+
+    Examples
+    --------
+    >>> from pbde_ref.models.transformer import TransformerConfig, initial_parameters, token_log_probs
+    >>> config = TransformerConfig(vocabulary_size=5, embedding_dim=8, layers=1, heads=2, mlp_dim=8)
+    >>> found = token_log_probs(config, initial_parameters(config, rng=0), [[3, 1, 4], [2, 1, 0]])
+    >>> bool((found[:, :2] < 0).all()), float(found[1, 2])
+    (True, 0.0)
+    """
+    parameters, ids = parameter_vector(config, parameters), token_array(config, tokens)
+    views = transformer_views(config, parameters)
+    result = np.zeros(ids.shape)
+
+    def fill(part: _Part) -> None:
+        final, _ = _trunk(config, views, part)
+        result[part.rows, part.columns], _ = token_scores(final, views.logits, part.targets, None, None)
+
+    map_in_threads(fill, _parts(ids))
+    return result
+
+
+def sequence_log_probs(config: TransformerConfig, parameters: Floats, tokens: ArrayLike) -> FloatArray:
+    r"""Log-probability :math:`\log \pi(x) = \sum_t \log \pi(x_t \mid x_{<t})` of each sequence in nats, shape (B,).
+
+    The sum is over the tokens that are not padding, in float64. An end token is a token like any other. Parameters and
+    errors as in `logits`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pbde_ref.models.transformer import TransformerConfig, initial_parameters, sequence_log_probs
+    >>> config = TransformerConfig(vocabulary_size=5, embedding_dim=8, layers=1, heads=2, mlp_dim=8)
+    >>> single_tokens = [[0], [1], [2], [3], [4]]
+    >>> found = sequence_log_probs(config, initial_parameters(config, rng=0), single_tokens[1:])
+    >>> bool(np.exp(found).sum() < 1.0)  # the rest is the padding token's
+    True
+    """
+    result: FloatArray = token_log_probs(config, parameters, tokens).sum(axis=1)
+    return result
+
+
+def weighted_loss_and_gradient(
+    config: TransformerConfig, parameters: Floats, tokens: ArrayLike, weights: ArrayLike
+) -> tuple[float, Floats]:
+    r"""The weighted negative log-likelihood and its gradient with respect to the parameters.
+
+    .. math:: L(\theta) = -\sum_{b,\, t\,:\,x_{bt} \ne 0} w_{bt} \log \pi_\theta(x_{bt} \mid x_{b,<t})
+
+    Parameters
+    ----------
+    config, parameters, tokens
+        As in `logits`.
+    weights : array_like, shape (B,) or (B, T)
+        One for each sequence, all its tokens alike, or one for each token; finite, of any sign. Those of padding do not
+        count. The mean cross-entropy per token has ``weights = np.full(B, 1 / (tokens != 0).sum())``.
+
+    Returns
+    -------
+    value : float
+        In nats, if weights are without unit.
+    gradient : ndarray, shape (count,)
+        In the precision of the parameters, and in their order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `logits`, and if `weights` has another shape or is not finite.
+
+    Examples
+    --------
+    Uniform predictions cost log V nats a token.
+
+    >>> import numpy as np
+    >>> from pbde_ref.models.transformer import TransformerConfig, parameter_count, weighted_loss_and_gradient
+    >>> config = TransformerConfig(vocabulary_size=8, embedding_dim=4, layers=1, heads=1, mlp_dim=2)
+    >>> parameters = np.zeros(parameter_count(config), dtype=np.float32)
+    >>> value, gradient = weighted_loss_and_gradient(config, parameters, [[1, 2], [3, 0]], weights=[1.0, 1.0])
+    >>> round(float(value / np.log(8)), 6)
+    3.0
+    >>> gradient[-8:]
+    array([ 0.375, -0.625, -0.625, -0.625,  0.375,  0.375,  0.375,  0.375], dtype=float32)
+    """
+    parameters, ids = parameter_vector(config, parameters), token_array(config, tokens)
+    slopes = _token_weights(ids, weights)
+    views = transformer_views(config, parameters)
+
+    def share(part: _Part) -> tuple[float, Floats]:
+        weight = -slopes[part.rows, part.columns]
+        final, tape = _trunk(config, views, part)
+        log_probs, gradient = _back(config, views, part, final, tape, weight.astype(parameters.dtype))
+        return float(weight @ log_probs), gradient
+
+    shares = map_in_threads(share, _parts(ids))
+    return sum(value for value, _ in shares), _total([gradient for _, gradient in shares])
+
+
+def log_probs_and_pullback(
+    config: TransformerConfig, parameters: Floats, tokens: ArrayLike
+) -> tuple[FloatArray, Pullback]:
+    r"""Log-probabilities of sequences, and a function that carries a gradient with respect to them back.
+
+    For losses of log-likelihoods, whose gradient is known only when these are. The function takes
+    :math:`w = \partial L / \partial \log \pi(x)`, shape (B,), or the same for every token, (B, T), and returns
+    :math:`\partial L / \partial \theta = \sum_b w_b\,\partial \log \pi_\theta(x_b) / \partial \theta`, shape (count,).
+    It may be called again. Until it is forgotten, it holds the activations: about ``layers · (12 · embedding_dim +
+    mlp_dim)`` numbers a token, and the attention weights; the layers are not computed again, the logits are.
+
+    Parameters and errors as in `weighted_loss_and_gradient`.
+
+    Examples
+    --------
+    A step of DPO needs no second run through the layers.
+
+    >>> import pbde_ref as pb
+    >>> from pbde_ref.models.transformer import TransformerConfig, initial_parameters, log_probs_and_pullback
+    >>> config = TransformerConfig(vocabulary_size=8, embedding_dim=4, layers=1, heads=1, mlp_dim=2)
+    >>> parameters = initial_parameters(config, rng=0)
+    >>> log_probs, pullback = log_probs_and_pullback(config, parameters, [[3, 1, 2], [5, 2, 0]])
+    >>> loss = pb.dpo_loss(log_probs[:1], log_probs[1:], [-6.0], [-4.0], beta=0.1)
+    >>> gradient = pullback([*loss.gradients["policy_chosen"], *loss.gradients["policy_rejected"]])
+    >>> gradient.shape == parameters.shape
+    True
+    """
+    parameters, ids = parameter_vector(config, parameters).copy(), token_array(config, tokens)
+    views = transformer_views(config, parameters)
+    parts = _parts(ids)
+    log_probs = np.zeros(ids.shape)
+
+    def forward(part: _Part) -> tuple[Floats, _Tape]:
+        final, tape = _trunk(config, views, part)
+        log_probs[part.rows, part.columns], _ = token_scores(final, views.logits, part.targets, None, None)
+        return final, tape
+
+    runs = map_in_threads(forward, parts)
+
+    def pullback(weights: ArrayLike) -> Floats:
+        slopes = _token_weights(ids, weights).astype(parameters.dtype)
+
+        def share(index: int) -> Floats:
+            part, (final, tape) = parts[index], runs[index]
+            return _back(config, views, part, final, tape, slopes[part.rows, part.columns])[1]
+
+        return _total(map_in_threads(share, range(len(parts))))
+
+    return log_probs.sum(axis=1), pullback
+
+
+def token_array(config: TransformerConfig, tokens: ArrayLike) -> NDArray[np.intp]:
+    """Tokens (B, T) that the model can take, or an error."""
+    instance("config", config, TransformerConfig, "a TransformerConfig")
+    given = np.asarray(tokens)
+    if given.ndim != 2 or given.size == 0:
+        raise ValueError(f"`tokens` must be an array of 2 axes with at least one entry; got shape {given.shape}")
+    if not np.issubdtype(given.dtype, np.integer):
+        raise TypeError(f"`tokens` must be whole numbers; got dtype {given.dtype}")
+    if given.shape[1] > config.max_length:
+        raise ValueError(f"`tokens` must have at most max_length = {config.max_length} columns; got {given.shape[1]}")
+    reject("tokens", f"in [0, {config.vocabulary_size})", given, (given < 0) | (given >= config.vocabulary_size))
+    empty = ~given.any(axis=1)
+    if empty.any():
+        raise ValueError(
+            f"`tokens` must have a token other than padding (0) in each sequence; got none at index {np.argmax(empty)}"
+        )
+    return given.astype(np.intp)
+
+
+def _token_weights(ids: NDArray[np.intp], weights: ArrayLike) -> FloatArray:
+    """Weights of tokens, (B, T)."""
+    given = array("weights", weights)
+    if given.shape not in (ids.shape, ids.shape[:1]):
+        raise ValueError(f"`weights` must have shape {ids.shape[:1]} or {ids.shape}; got {given.shape}")
+    reject("weights", "finite", given, ~np.isfinite(given))
+    return given if given.ndim == 2 else np.broadcast_to(given[:, None], ids.shape)
+
+
+class _Part(NamedTuple):
+    """Sequences that are computed together: their n tokens that are not padding."""
+
+    rows: NDArray[np.intp]  # (n,), places in the whole batch
+    columns: NDArray[np.intp]
+    inputs: NDArray[np.intp]  # (n,), the token before each, 0 at the start
+    targets: NDArray[np.intp]  # (n,)
+    packing: Packing
+
+
+# With two parts for each 2,048 tokens, two cores are both busy and products of matrices are still large.
+TOKENS_PER_PAIR_OF_PARTS = 2048
+
+
+def _parts(ids: NDArray[np.intp]) -> list[_Part]:
+    """Sequences in order of their length, split into parts with about the same number of tokens each."""
+    lengths = (ids != 0).sum(axis=1)
+    order = np.argsort(lengths, kind="stable")
+    total = int(lengths.sum())
+    count = min(len(lengths), 2 * -(-total // TOKENS_PER_PAIR_OF_PARTS))
+    ends = np.searchsorted(np.cumsum(lengths[order]), np.arange(1, count) * (total / count)) + 1
+    return [_part(ids, sequences) for sequences in np.split(order, np.unique(ends)) if sequences.size]
+
+
+def _part(ids: NDArray[np.intp], sequences: NDArray[np.intp]) -> _Part:
+    chosen = ids[sequences]
+    counts = chosen != 0
+    local, columns = np.nonzero(counts)
+    lengths = counts.sum(axis=1)
+    places = int(lengths.max())
+    within = np.arange(local.size) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    inputs = np.where(columns > 0, chosen[local, columns - 1], 0)
+    packing = Packing(sequences.size, places, local * places + within)
+    return _Part(sequences[local], columns, inputs, chosen[local, columns], packing)
+
+
+class _Tape(NamedTuple):
+    layers: list[LayerTape]
+    final_norm: NormTape
+
+
+def _trunk(config: TransformerConfig, views: TransformerViews, part: _Part) -> tuple[Floats, _Tape]:
+    """All but the output layer: (n, D + 1) with a column of ones."""
+    dtype = views.embedding.dtype
+    x = views.embedding[part.inputs]
+    x += positions_table(config.max_length, config.embedding_dim, dtype)[part.columns]
+    mask = causal_mask(part.packing.places, dtype)
+    tapes = []
+    for layer_views in views.layers:
+        x, tape = layer(x, layer_views, config.heads, part.packing, mask)
+        tapes.append(tape)
+    final = with_ones(part.inputs.size, config.embedding_dim, dtype)
+    return final, _Tape(tapes, layer_norm(x, views.final_norm, final[:, :-1]))
+
+
+def _back(
+    config: TransformerConfig, views: TransformerViews, part: _Part, final: Floats, tape: _Tape, weights: Floats
+) -> tuple[Floats, Floats]:
+    """Log-probabilities (n,), and the flat gradient of their weighted sum."""
+    flat = np.empty(parameter_count(config), dtype=final.dtype)
+    gradient = transformer_views(config, flat)
+    log_probs, slope = token_scores(final, views.logits, part.targets, weights, gradient.logits)
+    slope = layer_norm_back(slope, views.final_norm, tape.final_norm, gradient.final_norm)
+    for layer_views, layer_tape, layer_gradient in zip(
+        reversed(views.layers), reversed(tape.layers), reversed(gradient.layers), strict=True
+    ):
+        slope = layer_back(slope, layer_views, part.packing, layer_tape, layer_gradient)
+    _sum_rows(slope, part.inputs, gradient.embedding)
+    return log_probs, flat
+
+
+def _sum_rows(rows: Floats, groups: NDArray[np.intp], out: Floats) -> None:
+    """Row g of `out` becomes the sum of the rows of group g."""
+    order = np.argsort(groups, kind="stable")
+    present, starts = np.unique(groups[order], return_index=True)
+    out[...] = 0.0
+    out[present] = np.add.reduceat(rows[order], starts, axis=0)
+
+
+def _total(gradients: list[Floats]) -> Floats:
+    total, *others = gradients
+    for other in others:
+        total += other
+    return total
