@@ -81,10 +81,12 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         If it is no such file, is damaged, or holds Python objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if isinstance(file, np.ndarray):
+        # NumPy leaves a file that it opened itself open when it cannot read it.
+        with Path(path).open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if isinstance(content, np.ndarray):
                 raise ValueError("it is a single array")
-            return {name: file[name] for name in file.files}
+            return {name: content[name] for name in content.files}
     except (zipfile.BadZipFile, EOFError, ValueError) as error:
         raise ValueError(
             f"`path` must be a whole .npz file of plain arrays; got {os.fspath(path)!r}: {error}"
