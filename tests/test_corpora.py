@@ -120,6 +120,14 @@ def test_no_announced_size_is_believed(tmp_path, kind):
         lm1b_sentences(path)
 
 
+@pytest.mark.parametrize("size", [-1, -512, -1024, -(2**40)])
+def test_a_negative_size_is_refused(tmp_path, size):
+    path = tmp_path / "bad.tar"
+    path.write_bytes(with_header_size(tarfile.REGTYPE, size) + with_header_size(tarfile.REGTYPE, 0) * 3)
+    with pytest.raises(ValueError, match=f"`path` must be an archive of plain files; got an entry of {size} bytes"):
+        lm1b_sentences(path)
+
+
 def test_a_shard_that_ends_early_is_refused(tmp_path):
     """A plain file of announced 8 GB costs no more memory than is there, and is not taken for a whole one."""
     path = tmp_path / "bad.tar"

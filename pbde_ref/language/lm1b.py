@@ -36,9 +36,10 @@ class _Member(tarfile.TarInfo):
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Member:
         member = super().frombuf(buf, encoding, errors)
         plain = member.isreg() and member.type != tarfile.GNUTYPE_SPARSE
-        if not plain and member.size > MAX_HEADER_BYTES:
+        # A negative size would lead a reader backwards, and around for ever.
+        if member.size < 0 or (not plain and member.size > MAX_HEADER_BYTES):
             raise ValueError(
-                f"`path` must be an archive of plain files; got a special entry of {member.size} bytes, {member.name!r}"
+                f"`path` must be an archive of plain files; got an entry of {member.size} bytes, {member.name!r}"
             )
         return member
 
