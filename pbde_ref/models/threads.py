@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, TypeVar
 
+import numpy as np
+
 __all__ = ["map_in_threads"]
 
 Item = TypeVar("Item")
@@ -22,10 +24,16 @@ Result = TypeVar("Result")
 _BLAS_LIMIT = threading.Lock()
 
 
+LARGE_BLOCK = 2**25 - 2**13
+
+
 @cache
 def _controller() -> Any:
     from threadpoolctl import ThreadpoolController
 
+    # glibc keeps the memory of blocks up to the size of the largest that was freed, at most 32 MB; smaller ones would
+    # go back to the system after every call and cost a page fault for each 4 kB at the next.
+    np.empty(LARGE_BLOCK, dtype=np.uint8)
     return ThreadpoolController().select(user_api="blas")
 
 

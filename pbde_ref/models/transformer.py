@@ -29,8 +29,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 
 from pbde_ref.models.threads import map_in_threads
+from pbde_ref.models.transformer_folding import FoldedTransformer, empty_folded, fold, fold_back, folded_views
 from pbde_ref.models.transformer_layers import (
     LayerTape,
     NormTape,
@@ -42,20 +44,17 @@ from pbde_ref.models.transformer_layers import (
     layer_norm_back,
     positions_table,
     token_scores,
-    with_ones,
-)  # fmt: skip
+)
 from pbde_ref.models.transformer_parameters import (
     Floats,
     TransformerConfig,
-    TransformerViews,
     flatten,
     initial_parameters,
     named_views,
     parameter_count,
     parameter_shapes,
     parameter_vector,
-    transformer_views,
-)  # fmt: skip
+)
 from pbde_ref.validation import FloatArray, array, instance, reject
 
 __all__ = [
@@ -97,12 +96,12 @@ def logits(config: TransformerConfig, parameters: Floats, tokens: ArrayLike) -> 
     (2, 3, 5)
     """
     parameters, ids = parameter_vector(config, parameters), token_array(config, tokens)
-    views = transformer_views(config, parameters)
+    views = folded_views(config, fold(config, parameters))
     result = np.zeros((*ids.shape, config.vocabulary_size), dtype=parameters.dtype)
 
     def fill(part: _Part) -> None:
         final, _ = _trunk(config, views, part)
-        result[part.rows, part.columns] = final @ views.logits
+        result[part.rows, part.columns] = final.normalized @ views.logits
 
     map_in_threads(fill, _parts(ids))
     return result
@@ -122,12 +121,12 @@ def token_log_probs(config: TransformerConfig, parameters: Floats, tokens: Array
     (True, 0.0)
     """
     parameters, ids = parameter_vector(config, parameters), token_array(config, tokens)
-    views = transformer_views(config, parameters)
+    views = folded_views(config, fold(config, parameters))
     result = np.zeros(ids.shape)
 
     def fill(part: _Part) -> None:
         final, _ = _trunk(config, views, part)
-        result[part.rows, part.columns], _ = token_scores(final, views.logits, part.targets, None, None)
+        result[part.rows, part.columns], _ = token_scores(final.normalized, views.logits, part.targets, None, None)
 
     map_in_threads(fill, _parts(ids))
     return result
@@ -196,16 +195,16 @@ def weighted_loss_and_gradient(
     """
     parameters, ids = parameter_vector(config, parameters), token_array(config, tokens)
     slopes = _token_weights(ids, weights)
-    views = transformer_views(config, parameters)
+    views = folded_views(config, fold(config, parameters))
 
     def share(part: _Part) -> tuple[float, Floats]:
         weight = -slopes[part.rows, part.columns]
-        final, tape = _trunk(config, views, part)
-        log_probs, gradient = _back(config, views, part, final, tape, weight.astype(parameters.dtype))
+        log_probs, gradient = _back(config, views, part, *_trunk(config, views, part), weight.astype(parameters.dtype))
         return float(weight @ log_probs), gradient
 
     shares = map_in_threads(share, _parts(ids))
-    return sum(value for value, _ in shares), _total([gradient for _, gradient in shares])
+    gradient = fold_back(config, parameters, _total([gradient for _, gradient in shares]))
+    return sum(value for value, _ in shares), gradient
 
 
 def log_probs_and_pullback(
@@ -236,14 +235,14 @@ def log_probs_and_pullback(
     True
     """
     parameters, ids = parameter_vector(config, parameters).copy(), token_array(config, tokens)
-    views = transformer_views(config, parameters)
+    views = folded_views(config, fold(config, parameters))
     parts = _parts(ids)
     log_probs = np.zeros(ids.shape)
 
-    def forward(part: _Part) -> tuple[Floats, _Tape]:
-        final, tape = _trunk(config, views, part)
-        log_probs[part.rows, part.columns], _ = token_scores(final, views.logits, part.targets, None, None)
-        return final, tape
+    def forward(part: _Part) -> tuple[NormTape, list[LayerTape]]:
+        final, tapes = _trunk(config, views, part)
+        log_probs[part.rows, part.columns], _ = token_scores(final.normalized, views.logits, part.targets, None, None)
+        return final, tapes
 
     runs = map_in_threads(forward, parts)
 
@@ -251,10 +250,10 @@ def log_probs_and_pullback(
         slopes = _token_weights(ids, weights).astype(parameters.dtype)
 
         def share(index: int) -> Floats:
-            part, (final, tape) = parts[index], runs[index]
-            return _back(config, views, part, final, tape, slopes[part.rows, part.columns])[1]
+            part = parts[index]
+            return _back(config, views, part, *runs[index], slopes[part.rows, part.columns])[1]
 
-        return _total(map_in_threads(share, range(len(parts))))
+        return fold_back(config, parameters, _total(map_in_threads(share, range(len(parts)))))
 
     return log_probs.sum(axis=1), pullback
 
@@ -323,13 +322,8 @@ def _part(ids: NDArray[np.intp], sequences: NDArray[np.intp]) -> _Part:
     return _Part(sequences[local], columns, inputs, chosen[local, columns], packing)
 
 
-class _Tape(NamedTuple):
-    layers: list[LayerTape]
-    final_norm: NormTape
-
-
-def _trunk(config: TransformerConfig, views: TransformerViews, part: _Part) -> tuple[Floats, _Tape]:
-    """All but the output layer: (n, D + 1) with a column of ones."""
+def _trunk(config: TransformerConfig, views: FoldedTransformer, part: _Part) -> tuple[NormTape, list[LayerTape]]:
+    """All but the output layer."""
     dtype = views.embedding.dtype
     x = views.embedding[part.inputs]
     x += positions_table(config.max_length, config.embedding_dim, dtype)[part.columns]
@@ -338,32 +332,34 @@ def _trunk(config: TransformerConfig, views: TransformerViews, part: _Part) -> t
     for layer_views in views.layers:
         x, tape = layer(x, layer_views, config.heads, part.packing, mask)
         tapes.append(tape)
-    final = with_ones(part.inputs.size, config.embedding_dim, dtype)
-    return final, _Tape(tapes, layer_norm(x, views.final_norm, final[:, :-1]))
+    return layer_norm(x), tapes
 
 
 def _back(
-    config: TransformerConfig, views: TransformerViews, part: _Part, final: Floats, tape: _Tape, weights: Floats
+    config: TransformerConfig,
+    views: FoldedTransformer,
+    part: _Part,
+    final: NormTape,
+    tapes: list[LayerTape],
+    weights: Floats,
 ) -> tuple[Floats, Floats]:
-    """Log-probabilities (n,), and the flat gradient of their weighted sum."""
-    flat = np.empty(parameter_count(config), dtype=final.dtype)
-    gradient = transformer_views(config, flat)
-    log_probs, slope = token_scores(final, views.logits, part.targets, weights, gradient.logits)
-    slope = layer_norm_back(slope, views.final_norm, tape.final_norm, gradient.final_norm)
-    for layer_views, layer_tape, layer_gradient in zip(
-        reversed(views.layers), reversed(tape.layers), reversed(gradient.layers), strict=True
+    """Log-probabilities (n,), and the gradient of their weighted sum with respect to folded parameters."""
+    flat = empty_folded(config, final.normalized)
+    gradient = folded_views(config, flat)
+    log_probs, slope = token_scores(final.normalized, views.logits, part.targets, weights, gradient.logits)
+    slope = layer_norm_back(slope, final)
+    for layer_views, tape, layer_gradient in zip(
+        reversed(views.layers), reversed(tapes), reversed(gradient.layers), strict=True
     ):
-        slope = layer_back(slope, layer_views, part.packing, layer_tape, layer_gradient)
+        slope = layer_back(slope, layer_views, part.packing, tape, layer_gradient)
     _sum_rows(slope, part.inputs, gradient.embedding)
     return log_probs, flat
 
 
 def _sum_rows(rows: Floats, groups: NDArray[np.intp], out: Floats) -> None:
     """Row g of `out` becomes the sum of the rows of group g."""
-    order = np.argsort(groups, kind="stable")
-    present, starts = np.unique(groups[order], return_index=True)
-    out[...] = 0.0
-    out[present] = np.add.reduceat(rows[order], starts, axis=0)
+    members = csr_array((np.ones_like(rows[:, 0]), (groups, np.arange(groups.size))), shape=(len(out), len(rows)))
+    out[...] = members @ rows
 
 
 def _total(gradients: list[Floats]) -> Floats:

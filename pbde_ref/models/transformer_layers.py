@@ -3,7 +3,8 @@ r"""The pieces of a Transformer, forwards and backwards, on the tokens that coun
 Arrays of activations have one row for each token that is not padding, n in all; attention alone sees sequences,
 (b, T) cells of which the tokens fill some from the left. A forward function returns its result and a tape; the
 backward function of the same name takes the gradient with respect to the result, gives that with respect to the input,
-and writes those with respect to parameters to views of a gradient vector. All is in the precision of the parameters.
+and writes those with respect to folded parameters to views of a gradient vector. All is in the precision of the
+parameters.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pbde_ref.models.transformer_parameters import Floats, LayerViews
+from pbde_ref.models.transformer_folding import FoldedLayer
+from pbde_ref.models.transformer_parameters import Floats
 
 __all__ = [
-    "AttentionTape", "LayerTape", "NormTape", "Packing", "attention", "attention_back", "causal_mask", "layer",
-    "layer_back", "layer_norm", "layer_norm_back", "positions_table", "token_scores", "with_ones",
+    "AttentionTape", "LayerTape", "NormTape", "Packing", "attention", "attention_back", "causal_mask", "feed_forward",
+    "layer", "layer_back", "layer_norm", "layer_norm_back", "positions_table", "token_scores", "with_ones",
 ]  # fmt: skip
 
 EPSILON = 1e-6
@@ -82,61 +84,58 @@ def with_ones(rows: int, width: int, dtype: Any) -> Floats:
 
 
 class NormTape(NamedTuple):
-    """What `layer_norm_back` needs."""
+    """What `layer_norm_back` needs, and the layer norm's result."""
 
-    normalized: Floats  # (n, D)
+    normalized: Floats  # (n, D + 1), with a column of ones
     inverse_deviation: Floats  # (n, 1)
 
 
-def layer_norm(x: Floats, norm: Floats, out: Floats) -> NormTape:
-    r"""Write :math:`\text{scale}\,(x - \bar x) / \sqrt{\text{var}(x) + \epsilon} + \text{bias}` of rows to `out`."""
-    width = x.shape[1]
-    centred = x - x.mean(axis=1, keepdims=True)
-    variance = np.vecdot(centred, centred)[:, None] / width
-    inverse = 1.0 / np.sqrt(variance + EPSILON)
-    centred *= inverse
-    np.multiply(centred, norm[0], out=out)
-    out += norm[1]
-    return NormTape(centred, inverse)
+def layer_norm(x: Floats) -> NormTape:
+    r""":math:`\hat x = (x - \bar x) / \sqrt{\text{var}(x) + 10^{-6}}` of each row."""
+    rows, width = x.shape
+    result = with_ones(rows, width, x.dtype)
+    normalized = result[:, :width]
+    mean = np.full(width, 1.0 / width, dtype=x.dtype)
+    np.subtract(x, (x @ mean)[:, None], out=normalized)
+    inverse = 1.0 / np.sqrt(np.vecdot(normalized, normalized) / width + EPSILON)[:, None]
+    normalized *= inverse
+    return NormTape(result, inverse)
 
 
-def layer_norm_back(slope: Floats, norm: Floats, tape: NormTape, gradient: Floats) -> Floats:
-    """Gradient with respect to the input of `layer_norm`; those of scale and bias are written to `gradient` (2, D)."""
-    normalized, inverse = tape
-    np.einsum("ij,ij->j", slope, normalized, out=gradient[0])
-    slope.sum(axis=0, out=gradient[1])
-    result = slope * norm[0]
-    width = result.shape[1]
-    shift = result.mean(axis=1, keepdims=True)
-    tilt = np.vecdot(result, normalized)[:, None] / width
-    result -= shift
-    result -= normalized * tilt
-    result *= inverse
-    return result
+def layer_norm_back(slope: Floats, tape: NormTape) -> Floats:
+    """Gradient with respect to the input of `layer_norm`; `slope` (n, D) is overwritten by it."""
+    width = slope.shape[1]
+    normalized = tape.normalized[:, :width]
+    mean = np.full(width, 1.0 / width, dtype=slope.dtype)
+    shift, tilt = (slope @ mean)[:, None], np.vecdot(slope, normalized)[:, None] / width
+    slope -= shift
+    slope -= normalized * tilt
+    slope *= tape.inverse_deviation
+    return slope
 
 
 class AttentionTape(NamedTuple):
     """What `attention_back` needs; H heads of width d."""
 
-    query: Floats  # (b, H, T, d), divided by √d
+    query: Floats  # (b, H, T, d), divided by √d in the folded kernel
     key: Floats  # (b, H, T, d)
     value: Floats  # (b, H, T, d)
     weights: Floats  # (b, H, T, T)
     mixed: Floats  # (n, D), the heads' results side by side
 
 
-def attention(x: Floats, layer: LayerViews, heads: int, packing: Packing, mask: Floats) -> tuple[Floats, AttentionTape]:
-    r"""Multi-head attention :math:`\text{softmax}(Q K^\top / \sqrt d + \text{mask})\, V W`, shape (n, D)."""
-    width = x.shape[1] // heads
-    projected = np.matmul(x, layer.projections)
-    projected[0] *= 1.0 / math.sqrt(width)
-    cells = packing.spread(projected)
+def attention(
+    x: Floats, layer: FoldedLayer, heads: int, packing: Packing, mask: Floats
+) -> tuple[Floats, AttentionTape]:
+    r"""Multi-head attention :math:`\text{softmax}(Q K^\top + \text{mask})\, V W`, (n, D + 1) to (n, D)."""
+    cells = packing.spread(x @ layer.projections)
+    width = cells.shape[-1] // heads
     query, key, value = cells.reshape(*cells.shape[:-1], heads, width).swapaxes(2, 3)
     weights = query @ key.swapaxes(2, 3)
     weights += mask
     weights -= weights.max(axis=-1, keepdims=True)
     np.exp(weights, out=weights)
-    weights /= weights.sum(axis=-1, keepdims=True)
+    weights /= np.einsum("bhqk->bhq", weights)[..., None]
     mixed = np.empty(cells.shape[1:], dtype=x.dtype)
     np.matmul(weights, value, out=mixed.reshape(*mixed.shape[:-1], heads, width).swapaxes(1, 2))
     rows = packing.gather(mixed)
@@ -144,7 +143,7 @@ def attention(x: Floats, layer: LayerViews, heads: int, packing: Packing, mask: 
 
 
 def attention_back(
-    slope: Floats, x: Floats, layer: LayerViews, packing: Packing, tape: AttentionTape, gradient: LayerViews
+    slope: Floats, x: Floats, layer: FoldedLayer, packing: Packing, tape: AttentionTape, gradient: FoldedLayer
 ) -> Floats:
     """Gradient with respect to the input of `attention`."""
     query, key, value, weights, mixed = tape
@@ -160,13 +159,12 @@ def attention_back(
     scores -= centre.swapaxes(1, 2)[..., None]
     scores *= weights
     np.matmul(scores, key, out=query_back)
-    query_back *= 1.0 / math.sqrt(width)
     np.matmul(scores.swapaxes(2, 3), query, out=key_back)
     projected = packing.gather(back)
     np.matmul(x.T, projected, out=gradient.projections)
-    result = projected[0] @ layer.projections[0].T
-    result += projected[1] @ layer.projections[1].T
-    result += projected[2] @ layer.projections[2].T
+    result = projected[0] @ layer.projections[0, :-1].T
+    result += projected[1] @ layer.projections[1, :-1].T
+    result += projected[2] @ layer.projections[2, :-1].T
     return result
 
 
@@ -174,42 +172,42 @@ class LayerTape(NamedTuple):
     """What `layer_back` needs."""
 
     attention_norm: NormTape
-    attention_input: Floats  # (n, D)
     attention: AttentionTape
     mlp_norm: NormTape
-    mlp_input: Floats  # (n, D + 1)
-    hidden: Floats  # (n, M + 1)
+    hidden: Floats  # (n, M + 1), after the ReLU, with a column of ones
 
 
-def layer(x: Floats, views: LayerViews, heads: int, packing: Packing, mask: Floats) -> tuple[Floats, LayerTape]:
+def layer(x: Floats, views: FoldedLayer, heads: int, packing: Packing, mask: Floats) -> tuple[Floats, LayerTape]:
     """A pre-norm layer: attention and then a ReLU MLP, each added to what came in."""
-    rows, width = x.shape
-    hidden_width = views.mlp_in.shape[1]
-    attention_input = np.empty_like(x)
-    attention_norm = layer_norm(x, views.attention_norm, attention_input)
-    attended, attention_tape = attention(attention_input, views, heads, packing, mask)
+    attention_norm = layer_norm(x)
+    attended, attention_tape = attention(attention_norm.normalized, views, heads, packing, mask)
     attended += x
-    mlp_input = with_ones(rows, width, x.dtype)
-    mlp_norm = layer_norm(attended, views.mlp_norm, mlp_input[:, :width])
-    hidden = with_ones(rows, hidden_width, x.dtype)
-    np.matmul(mlp_input, views.mlp_in, out=hidden[:, :hidden_width])
+    result, mlp_norm, hidden = feed_forward(attended, views)
+    return result, LayerTape(attention_norm, attention_tape, mlp_norm, hidden)
+
+
+def feed_forward(x: Floats, views: FoldedLayer) -> tuple[Floats, NormTape, Floats]:
+    """A layer's second half: norm and ReLU MLP, added to what came in; also the norm's and the ReLU's results."""
+    norm = layer_norm(x)
+    width = views.mlp_in.shape[1]
+    hidden = with_ones(x.shape[0], width, x.dtype)
+    np.matmul(norm.normalized, views.mlp_in, out=hidden[:, :width])
     np.maximum(hidden, 0.0, out=hidden)
     result = hidden @ views.mlp_out
-    result += attended
-    return result, LayerTape(attention_norm, attention_input, attention_tape, mlp_norm, mlp_input, hidden)
+    result += x
+    return result, norm, hidden
 
 
-def layer_back(slope: Floats, views: LayerViews, packing: Packing, tape: LayerTape, gradient: LayerViews) -> Floats:
+def layer_back(slope: Floats, views: FoldedLayer, packing: Packing, tape: LayerTape, gradient: FoldedLayer) -> Floats:
     """Gradient with respect to the input of `layer`."""
     np.matmul(tape.hidden.T, slope, out=gradient.mlp_out)
     hidden = slope @ views.mlp_out[:-1].T
     hidden *= tape.hidden[:, :-1] > 0.0
-    np.matmul(tape.mlp_input.T, hidden, out=gradient.mlp_in)
-    mlp_slope = hidden @ views.mlp_in[:-1].T
-    attended = layer_norm_back(mlp_slope, views.mlp_norm, tape.mlp_norm, gradient.mlp_norm)
+    np.matmul(tape.mlp_norm.normalized.T, hidden, out=gradient.mlp_in)
+    attended = layer_norm_back(hidden @ views.mlp_in[:-1].T, tape.mlp_norm)
     attended += slope
-    back = attention_back(attended, tape.attention_input, views, packing, tape.attention, gradient)
-    result = layer_norm_back(back, views.attention_norm, tape.attention_norm, gradient.attention_norm)
+    back = attention_back(attended, tape.attention_norm.normalized, views, packing, tape.attention, gradient)
+    result = layer_norm_back(back, tape.attention_norm)
     result += attended
     return result
 
@@ -248,6 +246,7 @@ def token_scores(
     log_probs = np.empty(rows, dtype=x.dtype)
     slope = np.zeros((rows, x.shape[1] - 1), dtype=x.dtype)
     block = max(64, 2**19 // vocabulary)
+    ones = np.ones(vocabulary, dtype=x.dtype)
     buffer = np.empty((min(block, rows), vocabulary), dtype=x.dtype)
     for start in range(0, rows, block):
         here = slice(start, start + block)
@@ -257,7 +256,7 @@ def token_scores(
         scores -= scores.max(axis=1, keepdims=True)
         score = scores[index, chosen]
         np.exp(scores, out=scores)
-        total = scores.sum(axis=1)
+        total = scores @ ones
         log_probs[here] = score - np.log(total)
         if weights is None or gradient is None:
             continue

@@ -20,10 +20,10 @@ Every kernel is applied from the right, ``x @ kernel``. Arrays lie in the vector
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 from pbde_ref.validation import instance, reject, whole_number
 
 __all__ = [
-    "LayerViews", "TransformerConfig", "TransformerViews", "flatten", "initial_parameters", "named_views",
-    "parameter_count", "parameter_shapes", "parameter_vector", "transformer_views",
+    "TransformerConfig", "flatten", "initial_parameters", "named_views", "parameter_count", "parameter_shapes",
+    "parameter_vector", "split",
 ]  # fmt: skip
 
 Floats = NDArray[np.floating[Any]]
@@ -140,11 +140,13 @@ def named_views(config: TransformerConfig, parameters: Floats) -> dict[str, Floa
     """
     parameters = parameter_vector(config, parameters)
     shapes = parameter_shapes(config)
-    ends = accumulate(math.prod(shape) for shape in shapes.values())
-    return {
-        name: parameters[end - math.prod(shape) : end].reshape(shape)
-        for (name, shape), end in zip(shapes.items(), ends, strict=True)
-    }
+    return dict(zip(shapes, split(parameters, list(shapes.values())), strict=True))
+
+
+def split(vector: Floats, shapes: Sequence[tuple[int, ...]]) -> list[Floats]:
+    """A vector cut into arrays of the given shapes, which are views."""
+    ends = accumulate(math.prod(shape) for shape in shapes)
+    return [vector[end - math.prod(shape) : end].reshape(shape) for shape, end in zip(shapes, ends, strict=True)]
 
 
 def flatten(config: TransformerConfig, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
@@ -218,39 +220,3 @@ def initial_parameters(config: TransformerConfig, *, rng: Any = None) -> NDArray
             limit = math.sqrt(6.0 / sum(view.shape))
             view[...] = generator.uniform(-limit, limit, size=view.shape)
     return parameters
-
-
-class LayerViews(NamedTuple):
-    """Views of one layer's parameters, neighbours in the vector taken together.
-
-    A bias is one more row of its kernel, for inputs with a column of ones.
-    """
-
-    attention_norm: Floats  # (2, D): scale, bias
-    projections: Floats  # (3, D, D): query, key, value
-    attention_out: Floats  # (D, D)
-    mlp_norm: Floats  # (2, D)
-    mlp_in: Floats  # (D + 1, M)
-    mlp_out: Floats  # (M + 1, D)
-
-
-class TransformerViews(NamedTuple):
-    """Views of all parameters, or of a gradient, as the computation uses them."""
-
-    embedding: Floats  # (V, D)
-    layers: tuple[LayerViews, ...]
-    final_norm: Floats  # (2, D)
-    logits: Floats  # (D + 1, V)
-
-
-def transformer_views(config: TransformerConfig, parameters: Floats) -> TransformerViews:
-    """Views of a flat vector whose length has been checked."""
-    width, hidden, vocabulary = config.embedding_dim, config.mlp_dim, config.vocabulary_size
-    layer_shapes = ((2, width), (3, width, width), (width, width), (2, width), (width + 1, hidden), (hidden + 1, width))
-    shapes = [(vocabulary, width), *layer_shapes * config.layers, (2, width), (width + 1, vocabulary)]
-    ends = accumulate(math.prod(shape) for shape in shapes)
-    views = [
-        parameters[end - math.prod(shape) : end].reshape(shape) for shape, end in zip(shapes, ends, strict=True)
-    ]
-    layers = tuple(LayerViews(*views[1 + 6 * i : 7 + 6 * i]) for i in range(config.layers))
-    return TransformerViews(views[0], layers, views[-2], views[-1])
