@@ -7,7 +7,7 @@ import stat
 import numpy as np
 import pytest
 
-from pbde_ref.files import write_atomically, write_json
+from pbde_ref.files import read_arrays, write_arrays, write_atomically, write_json
 
 
 def test_content_arrives_and_nothing_else_stays(tmp_path):
@@ -47,3 +47,28 @@ def test_json_refuses_what_it_has_no_word_for(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "x.json", [float("nan")])
     assert os.listdir(tmp_path) == []
+
+
+def test_arrays_arrive_and_equal_arrays_are_equal_bytes(tmp_path):
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "text": np.array("α and more"), "n": np.array(3)}
+    write_arrays(tmp_path / "a.npz", arrays)
+    found = read_arrays(tmp_path / "a.npz")
+    assert list(found) == list(arrays)
+    for name, value in arrays.items():
+        assert found[name].dtype == value.dtype
+        assert found[name].tobytes() == value.tobytes()
+    write_arrays(tmp_path / "b.npz", found)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_objects_are_neither_written_nor_read(tmp_path):
+    with pytest.raises(TypeError, match="`arrays` must hold numbers or text; got dtype object for 'a'"):
+        write_arrays(tmp_path / "a.npz", {"a": np.array([{}])})
+    np.savez(tmp_path / "objects.npz", a=np.array([{}]))
+    np.save(tmp_path / "single.npy", np.zeros(3))
+    (tmp_path / "text.npz").write_text("no archive")
+    for name in ("objects.npz", "single.npy", "text.npz"):
+        with pytest.raises(ValueError, match=r"`path` must be a whole \.npz file of plain arrays; got .*" + name):
+            read_arrays(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        read_arrays(tmp_path / "missing.npz")

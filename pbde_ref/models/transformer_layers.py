@@ -19,8 +19,8 @@ from pbde_ref.models.transformer_folding import FoldedLayer
 from pbde_ref.models.transformer_parameters import Floats
 
 __all__ = [
-    "AttentionTape", "LayerTape", "NormTape", "Packing", "attention", "attention_back", "causal_mask", "layer",
-    "layer_back", "layer_norm", "layer_norm_back", "positions_table", "token_scores", "with_ones",
+    "AttentionTape", "LayerTape", "NormTape", "Packing", "attention", "attention_back", "causal_mask", "feed_forward",
+    "layer", "layer_back", "layer_norm", "layer_norm_back", "positions_table", "token_scores", "with_ones",
 ]  # fmt: skip
 
 EPSILON = 1e-6
@@ -182,14 +182,20 @@ def layer(x: Floats, views: FoldedLayer, heads: int, packing: Packing, mask: Flo
     attention_norm = layer_norm(x)
     attended, attention_tape = attention(attention_norm.normalized, views, heads, packing, mask)
     attended += x
-    mlp_norm = layer_norm(attended)
-    hidden_width = views.mlp_in.shape[1]
-    hidden = with_ones(x.shape[0], hidden_width, x.dtype)
-    np.matmul(mlp_norm.normalized, views.mlp_in, out=hidden[:, :hidden_width])
+    result, mlp_norm, hidden = feed_forward(attended, views)
+    return result, LayerTape(attention_norm, attention_tape, mlp_norm, hidden)
+
+
+def feed_forward(x: Floats, views: FoldedLayer) -> tuple[Floats, NormTape, Floats]:
+    """A layer's second half: norm and ReLU MLP, added to what came in; also the norm's and the ReLU's results."""
+    norm = layer_norm(x)
+    width = views.mlp_in.shape[1]
+    hidden = with_ones(x.shape[0], width, x.dtype)
+    np.matmul(norm.normalized, views.mlp_in, out=hidden[:, :width])
     np.maximum(hidden, 0.0, out=hidden)
     result = hidden @ views.mlp_out
-    result += attended
-    return result, LayerTape(attention_norm, attention_tape, mlp_norm, hidden)
+    result += x
+    return result, norm, hidden
 
 
 def layer_back(slope: Floats, views: FoldedLayer, packing: Packing, tape: LayerTape, gradient: FoldedLayer) -> Floats:
