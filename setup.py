@@ -15,7 +15,7 @@ REQUIRED = [
     "msgpack>=1.0.8",
     "sentencepiece>=0.2.0",
 ]
-TEST = ["pytest>=8", "hypothesis>=6.100", "mpmath>=1.3", "jsonschema>=4"]
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "mpmath>=1.3", "jsonschema>=4"]
 DEVELOPMENT = [*TEST, "ruff>=0.6", "mypy>=1.11"]
 
 setup(
