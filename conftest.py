@@ -29,9 +29,10 @@ def pytest_cmdline_main(config):
     option = config.option
     if "PYTEST_XDIST_WORKER" in os.environ:
         return  # a worker must not start workers
-    whole = config.args_source is config.ArgsSource.TESTPATHS and not option.keyword and not option.collectonly
-    if not whole or option.usepdb or config.getoption("pbde_subject", default=None):
+    whole = config.args_source is config.ArgsSource.TESTPATHS and not option.keyword
+    watched = option.usepdb or option.collectonly or option.capture == "no"
+    if not whole or watched or config.getoption("pbde_subject", None) or not config.pluginmanager.hasplugin("xdist"):
         return
-    if config.pluginmanager.hasplugin("xdist") and option.numprocesses is None and option.dist == "no":
+    if option.numprocesses is None and option.dist == "no":
         # Each worker begins with a stretch of neighbours, which share their modules' fixtures.
         option.numprocesses, option.dist = "auto", "worksteal"
