@@ -15,7 +15,7 @@ REQUIRED = [
     "msgpack>=1.0.8",
     "sentencepiece>=0.2.0",
 ]
-TEST = ["pytest>=8", "hypothesis>=6.100", "mpmath>=1.3", "jsonschema>=4"]
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "mpmath>=1.3", "jsonschema>=4"]
 DEVELOPMENT = [*TEST, "ruff>=0.6", "mypy>=1.11"]
 
 setup(
@@ -36,6 +36,7 @@ setup(
         "pbde_ref.estimation",
         "pbde_ref.exact",
         "pbde_ref.experiments",
+        "pbde_ref.experiments.language",
         "pbde_ref.experiments.toy",
         "pbde_ref.figures",
         "pbde_ref.language",

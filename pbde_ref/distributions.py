@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp
 
-from pbde_ref.numerics import log_normalize, weighted
+from pbde_ref.numerics import log_normalize, logsumexp, weighted
 from pbde_ref.validation import (
     FloatArray,
     instance,

@@ -7,13 +7,13 @@ All functions work elementwise, broadcast, and count in nats.
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import expit, log_expit, logsumexp
+from scipy.special import expit, log_expit
 
 from pbde_ref.validation import FloatArray
 
 __all__ = [
-    "bernoulli_entropy", "bernoulli_kl", "expit", "log1p_gap", "log_normalize", "log_sigmoid", "sigmoid_difference",
-    "softplus", "two_difference", "weighted",
+    "bernoulli_entropy", "bernoulli_kl", "expit", "log1p_gap", "log_normalize", "log_sigmoid", "logsumexp",
+    "sigmoid_difference", "softplus", "two_difference", "weighted",
 ]  # fmt: skip
 
 
@@ -51,6 +51,29 @@ def log_normalize(log_weights: FloatArray) -> FloatArray:
     with np.errstate(over="ignore"):
         shifted = log_weights - np.max(log_weights)
     return shifted - logsumexp(shifted)
+
+
+def logsumexp(x: FloatArray, axis: int = -1) -> FloatArray:
+    r""":math:`\log \sum_i e^{x_i}` along an axis; of nothing but :math:`-\infty` it is :math:`-\infty`.
+
+    Entries may be :math:`-\infty` and must be below :math:`+\infty`. SciPy's function of that name takes arrays of any
+    library, and ten times as long for a short vector.
+
+    Examples
+    --------
+    >>> float(logsumexp(np.array([0.0, -50.0])))
+    1.928749847963...e-22
+    >>> float(logsumexp(np.array([-1000.0, -1000.0]))) == -1000.0 + float(np.log(2.0))
+    True
+    """
+    largest = x.max(axis, keepdims=True)
+    # k summands are as large as any; what the others add to these keeps its digits however little it is.
+    leads = x == largest
+    k = leads.sum(axis)
+    with np.errstate(over="ignore"):
+        below = x - np.where(np.isneginf(largest), 0.0, largest)
+    others = np.exp(np.where(leads, -np.inf, below)).sum(axis)
+    return largest.squeeze(axis) + np.log(k) + np.log1p(others / k)
 
 
 def two_difference(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:

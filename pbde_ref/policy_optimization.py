@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import logsumexp
 
 from pbde_ref.distributions import FiniteDistribution, kl_divergence, tilt
-from pbde_ref.numerics import log_normalize
+from pbde_ref.numerics import log_normalize, logsumexp
 from pbde_ref.validation import FloatArray, non_negative_number, positive_number, reject, vector, whole_number
 
 __all__ = ["PolicySolution", "gradient_ascent", "kl_controlled_objective", "log_partition", "policy_gradient"]

@@ -1,5 +1,6 @@
 """Benchmarks run, say what they measured, and notice a wrong loss. No test asserts a time."""
 
+import gc
 import importlib.util
 import json
 import math
@@ -37,6 +38,14 @@ def report_of(*measurements):
     machine = {"processor": "", "cores": 2, "memory_gib": None, "system": "", "load_average": 0.1,
                "thread_limits": {}, "versions": {"numpy": "2"}}  # fmt: skip
     return Report(machine, "full", measurements, ())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_old_garbage():
+    """Each measurement collects garbage first; what all the other tests have left behind is not looked through."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")

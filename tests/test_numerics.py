@@ -72,6 +72,33 @@ def test_log_normalize_keeps_minus_infinity():
     assert numerics.log_normalize(np.array([5.0, -np.inf, 5.0])).tolist() == [-np.log(2.0), -np.inf, -np.log(2.0)]
 
 
+@given(st.integers(1, 9).flatmap(lambda size: vectors(3 * size, -1000.0, 1000.0)))
+def test_logsumexp_is_relatively_exact(x):
+    """log Σ e^x along either axis, to the digits that its largest entry has."""
+    x = x.reshape(3, -1)
+    for axis in (0, 1):
+        for found, entries in zip(numerics.logsumexp(x, axis), np.moveaxis(x, axis, -1), strict=True):
+            with mpmath.workdps(DIGITS):
+                exact = mpmath.log(mpmath.fsum(mpmath.exp(mpmath.mpf(entry)) for entry in entries))
+                rounding = np.spacing(np.abs(entries).max()) + RELATIVE * abs(float(exact))
+            assert abs(mpmath.mpf(float(found)) - exact) <= rounding
+
+
+@pytest.mark.parametrize("low", [-1e-9, -40.0, -300.0, -800.0])
+def test_logsumexp_keeps_what_the_smaller_entries_add(low):
+    """log(1 + e^low), although it is next to zero."""
+    with mpmath.workdps(DIGITS):
+        assert_close(numerics.logsumexp(np.array([low, 0.0])), mpmath.log1p(mpmath.exp(low)))
+
+
+def test_logsumexp_at_the_edges():
+    inf, half = np.inf, -np.log(2.0)
+    assert numerics.logsumexp(np.array([[-inf, -inf], [-inf, 3.0], [half, half], [-1e308, 1e308]])).tolist() == [
+        -inf, 3.0, 0.0, 1e308,
+    ]  # fmt: skip
+    assert float(numerics.logsumexp(np.array([-inf]))) == -inf
+
+
 @given(st.floats(-1e300, 1e300), st.floats(-1e300, 1e300))
 @example(1.0, 1e-20)
 @example(1e-20, 1.0)

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import inspect
 import re
 import subprocess
@@ -25,6 +26,10 @@ ORDER = [
 CARRIES_ITS_OWN_STATE = {"default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64", "Philox"}
 
 
+# The rules for a module follow each other, so one tree is enough; many would slow down the garbage collector.
+parsed = functools.lru_cache(maxsize=1)(ast.parse)
+
+
 def modules_loaded_by(statement):
     """Top-level names in sys.modules after `statement` ran in a fresh interpreter, where a warning is an error."""
     script = f"{statement}\nimport sys\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
@@ -45,7 +50,7 @@ MODULES = {module_name(path): path for path in SOURCES}
 def imports_of(name, source, is_package, modules):
     """Modules of the package that `source` names in an import statement, wherever in the file it stands."""
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names if alias.name.split(".")[0] == "pbde_ref"}
         elif isinstance(node, ast.ImportFrom):
@@ -85,6 +90,7 @@ def modules_before_or_on_a_cycle(graph):
     return set(remaining)
 
 
+@functools.cache
 def import_graph():
     return {
         name: imports_of(name, path.read_text("utf-8"), path.name == "__init__.py", MODULES)
@@ -95,7 +101,7 @@ def import_graph():
 def global_random_calls(source):
     """Names taken from NumPy's random module other than those that carry their own state."""
     used = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Attribute) and ast.unparse(node.value) in {"np.random", "numpy.random"}:
             used.add(node.attr)
         elif isinstance(node, ast.ImportFrom) and node.module == "numpy.random":
@@ -110,7 +116,7 @@ def global_random_calls(source):
 def asserted_arguments(source):
     """Arguments of public functions and methods that an `assert` statement reads."""
     found = set()
-    for function in ast.walk(ast.parse(source)):
+    for function in ast.walk(parsed(source)):
         if not isinstance(function, ast.FunctionDef):
             continue
         if function.name.startswith("_") and function.name not in ("__init__", "__post_init__", "__call__"):
@@ -126,7 +132,7 @@ def asserted_arguments(source):
 def unsafe_loading(source):
     """Uses of pickle under any of its names."""
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -185,7 +191,7 @@ def test_public_name_is_documented(name):
 @pytest.mark.parametrize("name", sorted({"pbde_ref", *MODULES}))
 def test_module_is_documented(name):
     """Every module says in a docstring what it is for."""
-    assert ast.get_docstring(ast.parse(MODULES[name].read_text("utf-8"))), f"{name} has no docstring"
+    assert ast.get_docstring(parsed(MODULES[name].read_text("utf-8"))), f"{name} has no docstring"
 
 
 def test_every_module_has_a_room():

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp
 
 from pbde_ref.annotators import PreferenceMatrix
 from pbde_ref.estimation.fit import ComparisonFit
@@ -21,7 +20,7 @@ from pbde_ref.estimation.likelihood import fit_comparisons
 from pbde_ref.estimation.priors import Prior
 from pbde_ref.estimation.table import ComparisonTable
 from pbde_ref.exact.mixtures import MixtureProgress, MixtureSolution, fit_annotator_mixture
-from pbde_ref.numerics import log_sigmoid
+from pbde_ref.numerics import log_sigmoid, logsumexp
 from pbde_ref.proposals import PairListProposal
 from pbde_ref.validation import FloatArray, IndexArray, instance, whole_number
 

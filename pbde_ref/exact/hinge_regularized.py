@@ -11,12 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from pbde_ref.distributions import FiniteDistribution, kl_divergence
 from pbde_ref.exact.hinge_duality import EPS, ROUNDING, Minimum, finished, hinge_and_slackness, net_flow, route
 from pbde_ref.exact.hinge_interior_point import interior_point
 from pbde_ref.exact.hinge_linear import minimize_linear
+from pbde_ref.numerics import logsumexp
 from pbde_ref.validation import FloatArray
 
 __all__ = ["minimize_hinge"]

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import logsumexp
 
 from pbde_ref.annotators import Annotator
 from pbde_ref.distributions import FiniteDistribution, common_support, tilt
-from pbde_ref.numerics import weighted
+from pbde_ref.numerics import logsumexp, weighted
 from pbde_ref.pbde import PBDE
 from pbde_ref.validation import FloatArray, positive_number, reject, vector
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -51,6 +52,6 @@ def draw_figure_6(records: Mapping[str, Record]) -> Figure:
     return figure
 
 
-def _steps(axis: Axes, record: Record, label: str, style: Mapping[str, object]) -> None:
+def _steps(axis: Axes, record: Record, label: str, style: Mapping[str, Any]) -> None:
     counts = record.arrays["length_counts"]
     axis.stairs(counts / counts.sum(), np.arange(counts.size + 1) + 0.5, label=label, **style)

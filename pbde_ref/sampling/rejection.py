@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import logsumexp
 
 from pbde_ref.distributions import FiniteDistribution
+from pbde_ref.numerics import logsumexp
 from pbde_ref.sampling.outcomes import draw_outcomes, random_generator
 from pbde_ref.validation import IndexArray, instance, positive_number, reject, vector, whole_number
 

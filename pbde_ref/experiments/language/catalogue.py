@@ -71,8 +71,8 @@ def language_page(records: Mapping[str, Record], command: str, image: str) -> st
     parts += ["## Findings", "\n".join(f"- {text}" for text in findings_text(records))]
     parts += [
         "## Table 2",
-        "Probability that the annotator prefers a sentence of the first bin to one of the second, with standard errors; "
-        "S up to 20 pieces, M 21 to 29, L 30 to 50, drawn from *whole*.",
+        "Probability that the annotator prefers a sentence of the first bin to one of the second, with standard "
+        "errors; S up to 20 pieces, M 21 to 29, L 30 to 50, drawn from *whole*.",
         tabulate(
             table_2_rows(records),
             ["annotator", "rule", *(f"{first} ≻ {second}" for first, second in GROUP_PAIRS)],
@@ -106,8 +106,8 @@ def _corpus_text(records: Mapping[str, Record]) -> str:
         model = records[kind].numbers
         stop = model["end_after_stop"]
         lines.append(
-            f"Model *{kind}*: {model['parameters']:,.0f} parameters, held-out loss {model['held_out_loss']:.3f} nats per "
-            f"piece at step {model['best_step']:,.0f}"
+            f"Model *{kind}*: {model['parameters']:,.0f} parameters, held-out loss {model['held_out_loss']:.3f} nats "
+            f"per piece at step {model['best_step']:,.0f}"
             + ("." if stop is None else f"; ends after a full stop at position 15 with probability {stop:.3f}.")
         )
     return "\n".join(f"- {line}" for line in lines)

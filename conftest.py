@@ -1,0 +1,41 @@
+"""How the tests run: on one thread each, with the same examples every time, and the whole suite on all cores.
+
+``HYPOTHESIS_PROFILE=thorough`` looks further, with new examples in every run.
+"""
+
+import os
+
+import pytest
+from hypothesis import Phase, settings
+
+# It imports Flax, which the tests do without.
+collect_ignore = ["tests/data/flax/make_fixture.py"]
+
+# The tests' matrices are small: OpenBLAS's threads wait for each other longer than the work takes, on busy cores a
+# hundred times longer. It reads this when NumPy is first imported, here or in a process that a test starts.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# Nothing is timed: a busy machine does not fail a law. Explaining a failure takes as long as finding it, and `find`
+# explains every example that it returns; the thorough profile does.
+WITHOUT_EXPLANATIONS = [phase for phase in Phase if phase is not Phase.explain]
+settings.register_profile("ci", deadline=None, derandomize=True, max_examples=60, phases=WITHOUT_EXPLANATIONS)
+settings.register_profile("thorough", deadline=None, max_examples=400)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Spread the whole suite over the cores if pytest-xdist is there; for less, its workers cost more than they save.
+
+    ``-n 0`` keeps everything in one process.
+    """
+    option = config.option
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return  # a worker must not start workers
+    whole = config.args_source is config.ArgsSource.TESTPATHS and not option.keyword
+    watched = option.usepdb or option.collectonly or option.capture == "no"
+    if not whole or watched or config.getoption("pbde_subject", None) or not config.pluginmanager.hasplugin("xdist"):
+        return
+    if option.numprocesses is None and option.dist == "no":
+        # Each worker begins with a stretch of neighbours, which share their modules' fixtures.
+        option.numprocesses, option.dist = "auto", "worksteal"
