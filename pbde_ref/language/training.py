@@ -81,7 +81,7 @@ def train_language_model(
         File that is written after each evaluation. If it exists, training goes on from there: a run that was killed
         ends with the same weights, bit for bit, as one that was not.
     progress : bool
-        Show steps, tokens per second and held-out loss on stderr.
+        Show steps, tokens per second and held-out loss on stderr, if that is a terminal.
 
     Raises
     ------
@@ -216,7 +216,7 @@ def _run(
     lengths = np.array([sequence.size for sequence in data.training])
     batches = batch_order(lengths, settings.tokens_per_batch, rng=_generators(settings)[1])
     loss, tokens, tokens_in_all, begin = 0.0, 0, 0, time.perf_counter()
-    with tqdm(total=settings.steps, initial=state.adam.steps, disable=not progress, unit="step") as bar:
+    with tqdm(total=settings.steps, initial=state.adam.steps, disable=None if progress else True, unit="step") as bar:
         for batch in islice(batches, state.adam.steps, settings.steps):
             state, value = _step(config, [data.training[index] for index in batch], settings, state)
             count = int(lengths[batch].sum())

@@ -30,8 +30,8 @@ def fingerprint(corpus: str | None, checkpoints: str | None) -> dict[str, str]:
                         digest.update(part)
         return {"checkpoints": digest.hexdigest()}
     text = open_corpus(corpus)
-    for part in (text.training, text.held_out):
-        for sentence in part:
+    for sentences in (text.training, text.held_out):
+        for sentence in sentences:
             digest.update(sentence.encode() + b"\n")
         digest.update(b"\n")
     return {"corpus": digest.hexdigest()}
