@@ -51,9 +51,9 @@ class TrainingSettings:
 
     steps: int = 1000
     tokens_per_batch: int = 2048
-    learning_rate: float = 3e-3
+    learning_rate: float = 4e-3
     warmup_steps: int = 100
-    weight_decay: float = 0.1
+    weight_decay: float = 0.5
     clip_norm: float = 1.0
     evaluate_every: int = 100
     seed: int = 0
