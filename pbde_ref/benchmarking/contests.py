@@ -17,6 +17,7 @@ SUITES = {
     "samplers": "bench_samplers",
     "estimation": "bench_estimation",
     "minimizers": "bench_minimizers",
+    "transformer": "bench_transformer",
 }
 
 Method = TypeVar("Method", bound=Callable[..., Any])
