@@ -94,7 +94,7 @@ class TrainingSteps:
 class SequenceSampling:
     """Sampling sequences that end within 50 tokens, about one token in 25 being the end, 256 at a time"""
 
-    params = ([2048], [2000])
+    params = ([512], [2000])
     quick_params = ([64], [500])
     param_names = ("sequences", "vocabulary")
     reference = "pbde_ref"
