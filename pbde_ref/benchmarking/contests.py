@@ -18,6 +18,7 @@ SUITES = {
     "estimation": "bench_estimation",
     "minimizers": "bench_minimizers",
     "training": "bench_training",
+    "transformer": "bench_transformer",
 }
 
 Method = TypeVar("Method", bound=Callable[..., Any])

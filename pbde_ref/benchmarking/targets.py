@@ -129,4 +129,10 @@ TARGETS = (
            "at most", 1000.0),
     Target("the same, largest gradient per comparison", "LargeFits", "fit_comparisons", {"items": 10**5}, "gradient",
            "at most", 1e-9),
+    Target("training step, 64 × 50 tokens, vocabulary 2000: PyTorch takes", "TrainingSteps", "torch",
+           {"batch": 64, "vocabulary": 2000, "lengths": "full"}, "ratio", "at least", 1.0),
+    Target("the same, half of it padding: PyTorch takes", "TrainingSteps", "torch",
+           {"batch": 64, "vocabulary": 2000, "lengths": "padded"}, "ratio", "at least", 1.0),
+    Target("sampling with a key-value cache, vocabulary 2000: PyTorch takes", "SequenceSampling", "torch",
+           {"vocabulary": 2000}, "ratio", "at least", 1.0),
 )  # fmt: skip

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -127,6 +127,7 @@ def sample_sequences(
     places = config.max_length if max_length is None else whole_number("max_length", max_length, least=1)
     if places > config.max_length:
         raise ValueError(f"`max_length` must be at most the model's, {config.max_length}; got {places}")
+    config = replace(config, max_length=places)
     generator = np.random.default_rng(rng).spawn(1)[0]
 
     def grow(start: int) -> _Ended:

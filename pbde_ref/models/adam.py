@@ -19,6 +19,8 @@ __all__ = ["AdamState", "adam_step", "cosine_decay", "initial_adam_state", "warm
 
 _Vector = TypeVar("_Vector", bound=NDArray[np.floating[Any]])
 
+BLOCK = 2**14
+
 
 @dataclass(frozen=True, eq=False)
 class AdamState:
@@ -83,16 +85,24 @@ def adam_step(
     (array([-0.1,  0.1]), 1)
     """
     steps = state.steps + 1
-    first = beta_1 * state.first_moment + (1.0 - beta_1) * gradient
-    second = beta_2 * state.second_moment + (1.0 - beta_2) * np.square(gradient)
-    size = np.sqrt(second)
-    size *= 1.0 / math.sqrt(1.0 - beta_2**steps)
-    size += epsilon
-    change = first / size
-    change *= learning_rate / (1.0 - beta_1**steps)
-    if weight_decay != 0.0:
-        change += learning_rate * weight_decay * parameters
-    return cast(_Vector, parameters - change), AdamState(first, second, steps)
+    moved, first, second = (np.empty_like(parameters) for _ in range(3))
+    # Block by block, everything between reading a number and writing it happens in the cache.
+    for start in range(0, parameters.size, BLOCK):
+        here = slice(start, start + BLOCK)
+        slope = gradient[here]
+        np.multiply(state.first_moment[here], beta_1, out=first[here])
+        first[here] += (1.0 - beta_1) * slope
+        np.multiply(state.second_moment[here], beta_2, out=second[here])
+        second[here] += (1.0 - beta_2) * np.square(slope)
+        size = np.sqrt(second[here])
+        size *= 1.0 / math.sqrt(1.0 - beta_2**steps)
+        size += epsilon
+        change = first[here] / size
+        change *= learning_rate / (1.0 - beta_1**steps)
+        if weight_decay != 0.0:
+            change += learning_rate * weight_decay * parameters[here]
+        np.subtract(parameters[here], change, out=moved[here])
+    return cast(_Vector, moved), AdamState(first, second, steps)
 
 
 def cosine_decay(step: int, *, peak: float, steps: int) -> float:

@@ -23,7 +23,6 @@ Result = TypeVar("Result")
 # The number of BLAS threads belongs to the process: two callers that set and restored it at once would mix it up.
 _BLAS_LIMIT = threading.Lock()
 
-
 LARGE_BLOCK = 2**25 - 2**13
 
 
@@ -41,7 +40,8 @@ def map_in_threads(function: Callable[[Item], Result], items: Sequence[Item]) ->
     """``[function(item) for item in items]``, in parallel; an exception in one is raised here.
 
     The number of threads is that of BLAS, which the usual settings (such as ``OPENBLAS_NUM_THREADS``) limit. The
-    result does not depend on it.
+    result does not depend on it. Callers in several threads wait for each other, so `function` must not come here
+    again.
 
     Examples
     --------

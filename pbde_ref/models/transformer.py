@@ -25,18 +25,17 @@ depend on the number of cores.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 from pbde_ref.models.threads import map_in_threads
+from pbde_ref.models.transformer_batches import Part, parts_of, token_array
 from pbde_ref.models.transformer_folding import FoldedTransformer, empty_folded, fold, fold_back, folded_views
 from pbde_ref.models.transformer_layers import (
     LayerTape,
     NormTape,
-    Packing,
     causal_mask,
     layer,
     layer_back,
@@ -55,7 +54,7 @@ from pbde_ref.models.transformer_parameters import (
     parameter_shapes,
     parameter_vector,
 )
-from pbde_ref.validation import FloatArray, array, instance, reject
+from pbde_ref.validation import FloatArray, array, reject
 
 __all__ = [
     "TransformerConfig", "flatten", "initial_parameters", "log_probs_and_pullback", "logits", "named_views",
@@ -99,11 +98,11 @@ def logits(config: TransformerConfig, parameters: Floats, tokens: ArrayLike) -> 
     views = folded_views(config, fold(config, parameters))
     result = np.zeros((*ids.shape, config.vocabulary_size), dtype=parameters.dtype)
 
-    def fill(part: _Part) -> None:
+    def fill(part: Part) -> None:
         final, _ = _trunk(config, views, part)
         result[part.rows, part.columns] = final.normalized @ views.logits
 
-    map_in_threads(fill, _parts(ids))
+    map_in_threads(fill, parts_of(ids))
     return result
 
 
@@ -124,11 +123,11 @@ def token_log_probs(config: TransformerConfig, parameters: Floats, tokens: Array
     views = folded_views(config, fold(config, parameters))
     result = np.zeros(ids.shape)
 
-    def fill(part: _Part) -> None:
+    def fill(part: Part) -> None:
         final, _ = _trunk(config, views, part)
         result[part.rows, part.columns], _ = token_scores(final.normalized, views.logits, part.targets, None, None)
 
-    map_in_threads(fill, _parts(ids))
+    map_in_threads(fill, parts_of(ids))
     return result
 
 
@@ -197,12 +196,12 @@ def weighted_loss_and_gradient(
     slopes = _token_weights(ids, weights)
     views = folded_views(config, fold(config, parameters))
 
-    def share(part: _Part) -> tuple[float, Floats]:
+    def share(part: Part) -> tuple[float, Floats]:
         weight = -slopes[part.rows, part.columns]
         log_probs, gradient = _back(config, views, part, *_trunk(config, views, part), weight.astype(parameters.dtype))
         return float(weight @ log_probs), gradient
 
-    shares = map_in_threads(share, _parts(ids))
+    shares = map_in_threads(share, parts_of(ids))
     gradient = fold_back(config, parameters, _total([gradient for _, gradient in shares]))
     return sum(value for value, _ in shares), gradient
 
@@ -215,8 +214,9 @@ def log_probs_and_pullback(
     For losses of log-likelihoods, whose gradient is known only when these are. The function takes
     :math:`w = \partial L / \partial \log \pi(x)`, shape (B,), or the same for every token, (B, T), and returns
     :math:`\partial L / \partial \theta = \sum_b w_b\,\partial \log \pi_\theta(x_b) / \partial \theta`, shape (count,).
-    It may be called again. Until it is forgotten, it holds the activations: about ``layers · (12 · embedding_dim +
-    mlp_dim)`` numbers a token, and the attention weights; the layers are not computed again, the logits are.
+    It may be called again. Until it is forgotten, it holds the activations, about ``layers · (6 · embedding_dim +
+    mlp_dim + heads · T)`` numbers a token, and two copies of the parameters. The layers are not computed again, the
+    logits are.
 
     Parameters and errors as in `weighted_loss_and_gradient`.
 
@@ -236,10 +236,10 @@ def log_probs_and_pullback(
     """
     parameters, ids = parameter_vector(config, parameters).copy(), token_array(config, tokens)
     views = folded_views(config, fold(config, parameters))
-    parts = _parts(ids)
+    parts = parts_of(ids)
     log_probs = np.zeros(ids.shape)
 
-    def forward(part: _Part) -> tuple[NormTape, list[LayerTape]]:
+    def forward(part: Part) -> tuple[NormTape, list[LayerTape]]:
         final, tapes = _trunk(config, views, part)
         log_probs[part.rows, part.columns], _ = token_scores(final.normalized, views.logits, part.targets, None, None)
         return final, tapes
@@ -258,25 +258,6 @@ def log_probs_and_pullback(
     return log_probs.sum(axis=1), pullback
 
 
-def token_array(config: TransformerConfig, tokens: ArrayLike) -> NDArray[np.intp]:
-    """Tokens (B, T) that the model can take, or an error."""
-    instance("config", config, TransformerConfig, "a TransformerConfig")
-    given = np.asarray(tokens)
-    if given.ndim != 2 or given.size == 0:
-        raise ValueError(f"`tokens` must be an array of 2 axes with at least one entry; got shape {given.shape}")
-    if not np.issubdtype(given.dtype, np.integer):
-        raise TypeError(f"`tokens` must be whole numbers; got dtype {given.dtype}")
-    if given.shape[1] > config.max_length:
-        raise ValueError(f"`tokens` must have at most max_length = {config.max_length} columns; got {given.shape[1]}")
-    reject("tokens", f"in [0, {config.vocabulary_size})", given, (given < 0) | (given >= config.vocabulary_size))
-    empty = ~given.any(axis=1)
-    if empty.any():
-        raise ValueError(
-            f"`tokens` must have a token other than padding (0) in each sequence; got none at index {np.argmax(empty)}"
-        )
-    return given.astype(np.intp)
-
-
 def _token_weights(ids: NDArray[np.intp], weights: ArrayLike) -> FloatArray:
     """Weights of tokens, (B, T)."""
     given = array("weights", weights)
@@ -286,47 +267,11 @@ def _token_weights(ids: NDArray[np.intp], weights: ArrayLike) -> FloatArray:
     return given if given.ndim == 2 else np.broadcast_to(given[:, None], ids.shape)
 
 
-class _Part(NamedTuple):
-    """Sequences that are computed together: their n tokens that are not padding."""
-
-    rows: NDArray[np.intp]  # (n,), places in the whole batch
-    columns: NDArray[np.intp]
-    inputs: NDArray[np.intp]  # (n,), the token before each, 0 at the start
-    targets: NDArray[np.intp]  # (n,)
-    packing: Packing
-
-
-# With two parts for each 2,048 tokens, two cores are both busy and products of matrices are still large.
-TOKENS_PER_PAIR_OF_PARTS = 2048
-
-
-def _parts(ids: NDArray[np.intp]) -> list[_Part]:
-    """Sequences in order of their length, split into parts with about the same number of tokens each."""
-    lengths = (ids != 0).sum(axis=1)
-    order = np.argsort(lengths, kind="stable")
-    total = int(lengths.sum())
-    count = min(len(lengths), 2 * -(-total // TOKENS_PER_PAIR_OF_PARTS))
-    ends = np.searchsorted(np.cumsum(lengths[order]), np.arange(1, count) * (total / count)) + 1
-    return [_part(ids, sequences) for sequences in np.split(order, np.unique(ends)) if sequences.size]
-
-
-def _part(ids: NDArray[np.intp], sequences: NDArray[np.intp]) -> _Part:
-    chosen = ids[sequences]
-    counts = chosen != 0
-    local, columns = np.nonzero(counts)
-    lengths = counts.sum(axis=1)
-    places = int(lengths.max())
-    within = np.arange(local.size) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    inputs = np.where(columns > 0, chosen[local, columns - 1], 0)
-    packing = Packing(sequences.size, places, local * places + within)
-    return _Part(sequences[local], columns, inputs, chosen[local, columns], packing)
-
-
-def _trunk(config: TransformerConfig, views: FoldedTransformer, part: _Part) -> tuple[NormTape, list[LayerTape]]:
+def _trunk(config: TransformerConfig, views: FoldedTransformer, part: Part) -> tuple[NormTape, list[LayerTape]]:
     """All but the output layer."""
     dtype = views.embedding.dtype
     x = views.embedding[part.inputs]
-    x += positions_table(config.max_length, config.embedding_dim, dtype)[part.columns]
+    x += positions_table(int(part.columns.max()) + 1, config.embedding_dim, dtype)[part.columns]
     mask = causal_mask(part.packing.places, dtype)
     tapes = []
     for layer_views in views.layers:
@@ -338,7 +283,7 @@ def _trunk(config: TransformerConfig, views: FoldedTransformer, part: _Part) -> 
 def _back(
     config: TransformerConfig,
     views: FoldedTransformer,
-    part: _Part,
+    part: Part,
     final: NormTape,
     tapes: list[LayerTape],
     weights: Floats,
