@@ -55,12 +55,12 @@ class LanguageSettings:
     layers: int = 1
     heads: int = 4
     mlp_dim: int = 512
-    whole_steps: int = 2400
-    short_steps: int = 900
-    long_steps: int = 2400
-    learning_rate: float = 3e-3
+    whole_steps: int = 1200
+    short_steps: int = 600
+    long_steps: int = 1200
+    learning_rate: float = 4e-3
     warmup_steps: int = 100
-    weight_decay: float = 0.1
+    weight_decay: float = 0.5
     tokens_per_batch: int = 2048
     pairs: int = 2**15
     table_sentences: int = 4096
