@@ -1,0 +1,320 @@
+"""The experiments with language models at small size, and their arithmetic against loops and difference quotients."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from pbde_ref.cli import main
+from pbde_ref.experiments.language.catalogue import language_page, length_rows, runs, table_2_rows
+from pbde_ref.experiments.language.figure_6 import adapt, preference_probability
+from pbde_ref.experiments.language.findings import bin_share, dip, findings
+from pbde_ref.experiments.language.models import checkpoint_files, model_of, tokenizer_of
+from pbde_ref.experiments.language.sentences import Pairs, pairs_of
+from pbde_ref.experiments.language.settings import PRESETS, LanguageSettings, Workplace, preset
+from pbde_ref.experiments.language.sources import fingerprint
+from pbde_ref.experiments.language.table_2 import mean_preference
+from pbde_ref.experiments.records import Record
+from pbde_ref.experiments.runs import execute
+from pbde_ref.figures import save_figure
+from pbde_ref.figures.language import draw_figure_6
+from pbde_ref.language.tokenizers import train_tokenizer
+from pbde_ref.models.transformer import TransformerConfig, initial_parameters, sequence_log_probs
+
+FIXTURE = Path(__file__).parent / "data" / "flax" / "bare_2023.msgpack"
+SMALL = LanguageSettings(
+    vocabulary=40, embedding_dim=16, layers=1, heads=2, mlp_dim=32, whole_steps=60, short_steps=40, long_steps=60,
+    learning_rate=1e-2, warmup_steps=5, tokens_per_batch=512, pairs=64, table_sentences=128, samples=48,
+    pairs_per_step=16,
+)  # fmt: skip
+
+
+def sentences(count, rng):
+    """Sentences of 3 to 40 short words."""
+    words = ["cold", "hot", "tea", "cup", "a", "the", "is", "on", "mat"]
+    return [" ".join(rng.choice(words, size=int(rng.integers(3, 36)))).capitalize() + "." for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "small.txt"
+    path.write_text("\n".join(sentences(600, np.random.default_rng(0))) + "\n")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def place(corpus, tmp_path_factory):
+    return Workplace(SMALL, tmp_path_factory.mktemp("language"), corpus)
+
+
+@pytest.fixture(scope="module")
+def records(place):
+    """Every run at small size."""
+    return execute(runs(place), place, place.folder, identity={})
+
+
+def test_every_run_leaves_a_record(records):
+    assert list(records) == [
+        "tokenizer", "whole", "short", "long", "pairs", "samples-short", "samples-long", "table-2",
+        "annotator-mixture", "density-mixture",
+    ]  # fmt: skip
+
+
+def test_models_see_the_lengths_that_they_are_for(records, place):
+    """The short model's sentences have at most about 20 pieces, the long one's are longer on average."""
+    short, long = (records[f"samples-{kind}"].arrays["length_counts"] for kind in ("short", "long"))
+    lengths = np.arange(1, 51)
+    assert (short @ lengths) / short.sum() < (long @ lengths) / long.sum()
+    assert not list(place.folder.glob("*.checkpoint.npz"))
+
+
+def test_pairs_are_scored_by_each_model(records, place):
+    """One sentence at a time gives what batches of like length gave, to float32."""
+    pairs = pairs_of(place)
+    assert pairs.tokens.shape == (2 * SMALL.pairs, 50)
+    for kind in ("whole", "short", "long"):
+        config, parameters = model_of(place, kind)
+        for i in (0, 5, 17):
+            alone = sequence_log_probs(config, parameters, pairs.tokens[i : i + 1, : pairs.lengths[i]])[0]
+            assert pairs.log_probs[kind][i] == pytest.approx(alone, rel=1e-4)
+
+
+def test_table_2_is_the_mean_over_cross_pairs(records, place):
+    """By a double loop over sentences; and with c = 1 every entry is nearer to 1/2 than with c = 50."""
+    pairs, numbers = pairs_of(place), records["table-2"].numbers
+    lengths = pairs.lengths[: SMALL.table_sentences]
+    for kind, rule, scale in (("long", "luce", None), ("short", "scale 50", 50.0)):
+        log_probs = pairs.log_probs[kind]
+        total, count = 0.0, 0
+        for i, m in enumerate(lengths):
+            for j, n in enumerate(lengths):
+                if m <= 20 and n >= 30:
+                    u, v = log_probs[i], log_probs[j]
+                    margin = u - v if scale is None else scale * (u / m - v / n)
+                    total, count = total + 1.0 / (1.0 + np.exp(-margin)), count + 1
+        assert numbers[f"{kind}.{rule}.S>L"] == pytest.approx(total / count, rel=1e-9)
+    for kind in ("whole", "short", "long"):
+        printed, computed = (numbers[f"{kind}.scale {c}.S>L"] for c in (1, 50))
+        assert abs(printed - 0.5) <= abs(computed - 0.5) + 0.02
+
+
+def test_standard_errors_are_those_of_repeated_samples():
+    """The spread of 400 estimates, against the mean of their stated errors."""
+    rng = np.random.default_rng(1)
+    found = [mean_preference(rng.normal(0.5, 2, 40), rng.normal(0, 1, 30)) for _ in range(400)]
+    spread, stated = np.std([value for value, _ in found]), np.mean([error for _, error in found])
+    # A standard deviation of 400 draws has a relative error of 3.5 %.
+    assert stated == pytest.approx(spread, rel=0.15)
+
+
+def test_an_empty_bin_has_no_preference():
+    assert mean_preference(np.empty(0), np.ones(2)) is None
+
+
+def some_pairs(rng, config):
+    lengths = rng.integers(2, 8, 8)
+    tokens = np.zeros((8, 10), dtype=np.intp)
+    for row, n in zip(tokens, lengths, strict=True):
+        row[: n - 1], row[n - 1] = rng.integers(2, config.vocabulary_size, n - 1), 1
+    log_probs = {kind: -rng.gamma(3.0, 3.0, 8) for kind in ("whole", "short", "long")}
+    return Pairs(tokens, lengths, log_probs)
+
+
+def test_populations_are_equations_27_and_28():
+    pairs = some_pairs(np.random.default_rng(2), TransformerConfig(9, 4, 1, 1, 4, 10))
+    short, long, n = pairs.log_probs["short"], pairs.log_probs["long"], pairs.lengths
+    for scale in (1.0, 50.0):
+        found = [preference_probability(pairs, name, scale) for name in ("annotator-mixture", "density-mixture")]
+        for i in range(4):
+            j = i + 4
+            both = [expit(scale * (p[i] / n[i] - p[j] / n[j])) for p in (short, long)]
+            assert found[0][i] == pytest.approx(0.5 * sum(both), rel=1e-12)
+            mix = [np.log(0.5 * np.exp(short[k]) + 0.5 * np.exp(long[k])) / n[k] for k in (i, j)]
+            assert found[1][i] == pytest.approx(expit(scale * (mix[0] - mix[1])), rel=1e-9)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.05])
+def test_adaptation_descends_the_loss_as_written(weight):
+    """Its first step is Adam's on the loss of Eq. (1) under Eq. (26), likelihood term included: signs and value."""
+    config = TransformerConfig(9, 4, 1, 1, 4, 10)
+    rng = np.random.default_rng(3)
+    parameters = initial_parameters(config, rng=0).astype(np.float64)
+    pairs, answers = some_pairs(rng, config), np.array([True, False, True, True])
+    settings = replace(
+        SMALL, pairs=4, pairs_per_step=4, table_sentences=8, scale=5.0, likelihood_weight=weight,
+        adaptation_learning_rate=1e-3,
+    )  # fmt: skip
+
+    def loss(theta):
+        log_probs = sequence_log_probs(config, theta, pairs.tokens)
+        margin = 5.0 * (log_probs / pairs.lengths)[:4] - 5.0 * (log_probs / pairs.lengths)[4:]
+        chosen = np.where(answers, margin, -margin)
+        return np.mean(np.log1p(np.exp(-chosen))) - weight * np.mean(log_probs[:4] + log_probs[4:])
+
+    moved, losses = adapt(config, parameters, pairs, answers, settings, "")
+    assert losses[0] == pytest.approx(loss(parameters), rel=1e-9)
+    for i in rng.integers(0, parameters.size, 40):
+        step = np.zeros(parameters.size)
+        step[i] = 1e-6
+        slope = (loss(parameters + step) - loss(parameters - step)) / 2e-6
+        if abs(slope) > 1e-6:
+            assert moved[i] - parameters[i] == pytest.approx(-1e-3 * np.sign(slope), rel=0.02)
+
+
+def test_histograms_tell_one_mode_from_two():
+    lengths = np.arange(1, 51)
+    one = 100.0 * np.exp(-0.01 * (lengths - 25) ** 2)
+    two = 100.0 * (np.exp(-0.1 * (lengths - 8) ** 2) + 0.5 * np.exp(-0.1 * (lengths - 40) ** 2))
+    assert dip(one).z < 1e-9
+    found = dip(two)
+    assert (found.left, found.right) == (8, 40)
+    assert found.z > 10.0
+    assert bin_share(two, "M")[0] < 0.01 < bin_share(one, "M")[0]
+
+
+def table(luce, normalized):
+    numbers = {"long.luce.S>L": luce, "long.scale 50.S>L": normalized}
+    return Record("table-2", {}, {**numbers, **{f"{name}.error": 0.01 for name in numbers}}, {})
+
+
+def histogram(name, centres):
+    lengths = np.arange(1, 51)
+    counts = sum(400.0 * np.exp(-0.05 * (lengths - c) ** 2) for c in centres)
+    return Record(name, {}, {}, {"length_counts": counts})
+
+
+def test_findings_are_shown_only_where_the_numbers_say_so():
+    one, two = histogram("", [25]), histogram("", [8, 42])
+    paper = {"table-2": table(0.97, 0.05), "annotator-mixture": one, "density-mixture": two}
+    opposite = {"table-2": table(0.3, 0.7), "annotator-mixture": two, "density-mixture": one}
+    undecided = {**paper, "table-2": table(0.51, 0.49)}
+    assert [finding.shown for finding in findings(paper)] == [True] * 4
+    assert [finding.shown for finding in findings(opposite)] == [False] * 4
+    assert [finding.shown for finding in findings(undecided)] == [False, False, True, True]
+
+
+def test_page_and_figure_show_the_records(records, tmp_path):
+    page = language_page(records, "pbde-ref reproduce language", "figure-6.png")
+    assert "small.txt, 600 sentences" in page
+    assert page.count("| short ") == 4
+    assert len(table_2_rows(records)) == 9
+    assert len(length_rows(records)) == 5
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        save_figure(draw_figure_6(records), tmp_path / folder / "f.png")
+    assert (tmp_path / "a" / "f.png").read_bytes() == (tmp_path / "b" / "f.png").read_bytes()
+
+
+def test_presets_and_settings_are_checked():
+    paper = PRESETS["paper"]
+    assert (paper.vocabulary, paper.layers, paper.embedding_dim, paper.likelihood_weight) == (30000, 6, 512, 4e-5)
+    with pytest.raises(ValueError, match="`table_sentences` must be at most the number of sentences in `pairs`, 16"):
+        replace(SMALL, pairs=8, pairs_per_step=8)
+    with pytest.raises(ValueError, match=r"`scale` must be positive; got 0\.0"):
+        preset("quick", scale=0.0)
+    with pytest.raises(ValueError, match=r"the setting must be one of vocabulary, .*; got 'speed'"):
+        preset("quick", speed=1)
+    with pytest.raises(ValueError, match="`preset` must be one of 'laptop', 'quick', 'paper'; got 'mine'"):
+        preset("mine")
+
+
+def test_the_fingerprint_is_that_of_the_text(tmp_path):
+    lines = sentences(200, np.random.default_rng(5))
+    for name, text in (("a", lines), ("b", lines), ("c", lines[:-1])):
+        (tmp_path / f"{name}.txt").write_text("\n".join(text) + "\n")
+    a, b, c = (fingerprint(str(tmp_path / f"{name}.txt"), None) for name in "abc")
+    assert a == b != c
+
+
+def finished_models(folder):
+    """A tokenizer of 17 pieces, and three models of that vocabulary that Flax wrote."""
+    folder.mkdir()
+    tokenizer = train_tokenizer(["A cat sat.", "A hat sat on a cat.", "That is that."], vocabulary_size=17)
+    (folder / "pieces.model").write_bytes(tokenizer.model_bytes)
+    for kind in ("whole", "short", "long"):
+        shutil.copy(FIXTURE, folder / kind)
+
+
+def test_finished_models_are_read_instead_of_trained(tmp_path):
+    """Tokenizer and models of a folder in Flax's format: the same runs, without the first four."""
+    finished_models(tmp_path / "finished")
+    settings = replace(SMALL, pairs=8, pairs_per_step=8, table_sentences=16, samples=4)
+    place = Workplace(settings, tmp_path / "out", checkpoints=str(tmp_path / "finished"))
+    found = execute(runs(place), place, place.folder, identity={})
+    assert set(found) == {
+        "pairs", "samples-short", "samples-long", "table-2", "annotator-mixture", "density-mixture",
+    }  # fmt: skip
+    assert tokenizer_of(place).vocabulary_size == 17
+    assert model_of(place, "long")[0].embedding_dim == 8
+    pairs = pairs_of(place)
+    np.testing.assert_array_equal(pairs.log_probs["short"], pairs.log_probs["long"])
+    assert "Corpus" not in language_page(found, "", "figure-6.png")
+    (tmp_path / "finished" / "short").unlink()
+    with pytest.raises(ValueError, match=r"whole, short, long and one \*.model file; got .* no short and 1 \*.model"):
+        checkpoint_files(str(tmp_path / "finished"))
+
+
+COMMAND = ["reproduce", "language", "--preset", "quick"]
+OPTIONS = [f"--set={name}={getattr(SMALL, name)}" for name in (
+    "vocabulary", "embedding_dim", "heads", "mlp_dim", "pairs", "table_sentences", "samples", "pairs_per_step",
+    "tokens_per_batch",
+)]  # fmt: skip
+
+
+def test_the_command_line_runs_says_and_goes_on(corpus, tmp_path, capsys):
+    command = [*COMMAND, "--corpus", corpus, "--out", str(tmp_path / "out"), *OPTIONS]
+    command += [f"--set={kind}_steps=12" for kind in ("whole", "short", "long")]
+    assert main([*command, "--json", str(tmp_path / "numbers.json")]) == 0
+    captured = capsys.readouterr()
+    assert "Eq. 26, c = 50" in captured.out
+    assert captured.out.count("hown: ") == 4
+    assert "density-mixture: done" in captured.err
+    first = {p.name: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    assert {"README.md", "figure-6.png", "tokenizer.model", "whole.npz", "pairs.npz", "table-2.json"} <= set(first)
+    assert "long.luce.S>L" in json.loads((tmp_path / "numbers.json").read_text())["runs"]["table-2"]
+    (tmp_path / "out" / "runs" / "density-mixture.json").unlink()
+    assert main(command) == 0
+    assert "pairs: found finished" in capsys.readouterr().err
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()} == first
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["language", "toy"], "`language` must be the only target"),
+        (["toy", "--corpus", "x"], "--corpus and --checkpoints are for the target language"),
+        (["language", "--preset", "notebook"], "--preset must be one of laptop, quick, paper here; got 'notebook'"),
+        (["language", "--corpus", "nowhere.txt"], "nowhere.txt"),
+        (["language", "--checkpoints", "nowhere"], "`checkpoints` must name a folder with whole, short, long"),
+    ],
+)
+def test_wrong_usage_gets_one_line(options, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "options", "message"),
+    [
+        (["Short one.", "A cat."] * 40, [], "must leave"),
+        (None, ["--set=vocabulary=30000"], "`vocabulary_size` must be at most"),
+    ],
+)
+def test_unfit_text_is_refused_before_training(lines, options, message, corpus, tmp_path, capsys):
+    if lines is not None:
+        text = sorted({f"{line[:-1]} {i}." for i, line in enumerate(lines)})
+        corpus = str(tmp_path / "short.txt")
+        Path(corpus).write_text("\n".join(text) + "\n")
+    command = [*COMMAND, "--corpus", corpus, "--out", str(tmp_path / "out"), *OPTIONS]
+    if lines is not None:
+        command.append("--set=vocabulary=30")
+    assert main([*command, *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not list((tmp_path / "out").rglob("*.npz"))
