@@ -43,6 +43,7 @@ from pbde_ref.exact.identifiability import (
 from pbde_ref.exact.ipo import IpoSolution, identity_preference_objective, ipo_closed_form, ipo_optimum
 from pbde_ref.exact.kernel_sums import win_probabilities
 from pbde_ref.exact.large_scale import minimize_product_loss
+from pbde_ref.exact.limits import LimitFit, limit_fit
 from pbde_ref.exact.minimizers import minimize_expected_loss
 from pbde_ref.exact.mixtures import (
     MixtureLoss,
@@ -124,6 +125,7 @@ __all__ = [
     "Identifiability",
     "IpoSolution",
     "JointProposal",
+    "LimitFit",
     "MixtureLoss",
     "MixtureSolution",
     "NoFiniteEstimateError",
@@ -181,6 +183,7 @@ __all__ = [
     "kl_divergence",
     "length_normalized",
     "length_normalized_loss",
+    "limit_fit",
     "log_partition",
     "luce",
     "minimize_expected_loss",

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pbde_ref.language.length_bias import LENGTH_BINS
 from pbde_ref.validation import instance, whole_number
 
 __all__ = [
@@ -28,7 +29,13 @@ __all__ = [
 PADDING = 0
 MAX_LENGTH = 50
 # In pieces with the end piece, both ends included; Section 5.2 as the experiments really were.
-LENGTH_RANGES = {"whole": (1, MAX_LENGTH), "short": (1, 20), "medium": (21, 29), "long": (30, MAX_LENGTH)}
+LENGTH_RANGES = {
+    "whole": (1, MAX_LENGTH),
+    **{
+        name: (int(LENGTH_BINS[letter][0]), int(min(LENGTH_BINS[letter][1], MAX_LENGTH)))
+        for name, letter in (("short", "S"), ("medium", "M"), ("long", "L"))
+    },
+}
 
 # Flax's example trains on as many characters; more costs time and changes little.
 TRAINING_CHARACTERS = 10_000_000
