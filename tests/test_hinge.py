@@ -218,6 +218,38 @@ def test_linear_optimum_is_that_of_a_linear_programme(problem):
     assert found.hinge == pytest.approx(hinge_by_loop(wins, found.utilities, 1.0) + ties, abs=1e-14)
 
 
+@pytest.mark.parametrize("nats", [20.0, 31.0, 32.0, 33.0, 36.0, 60.0])
+def test_wins_that_are_next_to_impossible_have_a_certificate(nats):
+    """An outcome that wins once in 10^14 comparisons and less: the optimum is one level below, and has its dual point.
+
+    By hand: that outcome's wins cost 2 each, and flow back through the pairs at the margin.
+    """
+    annotator = pb.Annotator(pb.FiniteDistribution([nats, nats, 0.0]), pb.luce())
+    proposal = pb.PairListProposal([0, 1], [2, 2], [1.0, 2.0])
+    found = minimize_slic(annotator, proposal, delta=1.0, lambda_=0.0, reference=pb.uniform(range(3)))
+    assert found.utilities.tolist() == [0.0, 0.0, -1.0]
+    assert found.loss == pytest.approx(2.0 / (1.0 + math.exp(nats)), rel=1e-14)
+    assert found.converged
+    assert found.relative_gap <= 1e-14
+    assert found.unique is True
+
+
+@pytest.mark.parametrize("rare", [1e-3, 1e-7, 1e-12])
+def test_rare_pairs_do_not_stop_the_path(rare):
+    """Two pairs, one of them hardly ever compared: on the central path its margin is of the order of 1/rare nats.
+
+    By hand: one level per pair, and the loser's wins cost 2 each.
+    """
+    annotator = pb.Annotator(pb.FiniteDistribution([13.0, 1.0, 6.0]), pb.luce())
+    proposal = pb.PairListProposal([0, 1], [2, 2], [1.0, rare])
+    found = minimize_slic(annotator, proposal, delta=1.0, lambda_=0.0, reference=pb.uniform(range(3)))
+    assert found.utilities.tolist() == [0.0, -2.0, -1.0]
+    least = 2.0 * (1.0 / (1.0 + math.exp(7.0)) + rare / (1.0 + math.exp(5.0))) / (1.0 + rare)
+    assert found.loss == pytest.approx(least, rel=1e-14)
+    assert found.converged
+    assert found.unique is True
+
+
 @given(problems(7), st.sampled_from([0.25, 0.5, 2.0, 3.0]))
 def test_homogeneity(problem, delta):
     """L_δ(s) = δ L_1(s / δ): the optimum scales with the margin."""

@@ -37,8 +37,12 @@ class _Path:
     most: FloatArray
     null: FloatArray
 
+    def policy(self, s: FloatArray) -> FloatArray:
+        # At lambda = 0 nothing keeps s from growing beyond what exp can take.
+        return np.exp(s) if self.lambda_ else self.reference
+
     def residual(self, s: FloatArray, y: FloatArray) -> FloatArray:
-        return self.lambda_ * (np.exp(s) - self.reference) - net_flow(self.c * y)
+        return self.lambda_ * (self.policy(s) - self.reference) - net_flow(self.c * y)
 
     def mu(self, a: FloatArray, b: FloatArray, y: FloatArray, z: FloatArray) -> float:
         return float((self.c * (a * z + b * y)).sum()) / (2.0 * float(self.c.sum()))
@@ -82,7 +86,7 @@ def _mehrotra_step(path: _Path, inverse: FloatArray, iterate: _Iterate) -> tuple
     """The next iterate, and the longer of the primal and the dual step."""
     s, a, b, y, z = iterate
     c, active = path.c, path.active
-    policy = np.exp(s)
+    policy = path.policy(s)
     residual = path.residual(s, y)
     w = 1.0 / (a / z + b / y)
     factor = _factor(c * w, path.lambda_ * policy, path.null)

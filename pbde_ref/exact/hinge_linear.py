@@ -140,11 +140,21 @@ def _complementary(
     tight = (wins > 0.0) & (margin == 1.0)
     flows = np.where(tight, dual, np.where(margin < 1.0, wins, 0.0))
     room = np.where(tight, np.minimum(flows, wins - flows), 0.0)
-    routed, arcs, tree = route(flows, room, net_flow(flows), np.zeros(len(s)))
-    if (routed < 0.0).any() or (routed > wins).any() or _linear_gap(wins, s, routed)[1] > _linear_gap(wins, s, dual)[1]:
-        return dual, None
-    noise = 0.5 * float(np.abs(net_flow(routed)).sum()) + 4.0 * len(s) * EPS * float(routed.sum())
-    spare = (min(routed[arc], wins[arc] - routed[arc]) for arc in arcs)
     components = connected_components(coo_array(wins > 0.0), directed=False)[0]
-    one_tree = tree.max() + 1 == components and bool((tree[counted] == tree[counted][:1]).all())
-    return routed, True if one_tree and min(spare, default=math.inf) > noise else None
+    (value, gap), unique = _linear_gap(wins, s, dual), None
+    # A pair at 0 or c has room in one direction all the same. Rare wins, which were left out of the programme, come
+    # back through such pairs.
+    for usable in (room, np.where(tight, np.maximum(room, EPS * wins), 0.0)):
+        routed, arcs, tree = route(flows, usable, net_flow(flows), np.zeros(len(s)))
+        routed_gap = _linear_gap(wins, s, routed)[1]
+        if (routed < 0.0).any() or (routed > wins).any() or routed_gap > gap:
+            continue
+        dual, gap = routed, routed_gap
+        noise = 0.5 * float(np.abs(net_flow(routed)).sum()) + 4.0 * len(s) * EPS * float(routed.sum())
+        spare = (min(routed[arc], wins[arc] - routed[arc]) for arc in arcs)
+        one_tree = tree.max() + 1 == components and bool((tree[counted] == tree[counted][:1]).all())
+        if one_tree and min(spare, default=math.inf) > noise:
+            unique = True
+        if gap <= 1e-12 * value:
+            break
+    return dual, unique
