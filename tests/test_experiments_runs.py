@@ -159,7 +159,7 @@ def test_a_killed_command_ends_with_the_files_of_an_undisturbed_one(tmp_path):
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     steps = "--set=steps=400"
     process = subprocess.Popen(
-        [*COMMAND, steps, "--jobs=2", f"--out={killed}"], cwd=root, env=environment, stdout=subprocess.DEVNULL,
+        [*COMMAND, steps, "--jobs=2", f"--out={killed}"], cwd=root, env=environment, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 120.0
@@ -168,7 +168,8 @@ def test_a_killed_command_ends_with_the_files_of_an_undisturbed_one(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    # Its processes hold the other end of the pipe: they end with it.
+    process.communicate(timeout=60.0)
     assert not (killed / "README.md").exists()
     for folder, jobs in ((killed, 1), (undisturbed, 1)):
         again = subprocess.run(

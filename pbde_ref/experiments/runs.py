@@ -7,7 +7,9 @@ of processes changes nothing but the time.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -196,24 +198,24 @@ def _begin_process(queue: Any) -> None:
     _messages = queue
     # Ctrl-C reaches every process of a terminal; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
 
 
-class _ParentIsGone(SystemExit):
-    """Nobody waits for this process any more."""
+def _end_with_the_parent() -> None:
+    """A killed process cannot end its children; they would finish their runs, and wait for others for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _perform_there(
     run: Run, settings: Any, stamp: Mapping[str, Any], folder: Path, needed: Mapping[str, Record]
 ) -> Record:
     """`_perform` in a process of the pool."""
-
-    def progress(steps: int, loss: float) -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None and not parent.is_alive():
-            raise _ParentIsGone(1)
-        _messages.put((run.name, steps, loss))
-
-    return _perform(run, settings, stamp, folder, needed, progress)
+    return _perform(
+        run, settings, stamp, folder, needed, lambda steps, loss: _messages.put((run.name, steps, loss))
+    )
 
 
 def _in_processes(
