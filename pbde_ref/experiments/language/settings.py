@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pbde_ref.experiments.presets import changed, check_numbers, rng_for
 from pbde_ref.language.tokenizers import MAX_LENGTH
 from pbde_ref.models.transformer import TransformerConfig
-from pbde_ref.validation import non_negative_number, positive_number, whole_number
 
 __all__ = ["PRESETS", "LanguageSettings", "Workplace", "preset"]
-
-_MAY_BE_ZERO = ("seed", "warmup_steps", "likelihood_weight", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -72,12 +69,7 @@ class LanguageSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type == "int":
-                whole_number(field.name, value, least=0 if field.name in _MAY_BE_ZERO else 1)
-            else:
-                (non_negative_number if field.name in _MAY_BE_ZERO else positive_number)(field.name, value)
+        check_numbers(self, may_be_zero=("seed", "warmup_steps", "likelihood_weight", "weight_decay"))
         for name, most, what in (
             ("table_sentences", 2 * self.pairs, "the number of sentences in `pairs`"),
             ("pairs_per_step", self.pairs, "`pairs`"),
@@ -98,7 +90,7 @@ class LanguageSettings:
 
     def rng(self, purpose: str) -> np.random.Generator:
         """Randomness for one purpose, whatever else is run."""
-        return np.random.default_rng([self.seed, zlib.crc32(purpose.encode())])
+        return rng_for(self.seed, purpose)
 
 
 PRESETS: Mapping[str, LanguageSettings] = {
@@ -150,10 +142,4 @@ def preset(name: str, **changes: Any) -> LanguageSettings:
     >>> preset("paper").layers
     6
     """
-    if name not in PRESETS:
-        raise ValueError(f"`preset` must be one of {', '.join(map(repr, PRESETS))}; got {name!r}")
-    known = asdict(PRESETS[name])
-    for key in changes:
-        if key not in known:
-            raise ValueError(f"the setting must be one of {', '.join(known)}; got {key!r}")
-    return replace(PRESETS[name], **changes)
+    return changed(PRESETS, name, changes)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from pbde_ref.experiments.presets import changed, check_numbers, rng_for
 from pbde_ref.models.mlp import MLP
-from pbde_ref.validation import non_negative_number, positive_number, whole_number
+from pbde_ref.validation import whole_number
 
 __all__ = ["PRESETS", "ToySettings", "preset"]
 
@@ -64,13 +64,8 @@ class ToySettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {"grid": 16, "seed": 0}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type == "int":
-                whole_number(field.name, value, least=least.get(field.name, 1))
-            elif field.type == "float":
-                (non_negative_number if field.name == "mixture_noise" else positive_number)(field.name, value)
+        check_numbers(self, may_be_zero=("seed", "mixture_noise"))
+        whole_number("grid", self.grid, least=16)
         if self.reward_pairs not in ("uniform", "reference"):
             raise ValueError(f"`reward_pairs` must be 'uniform' or 'reference'; got {self.reward_pairs!r}")
         if self.least_comparisons > self.most_comparisons:
@@ -86,7 +81,7 @@ class ToySettings:
 
     def rng(self, purpose: str) -> np.random.Generator:
         """Randomness for one purpose, whatever else is run, and in which order."""
-        return np.random.default_rng([self.seed, zlib.crc32(purpose.encode())])
+        return rng_for(self.seed, purpose)
 
 
 PRESETS: Mapping[str, ToySettings] = {
@@ -122,10 +117,4 @@ def preset(name: str, **changes: Any) -> ToySettings:
     >>> preset("notebook", seed=3).learning_rate
     0.0001
     """
-    if name not in PRESETS:
-        raise ValueError(f"`preset` must be one of {', '.join(map(repr, PRESETS))}; got {name!r}")
-    known = asdict(PRESETS[name])
-    for key in changes:
-        if key not in known:
-            raise ValueError(f"the setting must be one of {', '.join(known)}; got {key!r}")
-    return replace(PRESETS[name], **changes)
+    return changed(PRESETS, name, changes)

@@ -1,0 +1,55 @@
+"""What the settings of all trained experiments have in common: checks by type, presets, randomness by purpose."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, fields, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from pbde_ref.validation import non_negative_number, positive_number, whole_number
+
+__all__ = ["changed", "check_numbers", "rng_for"]
+
+Settings = TypeVar("Settings", bound=Any)
+
+
+def check_numbers(settings: Any, may_be_zero: Collection[str]) -> None:
+    """Raise unless each number of a dataclass is of its field's type and positive, or zero where it may be."""
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if field.type == "int":
+            whole_number(field.name, value, least=0 if field.name in may_be_zero else 1)
+        elif field.type == "float":
+            (non_negative_number if field.name in may_be_zero else positive_number)(field.name, value)
+
+
+def changed(presets: Mapping[str, Settings], name: str, changes: Mapping[str, Any]) -> Settings:
+    """A preset with some settings changed.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the preset or a setting is unknown, or a value is out of range.
+    """
+    if name not in presets:
+        raise ValueError(f"`preset` must be one of {', '.join(map(repr, presets))}; got {name!r}")
+    known = asdict(presets[name])
+    for key in changes:
+        if key not in known:
+            raise ValueError(f"the setting must be one of {', '.join(known)}; got {key!r}")
+    return replace(presets[name], **changes)
+
+
+def rng_for(seed: int, purpose: str) -> np.random.Generator:
+    """Randomness for one purpose, whatever else is run, and in which order.
+
+    Examples
+    --------
+    >>> from pbde_ref.experiments.presets import rng_for
+    >>> rng_for(0, "pairs").random() == rng_for(0, "pairs").random() != rng_for(0, "answers").random()
+    True
+    """
+    return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
