@@ -12,7 +12,7 @@ from scipy.special import expit
 from pbde_ref.cli import main
 from pbde_ref.experiments.language.catalogue import language_page, length_rows, runs, table_2_rows
 from pbde_ref.experiments.language.figure_6 import adapt, preference_probability
-from pbde_ref.experiments.language.findings import bin_share, dip, findings
+from pbde_ref.experiments.language.findings import DEEP, bin_share, dip, findings
 from pbde_ref.experiments.language.models import checkpoint_files, model_of, tokenizer_of
 from pbde_ref.experiments.language.sentences import Pairs, pairs_of
 from pbde_ref.experiments.language.settings import PRESETS, LanguageSettings, Workplace, preset
@@ -174,6 +174,13 @@ def test_histograms_tell_one_mode_from_two():
     assert (found.left, found.right) == (8, 40)
     assert found.z > 10.0
     assert bin_share(two, "M")[0] < 0.01 < bin_share(one, "M")[0]
+
+
+def test_flat_histograms_have_no_valley():
+    """Of 1,000 samples from one flat distribution, at most 5 exceed the threshold; 1 is to be expected at most."""
+    rng = np.random.default_rng(8)
+    draws = rng.multinomial(4096, np.full(50, 0.02), size=1000)
+    assert sum(dip(counts.astype(float)).z > DEEP for counts in draws) <= 5
 
 
 def table(luce, normalized):

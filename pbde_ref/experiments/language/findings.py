@@ -11,13 +11,17 @@ from pbde_ref.experiments.records import Record
 from pbde_ref.language.length_bias import bin_members
 from pbde_ref.validation import FloatArray
 
-__all__ = ["Finding", "bin_share", "dip", "findings"]
+__all__ = ["DEEP", "Finding", "bin_share", "dip", "findings"]
 
 CONFIDENCE = 1.96
 """Standard errors of a 95 % interval."""
 
 WINDOW = 5
 """Lengths over which a histogram is averaged before peaks and the valley between them are read off."""
+
+DEEP = 4.0
+"""Standard errors that make a valley. Peaks and valley are chosen for being extreme: of flat histograms, one in 30
+exceeds 3 standard errors, and fewer than one in 1,000 exceeds 4."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def findings(records: Mapping[str, Record]) -> list[Finding]:
             "Adapted to the density mixture, its lengths have two modes",
             f"peaks at {valley.left} and {valley.right}, valley at {valley.at} with {valley.depth:.2f} of the lower "
             f"peak (z = {valley.z:.1f})",
-            valley.z > 3.0,
+            valley.z > DEEP,
         )
     )
     return result
