@@ -9,12 +9,13 @@ import pytest
 import pbde_ref as pb
 from pbde_ref.cli import main
 from pbde_ref.experiments.populations import luce_annotator, pooled_annotators
+from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.runs import execute
 from pbde_ref.experiments.toy import how_much_data
 from pbde_ref.experiments.toy.adaptation import Loss, exact_optimum
 from pbde_ref.experiments.toy.catalogue import FIGURES, runs_of
 from pbde_ref.experiments.toy.figure_4_preferences import preference_maps
-from pbde_ref.experiments.toy.gallery import gallery_page, rows_of
+from pbde_ref.experiments.toy.gallery import gallery_page, rows_of, undefeated
 from pbde_ref.experiments.toy.settings import PRESETS, ToySettings, preset
 from pbde_ref.figures import save_figure
 from pbde_ref.figures.toy import draw_toy_figure
@@ -198,6 +199,14 @@ def test_the_page_shows_every_figure_with_numbers(records):
         assert figure.look_for in page
     assert "| dpo-beta-4" in page
     assert len(rows_of(records, list(records))) == len(records) - 3
+
+
+def test_the_page_says_where_luck_took_all_mass():
+    grid = np.linspace(-10.0, 10.0, 48)
+    lucky = Record("x", {}, {}, {"grid": grid, "policy.sample_optimum": np.eye(48)[3]})
+    assert "x = -8.72 never lost" in undefeated(lucky)
+    spread = Record("x", {}, {}, {"grid": grid, "policy.sample_optimum": np.full(48, 1 / 48)})
+    assert undefeated(spread) == undefeated(Record("x", {}, {}, {"grid": grid})) == ""
 
 
 def test_the_command_line_runs_says_and_stores(tmp_path, capsys):

@@ -118,11 +118,11 @@ FIGURES: Mapping[str, Figure] = {
         "further.",
     ),
     "how-much-data": Figure(
-        "How much data?",
+        "Error against the number of comparisons",
         how_much_data.runs,
         "The excess loss of the best fit (points, with 95 % intervals) follows (n - 1) / (2N) (line), n = 16 outcomes "
         "and N comparisons, and tr(H+V) / (2N) where two annotators are fitted as one. Below a few hundred comparisons "
-        "most samples have no finite estimate at all (right).",
+        "most samples have no finite estimate at all (right); means are over those that have one.",
     ),
 }
 

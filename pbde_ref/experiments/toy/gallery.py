@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from tabulate import tabulate
 
 from pbde_ref.experiments.records import Record
@@ -11,8 +12,9 @@ from pbde_ref.experiments.toy.catalogue import FIGURES
 from pbde_ref.experiments.toy.figure_4_preferences import preference_maps
 from pbde_ref.experiments.toy.settings import ToySettings
 
-__all__ = ["gallery_page", "rows_of"]
+__all__ = ["gallery_page", "rows_of", "undefeated"]
 
+FEW = 5
 HEADERS = ["run", "loss", "least", "sample", "least\nthere", "trained\noptimum", "sample\noptimum", "trained\np*"]
 
 LEGEND = (
@@ -74,6 +76,7 @@ def _numbers_of(figure: str, records: Mapping[str, Record], names: Sequence[str]
     if rows := rows_of(records, names):
         headers = [header.replace("\n", " ") for header in HEADERS]
         parts.append(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+        parts += [note for name in names if (note := undefeated(records[name]))]
     if figure == "figure-4":
         maps = [[m.title, f"{m.error:.3f}", f"{m.plateaus:.3f}"] for m in preference_maps(records)]
         parts.append(
@@ -95,6 +98,20 @@ def _numbers_of(figure: str, records: Mapping[str, Record], names: Sequence[str]
     if figure == "how-much-data":
         parts.append(_errors_table(records))
     return parts
+
+
+def undefeated(record: Record) -> str:
+    """Why a sample's best policy keeps its mass on few points, if it does."""
+    if "policy.sample_optimum" not in record.arrays:
+        return ""
+    points = np.flatnonzero(record.arrays["policy.sample_optimum"])
+    if points.size > FEW:
+        return ""
+    where = ", ".join(f"x = {record.arrays['grid'][i]:.2f}" for i in points)
+    return (
+        f"In the sample of {record.name}, {where} never lost to any other point, so the sample's best policy keeps all "
+        "its mass there: what a free probability for each point makes of luck."
+    )
 
 
 def _errors_table(records: Mapping[str, Record]) -> str:
