@@ -113,6 +113,7 @@ def test_standard_errors_are_those_of_repeated_samples():
 
 def test_an_empty_bin_has_no_preference():
     assert mean_preference(np.empty(0), np.ones(2)) is None
+    assert mean_preference(np.ones(1), np.ones(2)) is None
 
 
 def some_pairs(rng, config):
@@ -188,20 +189,35 @@ def table(luce, normalized):
     return Record("table-2", {}, {**numbers, **{f"{name}.error": 0.01 for name in numbers}}, {})
 
 
-def histogram(name, centres):
+def histogram(centres, without_end=0.0):
     lengths = np.arange(1, 51)
     counts = sum(400.0 * np.exp(-0.05 * (lengths - c) ** 2) for c in centres)
-    return Record(name, {}, {}, {"length_counts": counts})
+    return Record("", {}, {"without_end": without_end}, {"length_counts": counts})
 
 
 def test_findings_are_shown_only_where_the_numbers_say_so():
-    one, two = histogram("", [25]), histogram("", [8, 42])
-    paper = {"table-2": table(0.97, 0.05), "annotator-mixture": one, "density-mixture": two}
-    opposite = {"table-2": table(0.3, 0.7), "annotator-mixture": two, "density-mixture": one}
+    one, two = histogram([25]), histogram([8, 42])
+    models = {"samples-short": histogram([10]), "samples-long": histogram([38])}
+    paper = {"table-2": table(0.97, 0.05), "annotator-mixture": one, "density-mixture": two, **models}
+    opposite = {"table-2": table(0.3, 0.7), "annotator-mixture": two, "density-mixture": one, **models}
     undecided = {**paper, "table-2": table(0.51, 0.49)}
     assert [finding.shown for finding in findings(paper)] == [True] * 4
     assert [finding.shown for finding in findings(opposite)] == [False] * 4
     assert [finding.shown for finding in findings(undecided)] == [False, False, True, True]
+
+
+def test_a_model_that_seldom_ends_does_not_pass_for_one_of_medium_sentences():
+    """Half of the sentences that end are medium-length, but hardly any end."""
+    records = {
+        "table-2": table(0.97, 0.05), "annotator-mixture": histogram([25, 40], without_end=0.9),
+        "density-mixture": histogram([8, 24, 42]), "samples-short": histogram([10]), "samples-long": histogram([38]),
+    }  # fmt: skip
+    assert not findings(records)[2].shown
+    assert findings({**records, "annotator-mixture": histogram([25, 40])})[2].shown
+
+
+def test_a_bin_without_sentences_has_no_valley():
+    assert dip(np.eye(50)[10] * 100.0).z == 0.0
 
 
 def test_page_and_figure_show_the_records(records, tmp_path):
@@ -221,6 +237,10 @@ def test_presets_and_settings_are_checked():
     assert (paper.vocabulary, paper.layers, paper.embedding_dim, paper.likelihood_weight) == (30000, 6, 512, 4e-5)
     with pytest.raises(ValueError, match="`table_sentences` must be at most the number of sentences in `pairs`, 16"):
         replace(SMALL, pairs=8, pairs_per_step=8)
+    with pytest.raises(ValueError, match="`pairs_per_step` must divide `pairs`, 64; got 24"):
+        replace(SMALL, pairs_per_step=24)
+    with pytest.raises(ValueError, match="heads"):
+        replace(SMALL, heads=5)
     with pytest.raises(ValueError, match=r"`scale` must be positive; got 0\.0"):
         preset("quick", scale=0.0)
     with pytest.raises(ValueError, match=r"the setting must be one of vocabulary, .*; got 'speed'"):
@@ -233,7 +253,7 @@ def test_the_fingerprint_is_that_of_the_text(tmp_path):
     lines = sentences(200, np.random.default_rng(5))
     for name, text in (("a", lines), ("b", lines), ("c", lines[:-1])):
         (tmp_path / f"{name}.txt").write_text("\n".join(text) + "\n")
-    a, b, c = (fingerprint(str(tmp_path / f"{name}.txt"), None) for name in "abc")
+    a, b, c = (fingerprint(Workplace(SMALL, tmp_path, str(tmp_path / f"{name}.txt"))) for name in "abc")
     assert a == b != c
 
 
@@ -260,6 +280,11 @@ def test_finished_models_are_read_instead_of_trained(tmp_path):
     pairs = pairs_of(place)
     np.testing.assert_array_equal(pairs.log_probs["short"], pairs.log_probs["long"])
     assert "Corpus" not in language_page(found, "", "figure-6.png")
+    assert set(fingerprint(place)) == {"checkpoints"}
+    larger = train_tokenizer(["A cat sat.", "A hat sat on a cat.", "That is that."], vocabulary_size=18)
+    (tmp_path / "finished" / "pieces.model").write_bytes(larger.model_bytes)
+    with pytest.raises(ValueError, match="models of the tokenizer's 18 pieces; got 17 in whole"):
+        fingerprint(place)
     (tmp_path / "finished" / "short").unlink()
     with pytest.raises(ValueError, match=r"whole, short, long and one \*.model file; got .* no short and 1 \*.model"):
         checkpoint_files(str(tmp_path / "finished"))

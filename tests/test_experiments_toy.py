@@ -115,16 +115,35 @@ def test_the_sample_optimum_minimises_the_sample_loss():
     drawn = pb.sample_comparisons(annotator, q, 4000, rng=1)
     sample = observed_preferences(drawn.chosen, drawn.rejected, problem.grid)
     loss = Loss(pb.BRADLEY_TERRY, pb.dpo(2.0, problem.reference), problem.reference)
-    policy, least = exact_optimum(loss, *sample)
+    optimum = exact_optimum(loss, *sample)
     newton = pb.minimize_expected_loss("bradley_terry", *sample)
-    assert least == pytest.approx(newton.loss, rel=1e-12)
-    assert loss.expected(sample[0], policy, sample[1]) == pytest.approx(least, rel=1e-12)
+    assert optimum.unique
+    assert optimum.loss == pytest.approx(newton.loss, rel=1e-12)
+    assert loss.expected(sample[0], optimum.policy, sample[1]) == pytest.approx(optimum.loss, rel=1e-12)
 
 
 def test_optima_over_unconnected_comparisons_are_not_reported():
     problem = pb.paper_problem(16)
     loss = Loss(pb.BRADLEY_TERRY, pb.luce(), problem.reference)
-    assert exact_optimum(loss, luce_annotator(problem), pb.PairListProposal([0, 2], [1, 3])) is None
+    optimum = exact_optimum(loss, luce_annotator(problem), pb.PairListProposal([0, 2], [1, 3]))
+    assert (optimum.policy, optimum.loss, optimum.unique) == (None, None, False)
+
+
+def test_a_sample_with_two_undefeated_points_has_a_least_loss_and_no_optimum():
+    """The smallest case: of three points, two beat the third and never meet."""
+    problem = pb.paper_problem(3)
+    sample = observed_preferences([0, 1], [2, 2], problem.grid)
+    optimum = exact_optimum(Loss(pb.BRADLEY_TERRY, pb.dpo(4.0, problem.reference), problem.reference), *sample)
+    assert (optimum.policy, optimum.loss, optimum.unique) == (None, 0.0, False)
+
+
+def test_hinge_optima_of_a_sample_are_reported_only_if_unique():
+    """At δ = λ = 0 a point that never won may be lowered at no cost."""
+    problem = pb.paper_problem(3)
+    sample = observed_preferences([0, 1, 0, 1], [1, 0, 2, 2], problem.grid)
+    for lambda_, unique in ((0.0, False), (1.0, True)):
+        loss = Loss(pb.hinge(0.0), pb.luce(), problem.reference, lambda_)
+        assert exact_optimum(loss, *sample).unique is unique
 
 
 def test_the_components_are_told_apart(records):
@@ -163,7 +182,7 @@ def test_errors_follow_the_theory(tmp_path):
         mean, low, theory = (record.arrays[f"excess.{part}"][0] for part in ("mean", "low", "theory"))
         assert abs(mean - theory) < 5.0 * (mean - low) / 1.96
         if run.name == "data-one-annotator":
-            assert theory == pytest.approx((how_much_data.OUTCOMES - 1) / 2 / 2**16, rel=1e-9)
+            assert theory == pytest.approx((SMALL.outcomes - 1) / 2 / 2**16, rel=1e-9)
         error, error_low, error_theory = (record.arrays[f"error.{part}"][0] for part in ("mean", "low", "theory"))
         # The delta method is right to first order; the next is of relative size 1 / sqrt(N · information) here.
         assert abs(error - error_theory) < 5.0 * (error - error_low) / 1.96 + 0.05 * error_theory
@@ -171,20 +190,20 @@ def test_errors_follow_the_theory(tmp_path):
 
 def test_every_figure_is_drawn_and_equal_records_give_equal_bytes(records, tmp_path):
     for name in FIGURES:
-        save_figure(draw_toy_figure(name, records), tmp_path / f"{name}.png")
+        save_figure(draw_toy_figure(name, records, SMALL), tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").read_bytes()[1:4] == b"PNG"
     for suffix in ("png", "svg", "pdf"):
         for folder in ("a", "b"):
             (tmp_path / folder).mkdir(exist_ok=True)
-            save_figure(draw_toy_figure("figure-1", records), tmp_path / folder / f"f.{suffix}")
+            save_figure(draw_toy_figure("figure-1", records, SMALL), tmp_path / folder / f"f.{suffix}")
         assert (tmp_path / "a" / f"f.{suffix}").read_bytes() == (tmp_path / "b" / f"f.{suffix}").read_bytes()
     with pytest.raises(ValueError, match=r"`name` must be one of 'figure-1', .*; got 'figure-6'"):
-        draw_toy_figure("figure-6", records)
+        draw_toy_figure("figure-6", records, SMALL)
 
 
 def test_lines_mean_what_their_labels_say(records):
     """The drawn curves are the stored densities."""
-    axis = draw_toy_figure("figure-3", records).axes[1]
+    axis = draw_toy_figure("figure-3", records, SMALL).axes[1]
     lines = {line.get_label(): line.get_ydata() for line in axis.get_lines()}
     width = 20.0 / 47.0
     record = records["dpo-beta-4"]
@@ -193,7 +212,7 @@ def test_lines_mean_what_their_labels_say(records):
 
 
 def test_the_page_shows_every_figure_with_numbers(records):
-    page = gallery_page(records, list(FIGURES), "quick", SMALL, "png")
+    page = gallery_page(records, list(FIGURES), "pbde-ref reproduce toy", SMALL, "png")
     for name, figure in FIGURES.items():
         assert f"![{name}]({name}.png)" in page
         assert figure.look_for in page
@@ -243,6 +262,8 @@ def test_the_command_line_shows_settings_and_runs_nothing(tmp_path, capsys, monk
         (["--set", "grid=many"], "--set grid must be a whole number; got 'many'"),
         (["--set", "learning_rate=fast"], "--set learning_rate must be a number; got 'fast'"),
         (["--set", "grid=2"], "`grid` must be at least 16; got 2"),
+        (["--set", "betas=1,x"], "--set betas must be numbers with commas between them; got '1,x'"),
+        (["--set", "taus=0"], "`taus` must be positive; got 0"),
     ],
 )
 def test_wrong_usage_gets_one_line(options, message, capsys):

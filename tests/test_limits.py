@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 import pbde_ref as pb
-from pbde_ref.exact.identifiability import groups_that_lose, preference_components
 from pbde_ref.exact.limits import limit_fit
 
 
@@ -29,6 +28,8 @@ def test_hand_case():
     assert fit.infimum == pytest.approx(0.4 * entropy[0] + 0.3 * entropy[1], rel=1e-12)
     assert fit.group_sizes == (2, 2)
     assert fit.gap < 1e-20
+    assert fit.unique
+    assert fit.converged
 
 
 def test_an_optimiser_approaches_the_infimum_and_the_limit():
@@ -66,11 +67,6 @@ def test_the_infimum_is_below_every_loss(seed):
     rates = np.divide(wins, met, out=np.full((n, n), 0.5), where=met > 0)
     np.fill_diagonal(rates, 0.5)
     annotator, proposal = pb.PreferenceMatrix(rates), pb.JointProposal(wins + wins.T)
-    groups = preference_components(annotator, proposal)
-    if (~groups_that_lose(annotator, proposal, groups)).sum() > 1:
-        with pytest.raises(ValueError, match="one group of outcomes that never loses"):
-            limit_fit(annotator, proposal)
-        return
     fit = limit_fit(annotator, proposal)
     for scale in (0.3, 3.0, 30.0):
         utilities = scale * rng.normal(size=n)
@@ -85,10 +81,20 @@ def test_a_single_winner_takes_all():
     assert fit.group_sizes == (1, 1)
 
 
-def test_control_two_groups_that_never_lose_are_refused():
-    both_beat_the_third = preferences([[0.5, 0.5, 1.0], [0.5, 0.5, 1.0], [0.0, 0.0, 0.5]])
-    with pytest.raises(ValueError, match="one group of outcomes that never loses; got 2, of which outcomes 0 and 1"):
-        limit_fit(both_beat_the_third, pb.PairListProposal([0, 1], [2, 2]))
+def test_two_groups_that_never_lose_leave_the_limit_open():
+    """Their infimum is 0.4 H(0.3), and any masses of the two reach it."""
+    matrix = [[0.5, 0.3, 1.0, 0.5], [0.7, 0.5, 1.0, 0.5], [0.0, 0.0, 0.5, 0.0], [0.5, 0.5, 1.0, 0.5]]
+    annotator, pairs = preferences(matrix), pb.PairListProposal([0, 1, 3], [1, 2, 2], [4, 3, 3])
+    fit = limit_fit(annotator, pairs)
+    assert not fit.unique
+    assert fit.converged
+    assert fit.group_sizes == (2, 1, 1)
+    entropy = -0.3 * np.log(0.3) - 0.7 * np.log(0.7)
+    assert fit.infimum == pytest.approx(0.4 * entropy, rel=1e-12)
+    assert fit.utilities[1] - fit.utilities[0] == pytest.approx(np.log(7 / 3), abs=1e-12)
+    for level in (-3.0, 5.0):
+        utilities = np.where(np.isneginf(fit.utilities), -40.0, fit.utilities) + np.array([0.0, 0.0, 0.0, level])
+        assert pb.expected_cross_entropy(annotator, utilities, pairs).value == pytest.approx(fit.infimum, abs=1e-12)
 
 
 def test_control_unconnected_comparisons_are_refused():

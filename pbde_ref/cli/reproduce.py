@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -44,14 +45,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset", metavar="NAME",
         help=f"where the settings come from: {', '.join(PRESETS['toy'])} [paper]; language: "
-        f"{', '.join(PRESETS['language'])} [laptop]",
+        f"{', '.join(PRESETS['language'])} [laptop; paper with --checkpoints]; paper is for --corpus or --checkpoints",
     )  # fmt: skip
-    parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="change a setting; repeatable")
+    parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[],
+                        help="change a setting, numbers or lists as 1,4,16; repeatable; all is computed again")
     parser.add_argument("--seed", metavar="N", type=whole(0, 2**32 - 1), help="seed of all randomness [0]")
     parser.add_argument("--out", metavar="DIR", help="folder of results [reproduction/TARGET-PRESET]")
     parser.add_argument(
         "--jobs", metavar="N", type=whole(1, 256), default=_processors(),
-        help="processes for univariate figures [%(default)s]; language models use threads",
+        help="processes for univariate figures [%(default)s]; an interruption loses what they are at; language models "
+        "use threads",
     )  # fmt: skip
     parser.add_argument("--corpus", metavar="PATH", help="language: LM1B, or a file with a sentence a line")
     parser.add_argument(
@@ -70,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     if not language and (options.corpus or options.checkpoints):
         raise ValueError("--corpus and --checkpoints are for the target language")
     known = PRESETS["language" if language else "toy"]
-    options.preset = options.preset or known[0]
+    options.preset = options.preset or ("paper" if options.checkpoints else known[0])
     if options.preset not in known:
         raise ValueError(f"--preset must be one of {', '.join(known)} here; got {options.preset!r}")
     options.out = Path(options.out or f"reproduction/{'language' if language else 'toy'}-{options.preset}")
@@ -96,8 +99,8 @@ def _toy(options: argparse.Namespace) -> int:
             runs, settings, options.out / "runs", identity=asdict(settings), jobs=options.jobs, reporter=reporter
         )
     for name in figures:
-        save_figure(draw_toy_figure(name, records), options.out / f"{name}.{options.format}")
-    page = gallery_page(records, figures, options.preset, settings, options.format)
+        save_figure(draw_toy_figure(name, records, settings), options.out / f"{name}.{options.format}")
+    page = gallery_page(records, figures, _command(options), settings, options.format)
     write_atomically(options.out / "README.md", page.encode())
     print(table(rows_of(records, list(records)), HEADERS, colalign=["left"] + ["right"] * 7))
     print(f"\n{len(figures)} figures and their page: {options.out / 'README.md'}")
@@ -117,14 +120,12 @@ def _language(options: argparse.Namespace) -> int:
     runs = catalogue.runs(place)
     if options.show_settings:
         return _show(options, settings, runs)
-    identity = {**asdict(settings), **fingerprint(options.corpus, options.checkpoints)}
+    identity = {**asdict(settings), **fingerprint(place)}
     with _Reporter(bar=False) as reporter:
         records = execute(runs, place, place.folder, identity=identity, reporter=reporter)
     image = f"figure-6.{options.format}"
     save_figure(draw_figure_6(records), options.out / image)
-    source = f" --corpus {Path(options.corpus).name}" if options.corpus else ""
-    command = f"pbde-ref reproduce language --preset {options.preset} --seed {settings.seed}{source}"
-    write_atomically(options.out / "README.md", catalogue.language_page(records, command, image).encode())
+    write_atomically(options.out / "README.md", catalogue.language_page(records, _command(options), image).encode())
     print(table(catalogue.table_2_rows(records), ["annotator", "rule", "S ≻ M", "S ≻ L", "M ≻ L"]))
     print()
     print(table(catalogue.length_rows(records), ["sentences from", "short", "medium", "long", "no end"]))
@@ -134,6 +135,17 @@ def _language(options: argparse.Namespace) -> int:
     return _finish(options, settings, records)
 
 
+def _command(options: argparse.Namespace) -> str:
+    """The command as it could be given again; of the user's files and folders only the names are shown."""
+    words = ["pbde-ref", "reproduce", *options.target, "--preset", options.preset]
+    words += [] if options.seed is None else ["--seed", str(options.seed)]
+    words += [word for change in options.set for word in ("--set", change)]
+    for option in ("corpus", "checkpoints"):
+        value = getattr(options, option)
+        words += [f"--{option}", Path(value).name] if value else []
+    return shlex.join(words)
+
+
 def _processors() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -141,7 +153,7 @@ def _processors() -> int:
 
 def _changes(options: argparse.Namespace, kind: Any) -> dict[str, Any]:
     """Settings from the command line, each of the type that it has."""
-    types: dict[str, Any] = {f.name: {"int": int, "float": float}.get(str(f.type), str) for f in fields(kind)}
+    types: dict[str, Any] = {f.name: _CONVERTERS.get(str(f.type), str) for f in fields(kind)}
     changes: dict[str, Any] = {} if options.seed is None else {"seed": options.seed}
     for text in options.set:
         name, separator, value = text.partition("=")
@@ -150,9 +162,16 @@ def _changes(options: argparse.Namespace, kind: Any) -> dict[str, Any]:
         try:
             changes[name] = types[name](value)
         except ValueError:
-            wanted = {int: "a whole number", float: "a number"}[types[name]]
+            wanted = {int: "a whole number", float: "a number"}.get(types[name], "numbers with commas between them")
             raise ValueError(f"--set {name} must be {wanted}; got {value!r}") from None
     return changes
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
+_CONVERTERS: dict[str, Any] = {"int": int, "float": float, "tuple[float, ...]": _numbers}
 
 
 def _show(options: argparse.Namespace, settings: Any, runs: list[Any]) -> int:

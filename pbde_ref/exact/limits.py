@@ -23,18 +23,25 @@ class LimitFit:
     Attributes
     ----------
     utilities : ndarray, shape (n,)
-        In nats; finite, with mean zero, on the leading group, and :math:`-\infty` elsewhere. Read-only.
+        In nats; finite, with mean zero, on each group that never loses to another, and :math:`-\infty` elsewhere.
+        Read-only.
+    unique : bool
+        Whether only one group never loses. If several do, what they weigh against each other is undetermined.
     infimum : float
         Of the expected cross-entropy, in nats; attained only if all utilities are finite.
     gap : float
         Bound on how far the computed infimum is above the true one: the sum of the fits' certified gaps.
+    converged : bool
+        Whether the fit within every group has.
     group_sizes : tuple of int
-        Numbers of outcomes of the groups, the leading one first.
+        Numbers of outcomes of the groups: of those that never lose first, then from large to small.
     """
 
     utilities: FloatArray
+    unique: bool
     infimum: float
     gap: float
+    converged: bool
     group_sizes: tuple[int, ...]
 
 
@@ -61,8 +68,7 @@ def limit_fit(annotator: PreferenceModel, proposal: Proposal) -> LimitFit:
     Raises
     ------
     ValueError
-        If comparisons do not connect all outcomes, or if several groups never lose: what they weigh against each other
-        is then undetermined.
+        If comparisons do not connect all outcomes.
 
     Notes
     -----
@@ -81,34 +87,27 @@ def limit_fit(annotator: PreferenceModel, proposal: Proposal) -> LimitFit:
     if components.max() > 0:
         raise ValueError(f"`proposal` must connect all outcomes; got {components.max() + 1} components")
     groups = preference_components(annotator, proposal)
-    leading = np.flatnonzero(~groups_that_lose(annotator, proposal, groups))
-    if leading.size > 1:
-        raise ValueError(
-            f"`annotator` must have one group of outcomes that never loses; got {leading.size}, of which outcomes "
-            f"{int(np.argmax(groups == leading[0]))} and {int(np.argmax(groups == leading[1]))} are members"
-        )
-    first = int(leading[0])
     sizes = np.bincount(groups)
     if sizes.size == 1 and size > 1:
         fit = minimize_expected_loss("bradley_terry", annotator, proposal)
-        return LimitFit(fit.value, fit.loss, fit.certificate.gap, (size,))
+        return LimitFit(fit.value, True, fit.loss, fit.certificate.gap, fit.converged, (size,))
+    undefeated = ~groups_that_lose(annotator, proposal, groups)
     probabilities, weights = annotator.preference_probabilities(), proposal.matrix(size)
     # An outcome that meets itself costs log 2 whatever the utilities are.
-    infimum, gap = float(np.log(2.0) * np.trace(weights)), 0.0
-    utilities = np.full(size, -np.inf)
+    infimum, gap, converged = float(np.log(2.0) * np.trace(weights)), 0.0, True
+    utilities = np.where(undefeated[groups], 0.0, -np.inf)
     for group in np.flatnonzero(sizes > 1):
         members = np.flatnonzero(groups == group)
         inside = np.ix_(members, members)
         share = float(weights[inside].sum() - np.trace(weights[inside]))
         fit = _fit_within(probabilities[inside], weights[inside])
         infimum, gap = infimum + share * fit.loss, gap + share * fit.certificate.gap
-        if group == first:
+        converged = converged and fit.converged
+        if undefeated[group]:
             utilities[members] = fit.value
-    if sizes[first] == 1:
-        utilities[groups == first] = 0.0
     utilities.flags.writeable = False
-    others = sorted(np.delete(sizes, first).tolist(), reverse=True)
-    return LimitFit(utilities, infimum, gap, (int(sizes[first]), *others))
+    ordered = [*sorted(sizes[undefeated].tolist(), reverse=True), *sorted(sizes[~undefeated].tolist(), reverse=True)]
+    return LimitFit(utilities, bool(undefeated.sum() == 1), infimum, gap, converged, tuple(ordered))
 
 
 def _fit_within(probabilities: FloatArray, weights: FloatArray) -> Solution:

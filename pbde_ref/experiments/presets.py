@@ -17,13 +17,19 @@ Settings = TypeVar("Settings", bound=Any)
 
 
 def check_numbers(settings: Any, may_be_zero: Collection[str]) -> None:
-    """Raise unless each number of a dataclass is of its field's type and positive, or zero where it may be."""
+    """Raise unless each number of a dataclass, or of its tuples, is of its type and positive, or zero if it may be."""
     for field in fields(settings):
         value = getattr(settings, field.name)
         if field.type == "int":
             whole_number(field.name, value, least=0 if field.name in may_be_zero else 1)
-        elif field.type == "float":
-            (non_negative_number if field.name in may_be_zero else positive_number)(field.name, value)
+        check = non_negative_number if field.name in may_be_zero else positive_number
+        if field.type == "float":
+            check(field.name, value)
+        elif field.type == "tuple[float, ...]":
+            if not value:
+                raise ValueError(f"`{field.name}` must have at least one number; got none")
+            for number in value:
+                check(field.name, number)
 
 
 def changed(presets: Mapping[str, Settings], name: str, changes: Mapping[str, Any]) -> Settings:

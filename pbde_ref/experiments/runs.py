@@ -1,11 +1,12 @@
-"""Runs the pieces of an experiment, in processes if asked, keeps each finished one, and takes up where it was stopped.
+"""Runs the pieces of an experiment, in processes if asked; keeps each finished one, and goes on where it was stopped.
 
-Every piece is a function of the settings and of other pieces' results alone, with one BLAS thread, so that the number
-of processes changes nothing but the time.
+Every piece is a function of the settings and of other pieces' results alone: the number of processes changes nothing
+but the time.
 """
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -43,12 +44,16 @@ class Run:
         Names of runs that come first.
     steps : int
         How much work it is, for the progress bar and for starting long runs first.
+    threaded : bool
+        Whether it divides its work among threads itself, in a way that its result does not depend on. Otherwise it has
+        one BLAS thread: how a machine's BLAS divides a product changes its last digits.
     """
 
     name: str
     compute: Compute
     needs: tuple[str, ...] = ()
     steps: int = 1
+    threaded: bool = False
 
 
 class Reporter(Protocol):
@@ -127,7 +132,8 @@ def execute(
             if need not in names:
                 raise ValueError(f"`runs` must hold what {run.name!r} needs, {need!r}; got {', '.join(names)}")
     folder.mkdir(parents=True, exist_ok=True)
-    stamp = {**identity, "version": version("pbde-ref")}
+    # As JSON has it, so that what is read back can be equal.
+    stamp = json.loads(json.dumps({**identity, "version": version("pbde-ref")}))
     done: dict[str, Record] = {}
     for run in runs:
         path = _path(folder, run.name)
@@ -163,8 +169,7 @@ def _perform(
     run: Run, settings: Any, stamp: Mapping[str, Any], folder: Path, needed: Mapping[str, Record], progress: Progress
 ) -> Record:
     """Compute and store a run."""
-    # Results must not depend on how a machine's BLAS divides a product among its threads.
-    with threadpool_limits(limits=1):
+    with threadpool_limits(limits=None if run.threaded else 1):
         result = run.compute(settings, needed, progress)
     path = _path(folder, run.name)
     write_record(path, Record(run.name, dict(stamp), result.numbers, result.arrays, result.texts))

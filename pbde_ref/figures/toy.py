@@ -10,11 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pbde_ref.experiments.records import Record
-from pbde_ref.experiments.toy.figure_3_dpo import BETAS
 from pbde_ref.experiments.toy.figure_4_preferences import preference_maps
-from pbde_ref.experiments.toy.figure_8_geometric import ALPHAS
-from pbde_ref.experiments.toy.figure_9_slic import DELTAS, LAMBDAS
-from pbde_ref.experiments.toy.figure_10_ipo import TAUS
+from pbde_ref.experiments.toy.settings import ToySettings
 from pbde_ref.figures.style import (
     ANNOTATOR_2,
     OPTIMUM,
@@ -35,7 +32,7 @@ Lines = dict[str, tuple[str, dict[str, Any]]]
 HEADROOM = 1.08
 
 
-def draw_toy_figure(name: str, records: Records) -> Figure:
+def draw_toy_figure(name: str, records: Records, settings: ToySettings) -> Figure:
     """A figure of the catalogue, from the records of its runs.
 
     Parameters
@@ -44,6 +41,8 @@ def draw_toy_figure(name: str, records: Records) -> Figure:
         "figure-1", …, or "how-much-data".
     records : mapping of str to Record
         At least those that the figure needs.
+    settings : ToySettings
+        Those of the runs.
 
     Raises
     ------
@@ -52,7 +51,7 @@ def draw_toy_figure(name: str, records: Records) -> Figure:
     """
     if name not in _FIGURES:
         raise ValueError(f"`name` must be one of {', '.join(map(repr, _FIGURES))}; got {name!r}")
-    return _FIGURES[name](records)
+    return _FIGURES[name](records, settings)
 
 
 def _panels(rows: int, columns: int, height: float = 2.3) -> tuple[Figure, np.ndarray]:
@@ -111,7 +110,7 @@ def _sweep(records: Records, names: list[str], titles: list[str], optimum: str, 
     return figure
 
 
-def _figure_1(records: Records) -> Figure:
+def _figure_1(records: Records, settings: ToySettings) -> Figure:
     figure, axes = _panels(1, 1)
     lines = _SAMPLE | {"trained": (r"trained, $e^{r_\phi} / Z$", TRAINED)} | _PREFERENCE
     highest = _draw_policies(axes[0, 0], records["reward"], "Reward model on Luce preferences", lines)
@@ -120,22 +119,22 @@ def _figure_1(records: Records) -> Figure:
     return figure
 
 
-def _figure_2(records: Records) -> Figure:
+def _figure_2(records: Records, settings: ToySettings) -> Figure:
     figure, axes = _panels(1, 1)
     lines = _SAMPLE | _REFERENCE | _TRAINED | {"preference": ("$p^*$, the optimum", PREFERENCE)}
-    highest = _draw_policies(axes[0, 0], records["shared-process"], r"DPO, shared process, $\beta$ = 4", lines)
+    title = rf"DPO, shared process, $\beta$ = {settings.shared_beta:g}"
+    highest = _draw_policies(axes[0, 0], records["shared-process"], title, lines)
     axes[0, 0].set_ylim(0.0, HEADROOM * highest)
     _legend(figure, axes[0, 0], 2)
     return figure
 
 
-def _figure_3(records: Records) -> Figure:
-    return _sweep(
-        records, [f"dpo-beta-{b:g}" for b in BETAS], [rf"$\beta$ = {b:g}" for b in BETAS], "optimum, Eq. (16)"
-    )
+def _figure_3(records: Records, settings: ToySettings) -> Figure:
+    names = [f"dpo-beta-{beta:g}" for beta in settings.betas]
+    return _sweep(records, names, [rf"$\beta$ = {beta:g}" for beta in settings.betas], "optimum, Eq. (16)")
 
 
-def _figure_4(records: Records) -> Figure:
+def _figure_4(records: Records, settings: ToySettings) -> Figure:
     maps = preference_maps(records)
     figure = Figure(figsize=(2.6 * len(maps), 2.9), layout="constrained")
     axes = figure.subplots(1, len(maps), sharex=True, sharey=True)
@@ -156,7 +155,7 @@ def _figure_4(records: Records) -> Figure:
     return figure
 
 
-def _figure_5(records: Records) -> Figure:
+def _figure_5(records: Records, settings: ToySettings) -> Figure:
     record = records["pooled"]
     figure, axes = _panels(1, 1, 2.6)
     axis = axes[0, 0]
@@ -167,7 +166,7 @@ def _figure_5(records: Records) -> Figure:
     return figure
 
 
-def _figure_7(records: Records) -> Figure:
+def _figure_7(records: Records, settings: ToySettings) -> Figure:
     record = records["reward"]
     grid, preference = record.arrays["grid"], density(record.policy("preference"), record.arrays["grid"])
     figure, axes = _panels(1, 1)
@@ -181,24 +180,25 @@ def _figure_7(records: Records) -> Figure:
     return figure
 
 
-def _figure_8(records: Records) -> Figure:
-    names = [f"geometric-alpha-{a:g}" for a in ALPHAS]
-    titles = [rf"$\alpha$ = {label}" for label in ("1", "1/4", "1/16")]
+def _figure_8(records: Records, settings: ToySettings) -> Figure:
+    names = [f"geometric-alpha-{a:g}" for a in settings.alphas]
+    titles = [rf"$\alpha$ = {a:g}" for a in settings.alphas]
     return _sweep(records, names, titles, "optimum, Eq. (18)")
 
 
-def _figure_9(records: Records) -> Figure:
-    sweep = [(lambda_, delta) for lambda_ in LAMBDAS for delta in DELTAS]
+def _figure_9(records: Records, settings: ToySettings) -> Figure:
+    sweep = [(lambda_, delta) for lambda_ in settings.lambdas for delta in settings.deltas]
     names = [f"slic-delta-{delta:g}-lambda-{lambda_:g}" for lambda_, delta in sweep]
     titles = [rf"$\delta$ = {delta:g}, $\lambda$ = {lambda_:g}" for lambda_, delta in sweep]
-    return _sweep(records, names, titles, "exact optimum", rows=2)
+    return _sweep(records, names, titles, "exact optimum", rows=len(settings.lambdas))
 
 
-def _figure_10(records: Records) -> Figure:
-    return _sweep(records, [f"ipo-tau-{t:g}" for t in TAUS], [rf"$\tau$ = {t:g}" for t in TAUS], "exact optimum")
+def _figure_10(records: Records, settings: ToySettings) -> Figure:
+    names = [f"ipo-tau-{tau:g}" for tau in settings.taus]
+    return _sweep(records, names, [rf"$\tau$ = {tau:g}" for tau in settings.taus], "exact optimum")
 
 
-def _figure_11(records: Records) -> Figure:
+def _figure_11(records: Records, settings: ToySettings) -> Figure:
     record = records["two-annotators"]
     figure, axes = _panels(1, 2)
     left, right = axes[0]
@@ -213,11 +213,11 @@ def _figure_11(records: Records) -> Figure:
     )
     left.set_ylim(0.0, HEADROOM * _draw_annotators(right, grid))
     for axis in (left, right):
-        axis.legend(fontsize=7, frameon=False, loc="upper right")
+        axis.legend(fontsize=7, frameon=False, loc="center right")
     return figure
 
 
-def _how_much_data(records: Records) -> Figure:
+def _how_much_data(records: Records, settings: ToySettings) -> Figure:
     figure = Figure(figsize=(9.0, 2.9), layout="constrained")
     excess, error, share = figure.subplots(1, 3, sharex=True)
     cases = {
@@ -243,10 +243,11 @@ def _how_much_data(records: Records) -> Figure:
         axis.tick_params(labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
     excess.legend(fontsize=7, frameon=False)
+    share.legend(fontsize=7, frameon=False, loc="lower right")
     return figure
 
 
-_FIGURES: Mapping[str, Callable[[Records], Figure]] = {
+_FIGURES: Mapping[str, Callable[[Records, ToySettings], Figure]] = {
     "figure-1": _figure_1,
     "figure-2": _figure_2,
     "figure-3": _figure_3,

@@ -30,7 +30,7 @@ ADAPTATIONS = ("annotator-mixture", "density-mixture")
 
 def runs(place: Workplace) -> list[Run]:
     """The two adaptations."""
-    return [Run(name, partial(adapt_and_sample, population=name), ("pairs",)) for name in ADAPTATIONS]
+    return [Run(name, partial(adapt_and_sample, population=name), ("pairs",), threaded=True) for name in ADAPTATIONS]
 
 
 def preference_probability(pairs: Pairs, population: str, scale: float) -> FloatArray:
@@ -95,7 +95,7 @@ def adapt(
     state, losses = initial_adam_state(parameters), []
     index = np.arange(half)
     chosen, rejected = np.where(answers, index, index + half), np.where(answers, index + half, index)
-    with tqdm(range(0, half - size + 1, size), desc=name, unit="step", disable=None, leave=False) as bar:
+    with tqdm(range(0, half, size), desc=name, unit="step", disable=None, leave=False) as bar:
         for begin in bar:
             batch = np.concatenate([chosen[begin : begin + size], rejected[begin : begin + size]])
             lengths = pairs.lengths[batch]

@@ -5,6 +5,7 @@ About three minutes each with the default settings on two cores.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,7 @@ def runs(place: Workplace) -> list[Run]:
     if place.checkpoints is not None:
         return []
     return [Run("tokenizer", prepare_tokenizer)] + [
-        Run(kind, partial(train_model, kind=kind), ("tokenizer",)) for kind in KINDS
+        Run(kind, partial(train_model, kind=kind), ("tokenizer",), threaded=True) for kind in KINDS
     ]
 
 
@@ -81,7 +82,7 @@ def model_of(place: Workplace, name: str) -> Model:
 
 def prepare_tokenizer(place: Workplace, needed: Mapping[str, Record], progress: Progress) -> Record:
     """Train the tokenizer on the corpus's training sentences; count lengths."""
-    corpus = open_corpus(place.corpus)
+    corpus = open_corpus(place.corpus, limit=place.settings.sentences)
     tokenizer = train_tokenizer(corpus.training, vocabulary_size=place.settings.vocabulary)
     for kind in KINDS:
         # A bin without sentences is better known now than after the first model.
@@ -95,25 +96,25 @@ def prepare_tokenizer(place: Workplace, needed: Mapping[str, Record], progress: 
 
 def train_model(place: Workplace, needed: Mapping[str, Record], progress: Progress, *, kind: str) -> Record:
     """Train one model; a run that was killed goes on from its last evaluation."""
-    settings, tokenizer, corpus = place.settings, tokenizer_of(place), open_corpus(place.corpus)
+    settings, tokenizer = place.settings, tokenizer_of(place)
+    corpus = open_corpus(place.corpus, limit=settings.sentences)
     config = settings.config(tokenizer.vocabulary_size)
-    checkpoint = place.folder / f"{kind}.checkpoint.npz"
-    model = train_language_model(
-        config,
-        training_data(corpus, tokenizer, kind),
-        TrainingSettings(
-            steps=getattr(settings, f"{kind}_steps"),
-            tokens_per_batch=settings.tokens_per_batch,
-            learning_rate=settings.learning_rate,
-            warmup_steps=settings.warmup_steps,
-            weight_decay=settings.weight_decay,
-            seed=int(settings.rng(kind).integers(2**31)),
-        ),
-        checkpoint=checkpoint,
-        progress=True,
+    data = training_data(corpus, tokenizer, kind)
+    training = TrainingSettings(
+        steps=getattr(settings, f"{kind}_steps"),
+        tokens_per_batch=settings.tokens_per_batch,
+        learning_rate=settings.learning_rate,
+        warmup_steps=settings.warmup_steps,
+        weight_decay=settings.weight_decay,
+        seed=int(settings.rng(kind).integers(2**31)),
     )
+    # One that was left by a run with other settings must not be in the way.
+    what = hashlib.sha256(f"{config} {training} {data.digest()}".encode()).hexdigest()
+    checkpoint = place.folder / f"{kind}-{what[:16]}.checkpoint.npz"
+    model = train_language_model(config, data, training, checkpoint=checkpoint, progress=True)
     save_model(place.folder / f"{kind}.npz", model)
-    checkpoint.unlink(missing_ok=True)
+    for left in place.folder.glob(f"{kind}-*.checkpoint.npz"):
+        left.unlink()
     history = model.history
     numbers: dict[str, float | None] = {
         "parameters": float(parameter_count(config)),

@@ -50,8 +50,8 @@ class Pairs:
 def runs(place: Workplace) -> list[Run]:
     """The pairs from *whole*, and samples from the two annotators' models."""
     trained = () if place.checkpoints is not None else KINDS
-    return [Run("pairs", draw_pairs, trained)] + [
-        Run(f"samples-{kind}", partial(draw_samples, kind=kind), trained) for kind in ("short", "long")
+    return [Run("pairs", draw_pairs, trained, threaded=True)] + [
+        Run(f"samples-{kind}", partial(draw_samples, kind=kind), trained, threaded=True) for kind in ("short", "long")
     ]
 
 

@@ -30,6 +30,8 @@ class LanguageSettings:
         Of AdamW, for the models of all sentences, of those of at most 20 pieces, and of those of 30 to 50.
     learning_rate, warmup_steps, weight_decay, tokens_per_batch : float, int, float, int
         Of these models' training.
+    sentences : int
+        At most so many sentences of a corpus, the first ones.
     pairs : int
         Pairs of sentences drawn from *whole*.
     table_sentences : int
@@ -39,7 +41,7 @@ class LanguageSettings:
     scale : float
         c in Eq. (26), for annotators and model; the paper's figures were computed with 50.
     pairs_per_step : int
-        Of the adaptation, which goes over the pairs once.
+        Of the adaptation, which goes over the pairs once; a divisor of their number.
     adaptation_learning_rate : float
         Of Adam, constant.
     likelihood_weight : float
@@ -59,6 +61,7 @@ class LanguageSettings:
     warmup_steps: int = 100
     weight_decay: float = 0.5
     tokens_per_batch: int = 2048
+    sentences: int = 1_000_000
     pairs: int = 2**15
     table_sentences: int = 4096
     samples: int = 4096
@@ -76,6 +79,9 @@ class LanguageSettings:
         ):
             if getattr(self, name) > most:
                 raise ValueError(f"`{name}` must be at most {what}, {most}; got {getattr(self, name)}")
+        if self.pairs % self.pairs_per_step:
+            raise ValueError(f"`pairs_per_step` must divide `pairs`, {self.pairs}; got {self.pairs_per_step}")
+        self.config(self.vocabulary)
 
     def config(self, vocabulary_size: int) -> TransformerConfig:
         """Sizes of each model."""

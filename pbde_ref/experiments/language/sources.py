@@ -6,22 +6,30 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from pbde_ref.experiments.language.models import checkpoint_files
+from pbde_ref.experiments.language.models import KINDS, checkpoint_files, model_of, tokenizer_of
+from pbde_ref.experiments.language.settings import Workplace
 from pbde_ref.language.corpora import open_corpus
 
 __all__ = ["fingerprint"]
 
 
-def fingerprint(corpus: str | None, checkpoints: str | None) -> dict[str, str]:
+def fingerprint(place: Workplace) -> dict[str, str]:
     """A digest of all sentences, or of the checkpoints' files; what is wrong with them is said now.
 
     Raises
     ------
     ValueError, OSError
-        As `open_corpus` and `checkpoint_files`.
+        As `open_corpus` and `checkpoint_files`; or if tokenizer and models of `place.checkpoints` do not fit together.
     """
-    digest = hashlib.sha256()
+    digest, checkpoints = hashlib.sha256(), place.checkpoints
     if checkpoints is not None:
+        expected = tokenizer_of(place).vocabulary_size
+        for kind in KINDS:
+            size = model_of(place, kind)[0].vocabulary_size
+            if size < expected:
+                raise ValueError(
+                    f"`checkpoints` must hold models of the tokenizer's {expected} pieces; got {size} in {kind}"
+                )
         for name, path in checkpoint_files(checkpoints).items():
             digest.update(name.encode())
             for file in _files(path):
@@ -29,7 +37,7 @@ def fingerprint(corpus: str | None, checkpoints: str | None) -> dict[str, str]:
                     while part := stream.read(1 << 20):
                         digest.update(part)
         return {"checkpoints": digest.hexdigest()}
-    text = open_corpus(corpus)
+    text = open_corpus(place.corpus, limit=place.settings.sentences)
     for sentences in (text.training, text.held_out):
         for sentence in sentences:
             digest.update(sentence.encode() + b"\n")

@@ -53,7 +53,7 @@ def table_2(place: Workplace, needed: Mapping[str, Record], progress: Progress) 
 
 
 def mean_preference(first: FloatArray, second: FloatArray) -> tuple[float, float] | None:
-    r"""Mean of :math:`\sigma(u_i - v_j)` over all pairs of two samples, and its standard error; None if one is empty.
+    r"""Mean of :math:`\sigma(u_i - v_j)` over all pairs of two samples, and its standard error; None below two each.
 
     The pairs share sentences. The error is that of a two-sample U-statistic: the variance of the means over the other
     sample, divided by the size, for each of the two.
@@ -62,15 +62,14 @@ def mean_preference(first: FloatArray, second: FloatArray) -> tuple[float, float
     --------
     >>> import numpy as np
     >>> from pbde_ref.experiments.language.table_2 import mean_preference
-    >>> mean_preference(np.array([0.0, 0.0]), np.array([0.0]))
+    >>> mean_preference(np.zeros(2), np.zeros(3))
     (0.5, 0.0)
     """
-    if first.size == 0 or second.size == 0:
+    if first.size < 2 or second.size < 2:
         return None
     probabilities = expit(first[:, None] - second[None, :])
     variance = sum(
         float(np.var(means, ddof=1)) / means.size
         for means in (probabilities.mean(axis=1), probabilities.mean(axis=0))
-        if means.size > 1
     )
     return float(probabilities.mean()), float(np.sqrt(variance))

@@ -38,7 +38,7 @@ from pbde_ref.sampling.comparisons import observed_preferences, sample_compariso
 from pbde_ref.validation import FloatArray
 
 __all__ = [
-    "Loss", "Start", "adapt", "distances", "exact_optimum", "finite", "start_from", "train_and_compare",
+    "Loss", "Optimum", "Start", "adapt", "distances", "exact_optimum", "finite", "start_from", "train_and_compare",
 ]  # fmt: skip
 
 
@@ -68,29 +68,45 @@ class Loss:
         return pairs - (self.lambda_ * self.reference.expectation(policy.log_pmf) if self.lambda_ else 0.0)
 
 
-def exact_optimum(
-    loss: Loss, annotator: PreferenceModel, proposal: Proposal
-) -> tuple[FiniteDistribution, float] | None:
-    """The best of all policies and its loss; as a limit, where outcomes that never win drop out; None if undetermined.
+@dataclass(frozen=True, eq=False)
+class Optimum:
+    """The best of all policies.
 
-    Undetermined are optima over comparisons that do not connect the support.
+    Attributes
+    ----------
+    policy : FiniteDistribution or None
+        As a limit, where outcomes that never win drop out. None if comparisons leave it undetermined.
+    loss : float or None
+        The least loss, or its infimum. None if comparisons do not connect the support.
+    unique : bool
+        Whether it is known that no other policy is as good.
     """
+
+    policy: FiniteDistribution | None
+    loss: float | None
+    unique: bool
+
+
+def exact_optimum(loss: Loss, annotator: PreferenceModel, proposal: Proposal) -> Optimum:
+    """The best of all policies for a population or, with `observed_preferences`, for a sample."""
     reference = loss.reference
     if comparison_components(proposal, annotator.size).max() > 0:
-        return None
+        return Optimum(None, None, False)
     if loss.objective is BRADLEY_TERRY:
         if isinstance(annotator, Annotator):
-            return optimal_policy(annotator, loss.pbde), expected_entropy(annotator, proposal)
+            return Optimum(optimal_policy(annotator, loss.pbde), expected_entropy(annotator, proposal), True)
         limit = limit_fit(annotator, proposal)
+        if not limit.unique:
+            return Optimum(None, limit.infimum, False)
         policy = FiniteDistribution(normalized_log_policy(limit.utilities, loss.pbde), reference.support)
-        return policy, limit.infimum
+        return Optimum(policy, limit.infimum, True)
     if loss.objective.name == "ipo":
         quadratic = ipo_optimum(annotator, proposal, tau=loss.objective.parameters["tau"], reference=reference)
-        return quadratic.policy, quadratic.loss
+        return Optimum(quadratic.policy, quadratic.loss, True)
     hinge = minimize_slic(
         annotator, proposal, delta=loss.objective.parameters["delta"], lambda_=loss.lambda_, reference=reference
     )
-    return hinge.policy, hinge.loss
+    return Optimum(hinge.policy, hinge.loss, loss.lambda_ > 0.0 or hinge.unique is True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +125,7 @@ class Start:
     problem: PaperProblem
     reference: FiniteDistribution
     parameters: FloatArray
+
 
 def start_from(settings: ToySettings, needed: Mapping[str, Record]) -> Start:
     """What the run "pretrained" left."""
@@ -168,8 +185,9 @@ def train_and_compare(
     Returns
     -------
     Record
-        Policies "trained", "optimum", "sample_optimum" (if determined), "preference" and "reference"; their distances;
-        and the trained policy's loss beside the least possible one, on the sample and in expectation.
+        Policies "trained", "optimum" (one of them, if there are several), "sample_optimum" (if it is the only one),
+        "preference" and "reference"; their distances; and the trained policy's loss beside the least possible one, on
+        the sample and in expectation.
     """
     drawn = sample_comparisons(annotator, proposal, settings.comparisons, rng=settings.rng(f"comparisons {data}"))
     chosen, rejected = drawn.chosen, drawn.rejected
@@ -194,14 +212,14 @@ def train_and_compare(
         "trained": trained,
         "preference": problem.implicit_preference_distribution,
         "reference": loss.reference,
-        **({} if optimum is None else {"optimum": optimum[0]}),
-        **({} if of_sample is None else {"sample_optimum": of_sample[0]}),
+        **({} if optimum.policy is None else {"optimum": optimum.policy}),
+        **({} if of_sample.policy is None or not of_sample.unique else {"sample_optimum": of_sample.policy}),
     }
     numbers = {
         "loss.trained.sample": loss.expected(sample[0], trained, sample[1]),
-        "loss.least.sample": None if of_sample is None else of_sample[1],
+        "loss.least.sample": of_sample.loss,
         "loss.trained.population": loss.expected(annotator, trained, proposal),
-        "loss.least.population": None if optimum is None else optimum[1],
+        "loss.least.population": optimum.loss,
         **distances(policies),
     }
     arrays = {

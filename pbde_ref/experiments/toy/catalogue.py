@@ -71,14 +71,15 @@ FIGURES: Mapping[str, Figure] = {
         "Who prefers what",
         figure_4_preferences.runs,
         "Two annotators who disagree (second map) leave plateaus at exactly 0.4 and 0.6, their weights. A model of one "
-        "annotator (third) has no way to show them; a model of two (fourth) has.",
+        "annotator (third) has no way to show them; a model of two (fourth) has, and comes near them as far as it was "
+        "trained.",
         "The caption says near-0.5.",
     ),
     "figure-5": Figure(
         "One policy for two annotators",
         figure_5_misspecification.runs,
-        "Cold coffee (blue) and hot coffee (pink) average to lukewarm: the best single policy (red, exact) has its "
-        "mass between the two, where neither annotator has any.",
+        "Cold coffee (blue) and hot coffee (pink) average to lukewarm: the best single policy (red, exact) is broad, "
+        "with its one maximum on neither mode but between them.",
         "The second bump near x = -1.7 in the paper's curve is noise: the exact projection has one maximum.",
     ),
     "figure-7": Figure(
@@ -99,30 +100,31 @@ FIGURES: Mapping[str, Figure] = {
         "SLiC-HF",
         figure_9_slic.runs,
         "Upper row, λ = 0: the exact optima (red) are staircases in log-probability with steps of δ, which a smooth "
-        "network can only approach. Lower row, λ = 1: drawn to the reference. At δ = 0, λ = 0 every policy that orders "
-        "the outcomes rightly is optimal; uniform is the exact answer, and tails that never won in the sample may "
-        "fall.",
+        "network can only approach. Lower row, λ = 1: drawn to the reference. At δ = 0, λ = 0 only the uniform "
+        "policy is optimal for the population; for a sample every policy is that puts no loser above a winner, so "
+        "tails that never won may fall.",
         "A.2 says that δ bounds the range of log-probabilities; it bounds one step of the staircase.",
     ),
     "figure-10": Figure(
         "IPO",
         figure_10_ipo.runs,
         "The larger τ, the closer to the reference (orange). The exact optimum (red) is the reference times "
-        "exp(win rate / τ): smooth, bounded, and far from p* even for small τ.",
+        "exp(win rate / τ). That τ = 0.1 looks like p* is that τ's doing: as τ falls further, the mass concentrates on "
+        "the outcome that wins most often.",
     ),
     "figure-11": Figure(
         "A model of two annotators",
         figure_11_two_annotators.runs,
-        "From pooled answers alone the model finds the marginal (left) and both annotators (right).",
-        "The paper's peaks are lower than the truth (0.39 against 0.64, 0.98 against 1.60): training had not got "
-        "further.",
+        "From pooled answers alone the model tells the two annotators apart (right) and finds the marginal (left); the "
+        "narrow peak is the last to grow. How near each comes is in the table.",
+        "The paper's peaks are 0.39 against 0.64 (marginal) and 0.98 against 1.60 (narrow component).",
     ),
     "how-much-data": Figure(
         "Error against the number of comparisons",
         how_much_data.runs,
         "The excess loss of the best fit (points, with 95 % intervals) follows (n - 1) / (2N) (line), n = 16 outcomes "
-        "and N comparisons, and tr(H+V) / (2N) where two annotators are fitted as one. Below a few hundred comparisons "
-        "most samples have no finite estimate at all (right); means are over those that have one.",
+        "and N comparisons, and tr(H+V) / (2N) where two annotators are fitted as one. Of small samples, "
+        "many or most have no finite estimate at all (right); means are over those that have one.",
     ),
 }
 

@@ -16,14 +16,11 @@ from pbde_ref.experiments.toy.settings import ToySettings
 from pbde_ref.objectives import ipo
 from pbde_ref.pbde import dpo
 
-__all__ = ["TAUS", "adapt_ipo", "runs"]
-
-TAUS = (0.1, 0.5, 1.0)
-
+__all__ = ["adapt_ipo", "runs"]
 
 def runs(settings: ToySettings) -> list[Run]:
     """One panel for each τ."""
-    return [Run(f"ipo-tau-{t:g}", partial(adapt_ipo, tau=t), ("pretrained",), settings.steps) for t in TAUS]
+    return [Run(f"ipo-tau-{t:g}", partial(adapt_ipo, tau=t), ("pretrained",), settings.steps) for t in settings.taus]
 
 
 def adapt_ipo(settings: ToySettings, needed: Mapping[str, Record], progress: Progress, *, tau: float) -> Record:

@@ -15,11 +15,7 @@ from pbde_ref.experiments.toy.settings import ToySettings
 from pbde_ref.objectives import BRADLEY_TERRY
 from pbde_ref.pbde import dpo
 
-__all__ = ["BETA", "adapt_shared_process", "runs"]
-
-# The text names none; the authors' notebook has 4.
-BETA = 4.0
-
+__all__ = ["adapt_shared_process", "runs"]
 
 def runs(settings: ToySettings) -> list[Run]:
     """One panel."""
@@ -29,7 +25,7 @@ def runs(settings: ToySettings) -> list[Run]:
 def adapt_shared_process(settings: ToySettings, needed: Mapping[str, Record], progress: Progress) -> Record:
     """Annotator and model share Eq. (15)."""
     start = start_from(settings, needed)
-    process = dpo(BETA, start.reference)
+    process = dpo(settings.shared_beta, start.reference)
     annotator = Annotator(start.problem.implicit_preference_distribution, process)
     loss = Loss(BRADLEY_TERRY, process, start.reference)
     return adapt(settings, start, loss, annotator, "dpo", progress)

@@ -16,14 +16,11 @@ from pbde_ref.experiments.toy.settings import ToySettings
 from pbde_ref.objectives import BRADLEY_TERRY
 from pbde_ref.pbde import dpo
 
-__all__ = ["BETAS", "adapt_dpo", "runs"]
-
-BETAS = (1.0, 4.0, 16.0)
-
+__all__ = ["adapt_dpo", "runs"]
 
 def runs(settings: ToySettings) -> list[Run]:
     """One panel for each β."""
-    return [Run(f"dpo-beta-{b:g}", partial(adapt_dpo, beta=b), ("pretrained",), settings.steps) for b in BETAS]
+    return [Run(f"dpo-beta-{b:g}", partial(adapt_dpo, beta=b), ("pretrained",), settings.steps) for b in settings.betas]
 
 
 def adapt_dpo(settings: ToySettings, needed: Mapping[str, Record], progress: Progress, *, beta: float) -> Record:

@@ -16,16 +16,13 @@ from pbde_ref.experiments.toy.settings import ToySettings
 from pbde_ref.objectives import BRADLEY_TERRY
 from pbde_ref.pbde import geometric_average
 
-__all__ = ["ALPHAS", "adapt_geometric", "runs"]
-
-ALPHAS = (1.0, 0.25, 0.0625)
-
+__all__ = ["adapt_geometric", "runs"]
 
 def runs(settings: ToySettings) -> list[Run]:
     """One panel for each α."""
     return [
         Run(f"geometric-alpha-{a:g}", partial(adapt_geometric, alpha=a), ("pretrained",), settings.steps)
-        for a in ALPHAS
+        for a in settings.alphas
     ]  # fmt: skip
 
 

@@ -17,11 +17,7 @@ from pbde_ref.experiments.toy.settings import ToySettings
 from pbde_ref.objectives import hinge
 from pbde_ref.pbde import luce
 
-__all__ = ["DELTAS", "LAMBDAS", "adapt_slic", "runs"]
-
-DELTAS = (0.0, 0.25, 0.5, 1.0, 2.0)
-LAMBDAS = (0.0, 1.0)
-
+__all__ = ["adapt_slic", "runs"]
 
 def runs(settings: ToySettings) -> list[Run]:
     """One panel for each δ and λ."""
@@ -33,7 +29,7 @@ def runs(settings: ToySettings) -> list[Run]:
             # The exact optima take as long again.
             2 * settings.steps,
         )
-        for lambda_, delta in product(LAMBDAS, DELTAS)
+        for lambda_, delta in product(settings.lambdas, settings.deltas)
     ]
 
 

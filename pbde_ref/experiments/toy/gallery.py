@@ -50,12 +50,12 @@ def rows_of(records: Mapping[str, Record], names: Sequence[str]) -> list[list[st
 
 
 def gallery_page(
-    records: Mapping[str, Record], figures: Sequence[str], preset: str, settings: ToySettings, image_format: str
+    records: Mapping[str, Record], figures: Sequence[str], command: str, settings: ToySettings, image_format: str
 ) -> str:
     """Markdown that shows images ``<figure>.<format>`` of its own folder."""
     parts = [
         "# The univariate figures",
-        f"Made by `pbde-ref reproduce toy --preset {preset}`, seed {settings.seed}: {settings.grid} grid points, "
+        f"Made by `{command}`, seed {settings.seed}: {settings.grid} grid points, "
         f"{settings.comparisons:,} comparisons, {settings.steps:,} steps of Adam from a learning rate of "
         f"{settings.learning_rate:g}. Colours: blue p\\*, orange the reference, green what was trained, red what is "
         f"optimal by the exact formula or minimiser, grey the exact optimum of the very sample that was trained on.",

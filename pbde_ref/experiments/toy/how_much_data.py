@@ -33,14 +33,7 @@ from pbde_ref.proposals import ProductProposal
 from pbde_ref.sampling.counts import sample_counts
 from pbde_ref.validation import FloatArray
 
-__all__ = ["OUTCOMES", "PROCESS", "measure", "numbers_of_comparisons", "runs"]
-
-OUTCOMES = 16
-"""Grid points of Eq. (10): as many as 2^8 comparisons can still tell something about."""
-
-PROCESS = PBDE(1.0 / 16.0)
-"""The annotators' and the model's process, Eq. (11) with f = 1/16: under the Luce rule the tails never win, and no
-number of comparisons gives them a finite estimate."""
+__all__ = ["measure", "numbers_of_comparisons", "process", "runs"]
 
 FEWEST = 20
 """Finite estimates below which no average is reported."""
@@ -50,6 +43,11 @@ def runs(settings: ToySettings) -> list[Run]:
     """One annotator, for whom the model is right, and the two of Eq. (25), for whom it is not."""
     steps = len(numbers_of_comparisons(settings)) * settings.replicates
     return [Run("data-one-annotator", measure_one, (), steps), Run("data-two-annotators", measure_two, (), steps)]
+
+
+def process(settings: ToySettings) -> PBDE:
+    """Of annotators and model, Eq. (11) with f = 1 / temperature."""
+    return PBDE(1.0 / settings.temperature)
 
 
 def numbers_of_comparisons(settings: ToySettings) -> list[int]:
@@ -62,15 +60,15 @@ def numbers_of_comparisons(settings: ToySettings) -> list[int]:
 
 def measure_one(settings: ToySettings, needed: Mapping[str, Record], progress: Progress) -> Record:
     """The annotator of Eq. (10), by the model's own process."""
-    problem = paper_problem(OUTCOMES)
-    annotator = Annotator(problem.implicit_preference_distribution, PROCESS)
+    problem = paper_problem(settings.outcomes)
+    annotator = Annotator(problem.implicit_preference_distribution, process(settings))
     return measure(settings, problem, annotator, "one annotator", progress)
 
 
 def measure_two(settings: ToySettings, needed: Mapping[str, Record], progress: Progress) -> Record:
     """The annotators of Eq. (25), each by the model's process."""
-    problem = paper_problem(OUTCOMES)
-    annotators = [Annotator(p, PROCESS) for p in problem.annotator_distributions]
+    problem = paper_problem(settings.outcomes)
+    annotators = [Annotator(p, process(settings)) for p in problem.annotator_distributions]
     return measure(
         settings, problem, AnnotatorMixture(problem.annotator_weights, annotators), "two annotators", progress
     )
@@ -89,9 +87,9 @@ def measure(
         one), each with mean, the ends of its 95 % confidence interval, and theory. For every N in ``all_comparisons``:
         ``finite``, the share of samples that have a finite estimate. Means are over those.
     """
-    proposal = ProductProposal(problem.reference)
+    proposal, model = ProductProposal(problem.reference), process(settings)
     optimum = minimize_expected_loss("bradley_terry", annotator, proposal)
-    best = FiniteDistribution(normalized_log_policy(optimum.value, PROCESS), problem.grid)
+    best = FiniteDistribution(normalized_log_policy(optimum.value, model), problem.grid)
     least = expected_kl(annotator, optimum.value, proposal).value
     sizes, share, rows, done = numbers_of_comparisons(settings), [], [], 0
     for size in sizes:
@@ -99,7 +97,7 @@ def measure(
         for child in settings.rng(f"{name}, {size} comparisons").spawn(settings.replicates):
             fit = _fit(sample_counts(annotator, proposal, size, rng=child))
             if fit is not None:
-                policy = FiniteDistribution(normalized_log_policy(fit.utilities, PROCESS), problem.grid)
+                policy = FiniteDistribution(normalized_log_policy(fit.utilities, model), problem.grid)
                 excess = expected_kl(annotator, fit.utilities, proposal).value - least
                 found.append((excess, total_variation(policy, best)))
             done += 1
@@ -115,7 +113,7 @@ def measure(
         "finite": np.array(share),
         "comparisons": reported,
         "excess.theory": np.array([expected_excess_loss(annotator, optimum.value, proposal, int(n)) for n in reported]),
-        "error.theory": _error_of_one_comparison(annotator, optimum.value, best, proposal) / np.sqrt(reported),
+        "error.theory": _error_of_one_comparison(annotator, optimum.value, best, proposal, model) / np.sqrt(reported),
     }
     for i, quantity in ((1, "excess"), (4, "error")):
         arrays |= {f"{quantity}.{part}": table[:, i + k] for k, part in enumerate(("mean", "low", "high"))}
@@ -124,7 +122,7 @@ def measure(
     per_comparison = expected_excess_loss(annotator, optimum.value, proposal, 1)
     numbers = {
         "loss.least.population": expected_cross_entropy(annotator, optimum.value, proposal).value,
-        "outcomes": float(OUTCOMES),
+        "outcomes": float(settings.outcomes),
         "excess.times_comparisons": per_comparison,
     }
     return Record(name, {}, numbers, arrays)
@@ -143,7 +141,11 @@ def _mean_and_interval(values: list[float]) -> tuple[float, float, float]:
 
 
 def _error_of_one_comparison(
-    annotator: PreferenceModel, utilities: FloatArray, best: FiniteDistribution, proposal: ProductProposal
+    annotator: PreferenceModel,
+    utilities: FloatArray,
+    best: FiniteDistribution,
+    proposal: ProductProposal,
+    model: PBDE,
 ) -> float:
     r"""Asymptotic mean total variation times :math:`\sqrt N`, by the delta method.
 
@@ -153,6 +155,6 @@ def _error_of_one_comparison(
     """
     inverse = asymptotic_covariance(utilities, proposal, 1)
     covariance = inverse @ score_covariance(annotator, utilities, proposal) @ inverse
-    jacobian = best.pmf[:, None] * (np.eye(len(best)) - best.pmf[None, :]) / PROCESS.f
+    jacobian = best.pmf[:, None] * (np.eye(len(best)) - best.pmf[None, :]) / model.f
     deviations = np.sqrt(np.einsum("ij,jk,ik->i", jacobian, covariance, jacobian))
     return 0.5 * float(np.sqrt(2.0 / np.pi) * deviations.sum())

@@ -44,6 +44,15 @@ class ToySettings:
         Ends of the range, by powers of two, in which errors are measured against the number of comparisons.
     replicates : int
         Data sets for each number.
+    outcomes : int
+        Grid points of that experiment, whose model has a free utility for each.
+    temperature : float
+        Its annotators and model follow Eq. (11) with f = 1 / temperature: under the Luce rule the tails never win, and
+        no number of comparisons gives them a finite estimate.
+    shared_beta : float
+        β of Fig. 2; the text names none, the authors' notebook has 4.
+    betas, alphas, taus, deltas, lambdas : tuple of float
+        What Fig. 3, 8, 10 and 9 sweep over.
     seed : int
     """
 
@@ -61,11 +70,20 @@ class ToySettings:
     least_comparisons: int = 2**8
     most_comparisons: int = 2**20
     replicates: int = 400
+    outcomes: int = 16
+    temperature: float = 16.0
+    shared_beta: float = 4.0
+    betas: tuple[float, ...] = (1.0, 4.0, 16.0)
+    alphas: tuple[float, ...] = (1.0, 0.25, 0.0625)
+    taus: tuple[float, ...] = (0.1, 0.5, 1.0)
+    deltas: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0, 2.0)
+    lambdas: tuple[float, ...] = (0.0, 1.0)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_numbers(self, may_be_zero=("seed", "mixture_noise"))
+        check_numbers(self, may_be_zero=("seed", "mixture_noise", "deltas", "lambdas"))
         whole_number("grid", self.grid, least=16)
+        whole_number("outcomes", self.outcomes, least=2)
         if self.reward_pairs not in ("uniform", "reference"):
             raise ValueError(f"`reward_pairs` must be 'uniform' or 'reference'; got {self.reward_pairs!r}")
         if self.least_comparisons > self.most_comparisons:
