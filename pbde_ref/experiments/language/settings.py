@@ -45,8 +45,8 @@ class LanguageSettings:
     adaptation_learning_rate : float
         Of Adam, constant.
     likelihood_weight : float
-        Of a pair's own log-likelihoods, subtracted from its loss. Eq. (1) has none, the authors' notebook 4e-5. Models of
-        the default size forget without it how to end a sentence; with it the optimum is no longer that of Theorem 2.
+        Of a pair's own log-likelihoods, subtracted from its loss. Eq. (1) has none, the authors' notebook 4e-5. Models
+        of the default size forget without it how to end a sentence; with it the optimum is not that of Theorem 2.
     seed : int
     """
 
