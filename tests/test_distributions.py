@@ -168,6 +168,26 @@ def test_kl_divergence_is_that_of_fifty_digits(pair):
     assert abs(actual - exact) <= 1e-12 * exact + 4 * delta * (math.sqrt(2 * exact) + delta)
 
 
+def test_kl_divergence_of_neighbours_keeps_its_digits():
+    """D is 1e-17 for log-weights 1e-8 apart: a difference of p and r would leave none of its digits."""
+    p, r = pb.FiniteDistribution([0.0, 1.0]), pb.FiniteDistribution([0.0, 1.0 + 1e-8])
+    with mpmath.workdps(60):
+        logs = zip(exact_log_pmf(p), exact_log_pmf(r), strict=True)
+        exact = float(mpmath.fsum(mpmath.exp(x) * (x - y) for x, y in logs))
+    # As in the law above: rounding of the log-probabilities moves D by √(2D) δ, a few parts in 1e7 of it.
+    assert pb.kl_divergence(p, r) == pytest.approx(exact, rel=2e-6)
+
+
+@pytest.mark.parametrize("gap", [-29.5, -30.5, -33.0])
+def test_kl_divergence_of_an_outcome_that_nearly_vanishes(gap):
+    """About log p − log r = −30 the formula changes; a wrong sign there would add 1e-13 of the whole."""
+    p = pb.FiniteDistribution([gap, 0.0])
+    with mpmath.workdps(50):
+        lost = mpmath.exp(mpmath.mpf(gap))
+        exact = float(sum(x * mpmath.log(2 * x) for x in (lost / (1 + lost), 1 / (1 + lost))))
+    assert pb.kl_divergence(p, pb.uniform([0, 1])) == pytest.approx(exact, rel=2e-15)
+
+
 @given(distributions(zeros=True))
 def test_a_distribution_is_at_distance_zero_from_itself(p):
     assert pb.kl_divergence(p, p) == 0
@@ -362,6 +382,16 @@ def test_arrays_are_read_only(name):
         getattr(p, name)[0] = 1
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(p, name, np.zeros(2))
+
+
+@pytest.mark.parametrize("support", [[0, 1], ["a", "b"], [(0, 1), "a"]])
+def test_labels_are_read_only(support):
+    with pytest.raises(ValueError, match="read-only"):
+        pb.uniform(support).support[0] = support[1]
+
+
+def test_repr_says_what_it_holds():
+    assert repr(pb.FiniteDistribution([0.0, -inf], "ab")).startswith("FiniteDistribution([  0. -inf], support=")
 
 
 # Bad input

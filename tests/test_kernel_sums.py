@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import pbde_ref as pb
 from pbde_ref.exact import close_kernel_sums, panel_grid, panels
+from pbde_ref.exact.expected import takes_linear_time
 from pbde_ref.exact.kernel_sums import (
     kernel_cross_entropy,
     kernel_entropy,
@@ -29,6 +30,19 @@ KERNELS = {
     "curvature": lambda t: 1 / (2 + np.exp(t) + np.exp(-t)),
     "entropy": lambda t: np.log1p(np.exp(-abs(t))) + abs(t) / (1 + np.exp(abs(t))),
 }
+
+
+def test_which_method_takes_linear_time():
+    """On request; "auto" for a product proposal above 4,096 outcomes, where the annotator allows it."""
+    small, large = (pb.Annotator(pb.uniform(range(n)), pb.luce()) for n in (4096, 4097))
+    product, joint = pb.ProductProposal(np.ones(4097)), pb.JointProposal(np.eye(2))
+    assert takes_linear_time("auto", True, large, product)
+    assert not takes_linear_time("auto", True, small, product)
+    assert not takes_linear_time("auto", False, large, product)
+    assert not takes_linear_time("auto", True, large, joint)
+    assert takes_linear_time("kernel_sum", True, small, product)
+    assert not takes_linear_time("dense", True, large, product)
+
 
 
 def scores(layout, size, spread, rng):

@@ -30,6 +30,7 @@ def test_hand_case():
     assert fit.gap < 1e-20
     assert fit.unique
     assert fit.converged
+    assert not fit.utilities.flags.writeable
 
 
 def test_an_optimiser_approaches_the_infimum_and_the_limit():
@@ -71,6 +72,25 @@ def test_the_infimum_is_below_every_loss(seed):
     for scale in (0.3, 3.0, 30.0):
         utilities = scale * rng.normal(size=n)
         assert pb.expected_cross_entropy(annotator, utilities, proposal).value >= fit.infimum - 1e-12
+
+
+def test_outcomes_that_meet_themselves_cost_log_2():
+    """With mass t on the diagonal the infimum is t log 2 + (1 - t) times the one without."""
+    annotator = preferences(TOP_PAIR)
+    between = np.triu(np.arange(1.0, 17.0).reshape(4, 4), 1)
+    without = limit_fit(annotator, pb.JointProposal(between))
+    diagonal = np.diag([5.0, 3.0, 40.0, 2.0])
+    fit = limit_fit(annotator, pb.JointProposal(between + diagonal))
+    t = diagonal.sum() / (between + diagonal).sum()
+    assert fit.infimum == pytest.approx(t * np.log(2.0) + (1.0 - t) * without.infimum, rel=1e-12)
+    np.testing.assert_allclose(fit.utilities, without.utilities, atol=1e-9)
+
+
+def test_the_winning_group_comes_first_the_others_by_size():
+    """Outcomes 0 and 1 tie and always beat 2, which always beats 3, 4 and 5, which tie."""
+    group = np.array([0, 0, 1, 2, 2, 2])
+    fit = limit_fit(preferences(0.5 + 0.5 * np.sign(group - group[:, None])), pb.ProductProposal(np.ones(6)))
+    assert fit.group_sizes == (2, 3, 1)
 
 
 def test_a_single_winner_takes_all():

@@ -1001,6 +1001,7 @@ BAD_VALUES = [
     ("bradley_terry_loss", {"margin": [0.0, inf]}, "`margin` must be finite; got inf at index 1"),
     ("bradley_terry_loss", {"margin": [0, 0, 0]}, "`margin` must be a number or have shape (2,); got shape (3,)"),
     ("pairwise_loss", {"chosen_utilities": [inf, 0], "rejected_utilities": [inf, 0]}, "got inf twice at index 0"),
+    ("pairwise_loss", {"margin": -1.0}, "`margin` must be non-negative; got -1.0"),
     ("pairwise_loss", {"objective": "dpo"}, "`objective` must be one of 'bradley_terry'"),
     ("pbde_loss", {"f_rejected": [1.0, -0.5]}, "`f_rejected` must be positive; got -0.5 at index 1"),
     ("pbde_loss", {"f_chosen": 0.0}, "`f_chosen` must be positive; got 0.0"),
@@ -1099,6 +1100,36 @@ def test_bad_input(name, change, message, error):
     function(**VALID[name])
     with pytest.raises(error, match=re.escape(message)):
         function(**{**VALID[name], **change})
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        (name, argument)
+        for name, arguments in VALID.items() if name.endswith("_loss")
+        for argument, value in list(arguments.items())[1:] if isinstance(value, list)
+    ],
+)  # fmt: skip
+def test_one_entry_is_not_repeated_over_the_batch(name, argument):
+    """NumPy would broadcast it: an argument of another example's size is refused by name."""
+    short = np.array(VALID[name][argument])[..., :1].tolist()
+    with pytest.raises(ValueError, match=f"`{argument}` must have shape"):
+        getattr(pl, name)(**{**VALID[name], argument: short})
+
+
+def test_losses_whose_sum_overflows_are_infinite():
+    """Each is finite, their sum and mean are not, and nothing warns."""
+    result = pl.pairwise_loss([-1.5e308, -1.5e308], [0.0, 0.0])
+    np.testing.assert_array_equal(result.losses, [1.5e308, 1.5e308])
+    assert result.value == inf
+
+
+def test_no_zero_is_negative():
+    """The gradient of an inactive hinge is 0.0 for both, not -0.0 for one."""
+    result = pl.slic_loss([-1.0], [-9.0], delta=1.0)
+    for x in (result.losses, *result.gradients.values()):
+        assert x.tolist() == [0.0]
+        assert not np.signbit(x).any()
 
 
 def test_every_function_has_bad_input():

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 import pbde_ref as pb
+from pbde_ref.exact.large_scale import minimize_product_loss
 from tests.strategies import annotator_mixtures, annotators, generators, preference_matrices, proposals
 
 NAN, INF = math.nan, math.inf
@@ -422,6 +423,24 @@ def test_bad_input_is_refused_by_name(call, error, message):
     """A wrong argument raises before any arithmetic and names the argument, the rule and what came."""
     with pytest.raises(error, match=message):
         call()
+
+
+def test_linear_time_on_request_with_its_own_bounds():
+    """The method is the matrix-free minimiser: its utilities, its own certificate, and the bounds it is given."""
+    rng = np.random.default_rng(0)
+    members = [pb.Annotator(pb.FiniteDistribution(rng.normal(size=30)), pb.luce()) for _ in range(2)]
+    annotator, proposal = pb.AnnotatorMixture([0.3, 0.7], members), pb.ProductProposal(rng.random(30) + 0.1)
+    dense = pb.minimize_expected_loss("bradley_terry", annotator, proposal)
+    linear = pb.minimize_expected_loss("bradley_terry", annotator, proposal, method="kernel_sum")
+    direct = minimize_product_loss(annotator, proposal)
+    assert type(linear.certificate) is type(direct.certificate) is not type(dense.certificate)
+    np.testing.assert_array_equal(linear.value, direct.value)
+    np.testing.assert_allclose(linear.value, dense.value, atol=1e-8)
+    hasty = pb.minimize_expected_loss("bradley_terry", annotator, proposal, method="kernel_sum", max_steps=1)
+    assert hasty.steps == 1
+    strict = pb.minimize_expected_loss("bradley_terry", annotator, proposal, method="kernel_sum", tolerance=1e-300)
+    assert linear.converged
+    assert not strict.converged
 
 
 def test_solution_is_read_only_and_plain():

@@ -166,7 +166,7 @@ def test_hyperparameters_are_passed_where_they_are_taken():
 @pytest.mark.parametrize(
     ("function", "pieces"),
     [
-        (lambda chosen, rejected: chosen - rejected, ["TypeError", "4 arrays", "policy_chosen: float64 (4,)"]),
+        (lambda chosen, rejected: chosen - rejected, ["TypeError", "4 arrays", "policy_chosen: float64 (6,)"]),
         (lambda *batch: None, ["returned NoneType", "expected   a number"]),
         (lambda *batch: "much", ["returned str 'much'"]),
         (lambda *batch: {"loss": 1.0}, ["returned dict"]),
@@ -243,7 +243,7 @@ def test_a_message_has_numbers_tolerance_and_a_call_that_can_be_pasted():
     assert "β applied twice (MaxText #1530)" in text
     assert max(map(len, text.splitlines())) <= 80
     message = message_of(report, "value")
-    for piece in ("computed", "expected", "allowed in float64", "np.array([-12.37])"):
+    for piece in ("computed", "expected", "allowed in float64", "np.array([-3.58])"):
         assert piece in message
     prose, call = message.split("\n\n")
     shown = float(prose.split(" alone: ")[1].split()[0])
@@ -284,6 +284,34 @@ def test_sequence_checks_by_name():
     assert run_check("shift", wrong, "sequence_log_probs").status == "failed"
     with pytest.raises(LossCheckError):
         check_sequence_log_probs(wrong)
+
+
+def single_precision_head(logits, labels, mask, *, shifted, dropped=0):
+    """Sums of token log-probabilities computed in the logits' own precision; `dropped` columns are lost."""
+    logits, labels = logits[:, :-1], labels[:, 1:]
+    counted = (mask[:, 1:] != 0) & (np.arange(labels.shape[1]) >= dropped)
+    own = np.take_along_axis(logits, labels[..., None], -1)[..., 0]
+    largest = logits.max(-1)
+    log_total = np.log(np.exp(logits - largest[..., None]).sum(-1))
+    tokens = (own - largest) - log_total if shifted else own - (largest + log_total)
+    return np.where(counted, tokens, 0).sum(-1)
+
+
+def test_a_float32_head_that_cancels_its_logits_is_named():
+    """logit − logsumexp misses the tolerance that the shifted difference keeps, and the report says why."""
+    shifted = check_sequence_log_probs(functools.partial(single_precision_head, shifted=True), on_failure="report")
+    assert shifted.passed
+    cancelled = check_sequence_log_probs(functools.partial(single_precision_head, shifted=False), on_failure="report")
+    assert [result.name for result in cancelled.results if result.status == "failed"] == ["float32"]
+    assert "logit - logsumexp" in str(cancelled)
+
+
+def test_a_wrong_head_is_not_excused_by_rounding():
+    """A head that also loses a token is wrong by more than its logits' last places."""
+    head = functools.partial(single_precision_head, shifted=False, dropped=4)
+    wrong = check_sequence_log_probs(head, on_failure="report")
+    assert "value" in [result.name for result in wrong.results if result.status == "failed"]
+    assert "logit - logsumexp" not in str(wrong)
 
 
 def test_own_gradients_of_numpy_functions():

@@ -244,6 +244,7 @@ BAD_VALUES = {
     "b without mass": (product([1, 1], [0, 0]), "`b` must have positive mass; got weights that are all 0"),
     "b size": (product([1, 1], [1, 1, 1]), "`b` must have 2 outcomes*; got 3"),
     "distributions' sizes": (product(TWO, THREE), "`b` must have 2 outcomes*; got 3"),
+    "distributions' labels": (product(TWO, pb.uniform([0, 7])), "`b` must have the support of `a`; got *7* at index 1"),
     "joint negative": (joint([[1, 1], [-2, 1]]), "`weights` must be non-negative; got -2.0 at index (1, 0)"),
     "joint without mass": (joint([[0, 0], [0, 0]]), "`weights` must have positive mass; got weights that are all 0"),
     "joint NaN": (joint([[0, nan], [0, 0]]), "`weights` must be free of NaN; got nan at index (0, 1)"),

@@ -2,7 +2,8 @@
 
 At β = 1, ε = 0, equal lengths, a batch of one or a policy equal to its reference, wrong formulas give right numbers.
 "generic" avoids all of these; "near_certain" has sequences of probability almost 1, above all rejected ones;
-"extreme" has gaps of ±100 and ±10,000, and pairs of which both are improbable.
+"extreme" has gaps of ±100 and ±10,000, and pairs of which both are improbable. All batches of a loss have one shape:
+JAX compiles each operation anew for each.
 """
 
 from __future__ import annotations
@@ -23,29 +24,29 @@ def _batch(**values: Any) -> dict[str, NDArray[Any]]:
 
 PAIRS: Batches = {
     "generic": _batch(
-        policy_chosen=[-12.37, -31.62, -7.81, -48.15],
-        policy_rejected=[-15.92, -27.43, -9.64, -44.28],
-        reference_chosen=[-13.45, -30.17, -9.28, -50.73],
-        reference_rejected=[-14.18, -29.86, -8.52, -45.37],
-        chosen_lengths=[9, 23, 5, 31],
-        rejected_lengths=[14, 17, 11, 26],
-        f_chosen=[0.35, 0.8, 1.2, 0.15],
-        f_rejected=[0.5, 0.65, 0.9, 0.3],
-        g_chosen=[0.7, -1.3, 2.1, 0.4],
-        g_rejected=[-0.6, 0.9, 1.5, -2.2],
+        policy_chosen=[-12.37, -31.62, -7.81, -48.15, -22.06, -3.58],
+        policy_rejected=[-15.92, -27.43, -9.64, -44.28, -25.71, -6.93],
+        reference_chosen=[-13.45, -30.17, -9.28, -50.73, -20.89, -5.02],
+        reference_rejected=[-14.18, -29.86, -8.52, -45.37, -23.47, -4.36],
+        chosen_lengths=[9, 23, 5, 31, 16, 2],
+        rejected_lengths=[14, 17, 11, 26, 19, 7],
+        f_chosen=[0.35, 0.8, 1.2, 0.15, 0.55, 0.95],
+        f_rejected=[0.5, 0.65, 0.9, 0.3, 0.25, 1.35],
+        g_chosen=[0.7, -1.3, 2.1, 0.4, -0.9, 1.7],
+        g_rejected=[-0.6, 0.9, 1.5, -2.2, 0.2, -0.4],
         regularization=[-8.4, -21.7, -3.9, -15.2, -30.6],
     ),
     "near_certain": _batch(
-        policy_chosen=[-11.3, -2.3e-8, -6.4, -25.2],
-        policy_rejected=[-4.5e-8, -13.8, -9.1e-7, -1.3e-7],
-        reference_chosen=[-9.7, -3.1e-7, -7.9, -22.4],
-        reference_rejected=[-6.2e-8, -12.1, -0.8, -5.1e-7],
-        chosen_lengths=[9, 2, 5, 31],
-        rejected_lengths=[14, 17, 11, 3],
-        f_chosen=[0.35, 0.8, 1.2, 0.15],
-        f_rejected=[0.5, 0.65, 0.9, 0.3],
-        g_chosen=[0.7, -1.3, 2.1, 0.4],
-        g_rejected=[-0.6, 0.9, 1.5, -2.2],
+        policy_chosen=[-11.3, -2.3e-8, -6.4, -25.2, -7.4e-6, -19.6],
+        policy_rejected=[-4.5e-8, -13.8, -9.1e-7, -1.3e-7, -3.2, -8.6e-8],
+        reference_chosen=[-9.7, -3.1e-7, -7.9, -22.4, -0.3, -17.8],
+        reference_rejected=[-6.2e-8, -12.1, -0.8, -5.1e-7, -5.9, -2.6e-6],
+        chosen_lengths=[9, 2, 5, 31, 3, 16],
+        rejected_lengths=[14, 17, 11, 3, 6, 2],
+        f_chosen=[0.35, 0.8, 1.2, 0.15, 0.55, 0.95],
+        f_rejected=[0.5, 0.65, 0.9, 0.3, 0.25, 1.35],
+        g_chosen=[0.7, -1.3, 2.1, 0.4, -0.9, 1.7],
+        g_rejected=[-0.6, 0.9, 1.5, -2.2, 0.2, -0.4],
         regularization=[-8.4, -2.7e-8, -3.9, -15.2, -30.6],
     ),
     "extreme": _batch(
@@ -100,13 +101,13 @@ _WEIGHT_LOGITS = [0.4, -0.7]
 
 MIXTURE: Batches = {
     "generic": _batch(
-        policy_chosen=[[-12.37, -14.02], [-31.62, -29.15], [-7.81, -6.33], [-48.15, -43.96]],
-        policy_rejected=[[-13.92, -12.61], [-29.43, -31.28], [-8.64, -5.17], [-46.28, -47.05]],
+        policy_chosen=[[-12.37, -14.02], [-31.62, -29.15], [-7.81, -6.33], [-48.15, -43.96], [-20.74, -23.39]],
+        policy_rejected=[[-13.92, -12.61], [-29.43, -31.28], [-8.64, -5.17], [-46.28, -47.05], [-21.93, -22.08]],
         weight_logits=_WEIGHT_LOGITS,
     ),
     "near_certain": _batch(
-        policy_chosen=[[-11.3, -2.1e-8], [-2.3e-8, -7.4], [-6.4, -3.5e-7], [-25.2, -14.9]],
-        policy_rejected=[[-4.5e-8, -9.2], [-13.8, -5.6e-7], [-9.1e-7, -2.8], [-1.3e-7, -8.8e-8]],
+        policy_chosen=[[-11.3, -2.1e-8], [-2.3e-8, -7.4], [-6.4, -3.5e-7], [-25.2, -14.9], [-7.4e-6, -19.6]],
+        policy_rejected=[[-4.5e-8, -9.2], [-13.8, -5.6e-7], [-9.1e-7, -2.8], [-1.3e-7, -8.8e-8], [-3.2, -8.6e-8]],
         weight_logits=_WEIGHT_LOGITS,
     ),
     "extreme": _batch(

@@ -34,6 +34,11 @@ def diagnose(case: Case, computed: Outcome, dtype: str, others: Sequence[Seen] =
     if dtype == "float64" and _is_single(computed) and _agrees_in_single(evidence):
         return "agrees to the precision of float32, not of float64; declare dtype='float32' if that is meant"
     refuting = [_evidence(*seen, dtype) for seen in others]
+    if _rounds_with_its_logits(evidence) and all(_is_right(other) for other in refuting):
+        return (
+            "off by no more than the last places of the logits: logit - logsumexp was formed in float32; subtract the "
+            "largest logit first, as log_softmax does"
+        )
     passes: list[tuple[str, ...]] = [tuple(computed.gradients)]
     if computed.gradients and not agrees(computed, evidence.right, evidence.allowed, ()):
         passes.append(())
@@ -159,6 +164,25 @@ def _agrees_with(candidate: Outcome, evidence: _Evidence, names: tuple[str, ...]
             {n: a + relative * np.abs(candidate.gradients.get(n, 0.0)) for n, a in allowed.gradients.items()},
         )
     return agrees(evidence.computed, candidate, wider, names)
+
+
+def _is_right(evidence: _Evidence) -> bool:
+    return agrees(evidence.computed, evidence.right, evidence.allowed, evidence.computed.gradients)
+
+
+def _rounds_with_its_logits(evidence: _Evidence) -> bool:
+    """Whether two roundings of a number as large as the logits, at each token, explain the difference.
+
+    The logarithm of the sum of exponentials is rounded as its own size is, by half a last place for the logarithm and
+    half a last place for the shift that is added back; what remains of it beside the label's logit keeps that error.
+    """
+    if evidence.case.definition.family != "sequence" or evidence.dtype != "float32":
+        return False
+    logits = evidence.case.arrays["logits"]
+    largest = np.abs(logits).max(axis=(1, 2)) + np.log(logits.shape[2])
+    rounding = logits.shape[1] * largest * 2.0**-23
+    allowed = Outcome(evidence.allowed.value + rounding, evidence.allowed.gradients)
+    return agrees(evidence.computed, evidence.right, allowed, evidence.computed.gradients)
 
 
 def _is_single(computed: Outcome) -> bool:

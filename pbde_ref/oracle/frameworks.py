@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -145,7 +145,11 @@ class Torch:
 
 
 class Jax:
-    """JAX with 64-bit numbers while the oracle calls; gradients by `jax.grad`."""
+    """JAX with 64-bit numbers while the oracle calls; gradients by `jax.vjp`.
+
+    Operations are compiled as JAX does it without ``jax.jit``, one by one: a function that is traced only once would
+    hide its state, and fused operations round less than those that the caller wrote.
+    """
 
     name = "jax"
     dtypes = ("float64", "float32", "bfloat16")
@@ -154,29 +158,38 @@ class Jax:
     def __init__(self) -> None:
         self.jax = importlib.import_module("jax")
 
-    def _wide(self) -> contextlib.AbstractContextManager[Any]:
+    @contextlib.contextmanager
+    def _for_small_arrays(self) -> Iterator[None]:
+        """64-bit numbers, and compilation that does not optimise: it takes most of the time of all checks."""
         # Older releases have it elsewhere.
         place = self.jax if hasattr(self.jax, "enable_x64") else importlib.import_module("jax.experimental")
-        manager: contextlib.AbstractContextManager[Any] = place.enable_x64(True)
-        return manager
+        before = self.jax.config.read("jax_disable_most_optimizations")
+        self.jax.config.update("jax_disable_most_optimizations", True)
+        try:
+            with place.enable_x64(True):
+                yield
+        finally:
+            self.jax.config.update("jax_disable_most_optimizations", before)
 
     def call(self, function: Callable[..., Any], given: Sequence[Given], keywords: Mapping[str, Any]) -> Returned:
         """Call the function, then differentiate the sum of its first result in a call of its own."""
         jnp = self.jax.numpy
-        with self._wide():
-            arrays = [jnp.asarray(g.values, dtype=getattr(jnp, g.dtype) if g.dtype else None) for g in given]
+        with self._for_small_arrays():
+            # NumPy converts: JAX would compile a conversion for each type and shape.
+            arrays = [jnp.asarray(g.values.astype(getattr(jnp, g.dtype)) if g.dtype else g.values) for g in given]
             result = function(*arrays, **keywords)
             places = tuple(i for i, g in enumerate(given) if g.differentiate)
             if not places or not hasattr(first_of(result), "shape"):
                 return Returned(result, {}, "", ())
 
-            def total(*leaves: Any) -> Any:
+            def first(*leaves: Any) -> Any:
                 full = list(arrays)
                 for place, leaf in zip(places, leaves, strict=True):
                     full[place] = leaf
-                return first_of(function(*full, **keywords)).sum()
+                return first_of(function(*full, **keywords))
 
-            found = self.jax.grad(total, argnums=tuple(range(len(places))))(*(arrays[i] for i in places))
+            loss, pull = self.jax.vjp(first, *(arrays[i] for i in places))
+            found = pull(np.ones(loss.shape, loss.dtype))
             gradients = {i: np.asarray(g).astype(np.float64) for i, g in zip(places, found, strict=True)}
         return Returned(result, gradients, "", ())
 

@@ -33,6 +33,12 @@ class Tolerance:
 
 
 # The relative ones are those that `torch.testing.assert_close` has for these types.
+#
+# The absolute one of float32 is above what right code needs and below what a cancelled logit leaves. With u = 2^-24, a
+# token's log-probability near zero, formed as (z - max) - log(sum exp(z - max)), is off by a rounding or two of a sum
+# near 1, at most 2u = 1.2e-7, whatever the size of the logits z: 8e-7 for the seven tokens of a fixed sequence. Formed
+# as z - logsumexp(z) it is off by u|z| and more, 1.6e-6 at z = 27. The log-probability itself hardly moves with its
+# logits there (by 1 - p of what they do), so the inputs' rounding is no excuse, and the tolerance is not widened by it.
 DTYPES = {
     "float64": Tolerance(1e-7, 1e-10, 1e-14),
     "float32": Tolerance(1.3e-6, 1e-6, 4 * 2.0**-24),
