@@ -76,7 +76,8 @@ def total_by_mpmath(log_policy):
 
 
 def test_newton_steps_are_counted():
-    """One reaches log 8 for f = 1; where f varies it takes several."""
+    """None for one outcome; one reaches log 8 for f = 1; where f varies it takes several."""
+    assert pb.normalizing_constant([3.0], pb.luce()).steps == 0
     assert pb.normalizing_constant(np.log([2.0, 6.0]), pb.luce()).steps in (1, 2)  # the second if rounding asks for it
     assert 2 <= pb.normalizing_constant(np.log([2.0, 9.0]), pb.PBDE([1.0, 2.0])).steps <= 10
 
