@@ -188,6 +188,12 @@ def test_kl_divergence_of_an_outcome_that_nearly_vanishes(gap):
     assert pb.kl_divergence(p, pb.uniform([0, 1])) == pytest.approx(exact, rel=2e-15)
 
 
+def test_kl_divergence_where_the_ratio_overflows():
+    """r / p is e^740 at one outcome; D = p log(p/r) at the other, without a warning."""
+    p, r = pb.FiniteDistribution([-740.0, 0.0]), pb.FiniteDistribution([0.0, -740.0])
+    assert pb.kl_divergence(p, r) == pytest.approx(740.0, rel=4 * EPS)
+
+
 @given(distributions(zeros=True))
 def test_a_distribution_is_at_distance_zero_from_itself(p):
     assert pb.kl_divergence(p, p) == 0

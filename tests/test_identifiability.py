@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pbde_ref as pb
+from pbde_ref import proposals as proposals_module
+from pbde_ref.exact.identifiability import preference_components
 from tests.strategies import annotators, preference_matrices, problems, proposals, utilities, zero_outcomes
 
 NAN, INF = math.nan, math.inf
@@ -417,3 +419,12 @@ def test_bad_input_is_refused_by_name(call, error, message):
     """A wrong argument raises before any arithmetic and names the argument, the rule and what came."""
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_cycle_of_certain_preferences_that_spans_blocks_is_one_group(monkeypatch):
+    """Arrows between components are kept until the block comes that closes the cycle."""
+    annotator = pb.PreferenceMatrix([[0.5, 1.0, 0.0], [0.0, 0.5, 1.0], [1.0, 0.0, 0.5]])
+    proposal = pb.PairListProposal([0, 1, 2], [1, 2, 0])
+    assert preference_components(annotator, proposal).tolist() == [0, 0, 0]
+    monkeypatch.setattr(proposals_module, "BLOCK_PAIRS", 1)
+    assert preference_components(annotator, proposal).tolist() == [0, 0, 0]

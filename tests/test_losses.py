@@ -1035,6 +1035,8 @@ BAD_VALUES = [
     ("rrhf_loss", {"policy": [[-1.0, 3.0]]}, "`policy` must be at most 0 (a log-probability); got 3.0 at index (0, 1)"),
     ("rrhf_loss", {"policy": [[-inf, -inf]]},
      "`policy` must not be -inf for both candidates of a pair that is compared"),
+    ("rrhf_loss", {"policy": [[-1, -2, -3], [-1, -inf, -inf]], "lengths": np.ones((2, 3)), "ranks": [[1, 2, 3]] * 2},
+     "got -inf for candidates 1 and 2 at index 1"),
     ("rrhf_loss", {"lengths": [[1, 0]]}, "`lengths` must be positive; got 0.0 at index (0, 1)"),
     ("rrhf_loss", {"ranks": [[1, nan]]}, "`ranks` must be free of NaN; got nan at index (0, 1)"),
     ("rrhf_loss", {"ranks": [[1, 2, 3]]},
@@ -1122,6 +1124,11 @@ def test_losses_whose_sum_overflows_are_infinite():
     result = pl.pairwise_loss([-1.5e308, -1.5e308], [0.0, 0.0])
     np.testing.assert_array_equal(result.losses, [1.5e308, 1.5e308])
     assert result.value == inf
+
+
+def test_gradients_bear_the_arguments_names():
+    """Also those of a loss of plain utilities."""
+    assert set(pl.pairwise_loss(V, V).gradients) == {"chosen_utilities", "rejected_utilities"}
 
 
 def test_no_zero_is_negative():

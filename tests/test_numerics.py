@@ -252,3 +252,12 @@ def test_functions_work_elementwise_and_broadcast():
             single = numerics.bernoulli_kl(p[i, 0], 1.0 - p[i, 0], row[j], difference[i, j])
             assert divergence[i, j] == single
             assert difference[i, j] == pytest.approx(s[j] - p[i, 0], abs=1e-15)  # a few roundings of numbers below 1
+
+
+def test_bernoulli_kl_where_the_ratio_overflows():
+    """p = 1e-310 against ½: log 2, and (s − p)/p is infinite without a warning."""
+    p = np.array(1e-310)
+    found = numerics.bernoulli_kl(p, np.array(1.0), np.array(0.0), 0.5 - p)
+    with mpmath.workdps(DIGITS):
+        tiny = mpmath.mpf(1e-310)
+        assert_close(found, tiny * mpmath.log(2 * tiny) + (1 - tiny) * mpmath.log(2 * (1 - tiny)))

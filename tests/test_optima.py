@@ -75,6 +75,14 @@ def total_by_mpmath(log_policy):
 # --- The constant ---
 
 
+def test_newton_steps_are_counted():
+    """None for one outcome; one reaches log 8 for f = 1; where f varies it takes several."""
+    assert pb.normalizing_constant([3.0], pb.luce()).steps == 0
+    assert pb.normalizing_constant(np.log([2.0, 6.0]), pb.luce()).steps in (1, 2)  # the second if rounding asks for it
+    assert 2 <= pb.normalizing_constant(np.log([2.0, 9.0]), pb.PBDE([1.0, 2.0])).steps <= 10
+
+
+
 def test_constant_by_hand():
     """χ = (log 2, log 6), Luce: C = −log 8. With f = (1, 2), χ = (log 2, log 9), g = 0: e^C = u² solves 2u² + 3u = 1,
     u = (√17 − 3)/4.

@@ -207,8 +207,14 @@ def traced(session: pytest.Session, paths: list[Path], target: Path) -> str:
             return item.nodeid
         seen.append({"seconds": time.process_time() - began,
                      "lines": {names[p]: sorted(lines) for p, lines in trace.lines.items() if lines}})  # fmt: skip
-    target.write_text(json.dumps(seen), encoding="utf-8")
+    target.write_text(json.dumps({"of": fingerprint(session), "tests": seen}), encoding="utf-8")
     return ""
+
+
+def fingerprint(session: pytest.Session) -> int:
+    """What a trace belongs to: the modules' text and the tests' names."""
+    text = [path.read_text(encoding="utf-8") for path in modules().values()]
+    return zlib.crc32("".join([*text, *(item.nodeid for item in session.items)]).encode())
 
 
 class Warm:
@@ -216,17 +222,16 @@ class Warm:
 
     def __init__(self, chosen: dict[str, list[Mutant]], workers: int, record: Callable[..., None], log: Path) -> None:
         self.chosen, self.workers, self.record, self.log = chosen, workers, record, log
-        self.later: list[tuple[str, Mutant]] = []
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Learn which test executes what, then run each mutant against those that execute it."""
         paths = modules()
         trace = self.log.with_suffix(".trace.json")
-        if not trace.exists():
+        if not trace.exists() or json.loads(trace.read_text(encoding="utf-8"))["of"] != fingerprint(session):
             answers = in_forks([(None, lambda: traced(session, list(paths.values()), trace), 3000.0)], 1)
             if failure := next(iter(answers))[1]:
                 raise SystemExit(f"the tests fail without any mutant: {failure}")
-        seen = json.loads(trace.read_text(encoding="utf-8"))
+        seen = json.loads(trace.read_text(encoding="utf-8"))["tests"]
         gc.collect()
         living: dict[str, list[FunctionType]] = defaultdict(list)
         for thing in gc.get_objects():
@@ -240,7 +245,7 @@ class Warm:
                         for item, one in zip(session.items, seen, strict=True)]  # fmt: skip
             for mutant in mutants:
                 if not mutant.inside:
-                    self.later.append((name, mutant))
+                    self.record(name, mutant, "", "anew")
                     continue
                 lines = set(mutant.lines)
                 fit = sorted(((item.nodeid.split("::")[0] not in own, seconds, i, item)
@@ -259,7 +264,7 @@ class Warm:
             if said == "" and count == 0:
                 self.record(name, mutant, "", "no test executes it")
             elif said == "cannot be replaced":
-                self.later.append((name, mutant))
+                self.record(name, mutant, "", "anew")
             else:
                 self.record(name, mutant, said, "")
         return True
@@ -351,13 +356,10 @@ def measure(options: argparse.Namespace) -> None:
 
     left, right = os.pipe()
 
-    def warm() -> str:
+    def warm() -> None:
         plugin = Warm(chosen, options.workers, lambda *a: os.write(right, _message(*a)), options.out)
         files = [*(f"pbde_ref/{n}.py" for n in modules()), *(f"tests/test_{t}.py" for t in ALL_TESTS)]
         pytest.main([*PYTEST, *files], plugins=[plugin])
-        for name, mutant in plugin.later:
-            os.write(right, _message(name, mutant, "", "again"))
-        return "done"
 
     everything = [(name, mutant) for name, mutants in chosen.items() for mutant in mutants]
     again = everything if options.anew else []
@@ -375,7 +377,7 @@ def measure(options: argparse.Namespace) -> None:
         for line in pipe:
             key, killed_by, note = json.loads(line)
             name, mutant = by_key[key]
-            again.append((name, mutant)) if note == "again" else record(name, mutant, killed_by, note)
+            again.append((name, mutant)) if note == "anew" else record(name, mutant, killed_by, note)
     os.waitpid(process, 0)
     print(f"{len(again)} mutants are imported anew", file=sys.stderr)
     jobs = (((n, m), lambda n=n, m=m: cold(n, m), 3.0 * BUDGET + GRACE) for n, m in again)

@@ -109,7 +109,7 @@ def _expression_edits(node: ast.AST, holder: ast.AST, field: str) -> Iterator[tu
             swapped = [*node.args[:first], node.args[first + 1], node.args[first], *node.args[first + 2 :]]
             yield "arguments swapped", _with(node, args=swapped)
         for i, keyword in enumerate(node.keywords):
-            if keyword.arg is not None and not (_called(node) == "zip" and keyword.arg == "strict"):
+            if keyword.arg not in (None, "strict"):
                 yield "argument dropped", _with(node, keywords=[*node.keywords[:i], *node.keywords[i + 1 :]])
     if isinstance(node, ast.Attribute) and node.attr in _NAMES and isinstance(node.ctx, ast.Load):
         yield "function", _with(node, attr=_NAMES[node.attr])
@@ -171,6 +171,8 @@ def mutants_of(path: Path, name: str) -> list[Mutant]:
 
     def visit(node: ast.AST, place: tuple, inside: str, scope: str, lines: range) -> None:
         if isinstance(node, (ast.Import, ast.ImportFrom, ast.JoinedStr)) or _is_text(node):
+            return
+        if isinstance(node, ast.keyword) and node.arg == "strict":
             return
         holder, field, _ = place
         if isinstance(node, ast.stmt):

@@ -19,10 +19,11 @@ def wilson(killed: int, tried: int, population: int) -> tuple[float, float]:
     """A 95 % confidence interval of a share; of a population that was tried as a whole, the share itself."""
     if tried == population:
         return killed / tried, killed / tried
-    share, z2 = killed / tried, Z**2 / tried
-    # Draws without replacement vary less.
-    half = Z / (1 + z2) * (share * (1 - share) / tried + z2 / (4 * tried)) ** 0.5
-    half *= (1 - tried / population) ** 0.5
+    share = killed / tried
+    # Draws without replacement vary less, as more draws would.
+    draws = tried / (1 - tried / population)
+    z2 = Z**2 / draws
+    half = Z / (1 + z2) * (share * (1 - share) / draws + z2 / (4 * draws)) ** 0.5
     middle = (share + z2 / 2) / (1 + z2)
     return max(0.0, middle - half), min(1.0, middle + half)
 
