@@ -252,6 +252,22 @@ def test_rare_pairs_do_not_stop_the_path(rare):
     assert found.unique is True
 
 
+def test_rare_wins_find_their_way_around():
+    """0 wins against 2 once in 10^14; the loss balances only over a path that no tree of the widest pairs has."""
+    annotator = pb.Annotator(pb.FiniteDistribution([-80.5, -6.6, -49.9, -6.6, -23.9]), pb.luce())
+    weights = np.zeros((5, 5))
+    weights[0, [2, 4]] = 0.14576752, 0.22928474
+    weights[1, [2, 4]] = 0.27806725, 0.00778128
+    weights[[2, 4], [0, 1]] = 0.0156357, 0.18040835
+    weights[[2, 3, 4], [2, 3, 4]] = 0.06586995, 0.00958083, 0.06760437
+    proposal = pb.JointProposal(weights)
+    found = minimize_slic(annotator, proposal, delta=1.0, lambda_=0.0, reference=pb.uniform(range(5)))
+    assert found.converged
+    # In units of the loss without the diagonal, which is 1e-8: what the gap has lost to rounding.
+    assert found.gap <= 1e-20
+    assert found.utilities.tolist() == [-2.0, 0.0, -1.0, 0.0, -1.0]
+
+
 @given(problems(7), st.sampled_from([0.25, 0.5, 2.0, 3.0]))
 def test_homogeneity(problem, delta):
     """L_δ(s) = δ L_1(s / δ): the optimum scales with the margin."""

@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from pbde_ref.exact.hinge_duality import EPS, ROUNDING, Minimum, finished, hinge_and_slackness, net_flow, route
 from pbde_ref.exact.hinge_interior_point import interior_point
@@ -156,5 +156,30 @@ def _complementary(
         if one_tree and min(spare, default=math.inf) > noise:
             unique = True
         if gap <= 1e-12 * value:
+            return dual, unique
+    rerouted = _rerouted(flows, wins, tight)
+    return (rerouted if _linear_gap(wins, s, rerouted)[1] < gap else dual), unique
+
+
+def _rerouted(flows: FloatArray, wins: FloatArray, tight: NDArray[np.bool_]) -> FloatArray:
+    """Flows after what is unbalanced went along shortest paths of pairs at margin 1 that have room for it."""
+    flows = flows.copy()
+    for _ in range(4 * len(wins)):
+        room = np.where(tight, wins - flows, 0.0) + np.where(tight, flows, 0.0).T
+        surplus = net_flow(flows)
+        source = int(np.argmin(surplus))
+        reached, before = breadth_first_order(csr_array(room > 0.0), source)
+        sink = reached[np.argmax(surplus[reached])]
+        path = [int(sink)]
+        while path[-1] != source:
+            path.append(int(before[path[-1]]))
+        steps = list(zip(path[1:], path[:-1], strict=True))
+        amount = min(-surplus[source], surplus[sink], *(room[step] for step in steps))
+        if not amount > EPS * EPS * float(flows.sum()):
             break
-    return dual, unique
+        for i, j in steps:
+            # What flows the other way is taken back first.
+            back = min(amount, flows[j, i]) if tight[j, i] else 0.0
+            flows[j, i] -= back
+            flows[i, j] += amount - back
+    return flows
