@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 import pbde_ref as pb
-from pbde_ref.models.adam import AdamState, adam_step, cosine_decay, initial_adam_state, warmup_cosine
+from pbde_ref.models.adam import LARGE, AdamState, adam_step, cosine_decay, initial_adam_state, warmup_cosine
 from pbde_ref.models.mlp import MLP, energy_log_policy, mixture_log_policies
 from pbde_ref.models.sampled_losses import margins, mean_loss, mean_mixture_loss
 from pbde_ref.models.training import train
@@ -76,6 +76,21 @@ def test_adam_keeps_the_precision_that_it_is_given():
     parameters = np.ones(2, dtype=np.float32)
     moved, state = adam_step(parameters, parameters, initial_adam_state(parameters), learning_rate=0.1)
     assert {moved.dtype, state.first_moment.dtype, state.second_moment.dtype} == {np.dtype(np.float32)}
+
+
+def test_adam_treats_each_number_alike_however_many_there_are():
+    """A vector long enough for threads, against its pieces by themselves, bit for bit."""
+    rng = np.random.default_rng(9)
+    size = LARGE + 5
+    parameters, gradient, first, second = rng.random((4, size), dtype=np.float32)
+    whole, state = adam_step(parameters, gradient, AdamState(first, second, 3), learning_rate=0.1, weight_decay=0.2)
+    for part in (slice(0, 7), slice(size // 4 - 3, size // 4 + 3), slice(size - 9, size)):
+        alone, alone_state = adam_step(
+            parameters[part], gradient[part], AdamState(first[part], second[part], 3), learning_rate=0.1,
+            weight_decay=0.2,
+        )  # fmt: skip
+        np.testing.assert_array_equal(whole[part], alone)
+        np.testing.assert_array_equal(state.second_moment[part], alone_state.second_moment)
 
 
 def test_schedules_begin_and_end_where_they_should():

@@ -43,8 +43,8 @@ class Part(NamedTuple):
     packing: Packing
 
 
-# With two parts for each 2,048 tokens, two cores are both busy and products of matrices are still large.
-TOKENS_PER_PAIR_OF_PARTS = 2048
+# With two parts for each 4,096 tokens, two cores are both busy and products of matrices are still large.
+TOKENS_PER_PAIR_OF_PARTS = 4096
 
 
 def parts_of(ids: NDArray[np.intp]) -> list[Part]:
