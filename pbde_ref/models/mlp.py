@@ -75,7 +75,10 @@ class MLP:
         return np.concatenate(parts)
 
     def __call__(self, parameters: FloatArray, inputs: FloatArray) -> FloatArray:
-        """The network's value at each input, shape (n,); autograd differentiates it in the parameters."""
+        """The network's value at each input, shape (n,); autograd differentiates it in the parameters.
+
+        It is computed in the parameters' precision; the result is float64 in any case.
+        """
         return _network(parameters, inputs, tuple(self.shapes), [])
 
 
@@ -102,12 +105,12 @@ def _network(
 ) -> FloatArray:
     """The network's output; what each layer received is left on the tape for the way back."""
     *hidden, (weights, biases) = _unpack(parameters, shapes)
-    tape.append(inputs[:, None])
+    tape.append(inputs[:, None].astype(parameters.dtype))
     for layer, offset in hidden:
         values = tape[-1] @ layer
         values += offset
         tape.append(np.tanh(values, out=values))
-    return np.asarray(tape[-1] @ weights + biases)[:, 0]
+    return np.asarray(tape[-1] @ weights + biases, dtype=np.float64)[:, 0]
 
 
 def _network_gradient(
@@ -117,7 +120,7 @@ def _network_gradient(
     result = np.empty_like(parameters)
     gradients = _unpack(result, shapes)
     layers = _unpack(parameters, shapes)
-    flow = upstream[:, None]
+    flow = upstream[:, None].astype(parameters.dtype)
     for k in range(len(shapes) - 1, -1, -1):
         weights_gradient, biases_gradient = gradients[k]
         np.matmul(tape[k].T, flow, out=weights_gradient)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from autograd import value_and_grad
 
 from pbde_ref.models.adam import adam_step, cosine_decay, initial_adam_state
+from pbde_ref.models.threads import keep_freed_memory
 from pbde_ref.validation import FloatArray, whole_number
 
 __all__ = ["Training", "train"]
@@ -68,6 +69,7 @@ def train(
     array([3.])
     """
     steps = whole_number("steps", steps, least=1)
+    keep_freed_memory()
     loss_and_gradient = value_and_grad(loss)
     state = initial_adam_state(parameters)
     losses = []

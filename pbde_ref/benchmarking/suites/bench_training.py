@@ -14,6 +14,7 @@ from pbde_ref.experiments.populations import luce_annotator
 from pbde_ref.models.adam import adam_step, initial_adam_state
 from pbde_ref.models.mlp import MLP, energy_log_policy
 from pbde_ref.models.sampled_losses import margins, mean_loss
+from pbde_ref.models.threads import keep_freed_memory
 from pbde_ref.objectives import BRADLEY_TERRY
 from pbde_ref.paper_problem import paper_problem
 from pbde_ref.proposals import ProductProposal
@@ -35,14 +36,17 @@ class FullBatchStep:
         annotator, proposal = luce_annotator(problem), ProductProposal(problem.reference)
         self.drawn = sample_comparisons(annotator, proposal, comparisons, rng=0)
         self.network, self.grid, self.reference_log_pmf = MLP(), problem.grid, problem.reference.log_pmf
-        self.parameters = self.network.initial_parameters(rng=0)
+        self.parameters = self.network.initial_parameters(rng=0).astype(np.float32)
         self.state = initial_adam_state(self.parameters)
         self.theirs: Any = None
+        chosen, rejected = self.drawn.chosen, self.drawn.rejected
 
         def loss(parameters: Any) -> Any:
             log_ratio = energy_log_policy(self.network, parameters, self.grid) - self.reference_log_pmf
-            return mean_loss(margins(log_ratio, self.drawn.chosen, self.drawn.rejected), BRADLEY_TERRY)
+            return mean_loss(margins(log_ratio, chosen, rejected), BRADLEY_TERRY)
 
+        # As `pbde_ref.models.training.train` does.
+        keep_freed_memory()
         self.loss_and_gradient = value_and_grad(loss)
 
     def time_pbde_ref(self, comparisons: int) -> tuple[float, Any]:

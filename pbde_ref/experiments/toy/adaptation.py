@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import permutations
+from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
@@ -130,7 +131,7 @@ class Start:
 def start_from(settings: ToySettings, needed: Mapping[str, Record]) -> Start:
     """What the run "pretrained" left."""
     problem = paper_problem(settings.grid)
-    parameters = needed["pretrained"].arrays["parameters"]
+    parameters: Any = needed["pretrained"].arrays["parameters"].astype(np.float32)
     reference = FiniteDistribution(energy_log_policy(settings.network, parameters, problem.grid), problem.grid)
     return Start(problem, reference, parameters)
 

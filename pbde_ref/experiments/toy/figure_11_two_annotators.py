@@ -54,7 +54,7 @@ def train_two_annotators(settings: ToySettings, needed: Mapping[str, Record], pr
 
     result = train(
         training_loss,
-        np.concatenate([np.tile(start.parameters, 2) + noise, np.zeros(2)]),
+        np.concatenate([np.tile(start.parameters, 2) + noise, np.zeros(2)]).astype(np.float32),
         steps=settings.steps,
         learning_rate=settings.learning_rate,
         progress=lambda steps, loss: progress(2 * steps, loss),

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from pbde_ref.distributions import uniform
 from pbde_ref.experiments.populations import luce_annotator
 from pbde_ref.experiments.records import Record
@@ -38,6 +40,6 @@ def train_reward(settings: ToySettings, needed: Mapping[str, Record], progress: 
         ProductProposal(pairs),
         data=f"luce, {settings.reward_pairs} pairs",
         log_weights=lambda parameters: network(parameters, grid),
-        parameters=network.initial_parameters(rng=settings.rng("reward")),
+        parameters=network.initial_parameters(rng=settings.rng("reward")).astype(np.float32),
         progress=progress,
     )

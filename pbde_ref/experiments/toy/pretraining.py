@@ -31,7 +31,7 @@ def pretrain(settings: ToySettings, needed: Mapping[str, Record], progress: Prog
     log_density = problem.reference.log_pmf - np.log(problem.grid[1] - problem.grid[0])
     result = train(
         lambda parameters: anp.mean((-network(parameters, problem.grid) - log_density) ** 2),
-        network.initial_parameters(rng=settings.rng("pretraining")),
+        network.initial_parameters(rng=settings.rng("pretraining")).astype(np.float32),
         steps=settings.pretraining_steps,
         learning_rate=settings.pretraining_learning_rate,
         progress=progress,

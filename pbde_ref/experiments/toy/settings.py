@@ -26,7 +26,7 @@ class ToySettings:
     comparisons : int
         Observation pairs of each data set.
     layers, width : int
-        Of the tanh network.
+        Of the tanh network, which computes in float32, as the authors' does; losses and optima are float64.
     steps : int
         Of Adam, on all comparisons at once.
     learning_rate : float
