@@ -293,9 +293,9 @@ def test_inputs_are_copied_and_arrays_are_read_only():
     assert explicit.preference_probabilities()[0, 1] == 0.75
     assert mixture.weights.tolist() == [0.25, 0.75]
     assert len(mixture.annotators) == 2
-    for array in (mixture.weights, luce(1, 2).utility):
+    for array in (mixture.weights, luce(1, 2).utility, explicit.support):
         with pytest.raises(ValueError, match="read-only"):
-            array[0] = 1.0
+            array[0] = 1
 
 
 def test_a_changed_result_does_not_change_the_annotator():

@@ -77,9 +77,10 @@ def test_the_infimum_is_below_every_loss(seed):
 def test_outcomes_that_meet_themselves_cost_log_2():
     """With mass t on the diagonal the infimum is t log 2 + (1 - t) times the one without."""
     annotator = preferences(TOP_PAIR)
-    between = np.triu(np.arange(1.0, 17.0).reshape(4, 4), 1)
-    without = limit_fit(annotator, pb.JointProposal(between))
-    diagonal = np.diag([5.0, 3.0, 40.0, 2.0])
+    between = PAIRS.matrix(4)
+    without = limit_fit(annotator, PAIRS)
+    assert without.group_sizes == (2, 2)
+    diagonal = np.diag([0.5, 0.3, 4.0, 0.2])
     fit = limit_fit(annotator, pb.JointProposal(between + diagonal))
     t = diagonal.sum() / (between + diagonal).sum()
     assert fit.infimum == pytest.approx(t * np.log(2.0) + (1.0 - t) * without.infimum, rel=1e-12)
