@@ -1,5 +1,6 @@
 """Training of language models: on a language whose entropy is known, interrupted and not, and what is refused."""
 
+import io
 import json
 import os
 import signal
@@ -185,10 +186,22 @@ def test_a_process_that_is_really_killed(tmp_path):
     assert 0 < int(read_arrays(path)["steps"]) < steps
     process = start(path, steps, "2")
     output, messages = process.communicate()
-    assert (process.returncode, output) == (0, b"")
-    assert b"tokens/s, held-out loss" in messages
+    # Their stderr is no terminal: nothing redraws a bar there.
+    assert (process.returncode, output, messages) == (0, b"", b"")
     expected = train_language_model(CONFIG, DATA, replace(SETTINGS, steps=steps))
     assert read_arrays(path)["best"].tobytes() == expected.parameters.tobytes()
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_is_shown_on_a_terminal(monkeypatch):
+    shown = Terminal()
+    monkeypatch.setattr("sys.stderr", shown)
+    train_language_model(CONFIG, DATA, replace(SETTINGS, steps=4), progress=True)
+    assert "tokens/s, held-out loss" in shown.getvalue()
 
 
 def test_seeds():
