@@ -106,7 +106,8 @@ def _sweep(records: Records, names: list[str], titles: list[str], optimum: str, 
         for axis, name, title in zip(axes.ravel(), names, titles, strict=True)
     )
     axes[0, 0].set_ylim(0.0, HEADROOM * highest)
-    _legend(figure, axes[0, 0])
+    # A sample's optimum is not in every panel.
+    _legend(figure, max(axes.ravel(), key=lambda axis: len(axis.get_lines())))
     return figure
 
 
