@@ -36,7 +36,7 @@ def softplus(z: FloatArray) -> FloatArray:
     >>> float(softplus(1000.0)), float(softplus(0.0)) == float(np.log(2.0))
     (1000.0, True)
     """
-    # No term is negative, so neither sum nor logarithm loses digits; SciPy's logarithm of σ takes seven times as long.
+    # No term is negative, so neither sum nor logarithm loses digits; SciPy's logarithm of σ takes six times as long.
     return np.asarray(np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z))))
 
 

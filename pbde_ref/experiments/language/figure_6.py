@@ -1,6 +1,6 @@
 """Fig. 6: lengths of sentences from the three models, and from *whole* adapted to two annotators in two ways.
 
-About two minutes for each adaptation with the default settings on two cores.
+About 40 seconds for each adaptation with the default settings on two cores.
 """
 
 from __future__ import annotations

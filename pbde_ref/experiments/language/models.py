@@ -1,6 +1,6 @@
 """The three models of section 5.2: trained on a corpus, or read from finished checkpoints.
 
-About three minutes each with the default settings on two cores.
+About a minute each with the default settings on two cores.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Sentences drawn from the models: the pairs that annotators compare, and samples for histograms.
 
-About three minutes with the default settings on two cores, most of it for the 65,536 sentences of the pairs.
+About a minute with the default settings on two cores, most of it for the 65,536 sentences of the pairs.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Fig. 10: IPO on Luce preferences, τ = 0.1, 0.5, 1.
 
-About 25 seconds a panel on one core with the paper's settings.
+About 20 seconds a panel on one core with the paper's settings.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Fig. 1 and 7: a reward model trained on Luce preferences learns log p*, up to a constant.
 
-About 25 seconds on one core with the paper's settings.
+About 20 seconds on one core with the paper's settings.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Fig. 2: DPO recovers p* where the annotator answers by DPO's own process, Theorem 2.
 
-About 25 seconds on one core with the paper's settings.
+About 20 seconds on one core with the paper's settings.
 """
 
 from __future__ import annotations

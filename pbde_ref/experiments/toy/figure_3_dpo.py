@@ -1,6 +1,6 @@
 """Fig. 3: DPO on Luce preferences ends at a product of experts, Eq. (16), for β = 1, 4, 16.
 
-About 25 seconds a panel on one core with the paper's settings.
+About 20 seconds a panel on one core with the paper's settings.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Fig. 5: one policy for two annotators who disagree lies between what they like, Eq. (25).
 
-About 30 seconds on one core with the paper's settings.
+About 20 seconds on one core with the paper's settings.
 """
 
 from __future__ import annotations

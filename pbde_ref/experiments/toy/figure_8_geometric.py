@@ -1,6 +1,6 @@
 """Fig. 8: the geometric process on Luce preferences ends at Eq. (18), for α = 1, 1/4, 1/16.
 
-About 25 seconds a panel on one core with the paper's settings.
+About 20 seconds a panel on one core with the paper's settings.
 """
 
 from __future__ import annotations

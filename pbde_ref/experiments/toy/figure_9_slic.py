@@ -1,6 +1,6 @@
 """Fig. 9: SLiC-HF on Luce preferences, δ = 0, 1/4, 1/2, 1, 2 without and with its regulariser, λ = 0, 1.
 
-About 25 seconds a panel on one core with the paper's settings, and 10 to 30 more for the exact optima.
+About 20 seconds a panel on one core with the paper's settings, and up to 80 seconds more for the exact optima.
 """
 
 from __future__ import annotations
