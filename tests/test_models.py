@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 import pbde_ref as pb
-from pbde_ref.models.adam import LARGE, AdamState, adam_step, cosine_decay, initial_adam_state, warmup_cosine
+from pbde_ref.models.adam import BLOCK, AdamState, adam_step, cosine_decay, initial_adam_state, warmup_cosine
 from pbde_ref.models.mlp import MLP, energy_log_policy, mixture_log_policies
 from pbde_ref.models.sampled_losses import margins, mean_loss, mean_mixture_loss
 from pbde_ref.models.training import train
@@ -42,9 +42,7 @@ def transcribed_network(parameters, x, layers, width):
     values = [x]
     for index, units in enumerate([width] * layers + [1]):
         weights, biases = take(len(values) * units), take(units)
-        sums = [
-            sum(values[i] * weights[i * units + j] for i in range(len(values))) + biases[j] for j in range(units)
-        ]
+        sums = [sum(values[i] * weights[i * units + j] for i in range(len(values))) + biases[j] for j in range(units)]
         values = [float(np.tanh(s)) for s in sums] if index < layers else sums
     assert position == len(parameters)
     return values[0]
@@ -79,12 +77,12 @@ def test_adam_keeps_the_precision_that_it_is_given():
 
 
 def test_adam_treats_each_number_alike_however_many_there_are():
-    """A vector long enough for threads, against its pieces by themselves, bit for bit."""
+    """A vector of several blocks, against pieces by themselves, one across two blocks, bit for bit."""
     rng = np.random.default_rng(9)
-    size = LARGE + 5
+    size = 3 * BLOCK + 5
     parameters, gradient, first, second = rng.random((4, size), dtype=np.float32)
     whole, state = adam_step(parameters, gradient, AdamState(first, second, 3), learning_rate=0.1, weight_decay=0.2)
-    for part in (slice(0, 7), slice(size // 4 - 3, size // 4 + 3), slice(size - 9, size)):
+    for part in (slice(0, 7), slice(BLOCK - 3, BLOCK + 3), slice(size - 9, size)):
         alone, alone_state = adam_step(
             parameters[part], gradient[part], AdamState(first[part], second[part], 3), learning_rate=0.1,
             weight_decay=0.2,

@@ -39,6 +39,19 @@ def test_an_exception_is_raised_and_leaves_everything_as_it_was():
     assert map_in_threads(abs, [-1]) == [1]
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_after_an_exception_no_other_item_is_begun(threads):
+    begun = []
+
+    def fail(i):
+        begun.append(i)
+        raise ArithmeticError(i)
+
+    with threadpool_limits(threads, user_api="blas"), pytest.raises(ArithmeticError):
+        map_in_threads(fail, range(50))
+    assert len(begun) <= threads
+
+
 def test_callers_take_turns():
     """Two callers at once neither mix up their results nor the number of BLAS threads."""
     before, found = blas_threads(), {}

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pbde_ref.models.threads import map_in_threads
 from pbde_ref.validation import non_negative_number, whole_number
 
 __all__ = ["AdamState", "adam_step", "cosine_decay", "initial_adam_state", "warmup_cosine"]
@@ -22,9 +20,6 @@ __all__ = ["AdamState", "adam_step", "cosine_decay", "initial_adam_state", "warm
 _Vector = TypeVar("_Vector", bound=NDArray[np.floating[Any]])
 
 BLOCK = 2**14
-
-# Parameters from which threads save more than they cost.
-LARGE = 2**18
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,30 +86,22 @@ def adam_step(
     """
     steps = state.steps + 1
     moved, first, second = (np.empty_like(parameters) for _ in range(3))
-
-    def update(part: slice) -> None:
-        # Block by block, everything between reading a number and writing it happens in the cache.
-        for start in range(part.start, part.stop, BLOCK):
-            here = slice(start, min(start + BLOCK, part.stop))
-            slope = gradient[here]
-            np.multiply(state.first_moment[here], beta_1, out=first[here])
-            first[here] += (1.0 - beta_1) * slope
-            np.multiply(state.second_moment[here], beta_2, out=second[here])
-            second[here] += (1.0 - beta_2) * np.square(slope)
-            size = np.sqrt(second[here])
-            size *= 1.0 / math.sqrt(1.0 - beta_2**steps)
-            size += epsilon
-            change = first[here] / size
-            change *= learning_rate / (1.0 - beta_1**steps)
-            if weight_decay != 0.0:
-                change += learning_rate * weight_decay * parameters[here]
-            np.subtract(parameters[here], change, out=moved[here])
-
-    if parameters.size < LARGE:
-        update(slice(0, parameters.size))
-    else:
-        quarters = np.linspace(0, parameters.size, 5).astype(int).tolist()
-        map_in_threads(update, [slice(*ends) for ends in pairwise(quarters)])
+    # Block by block, everything between reading a number and writing it happens in the cache.
+    for start in range(0, parameters.size, BLOCK):
+        here = slice(start, start + BLOCK)
+        slope = gradient[here]
+        np.multiply(state.first_moment[here], beta_1, out=first[here])
+        first[here] += (1.0 - beta_1) * slope
+        np.multiply(state.second_moment[here], beta_2, out=second[here])
+        second[here] += (1.0 - beta_2) * np.square(slope)
+        size = np.sqrt(second[here])
+        size *= 1.0 / math.sqrt(1.0 - beta_2**steps)
+        size += epsilon
+        change = first[here] / size
+        change *= learning_rate / (1.0 - beta_1**steps)
+        if weight_decay != 0.0:
+            change += learning_rate * weight_decay * parameters[here]
+        np.subtract(parameters[here], change, out=moved[here])
     return cast(_Vector, moved), AdamState(first, second, steps)
 
 

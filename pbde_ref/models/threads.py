@@ -8,6 +8,7 @@ has one thread.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -45,11 +46,11 @@ def _controller() -> Any:
 
 
 def map_in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """``[function(item) for item in items]``, in parallel; an exception in one is raised here.
+    """``[function(item) for item in items]``, in parallel; after an exception no other item is begun, and it is raised.
 
-    The number of threads is that of BLAS, which the usual settings (such as ``OPENBLAS_NUM_THREADS``) limit. The
-    result does not depend on it. Callers in several threads wait for each other, so `function` must not come here
-    again.
+    The number of threads is that of BLAS, which the usual settings (such as ``OPENBLAS_NUM_THREADS``) limit; the
+    calling thread is one of them. The result does not depend on it. Callers in several threads wait for each other, so
+    `function` must not come here again.
 
     Examples
     --------
@@ -57,11 +58,26 @@ def map_in_threads(function: Callable[[Item], Result], items: Sequence[Item]) ->
     >>> map_in_threads(abs, [-1, 2, -3])
     [1, 2, 3]
     """
+    waiting = deque(range(len(items)))
+    results: dict[int, Result] = {}
+
+    def work() -> None:
+        try:
+            while True:
+                try:
+                    index = waiting.popleft()
+                except IndexError:
+                    return
+                results[index] = function(items[index])
+        finally:
+            waiting.clear()
+
     with _BLAS_LIMIT:
         controller = _controller()
         threads = min(len(items), max((library["num_threads"] for library in controller.info()), default=1))
-        with controller.limit(limits=1):
-            if threads <= 1:
-                return [function(item) for item in items]
-            with ThreadPoolExecutor(threads) as pool:
-                return list(pool.map(function, items))
+        with controller.limit(limits=1), ThreadPoolExecutor(max(1, threads - 1)) as helpers:
+            helping = [helpers.submit(work) for _ in range(threads - 1)]
+            work()
+            for helper in helping:
+                helper.result()
+    return [results[index] for index in range(len(items))]

@@ -24,15 +24,16 @@ depend on the number of cores.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array
 
 from pbde_ref.models.threads import map_in_threads
 from pbde_ref.models.transformer_batches import Part, parts_of, token_array
-from pbde_ref.models.transformer_folding import FoldedTransformer, empty_folded, fold, fold_back, folded_views
+from pbde_ref.models.transformer_folding import FoldedKernels, empty_kernels, fold, unfold
 from pbde_ref.models.transformer_layers import (
     LayerTape,
     NormTape,
@@ -95,12 +96,12 @@ def logits(config: TransformerConfig, parameters: Floats, tokens: ArrayLike) -> 
     (2, 3, 5)
     """
     parameters, ids = parameter_vector(config, parameters), token_array(config, tokens)
-    views = folded_views(config, fold(config, parameters))
+    kernels = fold(config, parameters)
     result = np.zeros((*ids.shape, config.vocabulary_size), dtype=parameters.dtype)
 
     def fill(part: Part) -> None:
-        final, _ = _trunk(config, views, part)
-        result[part.rows, part.columns] = final.normalized @ views.logits
+        final, _ = _trunk(config, parameters, kernels, part)
+        result[part.rows, part.columns] = final.normalized @ kernels.logits
 
     map_in_threads(fill, parts_of(ids))
     return result
@@ -120,12 +121,12 @@ def token_log_probs(config: TransformerConfig, parameters: Floats, tokens: Array
     (True, 0.0)
     """
     parameters, ids = parameter_vector(config, parameters), token_array(config, tokens)
-    views = folded_views(config, fold(config, parameters))
+    kernels = fold(config, parameters)
     result = np.zeros(ids.shape)
 
     def fill(part: Part) -> None:
-        final, _ = _trunk(config, views, part)
-        result[part.rows, part.columns], _ = token_scores(final.normalized, views.logits, part.targets, None, None)
+        final, _ = _trunk(config, parameters, kernels, part)
+        result[part.rows, part.columns], _ = token_scores(final.normalized, kernels.logits, part.targets, None, None)
 
     map_in_threads(fill, parts_of(ids))
     return result
@@ -194,16 +195,18 @@ def weighted_loss_and_gradient(
     """
     parameters, ids = parameter_vector(config, parameters), token_array(config, tokens)
     slopes = _token_weights(ids, weights)
-    views = folded_views(config, fold(config, parameters))
+    kernels = fold(config, parameters)
 
-    def share(part: Part) -> tuple[float, Floats]:
-        weight = -slopes[part.rows, part.columns]
-        log_probs, gradient = _back(config, views, part, *_trunk(config, views, part), weight.astype(parameters.dtype))
-        return float(weight @ log_probs), gradient
+    parts = parts_of(ids)
+    weight_of = [-slopes[part.rows, part.columns] for part in parts]
 
-    shares = map_in_threads(share, parts_of(ids))
-    gradient = fold_back(config, parameters, _total([gradient for _, gradient in shares]))
-    return sum(value for value, _ in shares), gradient
+    def share(index: int) -> _Share:
+        part, weight = parts[index], weight_of[index].astype(parameters.dtype)
+        return _back(config, kernels, part, *_trunk(config, parameters, kernels, part), weight)
+
+    shares = map_in_threads(share, range(len(parts)))
+    value = sum(float(weight @ share.log_probs) for weight, share in zip(weight_of, shares, strict=True))
+    return value, _total(config, parameters, shares)
 
 
 def log_probs_and_pullback(
@@ -235,13 +238,13 @@ def log_probs_and_pullback(
     True
     """
     parameters, ids = parameter_vector(config, parameters).copy(), token_array(config, tokens)
-    views = folded_views(config, fold(config, parameters))
+    kernels = fold(config, parameters)
     parts = parts_of(ids)
     log_probs = np.zeros(ids.shape)
 
     def forward(part: Part) -> tuple[NormTape, list[LayerTape]]:
-        final, tapes = _trunk(config, views, part)
-        log_probs[part.rows, part.columns], _ = token_scores(final.normalized, views.logits, part.targets, None, None)
+        final, tapes = _trunk(config, parameters, kernels, part)
+        log_probs[part.rows, part.columns], _ = token_scores(final.normalized, kernels.logits, part.targets, None, None)
         return final, tapes
 
     runs = map_in_threads(forward, parts)
@@ -249,11 +252,11 @@ def log_probs_and_pullback(
     def pullback(weights: ArrayLike) -> Floats:
         slopes = _token_weights(ids, weights).astype(parameters.dtype)
 
-        def share(index: int) -> Floats:
+        def share(index: int) -> _Share:
             part = parts[index]
-            return _back(config, views, part, *runs[index], slopes[part.rows, part.columns])[1]
+            return _back(config, kernels, part, *runs[index], slopes[part.rows, part.columns])
 
-        return fold_back(config, parameters, _total(map_in_threads(share, range(len(parts)))))
+        return _total(config, parameters, map_in_threads(share, range(len(parts))))
 
     return log_probs.sum(axis=1), pullback
 
@@ -267,48 +270,61 @@ def _token_weights(ids: NDArray[np.intp], weights: ArrayLike) -> FloatArray:
     return given if given.ndim == 2 else np.broadcast_to(given[:, None], ids.shape)
 
 
-def _trunk(config: TransformerConfig, views: FoldedTransformer, part: Part) -> tuple[NormTape, list[LayerTape]]:
+def _trunk(
+    config: TransformerConfig, parameters: Floats, kernels: FoldedKernels, part: Part
+) -> tuple[NormTape, list[LayerTape]]:
     """All but the output layer."""
-    dtype = views.embedding.dtype
-    x = views.embedding[part.inputs]
+    dtype = parameters.dtype
+    x = named_views(config, parameters)["embedding"][part.inputs]
     x += positions_table(int(part.columns.max()) + 1, config.embedding_dim, dtype)[part.columns]
     mask = causal_mask(part.packing.places, dtype)
     tapes = []
-    for layer_views in views.layers:
-        x, tape = layer(x, layer_views, config.heads, part.packing, mask)
+    for folded in kernels.layers:
+        x, tape = layer(x, folded, config.heads, part.packing, mask)
         tapes.append(tape)
     return layer_norm(x), tapes
 
 
+class _Share(NamedTuple):
+    """What a part of the batch adds to a gradient."""
+
+    log_probs: Floats  # (n,)
+    inputs: NDArray[np.intp]  # (n,)
+    embedded: Floats  # (n, D), with respect to the embeddings of the inputs
+    kernels: FoldedKernels
+
+
 def _back(
     config: TransformerConfig,
-    views: FoldedTransformer,
+    kernels: FoldedKernels,
     part: Part,
     final: NormTape,
     tapes: list[LayerTape],
     weights: Floats,
-) -> tuple[Floats, Floats]:
-    """Log-probabilities (n,), and the gradient of their weighted sum with respect to folded parameters."""
-    flat = empty_folded(config, final.normalized)
-    gradient = folded_views(config, flat)
-    log_probs, slope = token_scores(final.normalized, views.logits, part.targets, weights, gradient.logits)
+) -> _Share:
+    """Log-probabilities, and the gradient of their weighted sum."""
+    gradient = empty_kernels(config, weights.dtype)
+    log_probs, slope = token_scores(final.normalized, kernels.logits, part.targets, weights, gradient.logits)
     slope = layer_norm_back(slope, final)
-    for layer_views, tape, layer_gradient in zip(
-        reversed(views.layers), reversed(tapes), reversed(gradient.layers), strict=True
+    for folded, tape, layer_gradient in zip(
+        reversed(kernels.layers), reversed(tapes), reversed(gradient.layers), strict=True
     ):
-        slope = layer_back(slope, layer_views, part.packing, tape, layer_gradient)
-    _sum_rows(slope, part.inputs, gradient.embedding)
-    return log_probs, flat
+        slope = layer_back(slope, folded, part.packing, tape, layer_gradient)
+    return _Share(log_probs, part.inputs, slope, gradient)
+
+
+def _total(config: TransformerConfig, parameters: Floats, shares: Sequence[_Share]) -> Floats:
+    """The gradient of the whole batch; the shares are overwritten."""
+    result = np.empty_like(parameters)
+    gradient = named_views(config, result)
+    inputs = np.concatenate([share.inputs for share in shares])
+    _sum_rows(np.concatenate([share.embedded for share in shares]), inputs, gradient["embedding"])
+    unfold(config, parameters, [share.kernels for share in shares], gradient)
+    return result
 
 
 def _sum_rows(rows: Floats, groups: NDArray[np.intp], out: Floats) -> None:
     """Row g of `out` becomes the sum of the rows of group g."""
-    members = csr_array((np.ones_like(rows[:, 0]), (groups, np.arange(groups.size))), shape=(len(out), len(rows)))
+    shape = (len(out), len(rows))
+    members = csc_array((np.ones_like(rows[:, 0]), groups, np.arange(len(rows) + 1)), shape=shape)
     out[...] = members @ rows
-
-
-def _total(gradients: list[Floats]) -> Floats:
-    total, *others = gradients
-    for other in others:
-        total += other
-    return total

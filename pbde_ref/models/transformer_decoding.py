@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pbde_ref.models.transformer_folding import fold, folded_views
+from pbde_ref.models.transformer_folding import fold
 from pbde_ref.models.transformer_layers import feed_forward, layer_norm, positions_table
-from pbde_ref.models.transformer_parameters import Floats, TransformerConfig, parameter_vector
+from pbde_ref.models.transformer_parameters import Floats, TransformerConfig, named_views, parameter_vector
 
 __all__ = ["Decoder"]
 
@@ -37,7 +37,8 @@ class Decoder:
 
     def __init__(self, config: TransformerConfig, parameters: Floats, sequences: int) -> None:
         self._heads = config.heads
-        self._views = folded_views(config, fold(config, parameter_vector(config, parameters)))
+        self._embedding = named_views(config, parameter_vector(config, parameters))["embedding"]
+        self._kernels = fold(config, parameters)
         self._positions = positions_table(config.max_length, config.embedding_dim, parameters.dtype)
         # (2, layers, b, H, T, d): keys and values.
         shape = (2, config.layers, sequences, config.heads, config.max_length, config.embedding_dim // config.heads)
@@ -46,11 +47,11 @@ class Decoder:
 
     def step(self, tokens: NDArray[np.intp]) -> Floats:
         """Logits (b, V) of what comes after `tokens` (b,), which come after all that went before; 0 at the start."""
-        views, now = self._views, self._time
+        kernels, now = self._kernels, self._time
         rows = tokens.size
-        x = views.embedding[tokens]
+        x = self._embedding[tokens]
         x += self._positions[now]
-        for layer, (keys, values) in zip(views.layers, self._cache.swapaxes(0, 1), strict=True):
+        for layer, (keys, values) in zip(kernels.layers, self._cache.swapaxes(0, 1), strict=True):
             projected = layer_norm(x).normalized @ layer.projections
             query, keys[:, :, now], values[:, :, now] = projected.reshape(3, rows, self._heads, -1)
             scores = keys[:, :, : now + 1] @ query[..., None]  # (b, H, t, 1)
@@ -62,7 +63,7 @@ class Decoder:
             attended += x
             x, _, _ = feed_forward(attended, layer)
         self._time += 1
-        result: Floats = layer_norm(x).normalized @ views.logits
+        result: Floats = layer_norm(x).normalized @ kernels.logits
         return result
 
     def keep(self, sequences: NDArray[np.bool_]) -> None:
