@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tabulate import tabulate
 
 from pbde_ref.experiments.language import figure_6, models, sentences, table_2
-from pbde_ref.experiments.language.findings import bin_share, findings
+from pbde_ref.experiments.language.findings import bin_share, findings, with_error
 from pbde_ref.experiments.language.settings import Workplace
 from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.runs import Run
@@ -39,7 +39,7 @@ def table_2_rows(records: Mapping[str, Record]) -> list[list[str]]:
             cells = []
             for first, second in GROUP_PAIRS:
                 value, error = (numbers[f"{kind}.{rule}.{first}>{second}{end}"] for end in ("", ".error"))
-                cells.append("–" if value is None or error is None else f"{value:.3f} ± {error:.3f}")
+                cells.append("–" if value is None or error is None else with_error(value, error))
             rows.append([kind, name, *cells])
     return rows
 
@@ -51,7 +51,7 @@ def length_rows(records: Mapping[str, Record]) -> list[list[str]]:
         record = records[name]
         shares = [bin_share(record.arrays["length_counts"], which) for which in LENGTH_BINS]
         without_end = record.numbers["without_end"]
-        rows.append([shown, *(f"{share:.3f} ± {error:.3f}" for share, error in shares), f"{without_end:.3f}"])
+        rows.append([shown, *(with_error(share, error) for share, error in shares), f"{without_end:.3f}"])
     return rows
 
 

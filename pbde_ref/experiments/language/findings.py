@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from pbde_ref.experiments.records import Record
 from pbde_ref.language.length_bias import bin_members
 from pbde_ref.validation import FloatArray
 
-__all__ = ["DEEP", "Finding", "bin_share", "dip", "findings"]
+__all__ = ["DEEP", "Finding", "bin_share", "dip", "findings", "with_error"]
 
 CONFIDENCE = 1.96
 """Standard errors of a 95 % interval."""
@@ -42,6 +43,19 @@ class Finding:
     shown: bool
 
 
+def with_error(value: float, error: float) -> str:
+    """A number and its error, with three decimals, or as many as show a digit of the error.
+
+    Examples
+    --------
+    >>> from pbde_ref.experiments.language.findings import with_error
+    >>> with_error(0.379, 0.0204), with_error(0.99923, 0.00041)
+    ('0.379 ± 0.020', '0.9992 ± 0.0004')
+    """
+    decimals = 3 if error <= 0.0 else max(3, -math.floor(math.log10(error)))
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
+
+
 def findings(records: Mapping[str, Record]) -> list[Finding]:
     """The findings of section 5.2, judged by the records of all runs."""
     table = records["table-2"].numbers
@@ -56,7 +70,7 @@ def findings(records: Mapping[str, Record]) -> list[Finding]:
             continue
         reach = CONFIDENCE * error
         shown = value - reach > 0.5 if above else value + reach < 0.5
-        result.append(Finding(statement, f"P(S ≻ L) = {value:.3f} ± {reach:.3f} ({equation})", shown))
+        result.append(Finding(statement, f"P(S ≻ L) = {with_error(value, reach)} ({equation})", shown))
     result.append(_more_medium_sentences(records))
     density = records["density-mixture"]
     valley = dip(density.arrays["length_counts"])
@@ -87,9 +101,9 @@ def _more_medium_sentences(records: Mapping[str, Record]) -> Finding:
     )
     without_end = [records[name].numbers["without_end"] or 0.0 for name in names[:2]]
     measured = (
-        f"Of those that end {one[0]:.3f} against {others[0][0]:.3f} (difference {ended[0][0]:.3f} ± {ended[0][1]:.3f}; "
+        f"Of those that end {one[0]:.3f} against {others[0][0]:.3f} (difference {with_error(*ended[0])}; "
         f"*short* {others[1][0]:.3f}, *long* {others[2][0]:.3f}); of all draws {of_all[0]:.3f} against "
-        f"{others_of_all[0][0]:.3f} (difference {drawn[0][0]:.3f} ± {drawn[0][1]:.3f}), of which {without_end[0]:.3f} "
+        f"{others_of_all[0][0]:.3f} (difference {with_error(*drawn[0])}), of which {without_end[0]:.3f} "
         f"and {without_end[1]:.3f} have no end"
     )
     return Finding(statement, measured, all(difference > reach for difference, reach in ended + drawn))
