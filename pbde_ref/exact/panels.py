@@ -60,11 +60,11 @@ def add_moments(moments: FloatArray, index: IndexArray, offset: FloatArray, weig
     # Additions to one and the same bin wait for each other. Sorted or repeated scores are therefore added run by run.
     starts = _runs(index)
     bins = index if starts is None else index[starts]
-    count, term = moments.shape[-1], np.empty_like(offset)
+    term = np.empty_like(offset)
     for table, weight in zip(moments, weights, strict=True):
         for power, row in enumerate(table):
             weight = np.multiply(weight, offset, out=term) if power else weight
-            row += np.bincount(bins, weight if starts is None else np.add.reduceat(weight, starts), count)
+            np.add.at(row, bins, weight if starts is None else np.add.reduceat(weight, starts))
 
 
 def _runs(index: IndexArray) -> IndexArray | None:
