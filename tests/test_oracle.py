@@ -4,7 +4,6 @@ import functools
 import importlib.util
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -367,7 +366,7 @@ def test_frameworks_are_recognised_by_what_a_function_mentions():
     assert check_loss(lambda a, b: -(a - b).sigmoid().log().mean(), "reward", on_failure="report").framework == "torch"
 
 
-def test_first_try_on_torch_names_the_bug_quickly():
+def test_first_try_on_torch_names_the_bug():
     """A function with a planted bug, as a new user would write it."""
     torch = pytest.importorskip("torch")
 
@@ -375,9 +374,7 @@ def test_first_try_on_torch_names_the_bug_quickly():
         gap = policy_chosen - policy_rejected - reference_chosen + reference_rejected
         return -torch.nn.functional.logsigmoid(gap / 0.3).mean()
 
-    start = time.perf_counter()
     report = check_loss(loss, "dpo", beta=0.3, on_failure="report")
-    assert time.perf_counter() - start < 5.0
     assert "divided by β (Liger-Kernel #378)" in report.diagnoses[0]
 
 
@@ -395,13 +392,11 @@ def test_gradient_into_the_reference_is_a_failure_only_if_declared():
 
 
 def test_the_numpy_path_needs_nothing_else():
-    """Neither a framework nor Hypothesis nor pytest is imported, and one loss takes less than two seconds."""
+    """Neither a framework nor Hypothesis nor pytest is imported."""
     script = (
-        "import sys, time, numpy as np\n"
+        "import sys, numpy as np\n"
         "from pbde_ref.oracle import check_loss\n"
-        "start = time.perf_counter()\n"
         "assert check_loss(lambda a, b: np.logaddexp(0.0, b - a).mean(), 'reward').passed\n"
-        "assert time.perf_counter() - start < 2.0\n"
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )
     run = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True)

@@ -19,6 +19,7 @@ SUITES = {
     "minimizers": "bench_minimizers",
     "training": "bench_training",
     "transformer": "bench_transformer",
+    "oracle": "bench_oracle",
 }
 
 Method = TypeVar("Method", bound=Callable[..., Any])

@@ -135,4 +135,10 @@ TARGETS = (
            {"batch": 64, "vocabulary": 2000, "lengths": "padded"}, "ratio", "at least", 1.0),
     Target("sampling with a key-value cache, vocabulary 2000: PyTorch takes", "SequenceSampling", "torch",
            {"vocabulary": 2000}, "ratio", "at least", 1.0),
+    Target("oracle: all checks of DPO in NumPy, in seconds, imports not counted", "FirstTry", "numpy", {}, "checking",
+           "at most", 2.0),
+    Target("the same in PyTorch", "FirstTry", "torch", {}, "checking", "at most", 2.0),
+    Target("the same in JAX, which compiles", "FirstTry", "jax", {}, "checking", "at most", 2.0),
+    Target("from nothing to the name of a bug in PyTorch, imports counted", "FirstTry", "torch_with_a_bug", {},
+           "seconds", "at most", 5.0),
 )  # fmt: skip
