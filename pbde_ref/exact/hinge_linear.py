@@ -98,11 +98,10 @@ def _whole_numbers(wins: FloatArray, s: FloatArray) -> FloatArray:
 def _largest_optimum(wins: FloatArray, s: FloatArray, dual: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The largest whole-numbered optimum with s <= 0, and bounds [i, j] on s[j] - s[i] that describe all optima."""
     margin = s[:, None] - s[None, :]
-    with np.errstate(invalid="ignore"):
-        fraction = np.where(wins > 0.0, dual / np.where(wins > 0.0, wins, 1.0), 0.5)
     # Complementary slackness: a pair's margin is at least 1 where the dual is below c, at most 1 where it is above 0.
-    at_least = (wins > 0.0) & ((margin > 1.0) | ((margin == 1.0) & (fraction < 1.0 - 1e-7)))
-    at_most = (wins > 0.0) & ((margin < 1.0) | ((margin == 1.0) & (fraction > 1e-7)))
+    compared = wins > 0.0
+    at_least = compared & ((margin > 1.0) | ((margin == 1.0) & (dual < (1.0 - 1e-7) * wins)))
+    at_most = compared & ((margin < 1.0) | ((margin == 1.0) & (dual > 1e-7 * wins)))
     bounds = np.minimum(np.where(at_least, -1.0, np.inf), np.where(at_most, 1.0, np.inf).T)
     largest = _largest_below(np.zeros(len(s)), bounds)
     # The dual point is known to rounding only; what it suggests is checked.
@@ -178,8 +177,9 @@ def _rerouted(flows: FloatArray, wins: FloatArray, tight: NDArray[np.bool_]) -> 
         if not amount > EPS * EPS * float(flows.sum()):
             break
         for i, j in steps:
-            # What flows the other way is taken back first.
-            back = min(amount, flows[j, i]) if tight[j, i] else 0.0
-            flows[j, i] -= back
-            flows[i, j] += amount - back
+            # A pair has margin 1 in one order only; against that order, what flows is taken back.
+            if tight[i, j]:
+                flows[i, j] += amount
+            else:
+                flows[j, i] -= amount
     return flows
