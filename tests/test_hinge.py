@@ -3,6 +3,7 @@
 Proof: proofs/slic.md.
 """
 
+import inspect
 import itertools
 import math
 from fractions import Fraction
@@ -663,6 +664,39 @@ def test_bad_objects():
     undefined = pb.Annotator(pb.FiniteDistribution.from_weights([1, 0, 0]), pb.luce())
     with pytest.raises(ValueError, match="0/0"):
         minimize_slic(undefined, UNIFORM, **arguments)
+
+
+def test_converged_is_what_the_tolerance_says():
+    """One step reaches the same point whatever is asked; the relative gap there is just within, or just not."""
+    rng = np.random.default_rng(3)
+    annotator = pb.Annotator(pb.FiniteDistribution(rng.normal(size=5)), pb.luce())
+    reference = pb.FiniteDistribution(rng.normal(size=5))
+    proposal = pb.JointProposal(rng.random((5, 5)))
+
+    def early(tolerance):
+        return minimize_slic(
+            annotator, proposal, delta=0.5, lambda_=0.2, reference=reference, max_steps=1, tolerance=tolerance
+        )
+
+    first = early(1e-7)
+    assert not first.converged
+    assert first.gap > 1e-3
+    assert early(first.relative_gap).converged
+    assert not early(first.relative_gap * (1.0 - 1e-9)).converged
+    wins, ties = wins_by_loop(annotator, proposal)
+    changeable = hinge_by_loop(wins, first.utilities, 0.5) + 0.2 * first.divergence
+    assert first.relative_gap == pytest.approx(first.gap / changeable, rel=1e-12)
+    assert first.hinge == pytest.approx(hinge_by_loop(wins, first.utilities, 0.5) + 0.5 * ties, rel=1e-12)
+    assert first.divergence == pytest.approx(pb.kl_divergence(reference, first.policy), rel=1e-12)
+    assert first.loss == pytest.approx(
+        first.hinge + 0.2 * (first.divergence + reference.entropy()), rel=1e-12
+    )  # fmt: skip
+
+
+def test_defaults():
+    for function in (minimize_slic, minimize_rso):
+        parameters = inspect.signature(function).parameters
+        assert (parameters["tolerance"].default, parameters["max_steps"].default) == (1e-7, 200)
 
 
 def test_results_are_read_only():

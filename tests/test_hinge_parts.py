@@ -132,6 +132,18 @@ def test_nothing_moves_where_there_is_no_room():
     assert tree.tolist() == [0, 1]
 
 
+def test_of_many_equals_the_first_is_the_root():
+    n = 200
+    room, surplus = np.zeros((n, n)), np.zeros(n)
+    room[np.arange(n - 1), np.arange(1, n)] = 1.0
+    surplus[-1], surplus[0] = 1.0, -1.0
+    routed = route(np.zeros((n, n)), room, surplus, np.zeros(n))[0]
+    # All of it passes every arc of the chain on its way to the first; the root itself sends nothing.
+    assert_array_equal(routed, room)
+    surplus = np.eye(n)[n // 2]
+    assert route(np.zeros((n, n)), room, surplus, np.zeros(n))[0].sum() == n // 2
+
+
 # --- the interior-point method -----------------------------------------------------------------------------------
 
 
@@ -376,6 +388,11 @@ def test_a_factor_that_rounding_spoils_is_damped_as_little_as_helps(lacking, dam
     assert_allclose(np.diag(factor) ** 2, [4.0 * (1.0 + damping), 4.0 * (damping - lacking)], rtol=1e-7)
 
 
+def test_a_matrix_that_nothing_mends_is_an_error():
+    with pytest.raises(ArithmeticError, match="not positive semidefinite"):
+        _factor(np.zeros((2, 2)), np.array([1.0, -3.0]), np.zeros((2, 2)))
+
+
 # --- λ = 0: shortest paths, rounding, flows ----------------------------------------------------------------------
 
 
@@ -575,6 +592,54 @@ def test_a_complementary_dual_point_proves_its_optimum(seed):
     assert 0.0 <= gap <= 1e-13
 
 
+def test_pairs_at_their_bounds_prove_nothing_about_uniqueness():
+    """0 and 1 lead 2 and 3 by 1; the flow of 0 over 3 is all of its wins, those of the other three pairs are not.
+
+    They make a tree, along which room remains in both directions: the optimum is unique. Without it, it is not known.
+    """
+    s, everywhere = np.array([0.0, 0.0, -1.0, -1.0]), np.ones(4, dtype=bool)
+    wins = np.array([[0, 0, 0.6, 0.5], [0, 0, 0.6, 0.6], [0.3, 0.2, 0, 0], [0.5, 0.3, 0, 0]])
+    flows = np.array([[0, 0, 0.3, 0.5], [0, 0, 0.2, 0.3], [0.3, 0.2, 0, 0], [0.5, 0.3, 0, 0]])
+    dual, unique = linear._complementary(wins, s, flows, everywhere)
+    assert_allclose(dual, flows, atol=1e-15)
+    assert unique is True
+    assert linear.minimize_linear(wins, 1.0, everywhere, 1e-7, 100).s.tolist() == s.tolist()
+    # All wins of 1 over 2 are needed as well: a tree of three pairs has one that is at its bound.
+    wins[1, 2] = 0.2
+    dual, unique = linear._complementary(wins, s, flows, everywhere)
+    assert_allclose(dual, flows, atol=1e-15)
+    assert unique is None
+    assert linear._complementary(wins, s, flows, np.arange(4) < 1)[1] is None
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_dual_point_is_never_made_worse(seed):
+    """Whatever the levels and whatever the flows: they stay between 0 and the wins, and the gap does not grow."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 6))
+    s = -rng.integers(0, 3, n).astype(float)
+    wins = random_wins(rng, n, 0.8) * 10.0 ** -rng.integers(0, 9, (n, n))
+    given = wins * rng.random((n, n))
+    dual, _ = linear._complementary(wins, s, given, np.ones(n, dtype=bool))
+    assert (dual >= 0.0).all()
+    assert (dual <= wins).all()
+    assert linear._linear_gap(wins, s, dual)[1] <= linear._linear_gap(wins, s, given)[1]
+
+
+@pytest.mark.parametrize("tolerance", [0.5, 1e-2, 1e-5])
+def test_the_path_is_followed_until_the_gap_is_a_thousandth_of_the_tolerance(tolerance):
+    wins = random_wins(np.random.default_rng(5), 6)
+    found = linear.minimize_linear(wins, 1.0, np.ones(6, dtype=bool), tolerance, 100)
+
+    def enough(s, dual):
+        value = sum(wins[a, b] * max(1.0 - s[a] + s[b], 0.0) for a in range(6) for b in range(6))
+        bound = dual.sum() - 2.5 * np.abs(dual.sum(axis=1) - dual.sum(axis=0)).sum()
+        return value - bound <= 1e-3 * tolerance * value
+
+    path = interior_point(wins, 1.0, 0.0, np.full(6, 1.0 / 6.0), 100)
+    assert found.steps == next(steps for s, dual, steps in path if enough(s, dual))
+
+
 def test_the_linear_gap_by_loops():
     rng = np.random.default_rng(3)
     n = 4
@@ -607,14 +672,14 @@ def test_the_linear_minimum_scales_with_wins_and_margin():
     one = linear.minimize_linear(wins, 1.0, everywhere, 1e-7, 50)
     assert one.s.tolist() == [0.0, -1.0, -2.0]
     assert one.hinge == 4.0  # 1 over 0 and 2 over 1, a loss of 2 each
-    assert one.resolution == pytest.approx(26.0 * 1e-14, rel=1e-12)
+    assert one.resolution == pytest.approx(26.0 * 1e-14, rel=1e-12, abs=0.0)
     assert one.unique is True
     assert 1 < one.steps < 20
     assert one.dual.sum() == pytest.approx(4.0, rel=1e-13)
     other = linear.minimize_linear(wins / 32.0, 4.0, everywhere, 1e-7, 50)
     assert other.s.tolist() == [0.0, -4.0, -8.0]
     assert other.hinge == 0.5
-    assert other.resolution == pytest.approx(26.0 / 8.0 * 1e-14, rel=1e-12)
+    assert other.resolution == pytest.approx(26.0 / 8.0 * 1e-14, rel=1e-12, abs=0.0)
     assert_allclose(other.dual, one.dual / 32.0, rtol=1e-9)
     assert other.steps == one.steps
 
@@ -836,7 +901,7 @@ def test_the_regularised_minimum_says_how_far_it_got():
         found = minimum(whole, 0.5, 0.7, reference, max_steps=max_steps)
         assert found.steps == max_steps
         assert found.s.max() == 0.0
-        assert found.resolution == pytest.approx(1.5e-14, rel=1e-12)
+        assert found.resolution == pytest.approx(1.5e-14, rel=1e-12, abs=0.0)
         kl = pb.kl_divergence(pb.FiniteDistribution(np.log(reference)), pb.FiniteDistribution(found.s))
         primal = sum(
             whole[a, b] * max(0.5 - found.s[a] + found.s[b], 0.0) for a in range(3) for b in range(3)
@@ -854,7 +919,7 @@ def test_the_regularised_minimum_says_how_far_it_got():
     # In units of the loss: the same problem with wins, λ and so the loss eight times as large.
     large = minimum(8.0 * whole, 0.5, 8.0 * 0.7, reference, tolerance=1e-2)
     assert large.gap == pytest.approx(8.0 * rough.gap, rel=1e-6)
-    assert large.resolution == pytest.approx(8.0 * rough.resolution, rel=1e-12)
+    assert large.resolution == pytest.approx(8.0 * rough.resolution, rel=1e-12, abs=0.0)
     assert large.steps == rough.steps
 
 

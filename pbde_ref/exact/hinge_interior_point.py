@@ -147,7 +147,7 @@ def _factor(weights: FloatArray, diagonal: FloatArray, null: FloatArray) -> Floa
         damped[np.diag_indices_from(damped)] += damping * scale
         if _cholesky(damped):
             return damped
-    raise ArithmeticError("the Hessian of a convex loss is not positive semidefinite")  # pragma: no cover
+    raise ArithmeticError("the Hessian of a convex loss is not positive semidefinite")
 
 
 def _cholesky(matrix: FloatArray, width: int = 32) -> bool:

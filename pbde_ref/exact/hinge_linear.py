@@ -88,7 +88,7 @@ def _whole_numbers(wins: FloatArray, s: FloatArray) -> FloatArray:
         if change < best:
             best, best_rounded = change, rounded.copy()
     # A level that nothing occupies can be closed in each group that comparisons connect, at no loss.
-    groups = connected_components(coo_array(wins > 0.0), directed=False)[1]
+    groups = connected_components(coo_array(wins > 0.0))[1]
     for group in range(groups.max() + 1):
         members = groups == group
         best_rounded[members] = -np.unique(-best_rounded[members], return_inverse=True)[1]
@@ -139,7 +139,7 @@ def _complementary(
     tight = (wins > 0.0) & (margin == 1.0)
     flows = np.where(tight, dual, np.where(margin < 1.0, wins, 0.0))
     room = np.where(tight, np.minimum(flows, wins - flows), 0.0)
-    components = connected_components(coo_array(wins > 0.0), directed=False)[0]
+    components = connected_components(coo_array(wins > 0.0))[0]
     (value, gap), unique = _linear_gap(wins, s, dual), None
     # A pair at 0 or c has room in one direction all the same. Rare wins, which were left out of the programme, come
     # back through such pairs.
