@@ -3,6 +3,7 @@
 The interior-point method repairs itself: what one step gets wrong the next puts right. Hence these tests.
 """
 
+import inspect
 import itertools
 import math
 
@@ -12,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import pbde_ref as pb
 from pbde_ref.exact import ranking_interior_point as solver
-from pbde_ref.exact.ranking import minimize_rrhf
+from pbde_ref.exact.ranking import expected_rrhf, minimize_rrhf
 from pbde_ref.exact.ranking_interior_point import _Boxes, _Iterate, certified_minimum
 from pbde_ref.exact.ranking_programme import RankingProgramme, loss_value, ranking_programme
 
@@ -366,6 +367,31 @@ def test_steps_are_those_of_all_starts_together():
     assert gaps[-1] < 0.3 * gaps[0]
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_the_best_of_what_an_iterate_suggests_is_kept(monkeypatch, seed):
+    """Its own policy, that of its multipliers, and wherever the latter has less, that."""
+    rng = np.random.default_rng(seed)
+    programme = programme_of(seed, size=5)
+    boxes = solver._boxes(programme)
+    best = certified_minimum(programme, 1e-9, 100)[0]
+    share = rng.uniform(0.3, 0.7, 10)
+    width = boxes.high - boxes.low
+    state = _Iterate(
+        best + np.array([2.0, 0, 0, 0, 0]), 1.0, share * width, (1 - share) * width, np.ones(10), np.ones(10)
+    )
+    recovered, bound = solver._dual(programme, boxes, boxes.multipliers(state))
+    lowered = state.log_pmf.copy()
+    for x in range(5):
+        if -np.inf < recovered[x] < lowered[x]:
+            lowered[x] = recovered[x]
+    candidates = [np.log(programme.best), state.log_pmf, recovered, lowered]
+    losses = [loss_value(programme, pb.FiniteDistribution(candidate).log_pmf) for candidate in candidates]
+    monkeypatch.setattr(solver, "_interior_point", lambda *_: iter([state]))
+    log_pmf, lower, _ = certified_minimum(programme, 1e-30, 5)
+    assert loss_value(programme, log_pmf) == pytest.approx(min(losses), rel=1e-13)
+    assert lower == pytest.approx(bound, rel=1e-9)
+
+
 def test_each_start_blends_winners_and_equal_scores(monkeypatch):
     programme, starts = programme_of(2), []
 
@@ -437,6 +463,43 @@ def test_without_likelihood_nothing_is_certified_but_zero():
         assert solution.divergence_bound == np.inf
         tokens = np.ones(3) if lengths is None else np.array(lengths)
         assert np.ptp(solution.policy.log_pmf / tokens) < 1e-14
+    # What rounding leaves of zero is within a tolerance of just as much.
+    lengths = np.random.default_rng(1).uniform(0.5, 9.0, (20, 3))
+    for row in lengths:
+        loss = minimize_rrhf(annotator, pb.ProductProposal([1, 1, 1]), lengths=row, likelihood_weight=0.0).loss
+        if loss > 0.0:
+            break
+    arguments = {"lengths": row, "likelihood_weight": 0.0}
+    assert minimize_rrhf(annotator, pb.ProductProposal([1, 1, 1]), tolerance=loss, **arguments).converged
+    assert not minimize_rrhf(annotator, pb.ProductProposal([1, 1, 1]), tolerance=loss / 2.0, **arguments).converged
+
+
+def test_what_never_wins_may_be_excluded():
+    annotator = pb.Annotator(pb.FiniteDistribution.from_weights([3, 1, 0]), pb.luce())
+    pairs = pb.PairListProposal([0, 0, 1], [1, 2, 2])
+    loss = expected_rrhf(annotator, [0.0, 0.0, -np.inf], pairs)
+    assert loss.value == pytest.approx(math.log(2.0), rel=1e-14)
+    assert loss.likelihood == pytest.approx(math.log(2.0), rel=1e-14)
+    assert loss.ranking == 0.0
+    assert_allclose(loss.gradient, [0.5 - (0.75 + 1.0) / 3.0, 0.5 - (0.25 + 1.0) / 3.0, 0.0], atol=1e-15)
+
+
+def test_an_outcome_is_not_ranked_above_itself():
+    annotator = preferences(1, 3)
+    for k in (2, 3):
+        programme = ranking_programme(annotator if k == 2 else pb.Annotator(pb.uniform(range(3)), pb.luce()),
+                                      pb.ProductProposal([1, 2, 3]), k, None, 1.0)  # fmt: skip
+        assert not programme.wins.diagonal().any()
+        # Ordered pairs of different candidates: k (k - 1) / 2 in a ranking, with Σ q_x² of them the same twice.
+        assert programme.wins.sum() == pytest.approx(k * (k - 1) / 2 * (1.0 - 14.0 / 36.0), rel=1e-13)
+        assert programme.best.sum() == pytest.approx(1.0, rel=1e-13)
+
+
+def test_defaults():
+    for function in (expected_rrhf, minimize_rrhf):
+        defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
+        assert (defaults["n_candidates"], defaults["likelihood_weight"]) == (2, 1.0)
+    assert (defaults["tolerance"], defaults["max_steps"]) == (1e-9, 100)
 
 
 def test_an_outcome_that_is_never_best_does_not_change_the_rest():

@@ -56,7 +56,7 @@ def minimize_linear(
 
 def _strong_groups(arrows: NDArray[np.bool_]) -> IndexArray:
     """Strongly connected component of each outcome."""
-    return np.asarray(connected_components(coo_array(arrows), directed=True, connection="strong")[1], dtype=np.intp)
+    return np.asarray(connected_components(coo_array(arrows), connection="strong")[1], dtype=np.intp)
 
 
 def _linear_gap(wins: FloatArray, s: FloatArray, dual: FloatArray) -> tuple[float, float]:

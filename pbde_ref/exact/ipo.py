@@ -281,7 +281,7 @@ def _solve_laplacian(
     # Divided by its degrees a Laplacian has eigenvalues in [0, 2], however rare some outcomes are.
     degree = laplacian.diagonal()
     scale = np.sqrt(np.where(degree > 0.0, degree, 1.0))
-    scaled = laplacian / np.multiply.outer(scale, scale)
+    scaled = laplacian / (scale[:, None] * scale)
     member = (components[:, None] == np.arange(components.max() + 1)).astype(np.float64)
     null = member * scale[:, None]
     null /= np.sqrt((null**2).sum(axis=0))
