@@ -667,6 +667,14 @@ def test_a_margin_of_zero_costs_nothing():
     assert linear.minimize_linear(weak, 0.0, everywhere, 1e-7, 10).unique is True
 
 
+def test_without_wins_everything_is_best():
+    found = linear.minimize_linear(np.zeros((3, 3)), 2.0, np.ones(3, dtype=bool), 1e-7, 10)
+    assert found.s.tolist() == [0.0, 0.0, 0.0]
+    assert not found.dual.any()
+    assert (found.hinge, found.gap, found.resolution, found.unique, found.steps) == (0.0, 0.0, 0.0, False, 0)
+    assert linear.minimize_linear(np.zeros((1, 1)), 2.0, np.ones(1, dtype=bool), 1e-7, 10).unique is True
+
+
 def test_the_linear_minimum_scales_with_wins_and_margin():
     wins, everywhere = np.array([[0.0, 9.0, 8.0], [1.0, 0.0, 7.0], [0.0, 1.0, 0.0]]), np.ones(3, dtype=bool)
     one = linear.minimize_linear(wins, 1.0, everywhere, 1e-7, 50)
@@ -734,6 +742,8 @@ def test_a_dual_point_that_is_feasible_stays():
     mended, r = feasible([[0, 0.25], [0, 0]], [[0, 1], [0, 0]], 1.0, [0.5, 0.5])
     assert mended.tolist() == [[0, 0.25], [0, 0]]
     assert r.tolist() == [0.75, 0.25]
+    mended, r = feasible([[0, 0.25, 0], [0, 0, 0], [0, 0, 0]], [[0, 1, 0], [0, 0, 0], [0, 0, 0]], 1.0, [0.5, 0.5, 0.0])
+    assert mended.tolist() == [[0, 0.25, 0], [0, 0, 0], [0, 0, 0]]
     # Exactly nothing is left: no mending either.
     mended, r = feasible([[0, 1.0], [0, 0]], [[0, 2], [0, 0]], 2.0, [0.5, 0.5])
     assert mended.tolist() == [[0, 1.0], [0, 0]]
@@ -857,6 +867,15 @@ def test_several_outcomes_that_the_reference_hardly_has():
     assert min(part.steps for part in parts) > 0
 
 
+def test_a_margin_that_is_kept_anyway_pushes_nothing_down():
+    """Only the lower of two rare outcomes, 40 nats below the other, meets what is held, itself 31 nats above them."""
+    wins = np.array([[0, 0.6, 0, 0], [0.4, 0, 0, 0.1], [0, 0, 0, 0.9], [0, 0, 0.1, 0]])
+    reference = np.array([0.5, 0.5 - 4e-14, 1e-14, 3e-14])
+    policy = pb.FiniteDistribution(minimum(wins, 40.0, 1.0, reference).s).pmf
+    assert_allclose(policy[2], 4e-14, rtol=1e-6)
+    assert_allclose(policy[3] / policy[2], math.exp(-40.0), rtol=1e-9)
+
+
 def test_a_regulariser_of_next_to_no_weight():
     """λ = 1e-13 holds nothing on the path; the linear optimum is within λ times the divergence."""
     wins, reference = np.array([[0, 9, 8], [1, 0, 7], [0.5, 1, 0]]), np.array([0.2, 0.3, 0.5])
@@ -929,5 +948,9 @@ def test_a_reference_without_any_loss_is_kept():
     assert (found.hinge, found.gap, found.steps) == (0.0, 0.0, 0)
     assert not found.dual.any()
     assert found.unique is True
+    # Exactly, where the difference of the same logarithms, differently normalised, is not.
+    reference = np.array([0.25, 0.2, 0.17, 0.15, 0.1, 0.08, 0.05])
+    found = minimum(np.triu(np.ones((7, 7)), 1), 0.0, 1.3, reference)
+    assert (found.hinge, found.gap, found.steps) == (0.0, 0.0, 0)
     # Control: the margin that it lacks costs something.
     assert minimum([[0, 1], [0, 0]], 1.5, 1.0, [0.75, 0.25]).steps > 0
