@@ -277,6 +277,7 @@ def test_a_step_that_cannot_be_computed_is_none():
     state = some_state(0, boxes, 4, 1.0)
     assert solver._step(programme, boxes, state._replace(below=np.full(6, np.nan))) is None
     assert solver._step(programme, boxes, state._replace(log_pmf=np.array([0.0, 0.0, 0.0, 1e4]))) is None
+    assert solver._step(programme, boxes, state._replace(right=np.zeros(6))) is None
     # A Laplacian alone is singular.
     assert solver._step(programme, boxes, state._replace(rho=-1e3)) is None
     assert solver._step(programme, boxes, state) is not None
@@ -482,6 +483,12 @@ def test_what_never_wins_may_be_excluded():
     assert loss.likelihood == pytest.approx(math.log(2.0), rel=1e-14)
     assert loss.ranking == 0.0
     assert_allclose(loss.gradient, [0.5 - (0.75 + 1.0) / 3.0, 0.5 - (0.25 + 1.0) / 3.0, 0.0], atol=1e-15)
+
+
+def test_without_weight_an_infinite_likelihood_loss_is_no_part_of_the_value():
+    annotator = pb.Annotator(pb.uniform(range(2)), pb.luce())
+    loss = expected_rrhf(annotator, [0.0, -np.inf], pb.PairListProposal([0], [1]), likelihood_weight=0.0)
+    assert loss.value == loss.ranking == loss.likelihood == np.inf
 
 
 def test_an_outcome_is_not_ranked_above_itself():

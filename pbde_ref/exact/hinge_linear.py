@@ -136,7 +136,7 @@ def _complementary(
     optimum has these margins.
     """
     margin = s[:, None] - s[None, :]
-    tight = (wins > 0.0) & (margin == 1.0)
+    tight = margin == 1.0
     flows = np.where(tight, dual, np.where(margin < 1.0, wins, 0.0))
     room = np.where(tight, np.minimum(flows, wins - flows), 0.0)
     components = connected_components(coo_array(wins > 0.0))[0]
