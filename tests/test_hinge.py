@@ -617,10 +617,10 @@ def test_panelled_cholesky(n):
     root = np.random.default_rng(n).normal(size=(n, n))
     matrix = root @ root.T + n * np.eye(n)
     factor = matrix.copy()
-    assert _cholesky(factor)
+    assert _cholesky(factor) is True
     assert np.tril(factor) == pytest.approx(np.linalg.cholesky(matrix), rel=1e-11, abs=1e-11 * n)
     matrix[-1, -1] = -1.0
-    assert not _cholesky(matrix)
+    assert _cholesky(matrix) is False
 
 
 @pytest.mark.parametrize(

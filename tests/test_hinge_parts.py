@@ -5,6 +5,7 @@ The solver repairs itself: what one part gets wrong the next step or the certifi
 
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -681,6 +682,37 @@ def test_without_wins_everything_is_best():
     assert linear.minimize_linear(np.zeros((1, 1)), 2.0, np.ones(1, dtype=bool), 1e-7, 10).unique is True
 
 
+@pytest.mark.parametrize("seed", [76, 92, 105, 134, 180, 182, 184, 299])
+def test_wins_of_all_magnitudes_are_certified(seed):
+    """Down to one in 10^20: the dual point is found, and nothing else is as good; in exact fractions nothing is."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(3, 6))
+    wins = random_wins(rng, n, 0.8) * 10.0 ** -rng.integers(0, 20, (n, n))
+    found = linear.minimize_linear(wins, 1.0, np.ones(n, dtype=bool), 1e-7, 200)
+    assert found.gap <= 1e-12 * found.hinge
+    assert found.unique is True
+    exact = [[Fraction(float(w)) for w in row] for row in wins]
+
+    def loss(t):
+        return sum(exact[a][b] * max(1 - int(t[a] - t[b]), 0) for a in range(n) for b in range(n))
+
+    for subset in itertools.product([0, 1], repeat=n):
+        if 0 < sum(subset) < n:
+            assert loss(found.s + np.array(subset)) > loss(found.s)
+
+
+def test_two_problems_side_by_side_are_unique_each_for_itself():
+    """The constant between them is free; to who counts the outcomes of one of them, that does not matter."""
+    wins = np.array([[0.0, 9.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 7.0], [0.0, 0.0, 2.0, 0.0]])
+    for counted, unique in (([0, 1], True), ([2, 3], True), ([1], True), ([0, 2], False), ([0, 1, 2, 3], False)):
+        mask = np.isin(np.arange(4), counted)
+        found = linear.minimize_linear(wins, 1.0, mask, 1e-7, 50)
+        assert found.s.tolist() == [0.0, -1.0, 0.0, -1.0]
+        assert found.unique is unique
+        if unique:
+            assert linear._complementary(wins, found.s, found.dual, mask)[1] is True
+
+
 def test_the_linear_minimum_scales_with_wins_and_margin():
     wins, everywhere = np.array([[0.0, 9.0, 8.0], [1.0, 0.0, 7.0], [0.0, 1.0, 0.0]]), np.ones(3, dtype=bool)
     one = linear.minimize_linear(wins, 1.0, everywhere, 1e-7, 50)
@@ -956,6 +988,17 @@ def test_the_regularised_minimum_says_how_far_it_got():
     assert large.gap == pytest.approx(8.0 * rough.gap, rel=1e-6)
     assert large.resolution == pytest.approx(8.0 * rough.resolution, rel=1e-12, abs=0.0)
     assert large.steps == rough.steps
+
+
+def test_steps_that_make_it_worse_are_counted_but_not_taken(monkeypatch):
+    wins, reference = np.array([[0, 0.5], [0.25, 0]]), np.array([0.25, 0.75])
+    good, bad = np.log([0.5, 0.5]), np.log([0.01, 0.99])
+    path = [(good, np.array([[0, 0.25], [0.25, 0]]), 1), (bad, np.zeros((2, 2)), 2), (bad, wins, 3)]
+    monkeypatch.setattr(regularized, "interior_point", lambda *_: iter(path))
+    found = minimum(wins, 0.5, 0.7, reference, tolerance=1e-12)
+    assert found.steps == 3
+    assert found.s.tolist() == [0.0, 0.0]
+    assert found.dual.tolist() == [[0, 0.25], [0.25, 0]]
 
 
 def test_a_reference_without_any_loss_is_kept():

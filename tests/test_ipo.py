@@ -333,6 +333,11 @@ def test_smallest_eigenvalue_by_hand(pairs, smallest, components):
     assert found.smallest_eigenvalue < smallest
     assert found.converged
     assert found.n_components == components
+    assert found.log_ratio[6] == 0.0
+    for component in ([0, 1, 2, 3], [0, 1], [0, 1, 2], [2, 3], [3, 4]):
+        # A whole component: nothing leads out of it.
+        if all((a in component) == (b in component) for a, b in zip(*pairs, strict=True)):
+            assert found.log_ratio[component].sum() == pytest.approx(0.0, abs=1e-15)
 
 
 def test_nothing_is_compared_and_nothing_weakly():
@@ -357,6 +362,19 @@ def test_a_matrix_that_is_no_laplacian_has_no_solution():
     assert s.tolist() == [0.0, 0.0]
     assert residual.tolist() == [0.5, -1.5]
     assert smallest == 0.0
+
+
+def test_what_no_solution_can_explain_is_residual():
+    """Wins that do not add up to zero: what is left of them, over root degrees."""
+    weights = np.array([[0.0, 3.0, 0.0], [3.0, 0.0, 0.5], [0.0, 0.5, 0.0]])
+    laplacian, target = np.diag(weights.sum(axis=1)) - weights, np.array([1.0, 2.0, -0.5])
+    s, residual, smallest = _solve_laplacian(laplacian, target, np.array([0, 0, 0]))
+    assert s.sum() == pytest.approx(0.0, abs=1e-14)
+    assert residual == pytest.approx((target - laplacian @ s) / np.sqrt([3.0, 3.5, 0.5]), abs=1e-13)
+    assert np.abs(residual).max() > 0.1
+    degrees = np.sqrt([3.0, 3.5, 0.5])
+    scaled = laplacian / np.outer(degrees, degrees)
+    assert smallest == pytest.approx(np.sort(np.linalg.eigvalsh(scaled))[1], rel=1e-12)
 
 
 @pytest.mark.parametrize("smallest", [0.25, 4.0, 0.0])

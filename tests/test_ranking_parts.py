@@ -50,11 +50,11 @@ def test_boxes_are_as_wide_as_pairs_are_frequent():
     assert laplacian[0, 1] == -1.0
 
 
-@pytest.mark.parametrize(("share", "kept"), [(0.9e-20, False), (1.1e-20, True)])
+@pytest.mark.parametrize(("share", "kept"), [(0.9e-20, False), (1e-20, False), (1.1e-20, True)])
 def test_boxes_that_are_too_narrow_are_left_out(share, kept):
     wins = np.zeros((3, 3))
     wins[0, 1], wins[1, 0], wins[1, 2] = 3.0, 1.0, 4.0 * share
-    for scale in (1.0, 1e-9):
+    for scale in (1.0, 2.0**-30):
         boxes = solver._boxes(RankingProgramme(scale * wins, np.ones(3) / 3, np.ones(3), 1.0))
         assert boxes.a.tolist() == [0, 1][: 1 + kept]
     assert solver._boxes(RankingProgramme(np.zeros((1, 1)), np.ones(1), np.ones(1), 1.0)).a.size == 0
@@ -437,6 +437,11 @@ def test_the_divergence_bound_is_the_gap_over_the_least_multiplier(gamma, length
         assert solution.gap == max(solution.loss - solution.lower_bound, 0.0)
         assert solution.divergence_bound == pytest.approx(solution.gap / least, rel=1e-13)
         assert solution.converged is bool(solution.gap <= 1e-12)
+    again = [
+        minimize_rrhf(annotator, q, lengths=lengths, likelihood_weight=gamma, tolerance=tolerance, max_steps=1)
+        for tolerance in (rough.gap, rough.gap * (1.0 - 1e-9))
+    ]
+    assert [solution.converged for solution in again] == [True, False]
     assert rough.gap > 1e-6
     assert rough.steps == 7
     assert not rough.converged

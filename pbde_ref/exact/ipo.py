@@ -19,7 +19,6 @@ from pbde_ref.annotators import PreferenceModel
 from pbde_ref.distributions import FiniteDistribution, kl_divergence, same_support, tilt
 from pbde_ref.exact.expected import check_models, expected_loss
 from pbde_ref.exact.identifiability import comparison_components
-from pbde_ref.numerics import weighted
 from pbde_ref.objectives import ipo
 from pbde_ref.pairs import PairBlock
 from pbde_ref.proposals import Proposal
@@ -247,7 +246,7 @@ def _win_rates(annotator: PreferenceModel, asked: NDArray[np.bool_], opponents: 
     rates = []
     for rows in _slices(size):
         block = PairBlock(np.arange(size)[rows, None], columns, asked[rows, None] * opponents)
-        rates.append(weighted(opponents, annotator.probabilities(block)[0]).sum(axis=1))
+        rates.append((opponents * annotator.probabilities(block)[0]).sum(axis=1))
     return np.concatenate(rates)
 
 

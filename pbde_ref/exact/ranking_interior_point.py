@@ -229,7 +229,7 @@ def _step_length(state: _Iterate, direction: _Iterate) -> float:
         (state.right, direction.right), (state.below, direction.below), (state.above, direction.above),
     ):
         falling = change < 0.0
-        length = min(length, float(np.min(value[falling] / -change[falling], initial=1.0)))
+        length = float(np.min(value[falling] / -change[falling], initial=length))
     while _bend(state.log_pmf, length * direction.log_pmf) > LARGEST_BEND:
         length *= 0.8
     return length
