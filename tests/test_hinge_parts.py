@@ -616,6 +616,20 @@ def test_pairs_at_their_bounds_prove_nothing_about_uniqueness():
     assert linear._complementary(wins, s, flows, np.arange(4) < 1)[1] is None
 
 
+@pytest.mark.parametrize(("spare", "unique"), [(7, None), (8, None), (9, True)])
+def test_room_that_rounding_may_have_made_proves_nothing(spare, unique):
+    """0 leads 1 by 1, half of the wins flow each way; what is left of those of 0 is so many times the rounding of 1.
+
+    Eight roundings of the flows' sum, which is 1, four for each outcome, may be in it.
+    """
+    wins = np.array([[0.0, 0.5 + spare * EPS], [0.5, 0.0]])
+    flows = np.array([[0.0, 0.5], [0.5, 0.0]])
+    for scale in (1.0, 2.0**-20, 2.0**20):
+        dual, found = linear._complementary(scale * wins, np.array([0.0, -1.0]), scale * flows, np.ones(2, dtype=bool))
+        assert_array_equal(dual, scale * flows)
+        assert found is unique
+
+
 @pytest.mark.parametrize("seed", [*range(20), 66, 105, 190, 210, 245, 246, 303, 315])
 def test_a_dual_point_is_never_made_worse(seed):
     """Whatever the levels and whatever the flows: they stay between 0 and the wins, and the gap does not grow."""

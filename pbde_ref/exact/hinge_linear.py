@@ -71,8 +71,8 @@ def _largest_below(start: FloatArray, bounds: FloatArray) -> FloatArray:
     """The largest t with t <= start and t[j] <= t[i] + bounds[i, j]: shortest paths, after Bellman and Ford."""
     for _ in range(len(start)):
         lower = np.minimum(start, (start[:, None] + bounds).min(axis=0))
-        if np.array_equal(lower, start):
-            break
+        if (lower == start).all():
+            return start
         start = lower
     return start
 
@@ -175,7 +175,7 @@ def _rerouted(flows: FloatArray, wins: FloatArray, tight: NDArray[np.bool_]) -> 
         steps = list(zip(path[1:], path[:-1], strict=True))
         amount = min(-surplus[source], surplus[sink], *(room[step] for step in steps))
         if not amount > EPS * EPS * float(flows.sum()):
-            break
+            return flows
         for i, j in steps:
             # A pair has margin 1 in one order only; against that order, what flows is taken back.
             if tight[i, j]:

@@ -70,7 +70,7 @@ def _supported(wins: FloatArray, reference: FloatArray, least: float, rare: floa
     kept = reference > least
     while True:
         wider = kept | ((wins > rare) & kept).any(axis=1)
-        if np.array_equal(wider, kept):
+        if (wider == kept).all():
             return kept
         kept = wider
 

@@ -54,7 +54,7 @@ def ranking_programme(
         return RankingProgramme(wins, winners_distribution(annotator, proposal).pmf, tokens, gamma)
     if n_candidates != 3:
         raise ValueError(f"`n_candidates` must be 2 or 3; got {n_candidates}")
-    if not isinstance(proposal, ProductProposal) or not np.array_equal(proposal.a, proposal.b):
+    if not isinstance(proposal, ProductProposal) or not (proposal.a == proposal.b).all():
         raise ValueError(
             "`proposal` must be a ProductProposal with two equal factors, which draws three candidates independently; "
             f"got {type(proposal).__name__}{' with different factors' * isinstance(proposal, ProductProposal)}"
