@@ -419,8 +419,8 @@ def test_a_chain_takes_as_many_rounds_as_it_has_links():
     bounds = np.full((5, 5), INF)
     bounds[[0, 1, 2, 3], [1, 2, 3, 4]] = -1.0
     assert_array_equal(linear._largest_below(np.zeros(5), bounds), [0.0, -1.0, -2.0, -3.0, -4.0])
-    # Demands that contradict each other have no solution, but an end.
-    assert np.isfinite(linear._largest_below(np.zeros(2), np.full((2, 2), -1.0))).all()
+    # Demands that contradict each other have no solution, but an end: a round for each outcome.
+    assert_array_equal(linear._largest_below(np.zeros(2), np.full((2, 2), -1.0)), [-2.0, -2.0])
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -536,6 +536,9 @@ def test_whether_there_is_another_optimum(wins, s, other):
     path = list(interior_point(wins, 1.0, 0.0, np.full(n, 1.0 / n), 100))
     _, bounds = linear._largest_optimum(wins, s, np.clip(path[-1][1], 0.0, wins))
     assert linear._has_other_optimum(wins, s, bounds, everywhere) is other
+    # What lies within the bounds is tried, not believed.
+    believed = linear._has_other_optimum(wins, s, np.full((n, n), INF), everywhere)
+    assert believed is other or not believed
     # Shifts that nobody counts are no other optimum.
     assert linear._has_other_optimum(wins, s, bounds, np.arange(n) == 0) is False
 
@@ -825,6 +828,14 @@ def test_what_an_outcome_lacks_is_taken_from_the_most_probable_one():
     assert r.tolist() == [0.75, 0.0, 0.25]
 
 
+def test_what_others_have_is_left_to_them():
+    # r = (1.3, -0.35, 0.05): the third keeps what it has, though it could pass it on.
+    wins = [[0, 1, 1], [0, 0, 0], [0, 0, 0]]
+    mended, r = feasible([[0, 0.75, 0.25], [0, 0, 0], [0, 0, 0]], wins, 1.0, [0.3, 0.4, 0.3])
+    assert_allclose(mended, [[0, 0.4, 0.25], [0, 0, 0], [0, 0, 0]], atol=1e-15)
+    assert_allclose(r, [0.95, 0.0, 0.05], atol=1e-15)
+
+
 def test_losses_are_counted_less_where_no_pair_has_room():
     # All of the wins are counted, and r = (1.5, -0.5): half of them are, and 1e-9 of what lacked, so that it suffices.
     mended, r = feasible([[0, 1], [0, 0]], [[0, 1], [0, 0]], 1.0, [0.5, 0.5])
@@ -1013,6 +1024,26 @@ def test_steps_that_make_it_worse_are_counted_but_not_taken(monkeypatch):
     assert found.steps == 3
     assert found.s.tolist() == [0.0, 0.0]
     assert found.dual.tolist() == [[0, 0.25], [0.25, 0]]
+
+
+@pytest.mark.parametrize("tolerance", [0.5, 1e-1, 1e-2, 1e-3, 1e-5])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_central_path_is_followed_until_the_gap_is_small_enough(seed, tolerance):
+    """In units of hinge plus λ·KL, most of which is the latter here."""
+    rng = np.random.default_rng(seed)
+    wins, reference = random_wins(rng, 5) / 20.0, pb.FiniteDistribution(2.0 * rng.normal(size=5))
+    found = minimum(wins, 0.1, 0.02, reference.pmf, tolerance=tolerance)
+    start = regularized._regularized_point(wins, 0.1, 0.02, reference, reference.log_pmf, np.zeros((5, 5)), 0)
+    gaps, last = [start.gap], 0
+    for s, dual, steps in interior_point(wins, 0.1, 0.02, (reference.pmf + EPS) / (1.0 + 5.0 * EPS), 200):
+        last = steps
+        best = regularized._regularized_point(wins, 0.1, 0.02, reference, s, dual, steps)
+        gaps.append(min(best.gap, gaps[-1]))
+        value = best.hinge + 0.02 * pb.kl_divergence(reference, pb.FiniteDistribution(best.s))
+        if finished(gaps, tolerance * value, best.resolution):
+            break
+    assert gaps[-1] == best.gap == found.gap
+    assert found.steps == last
 
 
 def test_a_reference_without_any_loss_is_kept():
