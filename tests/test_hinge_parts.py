@@ -611,6 +611,10 @@ def test_pairs_at_their_bounds_prove_nothing_about_uniqueness():
     assert_allclose(dual, flows, atol=1e-15)
     assert unique is True
     assert linear.minimize_linear(wins, 1.0, everywhere, 1e-7, 100).s.tolist() == s.tolist()
+    # A pair with next to no room, but some, is no better: the widest three are taken.
+    wins[0, 3] += 1e-15
+    assert linear._complementary(wins, s, flows, everywhere)[1] is True
+    wins[0, 3] = 0.5
     # All wins of 1 over 2 are needed as well: a tree of three pairs has one that is at its bound.
     wins[1, 2] = 0.2
     dual, unique = linear._complementary(wins, s, flows, everywhere)
@@ -857,6 +861,14 @@ def test_a_pair_without_enough_room_is_left_as_it_is():
     assert mended[1, 2] == 0.05
     assert_allclose(mended[0, 1], 0.5, rtol=1e-8)
     assert_allclose(r, [0.6, 0.0, 0.4], atol=1e-8)
+
+
+def test_no_flow_is_made_negative():
+    """The same with 1 losing to 2: of 0.05 no 0.4 can be taken back."""
+    dual = [[0, 0.9, 0], [0, 0, 0], [0, 0.05, 0]]
+    mended, r = feasible(dual, [[0, 0.9, 0], [0, 0, 0], [0, 0.1, 0]], 1.0, [0.1, 0.55, 0.35])
+    assert_allclose(mended, np.array(dual) * 0.55 / 0.95, rtol=1e-8)
+    assert r[1] == pytest.approx(0.0, abs=1e-8)
 
 
 def test_wins_that_are_taken_from_others_are_made_up_for():
