@@ -325,7 +325,7 @@ def test_result_is_read_only():
 def test_smallest_eigenvalue_by_hand(pairs, smallest, components):
     """Eigenvalues of I - D^-½ W D^-½ that are not zero, whatever the outcomes that nobody compares."""
     n = 7
-    annotator = pb.Annotator(pb.FiniteDistribution(np.linspace(0.0, 1.0, n)), pb.luce())
+    annotator = pb.Annotator(pb.FiniteDistribution(3.0 * np.linspace(0.0, 1.0, n) ** 3), pb.luce())
     reference = pb.FiniteDistribution.from_weights(np.eye(n)[0])
     found = ipo_optimum(annotator, pb.PairListProposal(*pairs), tau=0.5, reference=reference)
     assert found.smallest_eigenvalue == pytest.approx(smallest, rel=1e-13)
