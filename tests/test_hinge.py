@@ -3,6 +3,7 @@
 Proof: proofs/slic.md.
 """
 
+import inspect
 import itertools
 import math
 from fractions import Fraction
@@ -15,7 +16,8 @@ from scipy.optimize import linprog, minimize
 from scipy.special import logsumexp
 
 import pbde_ref as pb
-from pbde_ref.exact.hinge import expected_slic, minimize_rso, minimize_slic
+from pbde_ref.exact.hinge import _solution, _win_weights, expected_slic, minimize_rso, minimize_slic
+from pbde_ref.exact.hinge_duality import Minimum
 from pbde_ref.exact.hinge_interior_point import _cholesky
 from tests.strategies import annotator_mixtures, annotators, distributions, preference_matrices, proposals
 
@@ -611,10 +613,10 @@ def test_panelled_cholesky(n):
     root = np.random.default_rng(n).normal(size=(n, n))
     matrix = root @ root.T + n * np.eye(n)
     factor = matrix.copy()
-    assert _cholesky(factor)
+    assert _cholesky(factor) is True
     assert np.tril(factor) == pytest.approx(np.linalg.cholesky(matrix), rel=1e-11, abs=1e-11 * n)
     matrix[-1, -1] = -1.0
-    assert not _cholesky(matrix)
+    assert _cholesky(matrix) is False
 
 
 @pytest.mark.parametrize(
@@ -659,6 +661,118 @@ def test_bad_objects():
     undefined = pb.Annotator(pb.FiniteDistribution.from_weights([1, 0, 0]), pb.luce())
     with pytest.raises(ValueError, match="0/0"):
         minimize_slic(undefined, UNIFORM, **arguments)
+
+
+def test_converged_is_what_the_tolerance_says():
+    """One step reaches the same point whatever is asked; the relative gap there is just within, or just not."""
+    rng = np.random.default_rng(3)
+    annotator = pb.Annotator(pb.FiniteDistribution(rng.normal(size=5)), pb.luce())
+    reference = pb.FiniteDistribution(rng.normal(size=5))
+    proposal = pb.JointProposal(rng.random((5, 5)))
+
+    def early(tolerance):
+        return minimize_slic(
+            annotator, proposal, delta=0.5, lambda_=0.2, reference=reference, max_steps=1, tolerance=tolerance
+        )
+
+    first = early(1e-7)
+    assert not first.converged
+    assert first.gap > 1e-3
+    assert early(first.relative_gap).converged
+    assert not early(first.relative_gap * (1.0 - 1e-9)).converged
+    wins, ties = wins_by_loop(annotator, proposal)
+    changeable = hinge_by_loop(wins, first.utilities, 0.5) + 0.2 * first.divergence
+    assert first.relative_gap == pytest.approx(first.gap / changeable, rel=1e-12)
+    assert first.hinge == pytest.approx(hinge_by_loop(wins, first.utilities, 0.5) + 0.5 * ties, rel=1e-12)
+    assert first.divergence == pytest.approx(pb.kl_divergence(reference, first.policy), rel=1e-12)
+    assert first.loss == pytest.approx(
+        first.hinge + 0.2 * (first.divergence + reference.entropy()), rel=1e-12
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("hinge", "gap", "lambda_", "relative", "converged"),
+    [
+        (0.5, 0.125, 0.0, 0.25, False),
+        (0.5, 0.0, 0.0, 0.0, True),
+        (0.0, 0.0, 0.0, 0.0, True),
+        (0.0, 1e-3, 0.0, INF, False),  # nothing to compare it with
+        (0.0, 1e-9, 0.0, INF, True),  # but what rounding leaves
+        (0.0, 1.1e-9, 0.0, INF, False),
+        (0.5, 0.05, 0.0, 0.1, True),
+        (0.5, 0.125, 2.0, 0.125 / (0.5 + math.log(4.0 / 3.0)), False),
+        (0.0, 0.125, 2.0, 0.125 / math.log(4.0 / 3.0), False),
+    ],
+)
+def test_what_is_reported_of_a_minimum(hinge, gap, lambda_, relative, converged):
+    """π = (¾, ¼), a reference of (½, ½): KL = ½ log(4/3), E[-log π] = ½ log(16/3)."""
+    policy, reference = pb.FiniteDistribution.from_weights([3, 1]), pb.uniform([0, 1])
+    point = Minimum(np.array([0.0, -1.0]), np.zeros((2, 2)), hinge, gap, 1e-9, None, 7)
+    found = _solution(point, policy, reference, 0.25, lambda_, 0.1)
+    assert found.relative_gap == pytest.approx(relative, rel=1e-14)
+    assert found.converged is converged
+    assert found.hinge == hinge + 0.25
+    assert found.loss == pytest.approx(hinge + 0.25 + lambda_ * 0.5 * math.log(16.0 / 3.0), rel=1e-14)
+    assert found.divergence == pytest.approx(0.5 * math.log(4.0 / 3.0), rel=1e-14)
+    assert (found.gap, found.unique, found.steps) == (gap, None, 7)
+    assert found.policy is policy
+    assert not found.utilities.flags.writeable
+    assert not found.dual.flags.writeable
+
+
+def test_a_reference_that_the_policy_lacks_does_not_matter_without_regulariser():
+    policy, reference = pb.FiniteDistribution.from_weights([1, 0]), pb.uniform([0, 1])
+    point = Minimum(np.array([0.0, -INF]), np.zeros((2, 2)), 0.5, 0.0, 0.0, True, 0)
+    found = _solution(point, policy, reference, 0.0, 0.0, 0.1)
+    assert (found.loss, found.divergence, found.relative_gap) == (0.5, INF, 0.0)
+
+
+def test_who_wins_how_often():
+    """Against the double loop, for rectangles of pairs and for lists that name a pair several times."""
+    annotator = pb.PreferenceMatrix([[0.5, 0.9, 1.0], [0.1, 0.5, 0.2], [0.0, 0.8, 0.5]])
+    for proposal in (
+        pb.ProductProposal([1, 2, 3]), pb.ProductProposal([1, 2, 3], [3, 0, 1]),
+        pb.JointProposal(np.arange(9.0).reshape(3, 3)),
+        pb.PairListProposal([0, 0, 1, 2, 2], [1, 1, 0, 2, 2], [1.0, 2.0, 3.0, 4.0, 5.0]),
+    ):  # fmt: skip
+        wins, ties = _win_weights(annotator, proposal)
+        expected, expected_ties = wins_by_loop(annotator, proposal)
+        assert wins == pytest.approx(expected, abs=1e-16)
+        assert ties == pytest.approx(expected_ties, rel=1e-14)
+
+
+def test_log_probabilities_are_normalised_and_read_only():
+    arguments = {"delta": 1.0, "reference": EVEN}
+    for lambda_ in (0.0, 1.0):
+        found = expected_slic(HAND, [3.0, 3.0, 3.0], UNIFORM, lambda_=lambda_, **arguments)
+        # Each comparison costs 1, and each draw from the reference log 3.
+        assert found.value == pytest.approx(1.0 + lambda_ * math.log(3.0), rel=1e-14)
+        assert not found.gradient.flags.writeable
+    with pytest.raises(ValueError, match="`log_policy` must have 3 outcomes"):
+        expected_slic(HAND, [0.0, 0.0], UNIFORM, lambda_=1.0, **arguments)
+
+
+def test_a_single_step_and_no_margin_are_allowed():
+    for function, others in ((minimize_slic, {"lambda_": 1.0}), (minimize_slic, {"lambda_": 0.0}), (minimize_rso, {})):
+        found = function(HAND, UNIFORM, delta=1.0, reference=EVEN, max_steps=1, **others)
+        assert found.steps == 1
+        assert function(HAND, UNIFORM, delta=0.0, reference=EVEN, **others).hinge >= 0.0
+
+
+def test_rso_is_unique_where_the_reference_is():
+    """Outcome 2 may stand anywhere at least 1 below; only a reference that has it is concerned."""
+    annotator = pb.PreferenceMatrix([[0.5, 0.9, 1.0], [0.1, 0.5, 1.0], [0.0, 0.0, 0.5]])
+    for weights, unique in (([1, 1, 0], True), ([1, 1, 1], False)):
+        reference = pb.FiniteDistribution.from_weights(weights)
+        found = minimize_rso(annotator, UNIFORM, delta=1.0, reference=reference)
+        assert found.utilities.tolist() == [0.0, -1.0, -2.0]
+        assert found.unique is not (not unique)
+
+
+def test_defaults():
+    for function in (minimize_slic, minimize_rso):
+        parameters = inspect.signature(function).parameters
+        assert (parameters["tolerance"].default, parameters["max_steps"].default) == (1e-7, 200)
 
 
 def test_results_are_read_only():

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 import pbde_ref as pb
-from pbde_ref.exact.ipo import identity_preference_objective, ipo_closed_form, ipo_optimum
+from pbde_ref.exact import ipo as ipo_module
+from pbde_ref.exact.ipo import (
+    _slices,
+    _solve_laplacian,
+    identity_preference_objective,
+    ipo_closed_form,
+    ipo_optimum,
+)
 from tests.strategies import annotator_mixtures, annotators, distributions, preference_matrices, proposals
 
 INF = math.inf
@@ -299,3 +306,164 @@ def test_result_is_read_only():
     found = ipo_optimum(TWO, pb.ProductProposal([1, 1]), tau=1.0, reference=pb.uniform([0, 1]))
     with pytest.raises(ValueError, match="read-only"):
         found.log_ratio[0] = 1.0
+
+
+# --- parts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pairs", "smallest", "components"),
+    [
+        (([0], [1]), 2.0, 6),  # an edge
+        (([0, 0, 1], [1, 2, 2]), 1.5, 5),  # a triangle
+        (([0, 1], [1, 2]), 1.0, 5),  # a path, the middle of which has degree 2
+        (([0, 1, 2], [1, 2, 3]), 0.5, 4),
+        (([0, 2], [1, 3]), 2.0, 5),  # two edges
+        (([0, 1, 3], [1, 2, 4]), 1.0, 4),
+    ],
+)
+def test_smallest_eigenvalue_by_hand(pairs, smallest, components):
+    """Eigenvalues of I - D^-½ W D^-½ that are not zero, whatever the outcomes that nobody compares."""
+    n = 7
+    annotator = pb.Annotator(pb.FiniteDistribution(3.0 * np.linspace(0.0, 1.0, n) ** 3), pb.luce())
+    reference = pb.FiniteDistribution.from_weights(np.eye(n)[0])
+    found = ipo_optimum(annotator, pb.PairListProposal(*pairs), tau=0.5, reference=reference)
+    assert found.smallest_eigenvalue == pytest.approx(smallest, rel=1e-13)
+    # A lower bound: what rounding may have added is taken off.
+    assert found.smallest_eigenvalue < smallest
+    assert found.converged
+    assert found.n_components == components
+    assert found.log_ratio[6] == 0.0
+    for component in ([0, 1, 2, 3], [0, 1], [0, 1, 2], [2, 3], [3, 4]):
+        # A whole component: nothing leads out of it.
+        if all((a in component) == (b in component) for a, b in zip(*pairs, strict=True)):
+            assert found.log_ratio[component].sum() == pytest.approx(0.0, abs=1e-15)
+
+
+def test_nothing_is_compared_and_nothing_weakly():
+    alone = pb.FiniteDistribution.from_weights([1, 0, 0])
+    found = ipo_optimum(pb.Annotator(EVEN, pb.luce()), pb.PairListProposal([0], [0]), tau=0.5, reference=alone)
+    assert (found.gap, found.residual, found.smallest_eigenvalue, found.n_components) == (0.0, 0.0, INF, 3)
+    assert found.converged
+    assert found.log_ratio.tolist() == [0.0, 0.0, 0.0]
+    # A single comparison in 10^17 joins two pairs: too rare for the eigenvalue, which then proves nothing.
+    annotator = pb.Annotator(pb.FiniteDistribution([0.0, 1.0, 2.0, 3.0]), pb.luce())
+    rare = pb.PairListProposal([0, 1, 2], [1, 2, 3], [1.0, 1e-17, 1.0])
+    found = ipo_optimum(annotator, rare, tau=0.5, reference=pb.uniform(range(4)))
+    assert found.smallest_eigenvalue == 0.0
+    assert found.gap == INF
+    assert not found.converged
+
+
+def test_a_matrix_that_is_no_laplacian_has_no_solution():
+    s, residual, smallest = _solve_laplacian(
+        np.array([[4.0, 8.0], [8.0, 4.0]]), np.array([1.0, -3.0]), np.array([0, 0])
+    )
+    assert s.tolist() == [0.0, 0.0]
+    assert residual.tolist() == [0.5, -1.5]
+    assert smallest == 0.0
+
+
+def test_what_no_solution_can_explain_is_residual():
+    """Wins that do not add up to zero: what is left of them, over root degrees."""
+    weights = np.array([[0.0, 3.0, 0.0], [3.0, 0.0, 0.5], [0.0, 0.5, 0.0]])
+    laplacian, target = np.diag(weights.sum(axis=1)) - weights, np.array([1.0, 2.0, -0.5])
+    s, residual, smallest = _solve_laplacian(laplacian, target, np.array([0, 0, 0]))
+    assert s.sum() == pytest.approx(0.0, abs=1e-14)
+    assert residual == pytest.approx((target - laplacian @ s) / np.sqrt([3.0, 3.5, 0.5]), abs=1e-13)
+    assert np.abs(residual).max() > 0.1
+    degrees = np.sqrt([3.0, 3.5, 0.5])
+    scaled = laplacian / np.outer(degrees, degrees)
+    assert smallest == pytest.approx(np.sort(np.linalg.eigvalsh(scaled))[1], rel=1e-12)
+
+
+@pytest.mark.parametrize("smallest", [0.25, 4.0, 0.0])
+def test_gap_and_residual_of_a_rough_solution(monkeypatch, smallest):
+    """ρ = D^½ r with the residual r over root degrees: ρ^T L^+ ρ is at most Σ r² over the smallest eigenvalue."""
+    rough = np.array([3e-12, -4e-12, 0.0]), np.array([3e-12, -4e-12, 1e-12]), smallest
+    monkeypatch.setattr(ipo_module, "_solve_laplacian", lambda *_: rough)
+    annotator, proposal = pb.Annotator(EVEN, pb.luce()), pb.PairListProposal([0, 0], [1, 2], [1.0, 3.0])
+    found = ipo_optimum(annotator, proposal, tau=0.5, reference=EVEN)
+    # Degrees 1, ¼ and ¾, each pair counted in both orders.
+    assert found.residual == pytest.approx(8e-12, rel=1e-12, abs=0.0)
+    assert found.gap == (pytest.approx(26e-24 / smallest, rel=1e-12, abs=0.0) if smallest else INF)
+    assert found.smallest_eigenvalue == smallest
+    # 1e-20 of an undecided annotator's loss.
+    for gap, tau, converged in (
+        (1.0e-20, 0.5, True),
+        (1.1e-20, 0.5, False),
+        (2.4e-21, 1.0, True),
+        (2.6e-21, 1.0, False),
+    ):
+        small = np.zeros(3), np.array([math.sqrt(gap), 0.0, 0.0]) * (1.0 - 1e-12), 1.0
+        monkeypatch.setattr(ipo_module, "_solve_laplacian", lambda *_, small=small: small)
+        assert ipo_optimum(annotator, proposal, tau=tau, reference=EVEN).converged is converged
+
+
+def test_a_gap_just_at_the_limit_is_small_enough(monkeypatch):
+    annotator, proposal = pb.Annotator(EVEN, pb.luce()), pb.PairListProposal([0, 0], [1, 2])
+    for eigenvalue, converged in ((1.0, True), (math.nextafter(1.0, 0.0), False)):
+        exact = np.zeros(3), np.array([1e-10, 0.0, 0.0]), eigenvalue * (1e-10**2 / 1e-20)
+        monkeypatch.setattr(ipo_module, "_solve_laplacian", lambda *_, exact=exact: exact)
+        assert ipo_optimum(annotator, proposal, tau=0.5, reference=EVEN).converged is converged
+
+
+@pytest.mark.parametrize("size", [1, 5, 256, 257, 300, 65536, 70000])
+def test_rows_come_in_groups(size):
+    """About 2^16 pairs at a time, at least one row, none twice and none left out."""
+    slices = list(_slices(size))
+    assert [part.start for part in slices] == [0, *(part.stop for part in slices[:-1])]
+    assert slices[-1].stop >= size > slices[-1].start
+    heights = {part.stop - part.start for part in slices}
+    assert heights == {max(1, 65536 // size)}
+
+
+def test_closed_form_of_many_outcomes():
+    """More than one group of rows: 300 outcomes, by matrix products."""
+    n, tau = 300, 0.3
+    rng = np.random.default_rng(8)
+    p = np.triu(rng.random((n, n)), 1)
+    p = p + np.tril(1.0 - p.T, -1) + 0.5 * np.eye(n)
+    mu, reference = rng.random(n), pb.FiniteDistribution(rng.normal(size=n))
+    rates = p @ (mu / mu.sum())
+    closed = ipo_closed_form(pb.PreferenceMatrix(p), mu, tau=tau, reference=reference)
+    assert np.ptp(closed.log_pmf - reference.log_pmf - rates / tau) < 1e-12
+
+
+def test_a_policy_is_asked_for_what_it_has():
+    annotator = pb.Annotator(pb.FiniteDistribution.from_weights([1, 0, 0]), pb.luce())
+    first, arguments = pb.FiniteDistribution.from_weights([1, 0, 0]), {"tau": 1.0, "reference": EVEN}
+    # Against itself ½, against either of the others 1.
+    value = identity_preference_objective(first, annotator, [1, 1, 1], **arguments)
+    assert value == pytest.approx(2.5 / 3.0 - math.log(3.0), rel=1e-14)
+    with pytest.raises(ValueError, match="0/0"):
+        identity_preference_objective(EVEN, annotator, [1, 1, 1], **arguments)
+
+
+@pytest.mark.parametrize(
+    ("size", "listed"),
+    [
+        (4, r"4 components with the indices \{0\}, \{1\}, \{2\}, \{3\}$"),
+        (5, r"5 components with the indices \{0\}, \{1\}, \{2\}, \{3\} and 1 more$"),
+    ],
+)
+def test_at_most_four_components_are_listed(size, listed):
+    annotator = pb.Annotator(pb.uniform(range(size)), pb.luce())
+    with pytest.raises(ValueError, match=listed):
+        ipo_optimum(annotator, pb.PairListProposal([0], [0]), tau=1.0, reference=pb.uniform(range(size)))
+
+
+@pytest.mark.parametrize(("size", "listed"), [(6, "0, 1, 2, 3, 4, 5"), (7, "0, 1, 2, 3, 4, 5, …")])
+def test_at_most_six_members_are_listed(size, listed):
+    annotator = pb.Annotator(pb.uniform(range(size + 1)), pb.luce())
+    chain = pb.PairListProposal(range(size - 1), range(1, size))
+    with pytest.raises(ValueError, match=rf"2 components with the indices \{{{listed}\}}, \{{{size}\}}$"):
+        ipo_optimum(annotator, chain, tau=1.0, reference=pb.uniform(range(size + 1)))
+
+
+def test_what_the_reference_lacks_need_not_be_connected():
+    annotator = pb.Annotator(EVEN, pb.luce())
+    held = pb.FiniteDistribution.from_weights([0.7, 0.3, 0.0])
+    assert ipo_optimum(annotator, pb.PairListProposal([0], [1]), tau=1.0, reference=held).n_components == 2
+    with pytest.raises(ValueError, match="2 components"):
+        ipo_optimum(annotator, pb.PairListProposal([0], [2]), tau=1.0, reference=held)

@@ -3,6 +3,7 @@
 Proof: proofs/mixed_annotators.md.
 """
 
+import inspect
 import itertools
 import math
 
@@ -16,6 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 
 import pbde_ref as pb
+from pbde_ref.exact.mixture_curvature import certify, extreme_eigenvalues, is_saddle
 from pbde_ref.exact.mixtures import expected_mixture_hessian, expected_mixture_loss, fit_annotator_mixture
 from tests import strategies
 
@@ -153,6 +155,47 @@ def test_hessian_is_the_difference_of_gradients(size, k, seed):
     # Truncation of order step² and rounding of order eps / step.
     assert_allclose(hessian, differences, atol=1e-9)
     assert_allclose(hessian, hessian.T, atol=1e-16)
+
+
+def test_hessian_where_some_answers_are_certain():
+    """Answers that are never given count for nothing, without a warning: against differences of gradients."""
+    _, proposal, _, utilities = problem(3, 2, 6)
+    annotator = pb.PreferenceMatrix([[0.5, 1.0, 0.3], [0.0, 0.5, 1.0], [0.7, 0.0, 0.5]])
+    weights, step = np.array([0.25, 0.75]), 1e-5
+    hessian = expected_mixture_hessian(annotator, weights, utilities, proposal)
+    assert np.isfinite(hessian).all()
+    for k, shift in enumerate(step * np.eye(6).reshape(6, 2, 3)):
+        ahead, behind = (
+            expected_mixture_loss(annotator, weights, utilities + sign * shift, proposal) for sign in (1.0, -1.0)
+        )
+        slope = (ahead.utilities_gradient - behind.utilities_gradient) / (2.0 * step)
+        assert_allclose(hessian[k, :6], slope.ravel(), atol=1e-9)
+
+
+def test_eigenvalues_outside_what_no_comparison_sees():
+    """A matrix with given eigenvalues, 0 along three constants for each annotator's two components and the logits."""
+    rng, k, components = np.random.default_rng(7), 2, np.array([0, 0, 1])
+    null = np.array([[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
+    hidden = np.zeros((8, 5))
+    hidden[[0, 1], 0] = hidden[[3, 4], 2] = hidden[[6, 7], 4] = math.sqrt(0.5)
+    hidden[2, 1] = hidden[5, 3] = 1.0
+    seen = np.linalg.svd(hidden.T)[2][5:] * 1.0
+    seen = np.linalg.qr(rng.normal(size=(3, 3)))[0] @ seen
+    for scale in (1.0, 1e-9, 1e9):
+        for smallest, saddle in ((0.25, False), (-0.25, True), (-1.1e-5, True), (-0.9e-5, False), (0.0, False)):
+            hessian = scale * (seen.T * np.array([smallest, 0.5, 1.0])) @ seen
+            found = extreme_eigenvalues(hessian, null, k)
+            assert found == pytest.approx((scale * smallest, scale), rel=1e-9, abs=1e-14 * scale)
+            certificate = certify(hessian, 0.125, null, components, k)
+            assert certificate.gradient_norm == 0.125
+            assert (certificate.smallest_eigenvalue, certificate.largest_eigenvalue) == found
+            assert certificate.is_saddle is saddle
+            assert certificate.components is components
+    # Nothing is compared: nothing is known, and nothing is a saddle.
+    assert extreme_eigenvalues(np.zeros((8, 8)), null, k) == pytest.approx((0.0, 0.0), abs=1e-300)
+    assert not is_saddle(0.0, 0.0)
+    assert not is_saddle(-1e-5, 1.0)
+    assert is_saddle(math.nextafter(-1e-5, -1.0), 1.0)
 
 
 # ------------------------------------------------------------------------------------------------- identifiability
@@ -349,6 +392,104 @@ def test_certain_answers_drive_utilities_apart_without_end():
     assert not solution.converged
 
 
+def test_each_start_draws_its_noise_from_its_own_child():
+    annotator, proposal, _, utilities = problem(4, 2, 14)
+    seen = []
+    arguments = {"start": utilities, "noise": 0.5, "max_steps": 2, "tolerance": 1e-30}
+    solution = fit_annotator_mixture(
+        annotator, proposal, n_starts=3, rng=7, weights=[1, 3], callback=seen.append, **arguments
+    )
+    assert [(progress.start, progress.step) for progress in seen] == [(i, step) for i in range(3) for step in range(3)]
+    for i, child in enumerate(np.random.default_rng(7).spawn(3)):
+        first = seen[3 * i]
+        assert_allclose(first.utilities, utilities + 0.5 * child.standard_normal((2, 4)), rtol=1e-15)
+        assert_allclose(first.weights, [0.25, 0.75], rtol=1e-15)
+        assert first.loss == pytest.approx(
+            expected_mixture_loss(annotator, [1, 3], first.utilities, proposal).value, rel=1e-13
+        )
+        assert solution.start_losses[i] == seen[3 * i + 2].loss
+    assert solution.start == int(np.argmin(solution.start_losses))
+    assert solution.steps == 2
+    assert_array_equal(solution.losses, [progress.loss for progress in seen if progress.start == solution.start])
+
+
+def test_a_callback_cannot_disturb_the_run():
+    annotator, proposal, _, utilities = problem(4, 2, 15)
+
+    def spoil(progress):
+        progress.weights[:] = np.nan
+        progress.utilities[:] = np.nan
+
+    one, two = (
+        fit_annotator_mixture(annotator, proposal, start=utilities, rng=0, max_steps=3, callback=callback)
+        for callback in (spoil, None)
+    )
+    assert_array_equal(one.utilities, two.utilities)
+    assert one.losses.tolist() == two.losses.tolist()
+
+
+def test_converged_is_what_the_tolerance_says():
+    """Where a run was stopped its gradient is just within a tolerance of that size, and above one a little smaller."""
+    annotator, proposal, _, utilities = problem(4, 1, 16)
+
+    def fit(tolerance):
+        return fit_annotator_mixture(
+            annotator, proposal, 1, start=utilities, noise=0.0, max_steps=3, tolerance=tolerance
+        )
+
+    stopped = fit(1e-30)
+    norm = stopped.certificate.gradient_norm
+    assert not stopped.converged
+    assert norm > 1e-12
+    assert not stopped.certificate.is_saddle
+    assert fit(norm).converged
+    assert fit(norm).steps == 3
+    assert not fit(norm * (1.0 - 1e-9)).converged
+
+
+def test_the_certificate_is_that_of_the_point():
+    annotator, proposal, _, utilities = problem(4, 2, 17)
+    solution = fit_annotator_mixture(annotator, proposal, start=utilities, rng=0, max_steps=3, tolerance=1e-30)
+    loss = expected_mixture_loss(annotator, solution.weights, solution.utilities, proposal)
+    in_logits = solution.weights * (loss.weights_gradient - solution.weights @ loss.weights_gradient)
+    norm = math.sqrt((loss.utilities_gradient**2).sum() + (in_logits**2).sum())
+    assert solution.certificate.gradient_norm == pytest.approx(norm, rel=1e-9)
+    hessian = expected_mixture_hessian(annotator, solution.weights, solution.utilities, proposal)
+    values = np.linalg.eigvalsh(hessian)
+    assert solution.certificate.largest_eigenvalue == pytest.approx(values[-1], rel=1e-9)
+    # Three of the ten are the zeros of the two constants and of the logits.
+    zeros = np.argsort(np.abs(values))[:3]
+    assert solution.certificate.smallest_eigenvalue == pytest.approx(np.delete(values, zeros).min(), rel=1e-6)
+    assert solution.certificate.components.tolist() == [0, 0, 0, 0]
+    assert_allclose(solution.utilities.mean(axis=1), 0.0, atol=1e-14)
+
+
+def test_utilities_are_centred_in_each_component():
+    annotator = pb.Annotator(pb.FiniteDistribution([0.0, 1.0, 5.0, 7.0, 2.0]), pb.luce())
+    separate = pb.PairListProposal([0, 2], [1, 3])
+    solution = fit_annotator_mixture(annotator, separate, 1, start=[[5.0, 5.0, 1.0, 1.0, 9.0]], noise=0.0)
+    assert solution.certificate.components.tolist() == [0, 0, 1, 1, 2]
+    assert_allclose(solution.utilities, [[-0.5, 0.5, -1.0, 1.0, 0.0]], atol=1e-6)
+    assert_allclose(solution.densities[0].log_pmf - solution.utilities[0], solution.densities[0].log_pmf[4], atol=1e-14)
+
+
+def test_outcomes_that_are_never_compared_need_no_preference():
+    """Two outcomes of probability zero that the proposal does not bring together."""
+    annotator = pb.Annotator(pb.FiniteDistribution.from_weights([1, 0, 0]), pb.luce())
+    proposal = pb.JointProposal([[0, 1, 2], [1, 0, 0], [0, 0, 0]])
+    utilities = np.array([[1.0, 0.0, -1.0], [0.5, 0.5, 0.0]])
+    loss = expected_mixture_loss(annotator, [1, 1], utilities, proposal)
+    chances = [sum(sigmoid(u[0] - u[b]) for u in utilities) / 2.0 for b in (1, 2)]
+    assert loss.value == pytest.approx(-0.5 * math.log(chances[0]) - 0.5 * math.log(chances[1]), rel=1e-14)
+    assert np.isfinite(loss.utilities_gradient).all()
+
+
+def test_defaults():
+    defaults = {name: p.default for name, p in inspect.signature(fit_annotator_mixture).parameters.items()}
+    assert (defaults["n_annotators"], defaults["noise"], defaults["n_starts"]) == (2, 1e-4, 1)
+    assert (defaults["max_steps"], defaults["tolerance"]) == (1000, 1e-6)
+
+
 def test_a_pair_list_and_its_matrix_are_the_same_proposal():
     annotator, _, weights, utilities = problem(4, 2, 13)
     pairs = pb.PairListProposal([0, 1, 2, 3, 1, 1], [1, 2, 3, 0, 0, 1], [1, 2, 3, 1, 1, 2])
@@ -373,6 +514,8 @@ Q = pb.ProductProposal([1, 1, 1])
         ([1, 1], [[0, 0, 0]], "`weights` must have one entry for each annotator, 1; got 2"),
         ([1], [0, 0, 0], r"`utilities` must have shape \(k, 3\); got \(3,\)"),
         ([1], [[0, 0]], r"`utilities` must have shape \(k, 3\); got \(1, 2\)"),
+        ([1], np.zeros((0, 3)), r"`utilities` must have shape \(k, 3\); got \(0, 3\)"),
+        ([1], np.zeros((1, 1, 3)), r"`utilities` must have shape \(k, 3\); got \(1, 1, 3\)"),
         ([0.0, 1.0], [[0, 0, 0]] * 2, "`weights` must be positive; got 0.0 at index 0"),
         ([1.0, np.inf], [[0, 0, 0]] * 2, "`weights` must be finite; got inf at index 1"),
         ([1.0], [[0, np.inf, 0]], r"`utilities` must be finite; got inf at index \(0, 1\)"),

@@ -3,6 +3,7 @@
 Proof: proofs/rrhf.md.
 """
 
+import inspect
 import itertools
 import math
 from fractions import Fraction
@@ -399,3 +400,10 @@ def test_excluded_logits_cost_infinitely_much_where_they_win():
     assert loss.value == loss.ranking == loss.likelihood == np.inf
     assert np.isfinite(loss.gradient).all()
     assert not loss.gradient.flags.writeable
+
+
+def test_defaults():
+    for function in (expected_rrhf, minimize_rrhf):
+        defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
+        assert (defaults["n_candidates"], defaults["likelihood_weight"]) == (2, 1.0)
+    assert (defaults["tolerance"], defaults["max_steps"]) == (1e-9, 100)

@@ -65,7 +65,7 @@ def route(
     log_room = np.log(np.where(positive, room, 1.0))
     cost = np.where(positive, 1.0 + log_room.max(where=positive, initial=-np.inf) - log_room, 0.0)
     forest = minimum_spanning_tree(coo_array(cost).tocsr())
-    tree = connected_components(forest, directed=False)[1]
+    tree = connected_components(forest)[1]
     order = np.argsort(-preference, kind="stable")
     routed, surplus, arcs = flows.copy(), surplus.copy(), []
     for root in order[np.unique(tree[order], return_index=True)[1]]:

@@ -136,7 +136,7 @@ def _reach(values: FloatArray, change: FloatArray) -> float:
 
 
 def _factor(weights: FloatArray, diagonal: FloatArray, null: FloatArray) -> FloatArray:
-    """Cholesky factor of the Laplacian plus diag(v) - v vᵀ / sum v, its null space filled in."""
+    """Cholesky factor of the Laplacian plus a diagonal, or without one of the Laplacian, its null space filled in."""
     matrix = -(weights + weights.T)
     matrix[np.diag_indices_from(matrix)] = -matrix.sum(axis=1) + diagonal
     scale = float(matrix.diagonal().max())
@@ -147,7 +147,7 @@ def _factor(weights: FloatArray, diagonal: FloatArray, null: FloatArray) -> Floa
         damped[np.diag_indices_from(damped)] += damping * scale
         if _cholesky(damped):
             return damped
-    raise ArithmeticError("the Hessian of a convex loss is not positive semidefinite")  # pragma: no cover
+    raise ArithmeticError("the Hessian of a convex loss is not positive semidefinite")
 
 
 def _cholesky(matrix: FloatArray, width: int = 32) -> bool:
@@ -156,18 +156,17 @@ def _cholesky(matrix: FloatArray, width: int = 32) -> bool:
     In panels small enough that no BLAS library starts threads for them: on busy cores those cost a hundred times more
     than the arithmetic.
     """
-    n = len(matrix)
-    for start in range(0, n, width):
-        stop = min(n, start + width)
-        head, info = dpotrf(matrix[start:stop, start:stop], lower=1, clean=1)
+    for start in range(0, len(matrix), width):
+        stop = start + width
+        head, info = dpotrf(matrix[start:stop, start:stop], lower=1)  # which clears the other triangle
         if info:
             return False
         matrix[start:stop, start:stop] = head
         below = matrix[stop:, start:stop]
         inverse = np.linalg.inv(head).T
-        for i in range(0, n - stop, width):
+        for i in range(0, len(below), width):
             below[i : i + width] = below[i : i + width] @ inverse
-        for i in range(0, n - stop, width):
+        for i in range(0, len(below), width):
             j = i + width
             matrix[stop + i : stop + j, stop : stop + j] -= below[i:j] @ below[:j].T
     return True

@@ -56,7 +56,7 @@ def minimize_linear(
 
 def _strong_groups(arrows: NDArray[np.bool_]) -> IndexArray:
     """Strongly connected component of each outcome."""
-    return np.asarray(connected_components(coo_array(arrows), directed=True, connection="strong")[1], dtype=np.intp)
+    return np.asarray(connected_components(coo_array(arrows), connection="strong")[1], dtype=np.intp)
 
 
 def _linear_gap(wins: FloatArray, s: FloatArray, dual: FloatArray) -> tuple[float, float]:
@@ -71,8 +71,8 @@ def _largest_below(start: FloatArray, bounds: FloatArray) -> FloatArray:
     """The largest t with t <= start and t[j] <= t[i] + bounds[i, j]: shortest paths, after Bellman and Ford."""
     for _ in range(len(start)):
         lower = np.minimum(start, (start[:, None] + bounds).min(axis=0))
-        if np.array_equal(lower, start):
-            break
+        if (lower == start).all():
+            return start
         start = lower
     return start
 
@@ -88,7 +88,7 @@ def _whole_numbers(wins: FloatArray, s: FloatArray) -> FloatArray:
         if change < best:
             best, best_rounded = change, rounded.copy()
     # A level that nothing occupies can be closed in each group that comparisons connect, at no loss.
-    groups = connected_components(coo_array(wins > 0.0), directed=False)[1]
+    groups = connected_components(coo_array(wins > 0.0))[1]
     for group in range(groups.max() + 1):
         members = groups == group
         best_rounded[members] = -np.unique(-best_rounded[members], return_inverse=True)[1]
@@ -98,11 +98,10 @@ def _whole_numbers(wins: FloatArray, s: FloatArray) -> FloatArray:
 def _largest_optimum(wins: FloatArray, s: FloatArray, dual: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The largest whole-numbered optimum with s <= 0, and bounds [i, j] on s[j] - s[i] that describe all optima."""
     margin = s[:, None] - s[None, :]
-    with np.errstate(invalid="ignore"):
-        fraction = np.where(wins > 0.0, dual / np.where(wins > 0.0, wins, 1.0), 0.5)
     # Complementary slackness: a pair's margin is at least 1 where the dual is below c, at most 1 where it is above 0.
-    at_least = (wins > 0.0) & ((margin > 1.0) | ((margin == 1.0) & (fraction < 1.0 - 1e-7)))
-    at_most = (wins > 0.0) & ((margin < 1.0) | ((margin == 1.0) & (fraction > 1e-7)))
+    compared = wins > 0.0
+    at_least = compared & ((margin > 1.0) | ((margin == 1.0) & (dual < (1.0 - 1e-7) * wins)))
+    at_most = compared & ((margin < 1.0) | ((margin == 1.0) & (dual > 1e-7 * wins)))
     bounds = np.minimum(np.where(at_least, -1.0, np.inf), np.where(at_most, 1.0, np.inf).T)
     largest = _largest_below(np.zeros(len(s)), bounds)
     # The dual point is known to rounding only; what it suggests is checked.
@@ -137,10 +136,10 @@ def _complementary(
     optimum has these margins.
     """
     margin = s[:, None] - s[None, :]
-    tight = (wins > 0.0) & (margin == 1.0)
+    tight = margin == 1.0
     flows = np.where(tight, dual, np.where(margin < 1.0, wins, 0.0))
     room = np.where(tight, np.minimum(flows, wins - flows), 0.0)
-    components = connected_components(coo_array(wins > 0.0), directed=False)[0]
+    components = connected_components(coo_array(wins > 0.0))[0]
     (value, gap), unique = _linear_gap(wins, s, dual), None
     # A pair at 0 or c has room in one direction all the same. Rare wins, which were left out of the programme, come
     # back through such pairs.
@@ -176,10 +175,11 @@ def _rerouted(flows: FloatArray, wins: FloatArray, tight: NDArray[np.bool_]) -> 
         steps = list(zip(path[1:], path[:-1], strict=True))
         amount = min(-surplus[source], surplus[sink], *(room[step] for step in steps))
         if not amount > EPS * EPS * float(flows.sum()):
-            break
+            return flows
         for i, j in steps:
-            # What flows the other way is taken back first.
-            back = min(amount, flows[j, i]) if tight[j, i] else 0.0
-            flows[j, i] -= back
-            flows[i, j] += amount - back
+            # A pair has margin 1 in one order only; against that order, what flows is taken back.
+            if tight[i, j]:
+                flows[i, j] += amount
+            else:
+                flows[j, i] -= amount
     return flows

@@ -17,7 +17,7 @@ from pbde_ref.exact.hinge_duality import EPS, ROUNDING, Minimum, finished, hinge
 from pbde_ref.exact.hinge_interior_point import interior_point
 from pbde_ref.exact.hinge_linear import minimize_linear
 from pbde_ref.numerics import logsumexp
-from pbde_ref.validation import FloatArray
+from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = ["minimize_hinge"]
 
@@ -32,7 +32,7 @@ def minimize_hinge(
     attained = _supported(wins, reference, 0.0, 0.0)
     if not attained.all():
         # The rest never wins against what is kept: it sinks to -inf, free of charge but for comparisons inside it.
-        inside, outside = np.ix_(attained, attained), np.ix_(~attained, ~attained)
+        inside, outside = _among(attained), _among(~attained)
         main = minimize_hinge(
             wins[inside], delta, lambda_, reference[attained], counted[attained], tolerance, max_steps
         )
@@ -46,7 +46,7 @@ def minimize_hinge(
     if held.all():
         return _minimize_regularized(wins, delta, lambda_, reference, tolerance, max_steps)
     # The rest is too weakly tied to the reference for the central path to hold it; lambda is next to nothing there.
-    inside, outside = np.ix_(held, held), np.ix_(~held, ~held)
+    inside, outside = _among(held), _among(~held)
     prior = FiniteDistribution.from_weights(reference)
     s, dual, steps = np.zeros(len(wins)), np.zeros_like(wins), 0
     if held.any():
@@ -59,12 +59,18 @@ def minimize_hinge(
     return _regularized_point(wins, delta, lambda_, prior, s, dual, steps + rest.steps)
 
 
+def _among(kept: NDArray[np.bool_]) -> tuple[IndexArray, ...]:
+    """Index of the pairs of these outcomes."""
+    places = np.flatnonzero(kept)
+    return np.ix_(places, places)
+
+
 def _supported(wins: FloatArray, reference: FloatArray, least: float, rare: float) -> NDArray[np.bool_]:
     """Outcomes that the reference has, and those from which a chain of possible wins leads to one."""
     kept = reference > least
     while True:
         wider = kept | ((wins > rare) & kept).any(axis=1)
-        if np.array_equal(wider, kept):
+        if (wider == kept).all():
             return kept
         kept = wider
 
@@ -121,7 +127,7 @@ def _feasible(
         # Otherwise fewer losses are counted against the outcome. That takes wins from others, hence the loop.
         losses = dual.sum(axis=0)
         excess = np.where(r < -noise, -(1.0 + 1e-9) * lambda_ * r, 0.0)
-        dual = dual * np.clip(1.0 - excess / np.where(losses > 0.0, losses, 1.0), 0.0, 1.0)
+        dual = dual * np.maximum(1.0 - excess / np.where(losses > 0.0, losses, 1.0), 0.0)
     return np.zeros_like(dual), reference
 
 

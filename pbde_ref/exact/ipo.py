@@ -19,7 +19,6 @@ from pbde_ref.annotators import PreferenceModel
 from pbde_ref.distributions import FiniteDistribution, kl_divergence, same_support, tilt
 from pbde_ref.exact.expected import check_models, expected_loss
 from pbde_ref.exact.identifiability import comparison_components
-from pbde_ref.numerics import weighted
 from pbde_ref.objectives import ipo
 from pbde_ref.pairs import PairBlock
 from pbde_ref.proposals import Proposal
@@ -247,7 +246,7 @@ def _win_rates(annotator: PreferenceModel, asked: NDArray[np.bool_], opponents: 
     rates = []
     for rows in _slices(size):
         block = PairBlock(np.arange(size)[rows, None], columns, asked[rows, None] * opponents)
-        rates.append(weighted(opponents, annotator.probabilities(block)[0]).sum(axis=1))
+        rates.append((opponents * annotator.probabilities(block)[0]).sum(axis=1))
     return np.concatenate(rates)
 
 
@@ -281,7 +280,7 @@ def _solve_laplacian(
     # Divided by its degrees a Laplacian has eigenvalues in [0, 2], however rare some outcomes are.
     degree = laplacian.diagonal()
     scale = np.sqrt(np.where(degree > 0.0, degree, 1.0))
-    scaled = laplacian / np.multiply.outer(scale, scale)
+    scaled = laplacian / (scale[:, None] * scale)
     member = (components[:, None] == np.arange(components.max() + 1)).astype(np.float64)
     null = member * scale[:, None]
     null /= np.sqrt((null**2).sum(axis=0))

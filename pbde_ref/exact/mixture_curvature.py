@@ -50,7 +50,7 @@ def mixture_hessian(pairs: list[AnsweredPairs], model: MixtureModel, expectation
     weights = model.weights
     blocks = np.zeros((k, k, size, size))
     cross = np.zeros((k, size, k))
-    logits = np.diag(weights) - np.outer(weights, weights)
+    logits = np.diag(weights) - weights[:, None] * weights
     for (block, *_), own, given, terms in zip(
         pairs, expectation.answers, (p.answers for p in pairs), model.log_sigmoids, strict=True
     ):
@@ -64,7 +64,7 @@ def mixture_hessian(pairs: list[AnsweredPairs], model: MixtureModel, expectation
                 block.add_to_laplacian(-(missing * score[:, i] * score[:, j]).sum(axis=0), blocks[i, j])
                 cross[i, :, j] -= block.scatter((missing * score[:, i]).sum(axis=0), size)
                 logits[i, j] -= missing.sum()
-    upper = blocks.transpose(0, 2, 1, 3).reshape(k * size, k * size)
+    upper = blocks.transpose(0, 2, 1, 3).reshape((k * size, k * size))
     side = cross.reshape(k * size, k)
     return np.block([[upper, side], [side.T, logits]])
 

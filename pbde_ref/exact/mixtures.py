@@ -162,8 +162,9 @@ def expected_mixture_loss(
     """
     utilities = _utility_rows("utilities", utilities, annotator.size)
     given = _positive_weights(weights, len(utilities))
+    shares = probability_weights("weights", given)
     pairs = answered_pairs(annotator, proposal)
-    model = evaluate(pairs, probability_weights("weights", given), utilities)
+    model = evaluate(pairs, shares, utilities)
     expectation = divide_answers(pairs, model)
     # An annotator's share of all answers, relative to the weight, is 1 where the weight is right.
     weights_gradient = (1.0 - expectation.shares / model.weights) / given.sum()
@@ -299,7 +300,7 @@ def fit_annotator_mixture(
     same_size("reference", len(reference), size)
     base = np.tile(process.utility(reference.log_pmf), (k, 1)) if start is None else start
     base = _utility_rows("start" if start is not None else "the reference's utilities", base, size, rows=k)
-    given = np.ones(k) if weights is None else _positive_weights(weights, k)
+    shares = probability_weights("weights", np.ones(k) if weights is None else _positive_weights(weights, k))
     noise, n_starts = number("noise", noise), whole_number("n_starts", n_starts, least=1)
     if noise < 0.0:
         raise ValueError(f"`noise` must be non-negative; got {noise}")
@@ -313,7 +314,7 @@ def fit_annotator_mixture(
     runs = []
     for index, child in enumerate(np.random.default_rng(rng).spawn(n_starts)):
         utilities = base + noise * child.standard_normal(base.shape)
-        model = evaluate(pairs, probability_weights("weights", given), utilities)
+        model = evaluate(pairs, shares, utilities)
         runs.append(run_one_start(pairs, model, null, max_steps, tolerance, partial(_report, callback, index)))
     best = min(range(n_starts), key=lambda index: runs[index].model.loss)
     run = runs[best]
@@ -344,7 +345,6 @@ def _positive_weights(weights: ArrayLike, k: int) -> FloatArray:
     if given.size != k:
         raise ValueError(f"`weights` must have one entry for each annotator, {k}; got {given.size}")
     reject("weights", "positive", given, given <= 0.0)
-    reject("weights", "finite", given, np.isinf(given))
     return given
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pbde_ref.annotators import Annotator, PreferenceModel
+from pbde_ref.annotators import PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.optima import normalized_log_policy
 from pbde_ref.exact.ranking_interior_point import certified_minimum
@@ -215,7 +215,7 @@ def minimize_rrhf(
     """
     tolerance, max_steps = positive_number("tolerance", tolerance), whole_number("max_steps", max_steps, least=1)
     programme = ranking_programme(annotator, proposal, n_candidates, lengths, likelihood_weight)
-    support = annotator.distribution.support if isinstance(annotator, Annotator) else None
+    support = annotator.support
     if programme.likelihood_weight == 0.0:
         flat = normalized_log_policy(np.zeros(annotator.size), length_normalized(programme.lengths))
         loss = loss_and_slope(programme, flat)[0]

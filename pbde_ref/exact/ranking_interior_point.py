@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.special import xlogy
+from scipy.special import entr
 
 from pbde_ref.exact.optima import normalized_log_policy
 from pbde_ref.exact.ranking_programme import RankingProgramme, loss_value
@@ -39,7 +39,8 @@ def certified_minimum(programme: RankingProgramme, tolerance: float, max_steps: 
     boxes, policy, lower, steps = _boxes(programme), winners, -np.inf, 0
     for blend in BLENDS:
         start = log_normalize((1.0 - blend) * winners + blend * flat)
-        for state in islice(_interior_point(programme, boxes, start), max_steps + 1):
+        for taken, state in enumerate(islice(_interior_point(programme, boxes, start), max_steps + 1)):
+            steps += taken > 0
             recovered, bound = _dual(programme, boxes, boxes.multipliers(state))
             # Newton's method lowers the logarithm of a mass that is too large by no more than one a step.
             lowered = np.where(np.isfinite(recovered), np.minimum(state.log_pmf, recovered), state.log_pmf)
@@ -48,7 +49,6 @@ def certified_minimum(programme: RankingProgramme, tolerance: float, max_steps: 
             lower = max(lower, bound)
             if loss_value(programme, policy) - lower <= tolerance:
                 return policy, lower, steps
-            steps += 1
     return policy, lower, steps
 
 
@@ -145,9 +145,8 @@ def _dual(programme: RankingProgramme, boxes: _Boxes, y: FloatArray) -> tuple[Fl
         scale = np.where(mass < 0.0, scale * income / np.maximum(spent, income), scale)
     else:
         mass = start  # y = 0 is always feasible
-    total = float(mass.sum())
     with np.errstate(divide="ignore"):
-        return log_normalize(np.log(mass)), float(xlogy(total, total) - xlogy(mass, mass).sum())
+        return log_normalize(np.log(mass)), float(entr(mass).sum() - entr(mass.sum()))
 
 
 def _step(programme: RankingProgramme, boxes: _Boxes, state: _Iterate) -> _Iterate | None:
@@ -181,11 +180,11 @@ def _newton(
     left, right, below, above = state.left, state.right, state.below, state.above
     stiffness = below / left + above / right
     pmf = np.exp(state.log_pmf)
-    matrix = boxes.laplacian(1.0 / stiffness, size) / np.multiply.outer(lengths, lengths)
+    matrix = boxes.laplacian(1.0 / stiffness, size) / (lengths[:, None] * lengths)
     matrix[np.diag_indices(size)] += state.rho * pmf
     # Rare outcomes have tiny rows; in equal units the factorisation keeps their digits.
     unit = 1.0 / np.sqrt(matrix.diagonal())
-    scaled = matrix * np.multiply.outer(unit, unit)
+    scaled = matrix * unit[:, None] * unit
     if not np.isfinite(scaled).all():
         raise LinAlgError("the system has no finite scaling")
     factor = cho_factor(scaled)
@@ -230,7 +229,7 @@ def _step_length(state: _Iterate, direction: _Iterate) -> float:
         (state.right, direction.right), (state.below, direction.below), (state.above, direction.above),
     ):
         falling = change < 0.0
-        length = min(length, float(np.min(value[falling] / -change[falling], initial=1.0)))
+        length = float(np.min(value[falling] / -change[falling], initial=length))
     while _bend(state.log_pmf, length * direction.log_pmf) > LARGEST_BEND:
         length *= 0.8
     return length

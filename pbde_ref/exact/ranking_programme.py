@@ -30,7 +30,7 @@ class RankingProgramme(NamedTuple):
 
     def restricted(self, kept: IndexArray) -> RankingProgramme:
         """The problem without outcomes that are never best."""
-        return self._replace(wins=self.wins[np.ix_(kept, kept)], best=self.best[kept], lengths=self.lengths[kept])
+        return self._replace(wins=self.wins[kept][:, kept], best=self.best[kept], lengths=self.lengths[kept])
 
 
 def ranking_programme(
@@ -54,7 +54,7 @@ def ranking_programme(
         return RankingProgramme(wins, winners_distribution(annotator, proposal).pmf, tokens, gamma)
     if n_candidates != 3:
         raise ValueError(f"`n_candidates` must be 2 or 3; got {n_candidates}")
-    if not isinstance(proposal, ProductProposal) or not np.array_equal(proposal.a, proposal.b):
+    if not isinstance(proposal, ProductProposal) or not (proposal.a == proposal.b).all():
         raise ValueError(
             "`proposal` must be a ProductProposal with two equal factors, which draws three candidates independently; "
             f"got {type(proposal).__name__}{' with different factors' * isinstance(proposal, ProductProposal)}"
@@ -95,7 +95,7 @@ def _best_of_three(annotator: PreferenceModel, a: FloatArray) -> FloatArray:
             # The outcome against itself is e^0, also where its probability is zero.
             odds = np.where(np.arange(best.size) == x, 1.0, np.exp(annotator.utility - annotator.utility[x]))
             chance = 1.0 / (1.0 + odds[:, None] + odds)
-            best[x] = 3.0 * a[x] * weighted(np.multiply.outer(a, a), chance).sum()
+            best[x] = 3.0 * a[x] * weighted(a[:, None] * a, chance).sum()
     return best
 
 

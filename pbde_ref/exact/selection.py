@@ -126,7 +126,7 @@ def stationary_distribution(
     transition = _stochastic("transition", transition, None)
     states = _closed_class(transition)
     # Eliminate the states one by one, each time sending its traffic on to the states before it.
-    work = transition[np.ix_(states, states)].copy()
+    work = transition[states][:, states]
     for last in range(len(work) - 1, 0, -1):
         work[:last, last] /= work[last, :last].sum()
         work[:last, :last] += np.multiply.outer(work[:last, last], work[last, :last])
@@ -140,7 +140,7 @@ def stationary_distribution(
 
 def _closed_class(transition: FloatArray) -> IndexArray:
     """The states that the chain ends up in and never leaves."""
-    count, labels = connected_components(csr_array(transition), directed=True, connection="strong")
+    count, labels = connected_components(csr_array(transition), connection="strong")
     leaves = np.zeros(count, dtype=bool)
     source, target = np.nonzero(transition)
     leaves[labels[source[labels[source] != labels[target]]]] = True
