@@ -54,16 +54,16 @@ settings.register_profile("mutation", deadline=None, derandomize=True, max_examp
 FLAT = ["numerics", "distributions", "pbde", "annotators", "proposals", "pairs", "objectives"]
 # The tests that speak about a module, where they do not bear its name.
 TESTS = {
-    "pairs": "expected", "losses": "losses", "close_kernel_sums": "kernel_sums", "panel_grid": "kernel_sums",
-    "panels": "kernel_sums", "expectation_maximization": "mixtures", "mixture_curvature": "mixtures",
-    "mixture_model": "mixtures", "expected_loss": "expected", "hinge_duality": "hinge", "hinge_interior_point": "hinge",
-    "hinge_linear": "hinge", "hinge_regularized": "hinge", "populations": "selection", "solution": "minimizers",
+    "pairs": "expected", "losses": "losses", "close_kernel_sums": "kernel_sums", "panel_grid": "panels",
+    "expectation_maximization": "mixtures", "mixture_curvature": "mixtures", "mixture_model": "mixtures",
+    "expected_loss": "expected", "hinge_duality": "hinge", "hinge_interior_point": "hinge",
+    "hinge_linear": "hinge", "hinge_regularized": "hinge", "solution": "minimizers",
     "ranking_interior_point": "ranking", "ranking_programme": "ranking",
 }  # fmt: skip
 ALL_TESTS = [
     "numerics", "distributions", "pbde", "annotators", "proposals", "objectives", "losses", "expected", "fast_blocks",
-    "optima", "identifiability", "minimizers", "limits", "hinge", "ipo", "kernel_sums", "large_scale", "mixtures",
-    "ranking", "selection", "theorems", "bridge", "paper_problem",
+    "optima", "identifiability", "minimizers", "limits", "hinge", "ipo", "panels", "populations", "kernel_sums",
+    "large_scale", "mixtures", "ranking", "selection", "theorems", "bridge", "paper_problem",
 ]  # fmt: skip
 # Seconds of the tests' own CPU time that one mutant is given, and what is added for a slower machine state.
 BUDGET, GRACE = 8.0, 5.0

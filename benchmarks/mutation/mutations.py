@@ -40,7 +40,7 @@ _VALIDATORS = {
     "reference_log_probabilities", "reject", "same_size", "vector", "whole_number",
 }  # fmt: skip
 # The order of their first two arguments does not matter.
-_SYMMETRIC = {"maximum", "minimum", "logaddexp", "max", "min", "precision"}
+_SYMMETRIC = {"maximum", "minimum", "logaddexp", "max", "min", "precision", "array_equal", "_dot"}
 _NEVER = {"annotation", "returns", "decorator_list", "type_params", "exc", "cause", "bases"}
 
 

@@ -126,7 +126,7 @@ def _integral(difference: _Difference, reach: int) -> float:
     out = None
     for part in chunks(difference.chi.size, grid.count):
         u, weight_slices = difference(part), [side[part] for side in difference.sides]
-        out = out or buffers(part.stop - part.start)
+        out = out or buffers(part.stop)
         for fraction, (member, mean), table in zip(fractions, centers, moments, strict=True):
             index, offset = grid.locate(difference.chi[part], fraction * u, out)
             panel = grid.coarse(index)

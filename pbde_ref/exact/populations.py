@@ -158,7 +158,7 @@ def weighted_sums(populations: Sequence[tuple[float, Population]]) -> Iterator[t
     sums = [population.sums(weight * 2.0 / len(factors)) for weight, population in populations]
     size, out = factors[0].size, None
     for part in chunks(size):
-        out = out or buffers(part.stop - part.start)
+        out = out or buffers(part.stop)
         totals = sums[0](part, out)
         for more in sums[1:]:
             for total, terms in zip(totals, more(part, out), strict=True):
