@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 
 import pbde_ref as pb
 from pbde_ref.exact import large_scale
@@ -294,6 +295,8 @@ def test_nothing_is_certified_where_curvature_may_vanish_on_the_way():
         assert gap == pytest.approx(0.5 * g @ g / (least * (1.0 - share)), rel=1e-10)
     for share in (1.0 + 1e-12, 2.0):
         assert large_scale._gap(utilities, 0.5 * share * sigmoid(-2.0) * np.array([1.0, -1.0]), q)[0] == math.inf
+    # r = 1 exactly.
+    assert large_scale._gap(np.zeros(2), np.array([0.25, -0.25]), q)[0] == math.inf
 
 
 # --- Steps ---
@@ -353,6 +356,18 @@ def test_steps_of_more_than_twenty_nats_are_shortened():
     np.testing.assert_array_equal(large_scale._newton_step(point, q.a + q.b), [0.0, 0.0])
 
 
+def test_conjugate_gradients_need_one_step_for_each_direction(monkeypatch):
+    """Four outcomes, three directions: after three steps the equation is solved, however unequal the weights."""
+    monkeypatch.setattr(large_scale, "CG_STEPS", 3)
+    q = pb.ProductProposal([1, 2, 30, 0.1], [5, 0.2, 1, 1])
+    utilities = np.array([0.0, 1.0, -2.0, 3.0])
+    exact = large_scale._Point(utilities, q, np.zeros(4)).gradient
+    g = 1e-9 * np.array([1.0, -2.0, 0.5, 0.5])
+    point = large_scale._Point(utilities, q, exact - g)
+    step = large_scale._newton_step(point, q.a + q.b)
+    np.testing.assert_allclose(step - step.mean(), -np.linalg.pinv(hessian(utilities, q)) @ point.gradient, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("length", "lengths"),
     [
@@ -387,6 +402,23 @@ def test_line_search_shortens_by_a_tenth_at_most():
         d *= min(0.5, max(0.1, 0.001 / (0.001 + end)))
     assert d < 0.03
     assert found.utilities[0] == pytest.approx(d, rel=1e-10)
+
+
+def test_line_search_asks_for_a_ten_thousandth_of_the_slope():
+    """The loss is that of zero again at d; what is gained a little before that is enough, or is not.
+
+    At p = 0.501 the first trial, ten times as far, is shortened to a tenth.
+    """
+    for p, first in ((0.6, 1.0), (0.501, 10.0)):
+        low, high = 4.1 * (p - 0.5), 12.0 * (p - 0.5)
+        d = brentq(lambda x, p=p: np.logaddexp(0.0, x) - p * x - math.log(2.0), low, high, xtol=1e-16)
+        point, q, target = at(0.0, p)
+        # Distance at which the gain, with the slope at d, is the ten thousandth part asked for.
+        bound = 1e-4 * (p - 0.5) * d / (sigmoid(d) - p)
+        for before, accepted in ((0.5 * bound, False), (3.0 * bound, True)):
+            tried = d - before
+            found = large_scale._line_search(point, np.array([first * tried, 0.0]), q, target)
+            assert (abs(found.utilities[0] - tried) < 1e-12) == accepted
 
 
 def test_line_search_ends_where_nothing_is_gained():
