@@ -201,7 +201,8 @@ def test_every_number_is_what_it_says(same, steps):
     least = sigmoid(spread) * sigmoid(-spread)
     z = np.linalg.pinv(laplacian(q)) @ g
     ratio = np.ptp(z[drawn]) / sigmoid(-spread)
-    assert found.gap == pytest.approx(g @ z / (2.0 * (1.0 - ratio) * least) if ratio < 1.0 else math.inf, rel=1e-6)
+    gap = g @ z / (2.0 * (1.0 - ratio) * least) if ratio < 1.0 else math.inf
+    assert found.gap == pytest.approx(gap, rel=1e-6, abs=0)
     a, b = q.a[drawn], q.b[drawn]
     d = a + b
     share = np.linalg.norm(b) * np.linalg.norm(a / d) / (a * a / d).sum()
@@ -214,7 +215,7 @@ def test_every_number_is_what_it_says(same, steps):
     before = minimize_product_loss(annotator, q, max_steps=steps - 1).value if steps > 1 else np.zeros(24)
     g = pb.expected_cross_entropy(annotator, before, q, method="dense").gradient
     promised = 0.5 * g @ np.linalg.pinv(hessian(before, q)) @ g
-    assert found.decrement == pytest.approx(promised, rel=0.05)
+    assert found.decrement == pytest.approx(promised, rel=0.05, abs=0)
 
 
 def test_newtons_steps_on_two_outcomes_by_hand():
@@ -227,7 +228,7 @@ def test_newtons_steps_on_two_outcomes_by_hand():
         solution = minimize_product_loss(annotator, q, max_steps=steps)
         assert solution.steps == steps
         np.testing.assert_allclose(solution.value, [0.5 * d, -0.5 * d], rtol=1e-12)
-        assert solution.certificate.decrement == pytest.approx(promised, rel=1e-11)
+        assert solution.certificate.decrement == pytest.approx(promised, rel=1e-11, abs=0)
 
 
 def test_no_step_is_taken_where_none_is_needed():
@@ -273,7 +274,7 @@ def test_when_another_step_would_be_noise():
 
     # z = g for a = b = 1/2: the gap is |g|² / 2σ'(1), but for r = 2e-15 / σ(-1).
     gap = large_scale._gap(np.array([1.0, 0.0]), np.array([1e-15, -1e-15]), q)[0]
-    assert gap == pytest.approx(1e-30 / (sigmoid(1.0) * sigmoid(-1.0)), rel=1e-13)
+    assert gap == pytest.approx(1e-30 / (sigmoid(1.0) * sigmoid(-1.0)), rel=1e-13, abs=0)
     for residual in (3e-14, 1.0):
         assert done(residual, 1.0) is False
         assert done(residual, gap, spread=100.0) is False
@@ -401,7 +402,7 @@ def test_line_search_shortens_by_a_tenth_at_most():
             break
         d *= min(0.5, max(0.1, 0.001 / (0.001 + end)))
     assert d < 0.03
-    assert found.utilities[0] == pytest.approx(d, rel=1e-10)
+    assert found.utilities[0] == pytest.approx(d, rel=1e-10, abs=0)
 
 
 def test_line_search_asks_for_a_ten_thousandth_of_the_slope():
