@@ -254,6 +254,20 @@ def test_divergence_between_outcomes_far_apart():
     assert loss.value == pytest.approx(exact, rel=1e-9, abs=0)
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_divergence_between_groups_far_apart(same):
+    """Outcomes of a group agree to the last bit, and leave nothing that could cover the e^-150 between the groups."""
+    rng = np.random.default_rng(67)
+    label = np.array([0, 1, 0, 2, 1, 0, 2, 2, 1])
+    chi, u = np.array([0.0, -150.3, 160.7])[label], np.array([0.3, 0.1, 0.7])[label]
+    annotator = process(chi)
+    q = pb.ProductProposal(rng.random(9), None if same else rng.random(9))
+    loss = kernel_kl(annotator, annotator.utility + u, q)
+    exact = pb.expected_kl(annotator, annotator.utility + u, q, method="dense").value
+    assert 0.0 < exact < 1e-60
+    assert loss.value == pytest.approx(exact, rel=1e-9, abs=0)
+
+
 def test_quadrature_reaches_its_accuracy():
     """Each rule against the divergence of one pair at the end of its range, in 40 digits."""
     for limit, _ in close_kernel_sums.NODES_FOR_RANGE:
@@ -607,6 +621,8 @@ def test_differences_with_infinite_utilities():
         assert difference(one, two, q).spread == inf
         assert close_kernel_sums.close_kl(one, two, q) is None
         assert difference(one, two, pb.ProductProposal([1, 0, 1])).spread < inf
+    for one, two in ((chi[[1, 0, 2]], finite), (finite, chi[[1, 0, 2]]), (finite, np.array([inf, 0.0, 1.0]))):
+        assert difference(one, two, q).spread == inf
     alone = pb.ProductProposal([0, 1, 0])
     assert difference(chi, omega, alone).spread == 0.0
     assert close_kernel_sums.close_kl(chi, omega, alone) == 0.0

@@ -88,8 +88,8 @@ class _Difference:
         drawn = np.zeros(chi.size, dtype=bool)
         for side in sides:
             drawn |= side > 0.0
-        if math.isinf(chi.min()) or math.isinf(omega.min()) or math.isinf(omega.max()):
-            drawn &= ~((chi == omega) & np.isinf(chi))
+        if math.isinf(omega.min()) or math.isinf(omega.max()):
+            drawn &= ~((chi == omega) & np.isinf(omega))
         if not drawn.any():
             return cls(chi, omega, sides)
         first = int(np.argmax(drawn))
