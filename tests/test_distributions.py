@@ -108,6 +108,14 @@ def test_uniform_and_its_labels():
     assert len(u) == 3
 
 
+@pytest.mark.parametrize("given", [[1, "a"], ["a", 1], [(1, 2), (3, 4)], [(1,), "a"], [1, 2.5], [True, "a"]])
+def test_labels_are_not_converted_to_a_common_type(given):
+    found = pb.uniform(given).support
+    assert found.shape == (2,)
+    assert list(map(type, found)) == list(map(type, given))
+    assert list(found) == given
+
+
 def test_labels_of_any_hashable_kind():
     labels = [(1, 2), "tea", 3, None]
     assert pb.uniform(labels).support.tolist() == labels

@@ -285,6 +285,23 @@ def test_quadrature_reaches_its_accuracy():
                     assert close == pytest.approx(float(exact), rel=2e-10, abs=0)
 
 
+@pytest.mark.parametrize("place", range(1, len(close_kernel_sums.NODES_FOR_RANGE)))
+def test_no_rule_has_more_nodes_than_it_needs(place, monkeypatch):
+    """With one node fewer the divergence of some pair at the end of the range is off by more than 1e-10."""
+    limit, count = close_kernel_sums.NODES_FOR_RANGE[place]
+    monkeypatch.setattr(close_kernel_sums, "NODES_FOR_RANGE", ((limit, count - 1),))
+    worst = 0.0
+    for c in np.arange(-8.0, 8.5, 0.5):
+        d = c + limit
+        with mpmath.workdps(40):
+            p, s = (1 / (1 + mpmath.exp(-mpmath.mpf(float(t)))) for t in (c, d))
+            exact = (p * mpmath.log(p / s) + (1 - p) * mpmath.log((1 - p) / (1 - s))) / 2
+        close = close_kernel_sums.close_kl(np.array([c, 0.0]), np.array([d, 0.0]), pb.ProductProposal([1, 1]))
+        if close is not None:
+            worst = max(worst, abs(float(close / exact) - 1.0))
+    assert worst > 1.5e-10
+
+
 def test_equal_preferences_have_no_divergence():
     """Zero, not 1e-15 and not -1e-15, for equal utilities and for utilities that differ by a constant."""
     annotator = process(np.random.default_rng(0).integers(0, 800, 3000) / 8.0)

@@ -1,5 +1,7 @@
 """Limits of minimising sequences: what the log loss tends to where nothing finite attains its infimum."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 import pbde_ref as pb
+from pbde_ref.exact import limits
 from pbde_ref.exact.limits import limit_fit
 
 
@@ -116,6 +119,24 @@ def test_two_groups_that_never_lose_leave_the_limit_open():
     for level in (-3.0, 5.0):
         utilities = np.where(np.isneginf(fit.utilities), -40.0, fit.utilities) + np.array([0.0, 0.0, 0.0, level])
         assert pb.expected_cross_entropy(annotator, utilities, pairs).value == pytest.approx(fit.infimum, abs=1e-12)
+
+
+@pytest.mark.parametrize("places", [(), (0,), (1,), (0, 1)])
+def test_every_group_must_have_converged(places, monkeypatch):
+    """The gap is the sum of the groups' gaps by their shares, 0.4 and 0.3."""
+    fits, minimize = [], limits.minimize_expected_loss
+
+    def fit(*arguments):
+        found = minimize(*arguments)
+        certificate = replace(found.certificate, gap=0.25 if len(fits) == 0 else 0.5)
+        fits.append(replace(found, converged=len(fits) not in places, certificate=certificate))
+        return fits[-1]
+
+    monkeypatch.setattr(limits, "minimize_expected_loss", fit)
+    found = limit_fit(preferences(TOP_PAIR), PAIRS)
+    assert len(fits) == 2
+    assert found.converged == (not places)
+    assert found.gap == pytest.approx(0.4 * 0.25 + 0.3 * 0.5, rel=1e-14)
 
 
 def test_control_unconnected_comparisons_are_refused():

@@ -433,6 +433,9 @@ def test_certificates_by_hand():
         assert (found.gap == 0.0) == certified
         assert certified or found.gap == INF
     assert 1.5 * 5e-16 < 3 * eps * 2.0 < 1.5 * 2e-14
+    # All curvature has underflowed: nothing is known.
+    flat = minimizers._certify(np.zeros((3, 3)), null, np.array([1e-20, -1e-20, 0.0]), together)
+    assert (flat.gap, flat.smallest_eigenvalue) == (INF, 0.0)
     # Three components of three outcomes: nothing can fall.
     alone = minimizers._certify(np.zeros((3, 3)), np.eye(3), np.array([3.0, 4.0, 0.0]), np.arange(3))
     assert (alone.gap, alone.gradient_norm, alone.smallest_eigenvalue) == (0.0, 5.0, INF)

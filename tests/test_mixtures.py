@@ -432,6 +432,9 @@ def test_newtons_direction_by_hand():
         assert_allclose(step, [-20.0, 20.0], rtol=1e-9)
     pairs, answers, before, _, gradient = pair(0.5, (0.0, 0.0))
     assert_array_equal(em._newton_step(pairs, answers, before, gradient, null), 0.0)
+    # Where nothing is answered there is no curvature but the damping, 1e-14, which rounding leaves two digits.
+    step = em._newton_step(pairs, [0.0 * own for own in answers], before, np.array([1e-16, -1e-16]), null)
+    assert_allclose(step, [-0.01, 0.01], rtol=0.1)
 
 
 @pytest.mark.parametrize("k", [1, 2])

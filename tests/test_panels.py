@@ -329,17 +329,19 @@ def test_transfer_reproduces_polynomials(bits, order):
 )  # fmt: skip
 def test_every_pair_of_panels_within_reach_meets_once(positions):
     """Pairs (target, source) at each distance, at most 512 at a time, ordered by distance."""
-    reach, found, distances = 4, Counter(), []
+    reach, found, distances, largest = 4, Counter(), [], 0
     everything = np.arange(positions.size)
     for distance, target, source in panels.offsets(positions, reach):
         targets, sources = everything[target], everything[source]
         assert 0 < targets.size <= 512
+        largest = max(largest, targets.size)
         assert_array_equal(positions[targets] - positions[sources], distance)
         found.update(zip(targets.tolist(), sources.tolist(), strict=True))
         distances.append(distance)
     gaps = positions[:, None] - positions
     assert found == Counter(zip(*(i.tolist() for i in np.nonzero(np.abs(gaps) <= reach)), strict=True))
     assert distances == sorted(distances)
+    assert largest == min(positions.size, 512)
 
 
 @pytest.mark.parametrize("kernel", ["sigmoid", "curvature", "entropy"])

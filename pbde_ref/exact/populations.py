@@ -69,7 +69,7 @@ class Population:
         points = Points(lay_grid(placed, bounds=bounds), placed)
         return cls(scores, factors, opponents, points, deposit(points, *weights), infinite)
 
-    def sums(self, scale: float = 1.0) -> Sums:
+    def sums(self, scale: float) -> Sums:
         """The sums over opponents, times `scale`, as a function of slices of the outcomes."""
         grid = self.points.grid
         fields = [Field.through(grid, convolve(grid, "sigmoid", scale * table)) for table in self.tables]
