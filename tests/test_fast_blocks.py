@@ -153,9 +153,9 @@ def test_a_block_is_right_if_its_errors_are_a_small_share_of_it():
     for error, per_nat, bound in ((1.0, 0.0, 10.0), (0.0, 1.0, 59.0), (1.0, 1.0, 69.0), (2.0, 0.5, 49.5)):
         fast = FastBlocks(none, none, np.zeros(2), fast_blocks.SHARE * error, fast_blocks.SHARE * per_nat)
         for value, right in ((1e-9, 0), (0.5, 0), (0.8, 0), (0.999, 0), (1.001, 1), (1.1, 1), (1.5, 1), (1e9, 1)):
-            assert fast._is_right(value * bound, weight, u_a, u_b) == bool(right)
-            turned = fast._is_right(value * bound, weight.T, u_b, u_a)
-            assert turned == bool(right)
+            for scale in (1.0, 1e-6):
+                assert fast._is_right(scale * value * bound, scale * weight, u_a, u_b) == bool(right)
+                assert fast._is_right(scale * value * bound, scale * weight.T, u_b, u_a) == bool(right)
     exact = FastBlocks(none, none, np.zeros(2), fast_blocks.SHARE, 0.0)
     assert exact._is_right(10.0, weight, u_a, u_b)
     assert fast_blocks.SHARE == 4e-13

@@ -285,6 +285,77 @@ def test_quadrature_reaches_its_accuracy():
                     assert close == pytest.approx(float(exact), rel=2e-10, abs=0)
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_small_differences_beside_a_large_one_far_away(same):
+    """u differs by 1e-6 within a group over several nats, and by one nat from an outcome a hundred nats away."""
+    rng = np.random.default_rng(71)
+    chi, u = rng.uniform(-3.0, 3.0, 24), 1e-6 * rng.normal(size=24)
+    chi[20:], u[20:] = 110.0, 1.0
+    annotator = process(chi)
+    q = pb.ProductProposal(rng.random(24), None if same else rng.random(24))
+    loss = kernel_kl(annotator, annotator.utility + u, q)
+    exact = pb.expected_kl(annotator, annotator.utility + u, q, method="dense").value
+    assert loss.value == pytest.approx(exact, rel=1e-9, abs=0)
+
+
+def test_a_common_constant_costs_close_preferences_nothing():
+    """Utilities a power of two higher, which float64 represents, have the same divergence to the last digits."""
+    rng = np.random.default_rng(73)
+    chi, u = rng.integers(-60, 60, (2, 40)) / 2.0**5
+    u /= 2.0**6
+    q = product_factors(pb.ProductProposal(rng.random(40)), 40)
+    value = close_kernel_sums.close_kl(chi, chi + u, q)
+    assert value > 0.0
+    assert close_kernel_sums.close_kl(chi + 2.0**40, chi + u + 2.0**40, q) == pytest.approx(value, rel=1e-13, abs=0)
+    many = np.tile(chi, 200)
+    large = product_factors(pb.ProductProposal(np.tile(q.a, 200)), 8000)
+    base = 2.0**40
+    moved = close_kernel_sums.close_kl(many + base, many + np.tile(u, 200) + base, large)
+    assert moved == pytest.approx(value, rel=1e-9, abs=0)
+
+
+def test_pairs_out_of_reach_are_asked_for_only_where_they_matter(monkeypatch):
+    """First up to 40 nats; up to 745, where σ' underflows, if what is out of reach may be a share of 1e-10."""
+    reaches, integral = [], close_kernel_sums._integral
+
+    def counted(difference, reach):
+        reaches.append(reach)
+        return integral(difference, reach)
+
+    monkeypatch.setattr(close_kernel_sums, "_integral", counted)
+    q = pb.ProductProposal([1, 1])
+    for distance, expected in ((1.0, [40]), (15.0, [40]), (25.0, [40, 745]), (150.0, [40, 745])):
+        reaches.clear()
+        chi = np.array([0.0, -distance])
+        # e^-distance · u² / 4 within reach, against e^-40 · u² / 4.
+        close_kernel_sums.close_kl(chi, chi + np.array([0.0, 0.5]), q)
+        assert reaches == expected
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("size", [60, 40_000])
+def test_centers_are_the_means_of_each_panel(exact, size):
+    """Weighted by both factors; exact ones as a member and the mean distance from it."""
+    rng = np.random.default_rng(79)
+    chi, u = rng.choice(np.linspace(-500.0, 500.0, 9), size) + rng.uniform(0.0, 0.4, size), rng.uniform(-1.0, 1.0, size)
+    a, b = np.where(rng.random(size) < 0.3, 0.0, rng.random(size)), rng.random(size)
+    difference = close_kernel_sums._Difference.of(chi, chi + u, pb.ProductProposal(a, b))
+    fractions = np.array([0.25, 0.75])
+    shifts = [close_kernel_sums._shift(difference, fraction) for fraction in fractions]
+    grid = lay_grid(chi, margin=2.0, shifts=shifts, grids=panel_grid.ROUGH_GRIDS)
+    weight, every = sum(difference.sides), difference(slice(0, size))
+    for fraction, (member, mean) in zip(
+        fractions, close_kernel_sums._centers(grid, difference, fractions, exact=exact), strict=True
+    ):
+        assert (member is not None) == exact
+        panel = grid.coarse(grid.locate(chi, fraction * every)[0])
+        for one in np.unique(panel):
+            inside = panel == one
+            center = mean[one] + (0.0 if member is None else member[one])
+            assert center == pytest.approx((weight[inside] * every[inside]).sum() / weight[inside].sum(), rel=1e-11)
+            assert member is None or member[one] in every[inside]
+
+
 @pytest.mark.parametrize("place", range(1, len(close_kernel_sums.NODES_FOR_RANGE)))
 def test_no_rule_has_more_nodes_than_it_needs(place, monkeypatch):
     """With one node fewer the divergence of some pair at the end of the range is off by more than 1e-10."""

@@ -229,6 +229,8 @@ def test_newtons_steps_on_two_outcomes_by_hand():
         assert solution.steps == steps
         np.testing.assert_allclose(solution.value, [0.5 * d, -0.5 * d], rtol=1e-12)
         assert solution.certificate.decrement == pytest.approx(promised, rel=1e-11, abs=0)
+        assert solution.certificate.gap > 0.0
+        assert solution.certificate.smallest_eigenvalue < math.inf
 
 
 def test_no_step_is_taken_where_none_is_needed():

@@ -435,6 +435,15 @@ def test_newtons_direction_by_hand():
     # Where nothing is answered there is no curvature but the damping, 1e-14, which rounding leaves two digits.
     step = em._newton_step(pairs, [0.0 * own for own in answers], before, np.array([1e-16, -1e-16]), null)
     assert_allclose(step, [-0.01, 0.01], rtol=0.1)
+    # The largest change counts: a pair far from its fit, and a third outcome that hardly moves.
+    chain = pb.PreferenceMatrix([[0.5, 0.5, 0.5], [0.5, 0.5, 0.6], [0.5, 0.4, 0.5]])
+    pairs = answered_pairs(chain, pb.PairListProposal([0, 1], [1, 2]))
+    model = evaluate(pairs, np.ones(1), np.array([[30.0, 0.0, 0.0]]))
+    expectation = divide_answers(pairs, model)
+    own, terms = [o[:, 0] for o in expectation.answers], [t[:, 0] for t in model.log_sigmoids]
+    step = em._newton_step(pairs, own, terms, expectation.gradient[0], np.full((3, 3), 1 / 3))
+    assert_allclose(step, [-20.0, 10.0, 10.0], rtol=1e-3)
+    assert np.abs(step).max() == pytest.approx(20.0, rel=1e-14)
 
 
 @pytest.mark.parametrize("k", [1, 2])

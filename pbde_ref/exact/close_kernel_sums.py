@@ -88,8 +88,8 @@ class _Difference:
         drawn = np.zeros(chi.size, dtype=bool)
         for side in sides:
             drawn |= side > 0.0
-        if math.isinf(omega.min()) or math.isinf(omega.max()):
-            drawn &= ~((chi == omega) & np.isinf(omega))
+        if math.isinf(omega.min()):
+            drawn &= (chi != omega) | np.isfinite(omega)
         if not drawn.any():
             return cls(chi, omega, sides)
         first = int(np.argmax(drawn))
