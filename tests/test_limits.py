@@ -59,6 +59,18 @@ def test_a_finite_fit_is_its_own_limit(seed, size):
     np.testing.assert_allclose(fit.utilities, p.log_pmf - p.log_pmf.mean(), atol=1e-9)
     assert fit.infimum == pytest.approx(pb.expected_entropy(annotator, proposal), rel=1e-12)
     assert fit.group_sizes == (size,)
+    assert fit.unique is True
+    assert fit.converged is True
+    assert fit.gap <= 1e-20
+    assert not fit.utilities.flags.writeable
+
+
+def test_one_outcome_is_its_own_limit():
+    for annotator in (pb.Annotator(pb.uniform("a"), pb.luce()), preferences([[0.5]])):
+        fit = limit_fit(annotator, pb.ProductProposal([1]))
+        assert fit.utilities.tolist() == [0.0]
+        assert (fit.unique, fit.gap, fit.converged, fit.group_sizes) == (True, 0.0, True, (1,))
+        assert fit.infimum == pytest.approx(np.log(2.0), rel=1e-15)
 
 
 @given(st.integers(0, 2**32 - 1))
