@@ -436,6 +436,16 @@ def test_line_search_ends_where_nothing_is_gained():
     assert found.residual < 0.5 * point.residual
 
 
+def test_where_no_step_helps_it_ends(monkeypatch):
+    """At the last point, with what the step that failed had promised."""
+    monkeypatch.setattr(large_scale, "_line_search", lambda *_: None)
+    solution = minimize_product_loss(process([3.0, 0.0]), pb.ProductProposal([1, 2]))
+    assert solution.steps == 0
+    np.testing.assert_array_equal(solution.value, [0.0, 0.0])
+    assert solution.certificate.decrement == pytest.approx(0.5 * (4 / 9) * (sigmoid(3.0) - 0.5) ** 2 / 0.25, rel=1e-11)
+    assert not solution.converged
+
+
 # --- Where to begin ---
 
 
@@ -447,7 +457,7 @@ def starting(size, rng, zeros=True):
     return chi, q, large_scale._target(process(chi), q, q.a + q.b)
 
 
-def test_a_few_classes_are_nearly_the_solution():
+def test_a_few_classes_are_nearly_the_solution(monkeypatch):
     """From 16,000 outcomes on: to half a class's width at the ends, else to about its square. Otherwise zero."""
     rng = np.random.default_rng(10)
     chi, q, target = starting(16_000, rng)
@@ -456,6 +466,16 @@ def test_a_few_classes_are_nearly_the_solution():
     assert np.ptp(error) < 2.5e-3
     assert np.ptp(error[np.abs(chi[q.a > 0.0]) < 2.9]) < 2e-5
     assert large_scale._start(q, target).dtype == np.float64
+    sizes, newton = [], large_scale._newton
+
+    def counted(start, q, *rest):
+        sizes.append(q.a.size)
+        return newton(start, q, *rest)
+
+    monkeypatch.setattr(large_scale, "_newton", counted)
+    np.testing.assert_array_equal(large_scale._start(q, target), start)
+    assert 1500 < sizes[0] <= 2000
+    monkeypatch.undo()
     _, smaller, target = starting(15_999, rng)
     np.testing.assert_array_equal(large_scale._start(smaller, target), 0.0)
     other = pb.ProductProposal(np.ones(16_000), np.arange(1.0, 16_001.0))
@@ -469,7 +489,10 @@ def test_classes_where_some_win_for_certain():
     rng = np.random.default_rng(11)
     chi = rng.uniform(-3.0, 3.0, 16_000)
     chi[5], chi[6] = 60.0, -60.0
-    q = product_factors(pb.ProductProposal(np.ones(16_000)), 16_000)
+    # Half of its meetings with itself are lost even then; these are too few to count.
+    a = np.ones(16_000)
+    a[[5, 6]] = 1e-13
+    q = product_factors(pb.ProductProposal(a), 16_000)
     start = large_scale._start(q, large_scale._target(process(chi), q, q.a + q.b))
     assert np.isfinite(start).all()
     assert (np.argmax(start), np.argmin(start)) == (5, 6)
