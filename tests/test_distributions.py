@@ -58,6 +58,9 @@ def test_expectation_by_hand():
     assert from_weights([3, 1, 0]).expectation([4, 8, 5]) == pytest.approx(5.0, rel=4 * EPS)
     assert from_weights([1, 0]).expectation([2, inf]) == 2.0
     assert from_weights([1, 1]).expectation([2, -inf]) == -inf
+    assert from_weights([1, 1]).expectation([inf, 2]) == inf
+    assert from_weights([1, 1, 0]).expectation([inf, 2, -inf]) == inf
+    assert from_weights([1, 0, 1]).expectation([-inf, inf, 2]) == -inf
 
 
 def test_total_variation_and_kl_divergence_by_hand():
@@ -106,6 +109,14 @@ def test_uniform_and_its_labels():
     assert u.support.tolist() == ["x", "y", "z"]
     np.testing.assert_allclose(u.pmf, 1 / 3, rtol=4 * EPS)
     assert len(u) == 3
+
+
+@pytest.mark.parametrize("given", [[1, "a"], ["a", 1], [(1, 2), (3, 4)], [(1,), "a"], [1, 2.5], [True, "a"]])
+def test_labels_are_not_converted_to_a_common_type(given):
+    found = pb.uniform(given).support
+    assert found.shape == (2,)
+    assert list(map(type, found)) == list(map(type, given))
+    assert list(found) == given
 
 
 def test_labels_of_any_hashable_kind():
@@ -439,7 +450,10 @@ BAD_VALUES = {
     "uniform twice": (lambda: pb.uniform("aa"), "`support` must hold distinct labels; got 'a' again at index 1"),
     "expectation size": (lambda: UNIFORM.expectation([1, 2, 3]), "`values` must have 2 outcomes*; got 3"),
     "expectation NaN": (lambda: UNIFORM.expectation([1, nan]), "`values` must be free of NaN; got nan at index 1"),
-    "expectation ∞ − ∞": (lambda: UNIFORM.expectation([inf, -inf]), "`values` must "),
+    "expectation ∞ − ∞": (
+        lambda: UNIFORM.expectation([inf, -inf]),
+        "`values` must be above -inf where another is +inf; got -inf at index 1",
+    ),
     "grid empty": (
         lambda: pb.truncated_normal([], 0, 1),
         "`grid` must be a vector with at least one entry; got shape (0,)",

@@ -9,6 +9,7 @@ import pbde_ref as pb
 from pbde_ref.exact import fast_blocks
 from pbde_ref.exact.expected import _accurate_kl
 from pbde_ref.exact.fast_blocks import FastBlocks
+from pbde_ref.pairs import PairBlock
 
 SIZE = 600
 
@@ -110,3 +111,68 @@ def test_where_there_is_no_fast_path():
     pairs = pb.PairListProposal([0, 1], [1, 2])
     assert FastBlocks.of(annotator, omega)(next(pairs.blocks(SIZE))) is None
     assert fast_blocks.FEW <= SIZE
+
+
+def test_who_has_a_fast_path():
+    """512 outcomes or more, and up to 700 nats, of the annotator as of the model."""
+    chi = np.linspace(0.0, 700.0, 512)
+    assert np.ptp(process(chi).utility) == 700.0
+    assert FastBlocks.of(process(chi), 0.1 * chi) is not None
+    assert FastBlocks.of(process(0.1 * chi), chi) is not None
+    assert FastBlocks.of(process(chi), np.nextafter(chi, 1e3)) is None
+    assert FastBlocks.of(process(1.001 * chi), 0.1 * chi) is None
+    assert FastBlocks.of(process(0.1 * chi[1:]), 0.1 * chi[1:]) is None
+    infinite = np.where(np.arange(512) == 7, -math.inf, 0.1 * chi)
+    assert FastBlocks.of(process(infinite), 0.1 * chi) is None
+    assert FastBlocks.of(process(0.1 * chi), np.full(512, -math.inf)) is None
+
+
+def test_what_is_known_of_each_outcome():
+    """Exponentials measured from the middle, and the bound on rounding by hand, in units of eps."""
+    size, eps = 512, np.finfo(float).eps
+    annotator = process(np.linspace(0.0, 2.0, size))
+    omega = np.linspace(7.0, 3.0, size)
+    fast = FastBlocks.of(annotator, omega)
+    for (up, down), spread in ((fast.annotator, 2.0), (fast.model, 4.0)):
+        assert up.max() == pytest.approx(math.exp(0.5 * spread), rel=1e-14)
+        assert up.min() == pytest.approx(math.exp(-0.5 * spread), rel=1e-14)
+        np.testing.assert_allclose(up * down, 1.0, rtol=1e-15)
+    np.testing.assert_allclose(fast.annotator[0], np.exp(np.linspace(-1.0, 1.0, size)), rtol=1e-14)
+    np.testing.assert_allclose(fast.model[0], np.exp(np.linspace(2.0, -2.0, size)), rtol=1e-14)
+    np.testing.assert_allclose(fast.difference, np.linspace(3.0, -3.0, size), atol=1e-14)
+    # Logits to 2 units and half a spread, u to its size and to the range that is left, the rest to 8 units.
+    largest = np.abs(omega - annotator.utility).max()
+    assert fast.error == pytest.approx(eps * ((2.0 + 1.0) + (2.0 + 2.0) + largest + 6.0 + 8.0), rel=1e-13, abs=0)
+    assert fast.error_per_nat == pytest.approx(eps * (0.25 * (2.0 + 1.0) + 4.0), rel=1e-13, abs=0)
+
+
+def test_a_block_is_right_if_its_errors_are_a_small_share_of_it():
+    """Ten units of weight; 17 of weight times |u_A| and 42 of weight times |u_B|, by hand."""
+    weight, u_a, u_b = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1.0, -2.0]), np.array([3.0, -5.0])
+    none = (np.ones(2), np.ones(2))
+    for error, per_nat, bound in ((1.0, 0.0, 10.0), (0.0, 1.0, 59.0), (1.0, 1.0, 69.0), (2.0, 0.5, 49.5)):
+        fast = FastBlocks(none, none, np.zeros(2), fast_blocks.SHARE * error, fast_blocks.SHARE * per_nat)
+        for value, right in ((1e-9, 0), (0.5, 0), (0.8, 0), (0.999, 0), (1.001, 1), (1.1, 1), (1.5, 1), (1e9, 1)):
+            for scale in (1.0, 1e-6):
+                assert fast._is_right(scale * value * bound, scale * weight, u_a, u_b) == bool(right)
+                assert fast._is_right(scale * value * bound, scale * weight.T, u_b, u_a) == bool(right)
+    exact = FastBlocks(none, none, np.zeros(2), fast_blocks.SHARE, 0.0)
+    assert exact._is_right(10.0, weight, u_a, u_b)
+    assert fast_blocks.SHARE == 4e-13
+
+
+def test_a_block_by_hand():
+    """Each pair's log((1 + e^d) / (1 + e^c)) - σ(c) (d - c), and weight times σ(d) - σ(c)."""
+    rng = np.random.default_rng(7)
+    chi, omega = rng.normal(size=(2, SIZE))
+    annotator = process(chi)
+    block = PairBlock(np.array([[3], [7]]), np.array([[1, 3, 500]]), np.array([[0.25, 0.5, 0.0], [1.0, 2.0, 0.125]]))
+    value, terms = FastBlocks.of(annotator, omega)(block)
+    total = 0.0
+    for i, a in enumerate((3, 7)):
+        for j, b in enumerate((1, 3, 500)):
+            c, d, weight = chi[a] - chi[b], omega[a] - omega[b], block.weight[i, j]
+            p, s = 1.0 / (1.0 + math.exp(-c)), 1.0 / (1.0 + math.exp(-d))
+            total += weight * (p * math.log(p / s) + (1.0 - p) * math.log((1.0 - p) / (1.0 - s)))
+            assert terms[i, j] == pytest.approx(weight * (s - p), rel=1e-12, abs=1e-16)
+    assert value == pytest.approx(total, rel=1e-12)

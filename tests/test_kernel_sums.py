@@ -1,5 +1,6 @@
 """Linear-time expectations against double loops in extended precision, the dense path, and 220-digit arithmetic."""
 
+import itertools
 import math
 import tracemalloc
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pbde_ref as pb
-from pbde_ref.exact import close_kernel_sums, panel_grid, panels
+from pbde_ref.exact import close_kernel_sums, kernel_sums, panel_grid, panels
 from pbde_ref.exact.expected import takes_linear_time
 from pbde_ref.exact.kernel_sums import (
     kernel_cross_entropy,
@@ -22,6 +23,7 @@ from pbde_ref.exact.kernel_sums import (
 )
 from pbde_ref.exact.panel_grid import Points, lay_grid
 from pbde_ref.exact.panels import Field, convolve, deposit
+from pbde_ref.exact.populations import Population, product_factors
 
 SPREADS = [1e-6, 1e-2, 1.0, 30.0, 300.0, 2000.0]
 LAYOUTS = ["normal", "clustered", "duplicated", "equally spaced", "outliers", "sorted", "constant"]
@@ -252,6 +254,20 @@ def test_divergence_between_outcomes_far_apart():
     assert loss.value == pytest.approx(exact, rel=1e-9, abs=0)
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_divergence_between_groups_far_apart(same):
+    """Outcomes of a group agree to the last bit, and leave nothing that could cover the e^-150 between the groups."""
+    rng = np.random.default_rng(67)
+    label = np.array([0, 1, 0, 2, 1, 0, 2, 2, 1])
+    chi, u = np.array([0.0, -150.3, 160.7])[label], np.array([0.3, 0.1, 0.7])[label]
+    annotator = process(chi)
+    q = pb.ProductProposal(rng.random(9), None if same else rng.random(9))
+    loss = kernel_kl(annotator, annotator.utility + u, q)
+    exact = pb.expected_kl(annotator, annotator.utility + u, q, method="dense").value
+    assert 0.0 < exact < 1e-60
+    assert loss.value == pytest.approx(exact, rel=1e-9, abs=0)
+
+
 def test_quadrature_reaches_its_accuracy():
     """Each rule against the divergence of one pair at the end of its range, in 40 digits."""
     for limit, _ in close_kernel_sums.NODES_FOR_RANGE:
@@ -267,6 +283,94 @@ def test_quadrature_reaches_its_accuracy():
                 close = close_kernel_sums.close_kl(annotator.utility, omega, q)
                 if close is not None:  # rounding may carry the last range over its limit
                     assert close == pytest.approx(float(exact), rel=2e-10, abs=0)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_small_differences_beside_a_large_one_far_away(same):
+    """u differs by 1e-6 within a group over several nats, and by one nat from an outcome a hundred nats away."""
+    rng = np.random.default_rng(71)
+    chi, u = rng.uniform(-3.0, 3.0, 24), 1e-6 * rng.normal(size=24)
+    chi[20:], u[20:] = 110.0, 1.0
+    annotator = process(chi)
+    q = pb.ProductProposal(rng.random(24), None if same else rng.random(24))
+    loss = kernel_kl(annotator, annotator.utility + u, q)
+    exact = pb.expected_kl(annotator, annotator.utility + u, q, method="dense").value
+    assert loss.value == pytest.approx(exact, rel=1e-9, abs=0)
+
+
+def test_a_common_constant_costs_close_preferences_nothing():
+    """Utilities a power of two higher, which float64 represents, have the same divergence to the last digits."""
+    rng = np.random.default_rng(73)
+    chi, u = rng.integers(-60, 60, (2, 40)) / 2.0**5
+    u /= 2.0**6
+    q = product_factors(pb.ProductProposal(rng.random(40)), 40)
+    value = close_kernel_sums.close_kl(chi, chi + u, q)
+    assert value > 0.0
+    assert close_kernel_sums.close_kl(chi + 2.0**40, chi + u + 2.0**40, q) == pytest.approx(value, rel=1e-13, abs=0)
+    many = np.tile(chi, 200)
+    large = product_factors(pb.ProductProposal(np.tile(q.a, 200)), 8000)
+    base = 2.0**40
+    moved = close_kernel_sums.close_kl(many + base, many + np.tile(u, 200) + base, large)
+    assert moved == pytest.approx(value, rel=1e-9, abs=0)
+
+
+def test_pairs_out_of_reach_are_asked_for_only_where_they_matter(monkeypatch):
+    """First up to 40 nats; up to 745, where σ' underflows, if what is out of reach may be a share of 1e-10."""
+    reaches, integral = [], close_kernel_sums._integral
+
+    def counted(difference, reach):
+        reaches.append(reach)
+        return integral(difference, reach)
+
+    monkeypatch.setattr(close_kernel_sums, "_integral", counted)
+    q = pb.ProductProposal([1, 1])
+    for distance, expected in ((1.0, [40]), (15.0, [40]), (25.0, [40, 745]), (150.0, [40, 745])):
+        reaches.clear()
+        chi = np.array([0.0, -distance])
+        # e^-distance · u² / 4 within reach, against e^-40 · u² / 4.
+        close_kernel_sums.close_kl(chi, chi + np.array([0.0, 0.5]), q)
+        assert reaches == expected
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("size", [60, 40_000])
+def test_centers_are_the_means_of_each_panel(exact, size):
+    """Weighted by both factors; exact ones as a member and the mean distance from it."""
+    rng = np.random.default_rng(79)
+    chi, u = rng.choice(np.linspace(-500.0, 500.0, 9), size) + rng.uniform(0.0, 0.4, size), rng.uniform(-1.0, 1.0, size)
+    a, b = np.where(rng.random(size) < 0.3, 0.0, rng.random(size)), rng.random(size)
+    difference = close_kernel_sums._Difference.of(chi, chi + u, pb.ProductProposal(a, b))
+    fractions = np.array([0.25, 0.75])
+    shifts = [close_kernel_sums._shift(difference, fraction) for fraction in fractions]
+    grid = lay_grid(chi, margin=2.0, shifts=shifts, grids=panel_grid.ROUGH_GRIDS)
+    weight, every = sum(difference.sides), difference(slice(0, size))
+    for fraction, (member, mean) in zip(
+        fractions, close_kernel_sums._centers(grid, difference, fractions, exact=exact), strict=True
+    ):
+        assert (member is not None) == exact
+        panel = grid.coarse(grid.locate(chi, fraction * every)[0])
+        for one in np.unique(panel):
+            inside = panel == one
+            center = mean[one] + (0.0 if member is None else member[one])
+            assert center == pytest.approx((weight[inside] * every[inside]).sum() / weight[inside].sum(), rel=1e-11)
+            assert member is None or member[one] in every[inside]
+
+
+@pytest.mark.parametrize("place", range(1, len(close_kernel_sums.NODES_FOR_RANGE)))
+def test_no_rule_has_more_nodes_than_it_needs(place, monkeypatch):
+    """With one node fewer the divergence of some pair at the end of the range is off by more than 1e-10."""
+    limit, count = close_kernel_sums.NODES_FOR_RANGE[place]
+    monkeypatch.setattr(close_kernel_sums, "NODES_FOR_RANGE", ((limit, count - 1),))
+    worst = 0.0
+    for c in np.arange(-8.0, 8.5, 0.5):
+        d = c + limit
+        with mpmath.workdps(40):
+            p, s = (1 / (1 + mpmath.exp(-mpmath.mpf(float(t)))) for t in (c, d))
+            exact = (p * mpmath.log(p / s) + (1 - p) * mpmath.log((1 - p) / (1 - s))) / 2
+        close = close_kernel_sums.close_kl(np.array([c, 0.0]), np.array([d, 0.0]), pb.ProductProposal([1, 1]))
+        if close is not None:
+            worst = max(worst, abs(float(close / exact) - 1.0))
+    assert worst > 1.5e-10
 
 
 def test_equal_preferences_have_no_divergence():
@@ -432,6 +536,204 @@ def test_kernels_have_the_values_of_their_formulas():
     t = np.linspace(-30.0, 30.0, 61)
     for name, formula in KERNELS.items():
         np.testing.assert_allclose(getattr(panels, name)(t), formula(t), rtol=1e-13)
+
+
+# --- Infinite utilities, every case ---
+
+
+def test_every_arrangement_of_infinite_utilities():
+    """Three outcomes, each excluded or not by the annotator and at -inf, 0, 1 or +inf for the model; as dense."""
+    inf, several = math.inf, ([1, 2, 3], [1, 1, 0], [1, 0, 0], [0, 0, 1])
+    proposals = [pb.ProductProposal(a, b) for a in several for b in (None, *several)]
+    annotators = [process(np.array(chi)) for chi in itertools.product((0.0, -inf), repeat=3) if max(chi) == 0.0]
+    models = [np.array(omega) for omega in itertools.product((-inf, 0.0, 1.0, inf), repeat=3) if np.isinf(omega).any()]
+    cases, infinite, refused = list(itertools.product(annotators, models, proposals)), 0, 0
+    for i in np.random.default_rng(53).permutation(len(cases))[:900]:
+        annotator, omega, q = cases[i]
+        try:
+            dense = pb.expected_cross_entropy(annotator, omega, q, method="dense").value
+        except ValueError:
+            with pytest.raises(ValueError, match=r"same infinity|0/0"):
+                kernel_cross_entropy(annotator, omega, q)
+            refused += 1
+            continue
+        assert kernel_cross_entropy(annotator, omega, q).value == pytest.approx(dense, rel=1e-12, abs=1e-15)
+        infinite += dense == inf
+    assert infinite > 100
+    assert refused > 100
+    assert infinite + refused < 700
+
+
+def test_a_single_annotator_of_a_mixture_may_disagree():
+    """The model excludes an outcome that one of two annotators does not: the loss is infinite."""
+    one, two = process(np.array([0.0, 0.0, -math.inf])), process(np.zeros(3))
+    omega, q = np.array([0.0, 0.5, -math.inf]), pb.ProductProposal([1, 1, 1])
+    for members in ([one, two], [two, one]):
+        loss = kernel_cross_entropy(pb.AnnotatorMixture([1, 1], members), omega, q)
+        assert loss.value == math.inf
+        assert loss.method == "kernel_sum"
+    assert math.isfinite(kernel_cross_entropy(pb.AnnotatorMixture([1, 1], [one, one]), omega, q).value)
+    divergence = kernel_kl(two, omega, q)
+    assert (divergence.value, divergence.method) == (math.inf, "kernel_sum")
+
+
+def test_winning_against_opponents_of_the_same_infinite_utility():
+    """An outcome that the annotator excludes wins half of its meetings with itself, and nothing else."""
+    annotator = process(np.array([0.0, -math.inf, math.log(3.0), -math.inf]))
+    found = win_probabilities(annotator, [1, 2, 3, 4])
+    # Weights 0.1, 0.2, 0.3, 0.4; odds of 1 : 3 between the others.
+    expected = [0.05 + 0.25 * 0.3 + 0.6, 0.1, 0.75 * 0.1 + 0.15 + 0.6, 0.2]
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+    mixed = pb.AnnotatorMixture([1, 3], [annotator, process(np.zeros(4))])
+    np.testing.assert_allclose(
+        win_probabilities(mixed, pb.FiniteDistribution.from_weights([1, 2, 3, 4])), 0.25 * np.array(expected) + 0.375
+    )
+
+
+# --- What is promised besides the numbers ---
+
+
+@pytest.mark.parametrize("scale", [1.0, 3000.0])
+def test_the_integral_is_taken_below_ten_digits_of_the_difference(scale):
+    """Twice the absolute bound, 2e-13 + 8e-15 · mean deviation, times 1e9, is where the integral begins."""
+    chi = np.array([0.5, 0.5, 0.5 - scale])
+    annotator = pb.Annotator(pb.FiniteDistribution(chi), pb.luce())
+    q = pb.ProductProposal([1, 1, 1])
+    methods, values = [], []
+    for size in np.geomspace(1e-3, 3.9, 40):
+        omega = annotator.utility + np.array([size, 0.0, 0.0])
+        loss = kernel_kl(annotator, omega, q)
+        deviation = Population.of(omega, product_factors(q, 3)).mean_deviation()
+        assert (loss.method == "close_kernel_sum") == (loss.value < 1e9 * (2e-13 + 8e-15 * deviation))
+        assert loss.value == pytest.approx(pb.expected_kl(annotator, omega, q, method="dense").value, rel=1e-9)
+        methods.append(loss.method)
+        values.append(loss.value)
+    assert len(set(methods)) == 2
+    assert values == sorted(values)
+
+
+def test_values_and_gradients_are_plain_and_read_only():
+    rng = np.random.default_rng(59)
+    annotator, omega, q = process(rng.normal(size=20)), rng.normal(size=20), pb.ProductProposal(rng.random(20))
+    given = omega.copy()
+    for loss in (
+        kernel_cross_entropy(annotator, omega, q), kernel_kl(annotator, omega, q),
+        kernel_kl(annotator, annotator.utility + 1e-8 * omega, q),
+    ):  # fmt: skip
+        assert type(loss.value) is float
+        assert not loss.gradient.flags.writeable
+        assert abs(loss.gradient.sum()) < 1e-15
+    np.testing.assert_array_equal(omega, given)
+    assert type(kernel_entropy(annotator, q)) is float
+    v = rng.normal(size=20)
+    given = v.copy()
+    kernel_hessian_vector_product(omega, q, v)
+    np.testing.assert_array_equal(v, given)
+
+
+def test_utilities_of_any_numeric_type():
+    """Lists, whole numbers and float32 are converted; a vector of float64 is taken as it is."""
+    q, annotator = pb.ProductProposal([1, 2, 3]), process(np.array([0.0, 1.0, 2.0]))
+    expected = kernel_cross_entropy(annotator, np.array([2.0, 0.0, 1.0]), q)
+    for omega in ([2, 0, 1], (2.0, 0.0, 1.0), np.array([2, 0, 1]), np.array([2, 0, 1], dtype=np.float32)):
+        loss = kernel_cross_entropy(annotator, omega, q)
+        assert loss.value == expected.value
+        assert loss.gradient.dtype == np.float64
+        np.testing.assert_array_equal(loss.gradient, expected.gradient)
+    omega = np.array([2.0, 0.0, 1.0])
+    assert kernel_sums._utilities("utilities", omega, 3) is omega
+    for wrong in ([1.0, 2.0], np.array([1.0, 2.0])):
+        for call in (kernel_cross_entropy, kernel_kl):
+            with pytest.raises(ValueError, match=r"`utilities` must have 3 outcomes, .*; got 2"):
+                call(annotator, wrong, q)
+        with pytest.raises(ValueError, match=r"`direction` must have 3 outcomes, .*; got 2"):
+            kernel_hessian_vector_product(omega, q, wrong)
+    with pytest.raises(ValueError, match="`utilities` must"):
+        kernel_cross_entropy(annotator, np.ones((3, 1)), q)
+    with pytest.raises(ValueError, match="`proposal` must have 2 outcomes"):
+        kernel_hessian_vector_product([0.0, 1.0], q, [0.0, 1.0])
+    with pytest.raises(ValueError, match="`direction` must be finite; got -inf at index 2"):
+        kernel_hessian_vector_product(omega, q, [0.0, 1.0, -math.inf])
+    for other in (pb.AnnotatorMixture([1], [annotator]), pb.PreferenceMatrix(np.full((3, 3), 0.5))):
+        with pytest.raises(ValueError, match=f"`annotator` must be a single.*; got {type(other).__name__}"):
+            kernel_entropy(other, q)
+        with pytest.raises(ValueError, match=f"`annotator` must be a single.*; got {type(other).__name__}"):
+            kernel_kl(other, omega, q)
+
+
+def test_who_splits():
+    """Every member of a mixture must, and the proposal be a product."""
+    single, matrix = process(np.zeros(2)), pb.PreferenceMatrix(np.full((2, 2), 0.5))
+    product, joint = pb.ProductProposal([1, 1]), pb.JointProposal(np.ones((2, 2)))
+    assert splits(single, product) is True
+    assert splits(single, joint) is False
+    assert splits(matrix, product) is False
+    for members in ([single, matrix], [matrix, single]):
+        assert splits(pb.AnnotatorMixture([1, 1], members), product) is False
+    assert splits(pb.AnnotatorMixture([1, 1], [single, single]), product) is True
+    assert splits(pb.AnnotatorMixture([1, 1], [single, single]), joint) is False
+
+
+# --- The difference of two preferences ---
+
+
+def test_the_difference_of_two_utilities_by_hand():
+    """u from its value at the first who is drawn, its range, and Σ weight · u² over the factors."""
+    difference = close_kernel_sums._Difference.of
+    chi, omega = np.array([9.0, 0.0, 1.0, 2.0]), np.array([0.0, 1.0, 5.0, 2.5])
+    found = difference(chi, omega, pb.ProductProposal([0, 1, 1, 2]))
+    np.testing.assert_allclose(found(slice(1, 4)), [0.0, 3.0, -0.5], atol=1e-15)
+    assert (found.low, found.high, found.spread, found.center) == (-0.5, 3.0, 3.5, 1.0)
+    assert found.second_moment == pytest.approx(9.0 / 4.0 + 0.25 * 2.0 / 4.0, rel=1e-15)
+    assert len(found.sides) == 1
+    # Who is not drawn stands where the first who is does.
+    assert (found.chi[0], found.omega[0], found.sides[0][0]) == (0.0, 1.0, 0.0)
+    two = difference(chi, omega, pb.ProductProposal([0, 1, 1, 2], [1, 0, 1, 2]))
+    assert len(two.sides) == 2
+    assert (two.low, two.high, two.center) == (0.0, 13.0, -9.0)
+    everything = 100 / 4 + (13**2 + 13**2) / 4 + 9.5**2
+    assert two.second_moment == pytest.approx(everything, rel=1e-14)
+
+
+def test_differences_with_infinite_utilities():
+    """Both excluded: left out. Excluded by one alone, or at +inf: infinitely different. Not drawn: left out."""
+    inf = math.inf
+    difference = close_kernel_sums._Difference.of
+    chi, omega = np.array([0.0, -inf, 1.0]), np.array([0.5, -inf, 1.0])
+    q = pb.ProductProposal([1, 2, 1])
+    both = difference(chi, omega, q)
+    assert (both.low, both.high) == (-0.5, 0.0)
+    np.testing.assert_array_equal(both.sides[0], [0.25, 0.0, 0.25])
+    finite = np.array([0.5, 3.0, 1.0])
+    for one, two in ((chi, finite), (finite, chi), (finite, np.array([0.0, inf, 1.0])), (chi, -chi)):
+        assert difference(one, two, q).spread == inf
+        assert close_kernel_sums.close_kl(one, two, q) is None
+        assert difference(one, two, pb.ProductProposal([1, 0, 1])).spread < inf
+    for one, two in ((chi[[1, 0, 2]], finite), (finite, chi[[1, 0, 2]]), (finite, np.array([inf, 0.0, 1.0]))):
+        assert difference(one, two, q).spread == inf
+    alone = pb.ProductProposal([0, 1, 0])
+    assert difference(chi, omega, alone).spread == 0.0
+    assert close_kernel_sums.close_kl(chi, omega, alone) == 0.0
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_the_whole_sum_of_close_preferences_is_a_double_loop(same):
+    """σ'(t) u² / 2 of each pair, where u is so small that it is the divergence to ten digits."""
+    rng = np.random.default_rng(61)
+    for layout in ("normal", "clustered", "equally spaced"):
+        chi, u = scores(layout, 50, 12.0, rng), rng.uniform(-1.0, 1.0, 50) * 2.0**-24
+        chi = np.round(chi * 2.0**20) / 2.0**20
+        u = np.round(u * 2.0**46) / 2.0**46
+        q = product_factors(pb.ProductProposal(rng.random(50), None if same else rng.random(50)), 50)
+        d = np.subtract.outer(chi, chi) + 0.5 * np.subtract.outer(u, u)
+        exact = (np.multiply.outer(q.a, q.b) * KERNELS["curvature"](d) * np.subtract.outer(u, u) ** 2).sum() / 2
+        assert close_kernel_sums.close_kl(chi, chi + u, q) == pytest.approx(exact, rel=1e-8, abs=0)
+
+
+def test_the_last_range_is_four_nats():
+    q = pb.ProductProposal([1, 1])
+    assert close_kernel_sums.close_kl(np.zeros(2), np.array([4.0, 0.0]), q) is not None
+    assert close_kernel_sums.close_kl(np.zeros(2), np.array([4.0 + 1e-12, 0.0]), q) is None
 
 
 # --- How `expected_*` choose ---

@@ -1,5 +1,7 @@
 """Limits of minimising sequences: what the log loss tends to where nothing finite attains its infimum."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 import pbde_ref as pb
+from pbde_ref.exact import limits
 from pbde_ref.exact.limits import limit_fit
 
 
@@ -56,6 +59,18 @@ def test_a_finite_fit_is_its_own_limit(seed, size):
     np.testing.assert_allclose(fit.utilities, p.log_pmf - p.log_pmf.mean(), atol=1e-9)
     assert fit.infimum == pytest.approx(pb.expected_entropy(annotator, proposal), rel=1e-12)
     assert fit.group_sizes == (size,)
+    assert fit.unique is True
+    assert fit.converged is True
+    assert fit.gap <= 1e-20
+    assert not fit.utilities.flags.writeable
+
+
+def test_one_outcome_is_its_own_limit():
+    for annotator in (pb.Annotator(pb.uniform("a"), pb.luce()), preferences([[0.5]])):
+        fit = limit_fit(annotator, pb.ProductProposal([1]))
+        assert fit.utilities.tolist() == [0.0]
+        assert (fit.unique, fit.gap, fit.converged, fit.group_sizes) == (True, 0.0, True, (1,))
+        assert fit.infimum == pytest.approx(np.log(2.0), rel=1e-15)
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -116,6 +131,24 @@ def test_two_groups_that_never_lose_leave_the_limit_open():
     for level in (-3.0, 5.0):
         utilities = np.where(np.isneginf(fit.utilities), -40.0, fit.utilities) + np.array([0.0, 0.0, 0.0, level])
         assert pb.expected_cross_entropy(annotator, utilities, pairs).value == pytest.approx(fit.infimum, abs=1e-12)
+
+
+@pytest.mark.parametrize("places", [(), (0,), (1,), (0, 1)])
+def test_every_group_must_have_converged(places, monkeypatch):
+    """The gap is the sum of the groups' gaps by their shares, 0.4 and 0.3."""
+    fits, minimize = [], limits.minimize_expected_loss
+
+    def fit(*arguments):
+        found = minimize(*arguments)
+        certificate = replace(found.certificate, gap=0.25 if len(fits) == 0 else 0.5)
+        fits.append(replace(found, converged=len(fits) not in places, certificate=certificate))
+        return fits[-1]
+
+    monkeypatch.setattr(limits, "minimize_expected_loss", fit)
+    found = limit_fit(preferences(TOP_PAIR), PAIRS)
+    assert len(fits) == 2
+    assert found.converged == (not places)
+    assert found.gap == pytest.approx(0.4 * 0.25 + 0.3 * 0.5, rel=1e-14)
 
 
 def test_control_unconnected_comparisons_are_refused():

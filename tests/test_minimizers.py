@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 import pbde_ref as pb
+from pbde_ref.exact import minimizers
+from pbde_ref.exact.expected_loss import ExpectedLoss
 from pbde_ref.exact.large_scale import minimize_product_loss
 from tests.strategies import annotator_mixtures, annotators, generators, preference_matrices, proposals
 
@@ -304,6 +306,151 @@ def test_one_step_is_not_called_converged():
     assert 1e-20 < stopped.loss - full.loss <= stopped.certificate.gap < 1e-2
     assert full.converged
     assert full.steps > 1
+
+
+def test_steps_on_one_pair_by_hand():
+    """d becomes d - (σ(d) - p) / σ'(d): far from the fit a nat each; it ends where the decrement is the tolerance."""
+    p = 1.0 - 1e-9
+    annotator, proposal = pb.PreferenceMatrix([[0.5, p], [1.0 - p, 0.5]]), pb.PairListProposal([0], [1])
+    for tolerance in (0.3, 1e-2, 1e-3, 1e-5):
+        d, steps, decrement = 0.0, 0, INF
+        while True:
+            previous, decrement = decrement, (sigmoid(d) - p) ** 2 / (sigmoid(d) * sigmoid(-d))
+            if decrement <= tolerance and decrement > 0.01 * previous:
+                break
+            d, steps = d - (sigmoid(d) - p) / (sigmoid(d) * sigmoid(-d)), steps + 1
+        solution = solve(annotator, proposal, tolerance=tolerance)
+        assert solution.steps == steps
+        np.testing.assert_allclose(solution.value, [0.5 * d, -0.5 * d], rtol=1e-6)
+        assert steps < 15
+    # Where it converges quadratically it goes on, whatever the tolerance.
+    easy = solve(COIN, pb.PairListProposal([0], [1]), tolerance=0.1)
+    assert easy.steps >= 4
+    np.testing.assert_allclose(easy.value, [0.5 * math.log(3.0), -0.5 * math.log(3.0)], rtol=1e-14)
+
+
+# --- Its parts ---
+
+
+def one_pair(p):
+    """The divergence at utilities of two outcomes of which the first wins with probability p, and its gradient."""
+    least = -p * math.log(p) - (1 - p) * math.log(1 - p)
+
+    def loss_at(utilities):
+        d = float(utilities[0] - utilities[1])
+        slope = sigmoid(d) - p
+        return ExpectedLoss(softplus(d) - p * d - least, np.array([slope, -slope]))
+
+    return loss_at
+
+
+@pytest.mark.parametrize(
+    ("length", "halvings"),
+    # The least loss is at 0.405 for p = 0.6, and the loss is that of zero again near 0.82.
+    [(0.01, 0), (0.405, 0), (0.8, 0), (0.83, 1), (1.6, 1), (1.7, 2), (100.0, 7)],
+)
+def test_steps_are_halved_until_the_loss_falls(length, halvings):
+    loss_at, start = one_pair(0.6), np.array([0.0, 0.0])
+    found, loss = minimizers._line_search(loss_at, start, loss_at(start), np.array([length, 0.0]))
+    np.testing.assert_allclose(found, [length / 2**halvings, 0.0], rtol=1e-14)
+    assert loss.value == loss_at(found).value < loss_at(start).value
+    assert np.array_equal(loss.gradient, loss_at(found).gradient)
+
+
+@pytest.mark.parametrize("halvings", [0, 1, 3])
+def test_a_step_must_gain_a_ten_thousandth_of_what_its_slope_promises(halvings):
+    """On the line where nothing else is gained, the change decides; the slope is halved with the step."""
+    promised = 2.0**-halvings
+    for gain, accepted in ((1.001e-4, True), (0.999e-4, False)):
+        def loss_at(utilities, gain=gain):
+            at = utilities[0]
+            value = 1.0 - gain * promised if at == promised else (2.0 if at > promised else -9.0)
+            return ExpectedLoss(value, np.zeros(2))
+
+        current = ExpectedLoss(1.0, np.array([-1.0, 0.0]))
+        found, loss = minimizers._line_search(loss_at, np.zeros(2), current, np.array([1.0, 0.0]))
+        assert (found[0] == promised) == accepted
+        assert loss.value == (1.0 - gain * promised if accepted else -9.0)
+
+
+def test_where_the_loss_is_flat_a_step_must_halve_the_gradient():
+    """A slope of 1e-14 of the loss: the loss's rounding says nothing there."""
+    current, step = ExpectedLoss(1.0, np.array([-1.0, 0.0])), np.array([1e-14, 0.0])
+    for left, accepted in ((0.499, True), (0.5, False), (0.9, False), (-0.499, True)):
+        trial = ExpectedLoss(5.0, np.array([left, 0.0]))
+        found = minimizers._line_search(lambda _, trial=trial: trial, np.array([1.0, 2.0]), current, step)
+        assert (found is not None) == accepted
+        if accepted:
+            np.testing.assert_array_equal(found[0], np.array([1.0, 2.0]) + step)
+            assert found[1] is trial
+    # Just above that slope the loss decides, and it does not fall: no step, once steps are lost in rounding.
+    worse = ExpectedLoss(1.1, np.zeros(2))
+    assert minimizers._line_search(lambda _: worse, np.array([1.0, 2.0]), current, 1.01 * step) is None
+    better = ExpectedLoss(0.9, np.array([9.0, 0.0]))
+    assert minimizers._line_search(lambda _: better, np.array([1.0, 2.0]), current, 1.01 * step)[1] is better
+
+
+def test_newtons_step_is_the_dense_solution():
+    """Among the utilities with mean zero; damped only where curvature has underflowed."""
+    rng = np.random.default_rng(5)
+    q = rng.random((6, 6))
+    for scale in (1.0, 1e-9, 1e6):
+        hessian, null = scale * hessian_by_loop(rng.normal(size=6), q), np.full((6, 6), 1 / 6)
+        gradient = rng.normal(size=6)
+        gradient -= gradient.mean()
+        step = minimizers._newton_step(hessian, null, gradient)
+        np.testing.assert_allclose(step, -np.linalg.pinv(hessian, rcond=1e-12) @ gradient, rtol=1e-9)
+        assert abs(step.sum()) < 1e-14 * np.abs(step).max() * 6
+    flat = minimizers._newton_step(np.zeros((2, 2)), np.zeros((2, 2)), np.array([1e-30, -1e-30]))
+    # No curvature at all: 1e-14 of the scale, which is one.
+    np.testing.assert_allclose(flat, [-1e-16, 1e-16], rtol=1e-9)
+    # A curvature that is negative by rounding is passed over by the smallest damping that will do.
+    hessian = np.diag([1.0, -3e-13, 0.0])
+    step = minimizers._newton_step(hessian, np.zeros((3, 3)), np.array([0.0, 1.0, 0.0]))
+    assert step[1] == pytest.approx(-1.0 / (1e-12 - 3e-13), rel=1e-2, abs=0)
+
+
+def test_certificates_by_hand():
+    """Path of three with curvatures 2 and 1: eigenvalues 3 ± √3 and 0."""
+    hessian = np.array([[2.0, -2.0, 0.0], [-2.0, 3.0, -1.0], [0.0, -1.0, 1.0]])
+    null, together = np.full((3, 3), 1 / 3), np.zeros(3, dtype=int)
+    smallest = 3.0 - math.sqrt(3.0)
+    for norm in (1e-9, 0.1, 0.5, 0.89):
+        gradient = norm * np.array([0.6, -0.8, 0.0])
+        found = minimizers._certify(hessian, null, gradient, together)
+        assert found.gradient_norm == pytest.approx(norm, rel=1e-14)
+        assert found.smallest_eigenvalue == pytest.approx(smallest, rel=1e-13)
+        r = mpmath.sqrt(2) * norm / (3 - mpmath.sqrt(3))
+        gap = (3 - mpmath.sqrt(3)) / 2 * (r + (1 - r) * mpmath.log(1 - r)) if norm > 1e-5 else norm**2 / (2 * smallest)
+        assert found.gap == pytest.approx(float(gap), rel=1e-9, abs=0)
+        assert found.components is together
+    assert minimizers._certify(hessian, null, 0.9 * np.array([0.6, -0.8, 0.0]), together).gap == INF
+    # Curvature that the eigenvalue solver may have made up: n eps times twice the largest degree.
+    eps = np.finfo(float).eps
+    for curvature, certified in ((5e-16, False), (2e-14, True)):
+        weak = np.array([[1.0, -1.0, 0.0], [-1.0, 1.0 + curvature, -curvature], [0.0, -curvature, curvature]])
+        found = minimizers._certify(weak, null, np.zeros(3), together)
+        assert (found.gap == 0.0) == certified
+        assert certified or found.gap == INF
+    assert 1.5 * 5e-16 < 3 * eps * 2.0 < 1.5 * 2e-14
+    # All curvature has underflowed: nothing is known.
+    flat = minimizers._certify(np.zeros((3, 3)), null, np.array([1e-20, -1e-20, 0.0]), together)
+    assert (flat.gap, flat.smallest_eigenvalue) == (INF, 0.0)
+    # Three components of three outcomes: nothing can fall.
+    alone = minimizers._certify(np.zeros((3, 3)), np.eye(3), np.array([3.0, 4.0, 0.0]), np.arange(3))
+    assert (alone.gap, alone.gradient_norm, alone.smallest_eigenvalue) == (0.0, 5.0, INF)
+    # Two components: {0, 1} with curvature 5, {2, 3} with curvature ½, eigenvalues 10 and 1.
+    blocks = np.kron(np.diag([5.0, 0.5]), [[1.0, -1.0], [-1.0, 1.0]])
+    halves = np.kron(np.eye(2), np.full((2, 2), 0.5))
+    found = minimizers._certify(blocks, halves, np.zeros(4), np.array([0, 0, 1, 1]))
+    assert found.smallest_eigenvalue == pytest.approx(1.0, rel=1e-13)
+
+
+@pytest.mark.parametrize("r", [0.0, 1e-9, 1e-3, 0.3, 0.5, 0.7, 0.999])
+def test_the_certificates_function_in_many_digits(r):
+    with mpmath.workdps(50):
+        exact = float(mpmath.mpf(r) + (1 - mpmath.mpf(r)) * mpmath.log(1 - mpmath.mpf(r)))
+    assert minimizers._bregman(r) == pytest.approx(exact, rel=1e-13, abs=0)
 
 
 # --- Well-specified annotators, far apart ---

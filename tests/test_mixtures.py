@@ -17,7 +17,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 
 import pbde_ref as pb
+from pbde_ref.exact import expectation_maximization as em
+from pbde_ref.exact.identifiability import comparison_components, null_projection
 from pbde_ref.exact.mixture_curvature import certify, extreme_eigenvalues, is_saddle
+from pbde_ref.exact.mixture_model import answered_pairs, divide_answers, evaluate, log_sigmoids_of
 from pbde_ref.exact.mixtures import expected_mixture_hessian, expected_mixture_loss, fit_annotator_mixture
 from tests import strategies
 
@@ -367,6 +370,192 @@ def test_agrees_with_a_general_optimiser():
     found = [minimize(objective, rng.standard_normal(12), jac=True, method="L-BFGS-B").fun for _ in range(8)]
     # Neither is proven global; L-BFGS stops at a relative decrease of 1e-9.
     assert solution.loss <= min(found) + 1e-6
+
+
+# ------------------------------------------------------------------------------------------------ one start, in parts
+
+
+def one_start(size=5, k=2, seed=21, spread=2.0):
+    """Answered pairs, a model, and the projection onto constants."""
+    annotator, proposal, weights, utilities = problem(size, k, seed, spread)
+    pairs = answered_pairs(annotator, proposal)
+    null = null_projection(comparison_components(proposal, size))
+    return pairs, evaluate(pairs, weights / weights.sum(), utilities), null, (annotator, proposal)
+
+
+def pair(p=0.6, utilities=(0.0, 0.0)):
+    """One annotator and one pair, won with probability p by the first: the loss in d is softplus(d) - p d."""
+    annotator = pb.PreferenceMatrix([[0.5, p], [1.0 - p, 0.5]])
+    pairs = answered_pairs(annotator, pb.PairListProposal([0], [1]))
+    model = evaluate(pairs, np.ones(1), np.array([utilities], dtype=float))
+    expectation = divide_answers(pairs, model)
+    answers = [own[:, 0] for own in expectation.answers]
+    before = [terms[:, 0] for terms in model.log_sigmoids]
+    return pairs, answers, before, np.array(utilities, dtype=float), expectation.gradient[0]
+
+
+def test_a_run_reports_where_it_ends():
+    """Losses before the first and after every iteration; gradient and Hessian of the last model, in all coordinates."""
+    pairs, model, null, (annotator, proposal) = one_start()
+    seen = []
+    run = em.run_one_start(pairs, model, null, 3, 1e-300, lambda step, at: seen.append((step, at)))
+    assert [step for step, _ in seen] == [0, 1, 2, 3]
+    assert [at.loss for _, at in seen] == run.losses
+    assert seen[0][1] is model
+    assert seen[3][1] is run.model
+    loss = expected_mixture_loss(annotator, run.model.weights, run.model.utilities, proposal)
+    assert run.losses[-1] == pytest.approx(loss.value, rel=1e-12)
+    w = run.model.weights
+    logits = w * (loss.weights_gradient - w @ loss.weights_gradient)
+    norm = math.sqrt((loss.utilities_gradient**2).sum() + (logits**2).sum())
+    assert run.gradient_norm == pytest.approx(norm, rel=1e-9)
+    hessian = expected_mixture_hessian(annotator, w, run.model.utilities, proposal)
+    assert_allclose(run.hessian, hessian, atol=1e-14)
+    assert np.abs(run.model.utilities.sum(axis=1)).max() < 1e3
+
+
+def test_a_run_ends_where_the_gradient_is_within_the_tolerance():
+    """Not an iteration later, and the bound itself counts."""
+    pairs, model, null, _ = one_start(size=4)
+    norms = []
+    for steps in range(1, 60):
+        run = em.run_one_start(pairs, model, null, steps, 1e-300, lambda *_: None)
+        norms.append(run.gradient_norm)
+        smallest, largest = extreme_eigenvalues(run.hessian, null, 2)
+        if not is_saddle(smallest, largest) and run.gradient_norm == min(norms):
+            break
+    assert run.gradient_norm == min(norms)
+    for tolerance in (run.gradient_norm, 1.0001 * run.gradient_norm):
+        ended = em.run_one_start(pairs, model, null, 500, tolerance, lambda *_: None)
+        assert len(ended.losses) == len(run.losses)
+        assert_allclose(ended.hessian, run.hessian, atol=1e-14)
+    assert len(em.run_one_start(pairs, model, null, 500, 0.9999 * run.gradient_norm, lambda *_: None).losses) > len(
+        run.losses
+    )
+
+
+def test_saddles_are_looked_at_every_ten_iterations(monkeypatch):
+    """A test that says saddle is repeated after ten iterations and no sooner."""
+    pairs, model, null, _ = one_start()
+    tested, steps = [], []
+
+    def eigenvalues(hessian, null, k):
+        tested.append(steps[-1])
+        return (-1.0, 1.0) if len(tested) < 3 else (1.0, 1.0)
+
+    monkeypatch.setattr(em, "extreme_eigenvalues", eigenvalues)
+    run = em.run_one_start(pairs, model, null, 500, 1e9, lambda step, _: steps.append(step))
+    assert tested == [0, 10, 20]
+    assert len(run.losses) == 21
+
+
+def test_a_run_ends_where_no_iteration_lowers_the_loss():
+    """At the minimum of one annotator nothing moves: one loss, no iteration, a saddle or not."""
+    pairs = answered_pairs(pb.PreferenceMatrix(np.full((3, 3), 0.5)), pb.ProductProposal([1, 1, 1]))
+    model = evaluate(pairs, np.ones(1), np.zeros((1, 3)))
+    assert model.loss == 0.0
+    run = em.run_one_start(pairs, model, np.full((3, 3), 1 / 3), 500, 1e-300, lambda *_: None)
+    assert run.losses == [0.0]
+    assert run.model is model
+
+
+def test_newtons_direction_by_hand():
+    """-(σ(d) - p) / σ'(d) between the two, without their mean; by at most 20 nats."""
+    null = np.full((2, 2), 0.5)
+    for d, p in ((0.0, 0.6), (1.0, 0.2), (-2.0, 0.7)):
+        pairs, answers, before, _, gradient = pair(p, (d, 0.0))
+        assert_allclose(gradient, [sigmoid(d) - p, p - sigmoid(d)], rtol=1e-13)
+        full = (p - sigmoid(d)) / (sigmoid(d) * sigmoid(-d))
+        step = em._newton_step(pairs, answers, before, gradient, null)
+        assert_allclose(step, [0.5 * full, -0.5 * full], rtol=1e-10)
+    for d in (8.0, 30.0, 300.0):
+        pairs, answers, before, _, gradient = pair(0.5, (d, 0.0))
+        step = em._newton_step(pairs, answers, before, gradient, null)
+        assert_allclose(step, [-20.0, 20.0], rtol=1e-9)
+    pairs, answers, before, _, gradient = pair(0.5, (0.0, 0.0))
+    assert_array_equal(em._newton_step(pairs, answers, before, gradient, null), 0.0)
+    # Where nothing is answered there is no curvature but the damping, 1e-14, which rounding leaves two digits.
+    step = em._newton_step(pairs, [0.0 * own for own in answers], before, np.array([1e-16, -1e-16]), null)
+    assert_allclose(step, [-0.01, 0.01], rtol=0.1)
+    # The largest change counts: a pair far from its fit, and a third outcome that hardly moves.
+    chain = pb.PreferenceMatrix([[0.5, 0.5, 0.5], [0.5, 0.5, 0.6], [0.5, 0.4, 0.5]])
+    pairs = answered_pairs(chain, pb.PairListProposal([0, 1], [1, 2]))
+    model = evaluate(pairs, np.ones(1), np.array([[30.0, 0.0, 0.0]]))
+    expectation = divide_answers(pairs, model)
+    own, terms = [o[:, 0] for o in expectation.answers], [t[:, 0] for t in model.log_sigmoids]
+    step = em._newton_step(pairs, own, terms, expectation.gradient[0], np.full((3, 3), 1 / 3))
+    assert_allclose(step, [-20.0, 10.0, 10.0], rtol=1e-3)
+    assert np.abs(step).max() == pytest.approx(20.0, rel=1e-14)
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_newtons_direction_is_the_dense_solution(k):
+    """The Hessian of each annotator's own loss, Σ own answers · σ'(d), pair by pair."""
+    pairs, model, null, (annotator, proposal) = one_start(size=6, k=k)
+    expectation = divide_answers(pairs, model)
+    p, q = annotator.preference_probabilities(), proposal.matrix(6)
+    answered = (q + q.T) * p  # winner, loser
+    wins = [w / (1.0 + np.exp(u - u[:, None])) for w, u in zip(model.weights, model.utilities, strict=True)]
+    for i in range(k):
+        own = answered * wins[i] / sum(wins)
+        np.fill_diagonal(own, 0.0)
+        slope = wins[i] / model.weights[i]
+        pairwise = (own + own.T) * slope * slope.T
+        hessian = np.diag(pairwise.sum(axis=1)) - pairwise
+        gradient = (own * slope.T).sum(axis=0) - (own * slope.T).sum(axis=1)
+        assert_allclose(expectation.gradient[i], gradient, atol=1e-15)
+        answers, before = [o[:, i] for o in expectation.answers], [t[:, i] for t in model.log_sigmoids]
+        step = em._newton_step(pairs, answers, before, gradient, null)
+        assert_allclose(step, -np.linalg.pinv(hessian) @ gradient, rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("length", "halvings"),
+    # The least loss is at 0.405 for p = 0.6, and the loss is that of zero again near 0.82.
+    [(0.01, 0), (0.405, 0), (0.8, 0), (0.83, 1), (1.6, 1), (1.7, 2), (100.0, 7)],
+)
+def test_steps_are_halved_until_the_loss_falls(length, halvings):
+    pairs, answers, before, start, gradient = pair(0.6)
+    found, after = em._line_search(pairs, answers, before, start, gradient, np.array([length, 0.0]))
+    assert_allclose(found, [length / 2**halvings, 0.0], rtol=1e-14)
+    d = length / 2**halvings
+    assert_allclose(after[0], np.log([[sigmoid(d)], [sigmoid(-d)]]), rtol=1e-12)
+    assert np.logaddexp(0.0, d) - 0.6 * d < math.log(2.0) < np.logaddexp(0.0, 2 * d) - 1.2 * d or halvings == 0
+
+
+def test_a_step_must_gain_a_ten_thousandth_of_what_its_slope_promises():
+    """A change of exactly that much is enough, a little less is not: then half of the step is taken."""
+    _, _, _, start, gradient = pair(0.6)
+    step = np.array([1.0, 0.0])
+    slope = float((gradient * step).sum())
+
+    class Block:
+        def difference(self, utilities, _):
+            return utilities[:1] - utilities[1:]
+
+    full = log_sigmoids_of(Block(), start + step)
+    for gain, accepted in ((1.001e-4, True), (0.999e-4, False), (-1.0, False)):
+        before = [full + np.array([[gain * slope], [0.0]])]
+        answers = [np.array([[1.0], [0.0]])]
+        # old - new is gain times the slope, whatever the pair.
+        found = em._line_search([(Block(), None, None)], answers, before, start, gradient, step)
+        assert (found is not None and found[0][0] == 1.0) == accepted
+
+
+def test_where_no_step_is_taken():
+    """Uphill or level there is none; where the slope is rounding any step downhill will do."""
+    pairs, answers, before, start, gradient = pair(0.6)
+    for direction in ([-1.0, 0.0], [1.0, 1.0], [0.0, 0.0]):
+        assert em._line_search(pairs, answers, before, start, gradient, np.array(direction)) is None
+    found, _ = em._line_search(pairs, answers, before, start, gradient, np.array([9e-15, 0.0]))
+    assert found[0] == 9e-15
+    # From here on every step makes it worse; it is halved until its slope is below 1e-15, or fifty times.
+    worse = [terms + 1.0 for terms in before]
+    tiny = np.array([0.9e-15, 0.0]) / 0.1
+    assert em._line_search(pairs, answers, worse, start, gradient, tiny)[0][0] == tiny[0]
+    found, _ = em._line_search(pairs, answers, worse, start, gradient, 4.0 * tiny)
+    assert found[0] == pytest.approx(tiny[0], rel=1e-12)
+    assert em._line_search(pairs, answers, worse, start, gradient, np.array([1e3, 0.0])) is None
 
 
 def test_densities_follow_the_models_process():

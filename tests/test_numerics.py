@@ -138,6 +138,8 @@ def test_sigmoid_difference_between_infinities():
     c, d = np.array([inf, -inf, -inf, inf, 0.0, 0.0]), np.array([inf, -inf, inf, -inf, inf, -inf])
     u = np.array([0.0, 0.0, inf, -inf, inf, -inf])
     assert numerics.sigmoid_difference(c, d, u).tolist() == [0.0, 0.0, 1.0, -1.0, 0.5, -0.5]
+    # ∞ − ∞ is undefined, but the two preferences are the same.
+    assert numerics.sigmoid_difference(c[:2], d[:2], np.array([np.nan, np.nan])).tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 import pbde_ref as pb
+from pbde_ref.exact import optima
+from pbde_ref.numerics import logsumexp
 from tests.strategies import annotators, distributions, pbdes, utilities
 
 NAN, INF = math.nan, math.inf
@@ -78,8 +80,42 @@ def total_by_mpmath(log_policy):
 def test_newton_steps_are_counted():
     """None for one outcome; one reaches log 8 for f = 1; where f varies it takes several."""
     assert pb.normalizing_constant([3.0], pb.luce()).steps == 0
+    assert pb.normalizing_constant(np.zeros(4), pb.luce()).steps == 1
     assert pb.normalizing_constant(np.log([2.0, 6.0]), pb.luce()).steps in (1, 2)  # the second if rounding asks for it
     assert 2 <= pb.normalizing_constant(np.log([2.0, 9.0]), pb.PBDE([1.0, 2.0])).steps <= 10
+
+
+def test_a_constant_that_has_not_converged_is_not_used(monkeypatch):
+    """It says so, and a policy is refused."""
+    wrong = optima.NormalizingConstant(-1.0, 0.25, False, 3)
+    monkeypatch.setattr(optima, "_newton", lambda *_: wrong)
+    found = pb.normalizing_constant([2.0, 5.0], pb.luce())
+    assert (found.value, found.residual, found.converged, found.steps) == (-6.0, 0.25, False, 3)
+    with pytest.raises(ArithmeticError, match=r"did not converge: NormalizingConstant\(value=-1.0, residual=0.25"):
+        pb.normalized_log_policy([2.0, 5.0], pb.luce())
+
+
+def test_rounding_of_the_residual_is_counted_in_the_exponents(monkeypatch):
+    """Within 8 eps times one plus the policy's entropy: by hand for n equal outcomes, whose entropy is log n."""
+    eps = float(np.finfo(float).eps)
+    for size in (1, 2, 1000):
+        found = pb.normalizing_constant(np.zeros(size), pb.luce())
+        assert found.converged is True
+        assert found.value == pytest.approx(-math.log(size), rel=1e-15)
+        for share, converged in ((0.9, True), (1.1, False)):
+            # A logarithm of the sum that rounding keeps from falling below this.
+            rounding = share * 8.0 * eps * (1.0 + math.log(size))
+            monkeypatch.setattr(optima, "logsumexp", lambda x, least=rounding: max(float(logsumexp(x)), least))
+            found = pb.normalizing_constant(np.zeros(size), pb.luce())
+            monkeypatch.undo()
+            assert found.residual == rounding
+            assert found.converged is converged
+
+
+def test_a_process_must_be_one():
+    for function in (pb.normalizing_constant, pb.normalized_log_policy):
+        with pytest.raises(TypeError, match="`pbde` must be a PBDE; got str"):
+            function([0.0, 1.0], "luce")
 
 
 

@@ -54,17 +54,17 @@ settings.register_profile("mutation", deadline=None, derandomize=True, max_examp
 FLAT = ["numerics", "distributions", "pbde", "annotators", "proposals", "pairs", "objectives"]
 # The tests that speak about a module, where they do not bear its name.
 TESTS = {
-    "pairs": "expected", "losses": "losses", "close_kernel_sums": "kernel_sums", "panel_grid": "kernel_sums",
-    "panels": "kernel_sums", "expectation_maximization": "mixtures", "mixture_curvature": "mixtures",
-    "mixture_model": "mixtures", "expected_loss": "expected", "hinge_duality": "hinge_parts",
-    "hinge_interior_point": "hinge_parts", "hinge_linear": "hinge_parts", "hinge_regularized": "hinge_parts",
-    "populations": "selection", "solution": "minimizers", "ranking_interior_point": "ranking_parts",
-    "ranking_programme": "ranking",
+    "pairs": "expected", "losses": "losses", "close_kernel_sums": "kernel_sums", "panel_grid": "panels",
+    "expectation_maximization": "mixtures", "mixture_curvature": "mixtures", "mixture_model": "mixtures",
+    "expected_loss": "expected", "hinge_duality": "hinge_parts", "hinge_interior_point": "hinge_parts",
+    "hinge_linear": "hinge_parts", "hinge_regularized": "hinge_parts", "solution": "minimizers",
+    "ranking_interior_point": "ranking_parts", "ranking_programme": "ranking",
 }  # fmt: skip
 ALL_TESTS = [
     "numerics", "distributions", "pbde", "annotators", "proposals", "objectives", "losses", "expected", "fast_blocks",
-    "optima", "identifiability", "minimizers", "limits", "hinge", "hinge_parts", "ipo", "kernel_sums", "large_scale",
-    "mixtures", "ranking", "ranking_parts", "selection", "theorems", "bridge", "paper_problem",
+    "optima", "identifiability", "minimizers", "limits", "hinge", "hinge_parts", "ipo", "panels", "populations",
+    "kernel_sums", "large_scale", "mixtures", "ranking", "ranking_parts", "selection", "theorems", "bridge",
+    "paper_problem",
 ]  # fmt: skip
 # Seconds of the tests' own CPU time that one mutant is given, and what is added for a slower machine state.
 BUDGET, GRACE = 8.0, 5.0

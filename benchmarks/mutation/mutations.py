@@ -40,7 +40,7 @@ _VALIDATORS = {
     "reference_log_probabilities", "reject", "same_size", "vector", "whole_number",
 }  # fmt: skip
 # The order of their first two arguments does not matter.
-_SYMMETRIC = {"maximum", "minimum", "logaddexp", "max", "min", "precision"}
+_SYMMETRIC = {"maximum", "minimum", "logaddexp", "max", "min", "precision", "hypot", "array_equal", "_dot"}
 _NEVER = {"annotation", "returns", "decorator_list", "type_params", "exc", "cause", "bases"}
 
 
@@ -105,7 +105,7 @@ def _expression_edits(node: ast.AST, holder: ast.AST, field: str) -> Iterator[tu
     elif isinstance(node, ast.Call):
         first = 1 if _called(node) in _VALIDATORS else 0
         plain = not any(isinstance(a, ast.Starred) for a in node.args) and _called(node) not in _SYMMETRIC
-        if plain and len(node.args) >= first + 2:
+        if plain and len(set(map(ast.dump, node.args[first : first + 2]))) == 2:
             swapped = [*node.args[:first], node.args[first + 1], node.args[first], *node.args[first + 2 :]]
             yield "arguments swapped", _with(node, args=swapped)
         for i, keyword in enumerate(node.keywords):

@@ -88,8 +88,8 @@ class _Difference:
         drawn = np.zeros(chi.size, dtype=bool)
         for side in sides:
             drawn |= side > 0.0
-        if math.isinf(chi.min()) or math.isinf(omega.min()) or math.isinf(omega.max()):
-            drawn &= ~((chi == omega) & np.isinf(chi))
+        if math.isinf(omega.min()):
+            drawn &= (chi != omega) | np.isfinite(omega)
         if not drawn.any():
             return cls(chi, omega, sides)
         first = int(np.argmax(drawn))
@@ -126,7 +126,7 @@ def _integral(difference: _Difference, reach: int) -> float:
     out = None
     for part in chunks(difference.chi.size, grid.count):
         u, weight_slices = difference(part), [side[part] for side in difference.sides]
-        out = out or buffers(part.stop - part.start)
+        out = out or buffers(part.stop)
         for fraction, (member, mean), table in zip(fractions, centers, moments, strict=True):
             index, offset = grid.locate(difference.chi[part], fraction * u, out)
             panel = grid.coarse(index)

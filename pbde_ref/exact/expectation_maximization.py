@@ -107,7 +107,7 @@ def _newton_step(
     scale = float(hessian.diagonal().max()) or 1.0
     step = -cho_solve(cho_factor(hessian + scale * (null + DAMPING * np.eye(gradient.size))), gradient)
     step -= null @ step
-    return step * min(1.0, LARGEST_STEP / max(float(np.abs(step).max()), 1e-300))
+    return step * (LARGEST_STEP / max(LARGEST_STEP, float(np.abs(step).max())))
 
 
 def _line_search(

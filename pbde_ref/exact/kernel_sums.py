@@ -262,13 +262,14 @@ def _excluded_by_mistake(model: Population, members: list[tuple[float, Populatio
     """Whether the model is certain of a comparison that the proposal draws and some annotator is not."""
     a, b = model.factors[0], model.factors[-1]
     for z in np.flatnonzero(np.isinf(model.scores)):
+        below = np.isneginf(model.scores[z])
         for _, member in members:
             # At -inf the model errs unless the annotator excludes z too; at +inf unless it excludes all that z meets.
-            certain = member.scores[z] == -math.inf
-            met = np.ones(a.size, dtype=bool) if model.scores[z] < 0.0 else np.isfinite(member.scores)
+            if below and np.isneginf(member.scores[z]):
+                continue
+            met = np.ones(a.size, dtype=bool) if below else np.isfinite(member.scores)
             met[z] = False
-            drawn = (a[z] > 0.0 and (b[met] > 0.0).any()) or (b[z] > 0.0 and (a[met] > 0.0).any())
-            if drawn and not (certain and model.scores[z] < 0.0):
+            if (a[z] > 0.0 and b[met].any()) or (b[z] > 0.0 and a[met].any()):
                 return True
     return False
 

@@ -253,8 +253,7 @@ def _newton_step(point: _Point, weight: FloatArray) -> FloatArray:
             break
         direction *= norm / previous
         direction += scaled
-    largest = float(np.ptp(step))
-    return step * min(1.0, LONGEST / largest) if largest > 0.0 else step
+    return step * (LONGEST / max(LONGEST, float(np.ptp(step))))
 
 
 def _line_search(

@@ -88,7 +88,7 @@ def limit_fit(annotator: PreferenceModel, proposal: Proposal) -> LimitFit:
         raise ValueError(f"`proposal` must connect all outcomes; got {components.max() + 1} components")
     groups = preference_components(annotator, proposal)
     sizes = np.bincount(groups)
-    if sizes.size == 1 and size > 1:
+    if sizes.size == 1:
         fit = minimize_expected_loss("bradley_terry", annotator, proposal)
         return LimitFit(fit.value, True, fit.loss, fit.certificate.gap, fit.converged, (size,))
     undefeated = ~groups_that_lose(annotator, proposal, groups)

@@ -166,7 +166,6 @@ class Points:
 
     grid: Grid
     scores: FloatArray
-    shift: Shift | None = None
     kept: tuple[Located, ...] | None = None
 
     def __iter__(self) -> Iterator[tuple[slice, IndexArray, FloatArray]]:
@@ -177,14 +176,13 @@ class Points:
             return
         out = None
         for part in chunks(self.scores.size, self.grid.count):
-            out = out or buffers(part.stop - part.start)
-            shift = None if self.shift is None else self.shift(part)
-            yield (part, *self.grid.locate(self.scores[part], shift, out))
+            out = out or buffers(part.stop)
+            yield (part, *self.grid.locate(self.scores[part], out=out))
 
     def keep(self) -> Points:
         """The same points, located once and for all: 16 bytes for each."""
         kept = tuple((index.copy(), offset.copy()) for _, index, offset in self)
-        return Points(self.grid, self.scores, self.shift, kept)
+        return Points(self.grid, self.scores, kept)
 
 
 def buffers(size: int) -> Buffers:

@@ -69,7 +69,7 @@ class Population:
         points = Points(lay_grid(placed, bounds=bounds), placed)
         return cls(scores, factors, opponents, points, deposit(points, *weights), infinite)
 
-    def sums(self, scale: float = 1.0) -> Sums:
+    def sums(self, scale: float) -> Sums:
         """The sums over opponents, times `scale`, as a function of slices of the outcomes."""
         grid = self.points.grid
         fields = [Field.through(grid, convolve(grid, "sigmoid", scale * table)) for table in self.tables]
@@ -158,7 +158,7 @@ def weighted_sums(populations: Sequence[tuple[float, Population]]) -> Iterator[t
     sums = [population.sums(weight * 2.0 / len(factors)) for weight, population in populations]
     size, out = factors[0].size, None
     for part in chunks(size):
-        out = out or buffers(part.stop - part.start)
+        out = out or buffers(part.stop)
         totals = sums[0](part, out)
         for more in sums[1:]:
             for total, terms in zip(totals, more(part, out), strict=True):
