@@ -7,7 +7,7 @@ import pytest
 
 import pbde_ref as pb
 from pbde_ref.exact import fast_blocks
-from pbde_ref.exact.expected import _accurate_kl
+from pbde_ref.exact.expected import _accurate_cross_entropy, _accurate_kl
 from pbde_ref.exact.fast_blocks import FastBlocks
 from pbde_ref.pairs import PairBlock
 
@@ -27,25 +27,26 @@ def utilities(spread, rng):
     return tuple(rng.uniform(-0.5 * spread, 0.5 * spread, (2, SIZE)))
 
 
-def termwise(annotator, omega, q):
-    return math.fsum(_accurate_kl(annotator, omega, block)[0] for block in q.blocks(SIZE))
+def termwise(annotator, omega, q, accurate=_accurate_kl):
+    return math.fsum(accurate(annotator, omega, block)[0] for block in q.blocks(SIZE))
 
 
+@pytest.mark.parametrize(("entropy", "accurate"), [(False, _accurate_kl), (True, _accurate_cross_entropy)])
 @pytest.mark.parametrize("spread", [0.01, 1.0, 20.0, 300.0, 690.0])
-def test_accepted_blocks_are_right(spread):
+def test_accepted_blocks_are_right(spread, entropy, accurate):
     """Blocks that the fast path answers are within 1e-12 of the termwise formula, gradients within 1e-13 of a row's
     weight.
     """
     rng = np.random.default_rng(1)
     chi, omega = utilities(spread, rng)
     annotator = process(chi)
-    fast, accepted = FastBlocks.of(annotator, omega), 0
+    fast, accepted = FastBlocks.of(annotator, omega, entropy=entropy), 0
     for q in proposals(rng):
         for block in q.blocks(SIZE):
             answer = fast(block)
             if answer is not None:
                 accepted += 1
-                value, terms = _accurate_kl(annotator, omega, block)
+                value, terms = accurate(annotator, omega, block)
                 assert answer[0] == pytest.approx(value, rel=1e-12, abs=0)
                 assert np.all(np.abs(answer[1] - terms) <= 1e-13 * block.weight)
     assert accepted > 0 or spread < 1.0
@@ -61,6 +62,33 @@ def test_dense_values_keep_twelve_digits(spread, change):
     for q in proposals(rng):
         loss = pb.expected_kl(annotator, omega, q, method="dense")
         assert loss.value == pytest.approx(termwise(annotator, omega, q), rel=1e-12, abs=1e-300)
+
+
+@pytest.mark.parametrize("offset", [0.0, -1e4])
+@pytest.mark.parametrize("spread", [1.0, 60.0, 600.0])
+def test_dense_cross_entropies_keep_twelve_digits(spread, offset):
+    """Also where annotator and model are nearly certain of the same, and far from zero."""
+    rng = np.random.default_rng(8)
+    annotator = process(np.sort(utilities(spread, rng)[0]))
+    omega = annotator.utility + 0.1 * rng.normal(size=SIZE) + offset
+    for q in proposals(rng):
+        loss = pb.expected_cross_entropy(annotator, omega, q, method="dense")
+        exact = termwise(annotator, omega, q, _accurate_cross_entropy)
+        assert loss.value == pytest.approx(exact, rel=1e-12, abs=0)
+
+
+def test_cross_entropies_of_certain_answers_are_left_to_the_termwise_formula(monkeypatch):
+    """Two groups 60 nats apart meet only each other: the loss is about 1e-26. Accepted as it is, it would be 0."""
+    chi = np.repeat([0.0, 60.0], SIZE // 2) + np.linspace(0.0, 1.0, SIZE)
+    low = (np.arange(SIZE) < SIZE // 2).astype(float)
+    annotator, q = process(chi), pb.ProductProposal(low, 1.0 - low)
+    exact = termwise(annotator, 0.99 * chi, q, _accurate_cross_entropy)
+    assert 0.0 < exact < 1e-20
+    loss = pb.expected_cross_entropy(annotator, 0.99 * chi, q, method="dense")
+    assert loss.value == pytest.approx(exact, rel=1e-12, abs=0)
+    monkeypatch.setattr(FastBlocks, "_is_right", lambda *_: True)
+    loss = pb.expected_cross_entropy(annotator, 0.99 * chi, q, method="dense")
+    assert loss.value != pytest.approx(exact, rel=1e-3, abs=0)
 
 
 def test_one_pair_that_differs_does_not_lend_its_digits():
@@ -146,6 +174,15 @@ def test_what_is_known_of_each_outcome():
     assert fast.error_per_nat == pytest.approx(eps * (0.25 * (2.0 + 1.0) + 4.0), rel=1e-13, abs=0)
 
 
+def test_bounds_of_a_cross_entropy():
+    """No difference is rounded, wherever the utilities lie; a nat of margin counts four units more."""
+    size, eps = 512, np.finfo(float).eps
+    fast = FastBlocks.of(process(np.linspace(0.0, 2.0, size)), np.linspace(1007.0, 1003.0, size), entropy=True)
+    np.testing.assert_allclose(fast.difference, np.linspace(2.0, -2.0, size), atol=1e-12)
+    assert fast.error == pytest.approx(eps * ((2.0 + 1.0) + (2.0 + 2.0) + 4.0 + 8.0), rel=1e-12, abs=0)
+    assert fast.error_per_nat == pytest.approx(eps * (0.25 * (2.0 + 1.0) + 8.0), rel=1e-12, abs=0)
+
+
 def test_a_block_is_right_if_its_errors_are_a_small_share_of_it():
     """Ten units of weight; 17 of weight times |u_A| and 42 of weight times |u_B|, by hand."""
     weight, u_a, u_b = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1.0, -2.0]), np.array([3.0, -5.0])
@@ -176,3 +213,8 @@ def test_a_block_by_hand():
             total += weight * (p * math.log(p / s) + (1.0 - p) * math.log((1.0 - p) / (1.0 - s)))
             assert terms[i, j] == pytest.approx(weight * (s - p), rel=1e-12, abs=1e-16)
     assert value == pytest.approx(total, rel=1e-12)
+    p = 1.0 / (1.0 + np.exp(chi[block.b] - chi[block.a]))
+    s = 1.0 / (1.0 + np.exp(omega[block.b] - omega[block.a]))
+    value, others = FastBlocks.of(annotator, omega, entropy=True)(block)
+    assert value == pytest.approx(-(block.weight * (p * np.log(s) + (1.0 - p) * np.log(1.0 - s))).sum(), rel=1e-12)
+    np.testing.assert_array_equal(others, terms)

@@ -143,11 +143,22 @@ def expected_cross_entropy(
     if takes_linear_time(method, splits(annotator, proposal), annotator, proposal):
         return kernel_cross_entropy(annotator, utilities, proposal)
     utilities = _checked(annotator, utilities, proposal)
+    quick = FastBlocks.of(annotator, utilities, entropy=True)
     values, gradient = [], np.zeros(annotator.size)
-    for block, margin in _margins(utilities, proposal):
-        values.append(weighted(block.weight, _pair_loss(BRADLEY_TERRY, annotator, block, margin)).sum())
-        gradient += block.scatter(block.weight * annotator.excess(block, utilities), annotator.size)
+    for block in proposal.blocks(annotator.size):
+        value, terms = (quick and quick(block)) or _accurate_cross_entropy(annotator, utilities, block)
+        values.append(value)
+        gradient += block.scatter(terms, annotator.size)
     return _result(values, gradient)
+
+
+def _accurate_cross_entropy(
+    annotator: PreferenceModel, utilities: FloatArray, block: PairBlock
+) -> tuple[float, FloatArray]:
+    """A block's cross-entropy as a sum of non-negative terms, and each pair's weight times excess."""
+    margin = block.difference(utilities, "utilities")
+    value = weighted(block.weight, _pair_loss(BRADLEY_TERRY, annotator, block, margin)).sum()
+    return float(value), block.weight * annotator.excess(block, utilities)
 
 
 def expected_entropy(annotator: PreferenceModel, proposal: Proposal) -> float:

@@ -1,12 +1,13 @@
-r"""The dense sum's fast path: blocks of pairs whose divergences are large enough for the quick formula to be right.
+r"""The dense sums' fast path: blocks of pairs whose losses are large enough for the quick formula to be right.
 
-With :math:`c = \chi_A - \chi_B`, :math:`d = \omega_A - \omega_B`, :math:`p = \sigma(c)`, a pair's divergence is
+With :math:`c = \chi_A - \chi_B`, :math:`d = \omega_A - \omega_B`, :math:`p = \sigma(c)`, a pair's divergence and its
+cross-entropy are
 
-.. math:: \log \frac{1 + e^d}{1 + e^c} - p\, (d - c)
+.. math:: \log \frac{1 + e^d}{1 + e^c} - p\, (d - c), \qquad \log (1 + e^d) - p\, d
 
 and :math:`e^c, e^d` are outer products of n exponentials: one logarithm and two reciprocals per pair. The two terms
-cancel where the preferences nearly agree, so each block's rounding error is bounded; a block in which it could reach a
-share of 4e-13 is left to the termwise formula of ``proofs/relative_accuracy.md``.
+cancel where the preferences nearly agree, or are nearly certain, so each block's rounding error is bounded; a block in
+which it could reach a share of 4e-13 is left to the termwise formula of ``proofs/relative_accuracy.md``.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ class FastBlocks:
     annotator, model : tuple of two ndarray, shape (n,)
         Exponentials of the utilities and of their negatives, both measured from the middle of their range.
     difference : ndarray, shape (n,)
-        :math:`u = \omega - \chi`, measured from the middle of its range.
+        :math:`u = \omega - \chi`, or :math:`\omega`, measured from the middle of its range.
     error, error_per_nat : float
-        Bound on the rounding error of a pair's divergence: the first plus :math:`|u_A| + |u_B|` times the second.
+        Bound on the rounding error of a pair's loss: the first plus :math:`|u_A| + |u_B|` times the second.
+    entropy : bool
+        Whether the loss is the cross-entropy, which has the annotator's entropy in it.
     """
 
     annotator: tuple[FloatArray, FloatArray]
@@ -49,26 +52,30 @@ class FastBlocks:
     difference: FloatArray
     error: float
     error_per_nat: float
+    entropy: bool = False
 
     @classmethod
-    def of(cls, annotator: PreferenceModel, utilities: FloatArray) -> FastBlocks | None:
+    def of(cls, annotator: PreferenceModel, utilities: FloatArray, *, entropy: bool = False) -> FastBlocks | None:
         """None unless there are many outcomes, a single annotator, and no two utilities more than 700 nats apart."""
         if annotator.size < FEW or not isinstance(annotator, Annotator):
             return None
         spreads = [float(np.ptp(t)) if np.isfinite(t).all() else math.inf for t in (annotator.utility, utilities)]
         if not max(spreads) <= WIDEST:
             return None
-        difference = utilities - annotator.utility
+        difference = utilities if entropy else utilities - annotator.utility
         centered = _from_middle(difference)
         # Distances from the middle are rounded, exponentials to a unit in the last place: c and d err by this much.
         error_c, error_d = (EPS * (2.0 + 0.5 * spread) for spread in spreads)
         # σ(c) is the logarithm's derivative by -c, and σ'(c) ≤ 1/4 that of p; log and products err by a few units.
-        error = error_c + error_d + EPS * float(np.abs(difference).max() + np.ptp(centered)) + 8.0 * EPS
-        error_per_nat = 0.25 * error_c + 4.0 * EPS
-        return cls(_exponentials(annotator.utility), _exponentials(utilities), centered, error, error_per_nat)
+        rounded = 0.0 if entropy else float(np.abs(difference).max())
+        error = error_c + error_d + EPS * (rounded + float(np.ptp(centered))) + 8.0 * EPS
+        # A cross-entropy's logarithm is not small where d is large, and errs by a unit in its last place.
+        error_per_nat = 0.25 * error_c + (8.0 if entropy else 4.0) * EPS
+        exponentials = _exponentials(annotator.utility), _exponentials(utilities)
+        return cls(*exponentials, centered, error, error_per_nat, entropy)
 
     def __call__(self, block: PairBlock) -> tuple[float, FloatArray] | None:
-        """The block's divergence, and each pair's weight times excess; None if the error could be too large."""
+        """The block's loss, and each pair's weight times excess; None if the error could be too large."""
         if block.weight.ndim != 2:
             return None
         rows, columns = block.a[:, 0], block.b[0]
@@ -78,8 +85,7 @@ class FastBlocks:
         excess = odds_d - odds_c
         odds_d += 1.0
         loses_c = 1.0 / (1.0 + odds_c)
-        logarithm = odds_d * loses_c
-        np.log(logarithm, out=logarithm)
+        logarithm = np.log(odds_d if self.entropy else odds_d * loses_c)
         # σ(d) − σ(c) = (e^d − e^c) / ((1 + e^d)(1 + e^c)): right in relative terms, as far as e^d − e^c is.
         excess /= odds_d
         excess *= loses_c
