@@ -853,6 +853,22 @@ def test_bad_input_is_named(case, loss):
         LOSSES[loss](*arguments)
 
 
+@pytest.mark.parametrize("method", ["dense", "kernel_sum"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        pb.expected_kl,
+        pb.expected_cross_entropy,
+        lambda *problem, method: pb.expected_hessian_vector_product("bradley_terry", *problem, [1, 0, 0], method),
+    ],
+    ids=["kl", "cross entropy", "product"],
+)
+def test_no_method_takes_an_annotator_of_another_size(loss, method):
+    """Also where the sum itself would not look at the annotator."""
+    with pytest.raises(ValueError, match="must have 2 outcomes, one for each of the support; got 3"):
+        loss(TWO, [0, 0, 0], Q3, method=method)
+
+
 @pytest.mark.parametrize("loss", ["kl", "cross entropy", "loss"])
 @pytest.mark.parametrize("annotator", ["a", pb.luce(), np.eye(2)], ids=["text", "process", "array"])
 def test_a_wrong_annotator_is_named(loss, annotator):

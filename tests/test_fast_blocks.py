@@ -125,6 +125,15 @@ def test_most_blocks_are_accepted():
         assert sum(answer is not None for answer in answers) >= 0.9 * len(answers)
 
 
+@pytest.mark.parametrize("loss", [pb.expected_kl, pb.expected_cross_entropy])
+def test_expected_losses_take_it(monkeypatch, loss):
+    """Where all blocks are accepted, the termwise formulas are not called."""
+    chi, omega = utilities(20.0, np.random.default_rng(7))
+    for name in ("_accurate_kl", "_accurate_cross_entropy"):
+        monkeypatch.setattr(f"pbde_ref.exact.expected.{name}", None)
+    assert loss(process(chi), omega, pb.ProductProposal(np.ones(SIZE))).value > 0.0
+
+
 def test_where_there_is_no_fast_path():
     """Few outcomes, mixtures, infinite or very wide utilities, lists of pairs."""
     rng = np.random.default_rng(6)

@@ -276,13 +276,12 @@ def expected_hessian_vector_product(
     >>> pb.expected_hessian_vector_product("bradley_terry", annotator, [0.0, 0.0], q, direction=[1.0, 0.0])
     array([ 0.25, -0.25])
     """
-    check_models(annotator, proposal)
+    utilities = _checked(annotator, utilities, proposal)
     objective = as_objective(objective)
     if takes_linear_time(method, objective is BRADLEY_TERRY, annotator, proposal):
         if objective is not BRADLEY_TERRY:
             raise ValueError(f"`objective` must be 'bradley_terry' for linear-time sums; got {objective.name!r}")
         return kernel_hessian_vector_product(utilities, proposal, direction)
-    utilities = _checked(annotator, utilities, proposal)
     direction = vector("direction", direction, size=annotator.size)
     reject("direction", "finite", direction, ~np.isfinite(direction))
     result = np.zeros(annotator.size)
