@@ -366,6 +366,51 @@ def test_frameworks_are_recognised_by_what_a_function_mentions():
     assert check_loss(lambda a, b: -(a - b).sigmoid().log().mean(), "reward", on_failure="report").framework == "torch"
 
 
+@pytest.mark.parametrize("framework", ["torch", "jax"])
+def test_frameworks_are_recognised_by_what_a_function_returns(framework):
+    """A function that hides its framework and takes NumPy arrays too is checked with its derivatives."""
+    library = pytest.importorskip(framework)
+    hidden = [library, library.as_tensor] if framework == "torch" else [library.numpy, library.numpy.asarray]
+
+    def loss(a, b):
+        names, array = hidden
+        difference = array(b) - array(a)
+        return names.logaddexp(names.zeros_like(difference), difference).mean()
+
+    assert mentioned_frameworks(loss) == set()
+    report = check_loss(loss, "reward")
+    assert report.framework == framework
+    assert "gradient_chosen_rewards" in {r.name for r in report.results if r.status == "passed"}
+
+
+def test_jax_functions_may_branch_on_values():
+    """Such a function has a derivative, but is no single program."""
+    jax = pytest.importorskip("jax")
+
+    def loss(a, b):
+        return jax.nn.softplus(b - a).mean() if (a > b).any() else jax.numpy.logaddexp(0.0, b - a).mean()
+
+    assert check_loss(loss, "reward").passed
+
+
+def test_derivatives_of_jax_functions_are_not_remembered():
+    """A function whose derivative depends on how often it was called is traced anew each time."""
+    jax = pytest.importorskip("jax")
+    calls = []
+
+    def loss(a, b):
+        calls.append(a)
+        value = jax.nn.softplus(b - a).mean()
+        factor = 1.0 if len(calls) < 12 else 2.0
+        return factor * value + (1.0 - factor) * jax.lax.stop_gradient(value)
+
+    report = check_loss(loss, "reward", on_failure="report")
+    assert len(calls) > 12
+    found = [r for r in report.results if r.status == "failed"]
+    assert found
+    assert all("the gradient" in r.message for r in found)
+
+
 def test_first_try_on_torch_names_the_bug():
     """A function with a planted bug, as a new user would write it."""
     torch = pytest.importorskip("torch")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pbde_ref.oracle.cases import Case, Definition
@@ -89,6 +89,9 @@ def bench_for(
             subjects.append(subject)
             errors.append(error)
         else:
+            if options.framework == "auto" and first.framework not in (None, name):
+                # It takes NumPy arrays too, but only its own framework's can be differentiated.
+                return bench_for(function, definition, declared, replace(options, framework=first.framework))
             return Bench(case, subject, Context(subject, case, options.dtype, options.gradients, first), None, checks)
     # The error of the likeliest framework is the one that its author will understand.
     return Bench(case, subjects[0], None, _broken(errors[0], case, options.dtype), checks)

@@ -147,8 +147,8 @@ class Torch:
 class Jax:
     """JAX with 64-bit numbers while the oracle calls; gradients by `jax.vjp`.
 
-    Operations are compiled as JAX does it without ``jax.jit``, one by one: a function that is traced only once would
-    hide its state, and fused operations round less than those that the caller wrote.
+    Values come from a call without ``jax.jit``, each operation compiled by itself: a function that is traced only once
+    would hide its state, and fused operations round less than those that the caller wrote. Gradients are one program.
     """
 
     name = "jax"
@@ -157,6 +157,7 @@ class Jax:
 
     def __init__(self) -> None:
         self.jax = importlib.import_module("jax")
+        self._programs: dict[str, Callable[..., Any]] = {}
 
     @contextlib.contextmanager
     def _for_small_arrays(self) -> Iterator[None]:
@@ -188,10 +189,25 @@ class Jax:
                     full[place] = leaf
                 return first_of(function(*full, **keywords))
 
-            loss, pull = self.jax.vjp(first, *(arrays[i] for i in places))
-            found = pull(np.ones(loss.shape, loss.dtype))
+            found = self._gradients(first, [arrays[i] for i in places])
             gradients = {i: np.asarray(g).astype(np.float64) for i, g in zip(places, found, strict=True)}
         return Returned(result, gradients, "", ())
+
+    def _gradients(self, loss: Callable[..., Any], leaves: Sequence[Any]) -> Sequence[Any]:
+        def gradients(*leaves: Any) -> Any:
+            value, pull = self.jax.vjp(loss, *leaves)
+            return pull(self.jax.numpy.ones_like(value))
+
+        try:
+            program = self.jax.jit(gradients).lower(*leaves)
+        except (TypeError, IndexError):
+            # A function may branch on values, which one program cannot; or the error is its own.
+            return tuple(gradients(*leaves))
+        # Traced every time, so that state shows; equal programs are compiled once.
+        text = program.as_text()
+        if text not in self._programs:
+            self._programs[text] = program.compile()
+        return tuple(self._programs[text](*leaves))
 
     def numbers(self, result: Any) -> NDArray[Any] | None:
         """As float64."""

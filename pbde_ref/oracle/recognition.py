@@ -3,7 +3,7 @@
 Looked at: the module the function or its class comes from, the modules and objects that its code (and that of other
 functions that it calls) refers to, what it has closed over, its defaults and its annotations. A function that
 mentions neither PyTorch nor JAX is tried with NumPy arrays; if it raises TypeError or AttributeError on them, with
-those of a framework that is installed.
+those of a framework that is installed, and if it returns the array of another framework, with those of that one.
 """
 
 from __future__ import annotations
@@ -15,12 +15,29 @@ from functools import partial
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-__all__ = ["frameworks_to_try", "mentioned_frameworks"]
+__all__ = ["framework_of", "frameworks_to_try", "mentioned_frameworks"]
 
 _ROOTS = {"torch": "torch", "jax": "jax", "jaxlib": "jax", "flax": "jax", "optax": "jax", "rlax": "jax", "chex": "jax"}
 _DEPTH = 4
 # What these refer to says nothing about the arrays that their caller has.
 _NEUTRAL = {"numpy", "scipy", "autograd", "pbde_ref", *sys.stdlib_module_names} - {"__main__"}
+
+
+def framework_of(value: Any) -> str | None:
+    """The framework that an object comes from, PyTorch or JAX.
+
+    Examples
+    --------
+    >>> framework_of([0.5]) is None
+    True
+    """
+    if isinstance(value, ModuleType):
+        names = [value.__name__]
+    else:
+        kinds = type(value).__mro__ if not isinstance(value, type) else value.__mro__
+        names = [kind.__module__ for kind in kinds]
+        names.append(getattr(value, "__module__", None) or "")
+    return next((_ROOTS[root] for name in names if (root := str(name).split(".")[0]) in _ROOTS), None)
 
 
 def mentioned_frameworks(function: Callable[..., Any]) -> set[str]:
@@ -52,22 +69,11 @@ def _installed(name: str) -> bool:
     return name in sys.modules or importlib.util.find_spec(name) is not None
 
 
-def _root(value: Any) -> str | None:
-    """The framework that an object comes from."""
-    if isinstance(value, ModuleType):
-        names = [value.__name__]
-    else:
-        kinds = type(value).__mro__ if not isinstance(value, type) else value.__mro__
-        names = [kind.__module__ for kind in kinds]
-        names.append(getattr(value, "__module__", None) or "")
-    return next((_ROOTS[root] for name in names if (root := str(name).split(".")[0]) in _ROOTS), None)
-
-
 def _look(value: Any, found: set[str], seen: set[int], depth: int) -> None:
     if depth < 0 or id(value) in seen:
         return
     seen.add(id(value))
-    root = _root(value)
+    root = framework_of(value)
     if root:
         found.add(root)
         # A compiled or wrapped function of a framework hides nothing that would say more.

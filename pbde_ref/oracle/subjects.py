@@ -11,6 +11,7 @@ import numpy as np
 
 from pbde_ref.oracle.cases import Case, Input, Outcome
 from pbde_ref.oracle.frameworks import Framework, Given, Returned, first_of
+from pbde_ref.oracle.recognition import framework_of
 from pbde_ref.oracle.tolerances import rounded
 
 __all__ = [
@@ -33,9 +34,10 @@ class SubjectError(Exception):
 
 @dataclass(frozen=True)
 class Computed:
-    """What the function returned for a case, and what went along with it."""
+    """What the function returned for a case, whose array that was, and what went along with it."""
 
     outcome: Outcome
+    framework: str | None = None
     note: str = ""
     modified: tuple[str, ...] = ()
 
@@ -114,7 +116,7 @@ class Subject:
         value = self._value(case, dtype, returned)
         gradients = self._gradients(case, dtype, returned, wanted)
         modified = tuple(case.inputs[place].name for place in returned.modified)
-        return Computed(Outcome(value, gradients), returned.note, modified)
+        return Computed(Outcome(value, gradients), framework_of(first_of(returned.result)), returned.note, modified)
 
     def takes(self, case: Case) -> bool:
         """Whether the function's signature fits the call; yes if it has none."""
