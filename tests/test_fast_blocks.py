@@ -134,6 +134,15 @@ def test_expected_losses_take_it(monkeypatch, loss):
     assert loss(process(chi), omega, pb.ProductProposal(np.ones(SIZE))).value > 0.0
 
 
+def test_settings_of_numpy_are_left_alone():
+    """The short buffers are gone afterwards."""
+    chi, omega = utilities(20.0, np.random.default_rng(8))
+    before = np.getbufsize()
+    assert fast_blocks.SHORT_BUFFER != before
+    assert FastBlocks.of(process(chi), omega)(next(pb.ProductProposal(np.ones(SIZE)).blocks(SIZE))) is not None
+    assert np.getbufsize() == before
+
+
 def test_where_there_is_no_fast_path():
     """Few outcomes, mixtures, infinite or very wide utilities, lists of pairs."""
     rng = np.random.default_rng(6)

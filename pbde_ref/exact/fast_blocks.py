@@ -27,6 +27,8 @@ EPS = float(np.finfo(float).eps)
 # exp(700) is finite, and so are its products with 1 + exp(-700).
 WIDEST = 700.0
 SHARE = 4e-13
+# Entries.
+SHORT_BUFFER = 512
 # Fewer outcomes take no time either way.
 FEW = 512
 
@@ -78,6 +80,13 @@ class FastBlocks:
         """The block's loss, and each pair's weight times excess; None if the error could be too large."""
         if block.weight.ndim != 2:
             return None
+        with np.errstate():
+            # NumPy repeats what it broadcasts in its buffers where rows are shorter than a third of them, at four times
+            # the cost of not doing so. Their size, too, is restored on leaving `errstate`.
+            np.setbufsize(SHORT_BUFFER)
+            return self._loss(block)
+
+    def _loss(self, block: PairBlock) -> tuple[float, FloatArray] | None:
         rows, columns = block.a[:, 0], block.b[0]
         odds_c = np.multiply.outer(self.annotator[0][rows], self.annotator[1][columns])
         odds_d = np.multiply.outer(self.model[0][rows], self.model[1][columns])
