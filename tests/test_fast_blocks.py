@@ -138,7 +138,7 @@ def test_settings_of_numpy_are_left_alone():
     """The short buffers are gone afterwards."""
     chi, omega = utilities(20.0, np.random.default_rng(8))
     before = np.getbufsize()
-    assert fast_blocks.SHORT_BUFFER != before
+    assert before != fast_blocks.SHORT_BUFFER
     assert FastBlocks.of(process(chi), omega)(next(pb.ProductProposal(np.ones(SIZE)).blocks(SIZE))) is not None
     assert np.getbufsize() == before
 

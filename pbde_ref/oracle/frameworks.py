@@ -183,31 +183,32 @@ class Jax:
             if not places or not hasattr(first_of(result), "shape"):
                 return Returned(result, {}, "", ())
 
-            def first(*leaves: Any) -> Any:
-                full = list(arrays)
-                for place, leaf in zip(places, leaves, strict=True):
-                    full[place] = leaf
-                return first_of(function(*full, **keywords))
-
-            found = self._gradients(first, [arrays[i] for i in places])
+            found = self._gradients(lambda *every: first_of(function(*every, **keywords)), arrays, places)
             gradients = {i: np.asarray(g).astype(np.float64) for i, g in zip(places, found, strict=True)}
         return Returned(result, gradients, "", ())
 
-    def _gradients(self, loss: Callable[..., Any], leaves: Sequence[Any]) -> Sequence[Any]:
-        def gradients(*leaves: Any) -> Any:
-            value, pull = self.jax.vjp(loss, *leaves)
-            return pull(self.jax.numpy.ones_like(value))
+    def _gradients(self, loss: Callable[..., Any], arrays: list[Any], places: tuple[int, ...]) -> Sequence[Any]:
+        def gradients(*arrays: Any) -> Sequence[Any]:
+            def at(*leaves: Any) -> Any:
+                every = list(arrays)
+                for place, leaf in zip(places, leaves, strict=True):
+                    every[place] = leaf
+                return loss(*every)
+
+            value, pull = self.jax.vjp(at, *(arrays[place] for place in places))
+            return tuple(pull(self.jax.numpy.ones_like(value)))
 
         try:
-            program = self.jax.jit(gradients).lower(*leaves)
+            program = self.jax.jit(gradients).lower(*arrays)
         except (TypeError, IndexError):
             # A function may branch on values, which one program cannot; or the error is its own.
-            return tuple(gradients(*leaves))
+            return gradients(*arrays)
         # Traced every time, so that state shows; equal programs are compiled once.
         text = program.as_text()
         if text not in self._programs:
             self._programs[text] = program.compile()
-        return tuple(self._programs[text](*leaves))
+        found: Sequence[Any] = self._programs[text](*arrays)
+        return found
 
     def numbers(self, result: Any) -> NDArray[Any] | None:
         """As float64."""
