@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -147,8 +148,9 @@ class Torch:
 class Jax:
     """JAX with 64-bit numbers while the oracle calls; gradients by `jax.vjp`.
 
-    Values come from a call without ``jax.jit``, each operation compiled by itself: a function that is traced only once
-    would hide its state, and fused operations round less than those that the caller wrote. Gradients are one program.
+    Calls with arrays like those of the first are made without ``jax.jit``: a function that is traced only once would
+    hide its state, and fused operations round less than those that the caller wrote. All else is computed as under
+    ``jax.jit``, one program for each type and shape, because JAX compiles operations that are called singly one by one.
     """
 
     name = "jax"
@@ -157,6 +159,7 @@ class Jax:
 
     def __init__(self) -> None:
         self.jax = importlib.import_module("jax")
+        self._first: list[tuple[Any, ...]] = []
         self._programs: dict[str, Callable[..., Any]] = {}
 
     @contextlib.contextmanager
@@ -178,37 +181,37 @@ class Jax:
         with self._for_small_arrays():
             # NumPy converts: JAX would compile a conversion for each type and shape.
             arrays = [jnp.asarray(g.values.astype(getattr(jnp, g.dtype)) if g.dtype else g.values) for g in given]
-            result = function(*arrays, **keywords)
-            places = tuple(i for i, g in enumerate(given) if g.differentiate)
+            kinds = [(array.shape, array.dtype) for array in arrays]
+            self._first = self._first or kinds
+            own = kinds == self._first
+            result = function(*arrays, **keywords) if own else self._run(partial(function, **keywords), arrays)
+            places = [i for i, g in enumerate(given) if g.differentiate]
             if not places or not hasattr(first_of(result), "shape"):
                 return Returned(result, {}, "", ())
 
-            found = self._gradients(lambda *every: first_of(function(*every, **keywords)), arrays, places)
+            def differentiated(*arrays: Any) -> Any:
+                def loss(*leaves: Any) -> Any:
+                    moved = dict(zip(places, leaves, strict=True))
+                    return first_of(function(*(moved.get(i, array) for i, array in enumerate(arrays)), **keywords))
+
+                value, pull = self.jax.vjp(loss, *(arrays[i] for i in places))
+                return pull(jnp.ones_like(value))
+
+            found = self._run(differentiated, arrays)
             gradients = {i: np.asarray(g).astype(np.float64) for i, g in zip(places, found, strict=True)}
         return Returned(result, gradients, "", ())
 
-    def _gradients(self, loss: Callable[..., Any], arrays: list[Any], places: tuple[int, ...]) -> Sequence[Any]:
-        def gradients(*arrays: Any) -> Sequence[Any]:
-            def at(*leaves: Any) -> Any:
-                every = list(arrays)
-                for place, leaf in zip(places, leaves, strict=True):
-                    every[place] = leaf
-                return loss(*every)
-
-            value, pull = self.jax.vjp(at, *(arrays[place] for place in places))
-            return tuple(pull(self.jax.numpy.ones_like(value)))
-
+    def _run(self, function: Callable[..., Any], arrays: Sequence[Any]) -> Any:
+        """Call it as one program, if it is one: a function may branch on values."""
         try:
-            program = self.jax.jit(gradients).lower(*arrays)
+            lowered = self.jax.jit(function).lower(*arrays)
         except (TypeError, IndexError):
-            # A function may branch on values, which one program cannot; or the error is its own.
-            return gradients(*arrays)
+            return function(*arrays)
         # Traced every time, so that state shows; equal programs are compiled once.
-        text = program.as_text()
+        text = lowered.as_text()
         if text not in self._programs:
-            self._programs[text] = program.compile()
-        found: Sequence[Any] = self._programs[text](*arrays)
-        return found
+            self._programs[text] = lowered.compile()
+        return self._programs[text](*arrays)
 
     def numbers(self, result: Any) -> NDArray[Any] | None:
         """As float64."""
