@@ -79,8 +79,9 @@ def test_contenders_agree(smallest):
         if name.endswith("error")
     }
     assert len(errors) >= 5
-    # Double precision, well-conditioned inputs; the gradients are relative to their largest entry.
-    assert {key: value for key, value in errors.items() if not value < 1e-10} == {}
+    # Well-conditioned inputs; the gradients are relative to their largest entry. Double precision, but for one.
+    single = {("FullBatchStep", "torch_on_pairs")}
+    assert {key: value for key, value in errors.items() if not value < (1e-5 if key[:2] in single else 1e-10)} == {}
     gradients = [m.tracked["gradient"] for m in smallest.measurements if "gradient" in m.tracked]
     assert all(g < 1e-5 for g in gradients)
 
