@@ -214,6 +214,17 @@ def test_what_cannot_run_is_skipped_with_its_reason():
     assert missing_package(Toy.time_loop) is None
 
 
+def test_a_contest_may_have_no_contender():
+    """Where none of the packages is installed, nothing is measured, and each is named."""
+
+    class Empty(Toy):
+        time_loop = Toy.time_other
+
+    measured, skipped = measure_contest(Contest("toys", "Empty", Empty), (2,), SMALLEST)
+    assert measured == []
+    assert {s.contender for s in skipped} == {"loop", "other", "absent"}
+
+
 def test_a_tracked_nan_is_an_error():
     """A number that nobody can compare does not get into a table."""
     with pytest.raises(ValueError, match="a tracked quantity must be finite; got nan"):

@@ -16,9 +16,10 @@ from scipy.optimize import linprog, minimize
 from scipy.special import logsumexp
 
 import pbde_ref as pb
-from pbde_ref.exact.hinge import _solution, _win_weights, expected_slic, minimize_rso, minimize_slic
+from pbde_ref.exact.hinge import _solution, expected_slic, minimize_rso, minimize_slic
 from pbde_ref.exact.hinge_duality import Minimum
 from pbde_ref.exact.hinge_interior_point import _cholesky
+from pbde_ref.exact.selection import win_weights
 from tests.strategies import annotator_mixtures, annotators, distributions, preference_matrices, proposals
 
 INF = math.inf
@@ -735,7 +736,7 @@ def test_who_wins_how_often():
         pb.JointProposal(np.arange(9.0).reshape(3, 3)),
         pb.PairListProposal([0, 0, 1, 2, 2], [1, 1, 0, 2, 2], [1.0, 2.0, 3.0, 4.0, 5.0]),
     ):  # fmt: skip
-        wins, ties = _win_weights(annotator, proposal)
+        wins, ties = win_weights(annotator, proposal)
         expected, expected_ties = wins_by_loop(annotator, proposal)
         assert wins == pytest.approx(expected, abs=1e-16)
         assert ties == pytest.approx(expected_ties, rel=1e-14)

@@ -75,7 +75,7 @@ def interleaved(
     rounds = min(effort.rounds, max(3, int(effort.budget / max(one_round, 1e-9))))
     names = list(contenders)
     with _no_collection():
-        for index in range(rounds):
+        for index in range(rounds if names else 0):
             # Nobody always runs behind the same neighbour, whose memory is still in the caches.
             turn = index % len(names)
             for name in names[turn:] + names[:turn]:

@@ -20,6 +20,7 @@ from pbde_ref.exact.expected import check_models, expected_loss
 from pbde_ref.exact.expected_loss import ExpectedLoss
 from pbde_ref.exact.hinge_duality import Minimum
 from pbde_ref.exact.hinge_regularized import minimize_hinge
+from pbde_ref.exact.selection import win_weights
 from pbde_ref.numerics import log_normalize
 from pbde_ref.objectives import hinge
 from pbde_ref.proposals import Proposal
@@ -205,7 +206,7 @@ def minimize_slic(
     (array([ 0., -1., -2.]), 0.3495, True, True)
     """
     delta, lambda_ = _settings(annotator, proposal, delta, lambda_, reference)
-    wins, ties = _win_weights(annotator, proposal)
+    wins, ties = win_weights(annotator, proposal)
     everywhere = np.ones(annotator.size, dtype=bool)
     found = minimize_hinge(
         wins, delta, lambda_, reference.pmf, everywhere,
@@ -264,7 +265,7 @@ def minimize_rso(
     array([ 0., -1., -2.])
     """
     delta, _ = _settings(annotator, proposal, delta, 0.0, reference)
-    wins, ties = _win_weights(annotator, proposal)
+    wins, ties = win_weights(annotator, proposal)
     found = minimize_hinge(
         wins, delta, 0.0, reference.pmf, reference.pmf > 0.0,
         positive_number("tolerance", tolerance), whole_number("max_steps", max_steps, least=1),
@@ -280,24 +281,6 @@ def _settings(
     instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
     same_support("reference", reference.support, "annotator", annotator.support)
     return non_negative_number("delta", delta), non_negative_number("lambda_", lambda_)
-
-
-def _win_weights(annotator: PreferenceModel, proposal: Proposal) -> tuple[FloatArray, float]:
-    """Probability c[A, B] that A meets B and wins, zero on the diagonal, and that an outcome meets itself."""
-    wins = np.zeros((annotator.size, annotator.size))
-    for block in proposal.blocks(annotator.size):
-        forward, backward = annotator.probabilities(block)
-        if block.weight.ndim == 2:
-            wins[block.a, block.b] += block.weight * forward
-            wins[block.b, block.a] += block.weight * backward
-        else:
-            # A list may name a pair several times.
-            np.add.at(wins, (block.a, block.b), block.weight * forward)
-            np.add.at(wins, (block.b, block.a), block.weight * backward)
-    # An outcome against itself was entered once as the winner and once as the loser.
-    ties = float(wins.trace())
-    np.fill_diagonal(wins, 0.0)
-    return wins, ties
 
 
 def _solution(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
-from pbde_ref.exact.selection import winners_distribution
+from pbde_ref.exact.selection import win_weights, winners_distribution
 from pbde_ref.numerics import weighted
 from pbde_ref.proposals import ProductProposal, Proposal
 from pbde_ref.validation import FloatArray, IndexArray, number, reject, vector, whole_number
@@ -50,7 +50,7 @@ def ranking_programme(
         raise ValueError(f"`likelihood_weight` must be non-negative; got {gamma}")
     n_candidates = whole_number("n_candidates", n_candidates)
     if n_candidates == 2:
-        wins = _wins(annotator, proposal)
+        wins = win_weights(annotator, proposal)[0]
         return RankingProgramme(wins, winners_distribution(annotator, proposal).pmf, tokens, gamma)
     if n_candidates != 3:
         raise ValueError(f"`n_candidates` must be 2 or 3; got {n_candidates}")
@@ -60,23 +60,8 @@ def ranking_programme(
             f"got {type(proposal).__name__}{' with different factors' * isinstance(proposal, ProductProposal)}"
         )
     # By Luce's axiom the third candidate does not change how a ranking orders the other two; three pairs are ranked.
-    wins = 3.0 * _wins(annotator, proposal)
+    wins = 3.0 * win_weights(annotator, proposal)[0]
     return RankingProgramme(wins, _best_of_three(annotator, proposal.a), tokens, gamma)
-
-
-def _wins(annotator: PreferenceModel, proposal: Proposal) -> FloatArray:
-    """Probability that A and B ≠ A are drawn, in either order, and A is preferred, shape (n, n)."""
-    size = annotator.size
-    result = np.zeros(size * size)
-    for block in proposal.blocks(size):
-        for first, second, chance in zip(
-            (block.a, block.b), (block.b, block.a), annotator.probabilities(block), strict=True
-        ):
-            mass = block.weight * chance
-            result += np.bincount(np.broadcast_to(first * size + second, mass.shape).ravel(), mass.ravel(), size * size)
-    wins = result.reshape(size, size)
-    np.fill_diagonal(wins, 0.0)
-    return wins
 
 
 def _best_of_three(annotator: PreferenceModel, a: FloatArray) -> FloatArray:

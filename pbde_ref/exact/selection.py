@@ -16,7 +16,8 @@ from pbde_ref.pairs import PairBlock, all_pairs
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray, IndexArray, matrix, reject
 
-__all__ = ["barker_transition_matrix", "detailed_balance_residual", "stationary_distribution", "winners_distribution"]
+__all__ = ["barker_transition_matrix", "detailed_balance_residual", "stationary_distribution",
+           "win_weights", "winners_distribution"]  # fmt: skip
 
 
 def winners_distribution(annotator: PreferenceModel, proposal: Proposal) -> FiniteDistribution:
@@ -51,6 +52,33 @@ def winners_distribution(annotator: PreferenceModel, proposal: Proposal) -> Fini
             index, mass = np.broadcast_arrays(index, block.weight * wins)
             result += np.bincount(index.ravel(), mass.ravel(), annotator.size)
     return FiniteDistribution.from_weights(result, annotator.support)
+
+
+def win_weights(annotator: PreferenceModel, proposal: Proposal) -> tuple[FloatArray, float]:
+    """Probability that A meets B and wins, shape (n, n), zero on the diagonal; and that an outcome meets itself.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> annotator = pb.Annotator(pb.FiniteDistribution.from_weights([3, 1]), pb.luce())
+    >>> win_weights(annotator, pb.ProductProposal([1, 1]))
+    (array([[0.   , 0.375],
+           [0.125, 0.   ]]), 0.5)
+    """
+    wins = np.zeros((annotator.size, annotator.size))
+    for block in proposal.blocks(annotator.size):
+        forward, backward = annotator.probabilities(block)
+        if block.weight.ndim == 2:
+            wins[block.a, block.b] += block.weight * forward
+            wins[block.b, block.a] += block.weight * backward
+        else:
+            # A list may name a pair several times.
+            np.add.at(wins, (block.a, block.b), block.weight * forward)
+            np.add.at(wins, (block.b, block.a), block.weight * backward)
+    # An outcome against itself was entered once as the winner and once as the loser.
+    ties = float(wins.trace())
+    np.fill_diagonal(wins, 0.0)
+    return wins, ties
 
 
 def barker_transition_matrix(annotator: PreferenceModel, kernel: ArrayLike) -> FloatArray:

@@ -109,17 +109,27 @@ class FirstBug:
     def setup(self, loss: str) -> None:
         pass
 
+    def time_numpy(self, loss: str) -> list[str]:
+        return _in_a_new_process(loss, "numpy", RIGHT, WRONG)
+
     @needs("torch")
     def time_torch(self, loss: str) -> list[str]:
         return _in_a_new_process(loss, "torch", RIGHT, WRONG)
 
+    def track_named_numpy(self, loss: str) -> int:
+        return _named(self.time_numpy(loss))
+
     @needs("torch")
     def track_named_torch(self, loss: str) -> int:
-        return int(BUG in " ".join(self.time_torch(loss)))
+        return _named(self.time_torch(loss))
 
 
 def _failed(report: Report) -> int:
     return sum(result.status == "failed" for result in report.results)
+
+
+def _named(said: list[str]) -> int:
+    return int(BUG in " ".join(said))
 
 
 def _in_a_new_process(*arguments: str) -> list[str]:
