@@ -145,6 +145,11 @@ class Torch:
         return f"torch.tensor({_literal(given.values)}{dtype})"
 
 
+# What JAX has compiled, by what it was compiled from; the oldest go first.
+_PROGRAMS: dict[str, Callable[..., Any]] = {}
+MOST_PROGRAMS = 256
+
+
 class Jax:
     """JAX with 64-bit numbers while the oracle calls; gradients by `jax.vjp`.
 
@@ -160,7 +165,6 @@ class Jax:
     def __init__(self) -> None:
         self.jax = importlib.import_module("jax")
         self._first: list[tuple[Any, ...]] = []
-        self._programs: dict[str, Callable[..., Any]] = {}
 
     @contextlib.contextmanager
     def _for_small_arrays(self) -> Iterator[None]:
@@ -207,11 +211,13 @@ class Jax:
             lowered = self.jax.jit(function).lower(*arrays)
         except (TypeError, IndexError):
             return function(*arrays)
-        # Traced every time, so that state shows; equal programs are compiled once.
+        # Traced every time, so that state shows; equal programs are compiled once in a process.
         text = lowered.as_text()
-        if text not in self._programs:
-            self._programs[text] = lowered.compile()
-        return self._programs[text](*arrays)
+        if text not in _PROGRAMS:
+            if len(_PROGRAMS) >= MOST_PROGRAMS:
+                del _PROGRAMS[next(iter(_PROGRAMS))]
+            _PROGRAMS[text] = lowered.compile()
+        return _PROGRAMS[text](*arrays)
 
     def numbers(self, result: Any) -> NDArray[Any] | None:
         """As float64."""
