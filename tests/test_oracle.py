@@ -22,6 +22,7 @@ from pbde_ref.oracle import (
 from pbde_ref.oracle.bugs_planted import KNOWN, UNKNOWN
 from pbde_ref.oracle.cases import Case, of_margins
 from pbde_ref.oracle.definitions import DEFINITIONS
+from pbde_ref.oracle.frameworks import Given, framework_named
 from pbde_ref.oracle.preparation import conventions_of
 from pbde_ref.oracle.recognition import mentioned_frameworks
 from pbde_ref.oracle.sequences import SEQUENCE_LOG_PROBS
@@ -391,6 +392,20 @@ def test_jax_functions_may_branch_on_values():
         return jax.nn.softplus(b - a).mean() if (a > b).any() else jax.numpy.logaddexp(0.0, b - a).mean()
 
     assert check_loss(loss, "reward").passed
+
+
+def test_jax_programs_know_which_argument_they_use():
+    """Two functions that differ in that only, called with arrays of another length than the first."""
+    pytest.importorskip("jax")
+    framework = framework_named("jax")
+    for size in (2, 3):
+        arrays = [Given(np.full(size, value), "float64", True) for value in (1.0, 2.0)]
+        first = framework.call(lambda a, b: 2.0 * a.sum(), arrays, {})
+        second = framework.call(lambda a, b: 2.0 * b.sum(), arrays, {})
+        assert (float(first.result), float(second.result)) == (2.0 * size, 4.0 * size)
+        for returned, used in ((first, 0), (second, 1)):
+            np.testing.assert_array_equal(returned.gradients[used], np.full(size, 2.0))
+            np.testing.assert_array_equal(returned.gradients[1 - used], np.zeros(size))
 
 
 def test_derivatives_of_jax_functions_are_not_remembered():

@@ -208,7 +208,8 @@ class Jax:
     def _run(self, function: Callable[..., Any], arrays: Sequence[Any]) -> Any:
         """Call it as one program, if it is one: a function may branch on values."""
         try:
-            lowered = self.jax.jit(function).lower(*arrays)
+            # Without arguments that are not used, functions of different arguments would have one text.
+            lowered = self.jax.jit(function, keep_unused=True).lower(*arrays)
         except (TypeError, IndexError):
             return function(*arrays)
         # Traced every time, so that state shows; equal programs are compiled once in a process.
