@@ -9,6 +9,7 @@ annotator's and the model's utilities are independent except where a small KL is
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -197,8 +198,5 @@ class DenseOrLinear(_LinearTime):
 
 def _as_written(chi: FloatArray, omega: FloatArray, q: FloatArray) -> float:
     """Eq. (7) by the paper's text."""
-    chi_list, omega_list = chi.tolist(), omega.tolist()
-    loss: float = paper.equation_7(
-        q.tolist(), lambda A, B: paper.equation_2(chi_list, A, B), lambda A, B: paper.equation_2(omega_list, A, B)
-    )
-    return loss
+    annotator, model = (partial(paper.equation_2, utilities.tolist()) for utilities in (chi, omega))
+    return float(paper.equation_7(q.tolist(), annotator, model))
