@@ -159,7 +159,7 @@ def _certify(hessian: FloatArray, null: FloatArray, gradient: FloatArray, compon
     norm = float(np.linalg.norm(gradient))
     if components.max() + 1 == size:
         # Nothing is compared with anything else: there is no direction in which the loss could fall.
-        return Certificate(0.0, norm, math.inf, components)
+        return Certificate(0.0, norm, math.inf, components, 0.0)
     # Twice the largest degree bounds the smallest non-zero eigenvalue from above, so the filled-in null space hides it
     # nowhere.
     scale = 2.0 * float(hessian.diagonal().max())
@@ -168,7 +168,7 @@ def _certify(hessian: FloatArray, null: FloatArray, gradient: FloatArray, compon
     curvature = smallest - size * float(np.finfo(float).eps) * scale
     ratio = math.sqrt(2.0) * norm / curvature if curvature > 0.0 else math.inf
     gap = 0.5 * curvature * _bregman(ratio) if ratio < 1.0 else math.inf
-    return Certificate(gap, norm, smallest, components)
+    return Certificate(gap, norm, smallest, components, math.inf)
 
 
 def _bregman(r: float) -> float:
