@@ -19,6 +19,7 @@ from scipy.special import expit
 from pbde_ref.annotators import Annotator, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.expected import expected_hessian
+from pbde_ref.exact.laplacian import null_projection
 from pbde_ref.objectives import BRADLEY_TERRY
 from pbde_ref.pairs import PairBlock
 from pbde_ref.pbde import luce
@@ -280,12 +281,6 @@ def score_covariance(annotator: PreferenceModel, utilities: ArrayLike, proposal:
         margin = block.difference(utilities, "utilities")
         block.add_to_laplacian(block.weight * (forward * expit(-margin) ** 2 + backward * expit(margin) ** 2), result)
     return result
-
-
-def null_projection(components: IndexArray) -> FloatArray:
-    """Orthogonal projection onto the vectors that are constant on each component, shape (n, n)."""
-    member = (components[:, None] == np.arange(components.max() + 1)).astype(np.float64)
-    return (member / member.sum(axis=0)) @ member.T
 
 
 def _edges(block: PairBlock, mask: NDArray[np.bool_] | bool = True) -> tuple[IndexArray, IndexArray]:
