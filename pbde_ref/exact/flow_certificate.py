@@ -26,6 +26,8 @@ from pbde_ref.validation import FloatArray, IndexArray
 __all__ = ["FlowBound", "flow_bound", "reach"]
 
 EPS = float(np.finfo(float).eps)
+# Of sums over what crosses a cut.
+EXTENDED = float(np.finfo(np.longdouble).eps)
 
 
 class FlowBound(NamedTuple):
@@ -72,8 +74,8 @@ def flow_bound(point: PairFlows, errors: FloatArray, step: FloatArray, component
     errors = errors + 2.0 * EPS * (np.abs(flows) + np.abs(change))
     # What the step leaves over flows along the tree; edges inside a group never enter what crosses its border.
     over = np.zeros(len(kappa))
-    uncertain = 4.0 * len(kappa) * EPS * tree.cut_sums(np.abs(rest), 1.0)
-    over[below] = (np.abs(tree.cut_sums(rest, -1.0)) + uncertain)[below]
+    uncertain = 4.0 * len(kappa) * EXTENDED * tree.cut_sums(np.abs(rest), 1.0)
+    over[below] = (np.abs(tree.cut_sums(rest, -1.0)) * (1.0 + EPS) + uncertain)[below]
     joined = kappa > 0.0
     with np.errstate(divide="ignore"):
         single = np.where(joined, 1.0 / kappa, np.inf)

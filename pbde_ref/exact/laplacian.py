@@ -318,7 +318,7 @@ class SpanningTree:
         """What flows, over all edges, from the rest into each outcome and those that hang on it; by position.
 
         `sign` is -1 for antisymmetric flows, and 1 for symmetric weights. Edges inside a group are never added, so that
-        nothing large has to cancel.
+        nothing large has to cancel; sums are in extended precision, where the machine has it.
 
         Examples
         --------
@@ -327,7 +327,7 @@ class SpanningTree:
         >>> SpanningTree(np.array([0, 1, 2]), np.array([-1, 0, 1])).cut_sums(flows, -1.0)
         array([ 0., -3., -6.])
         """
-        left = flows[self.order[:, None], self.order]
+        left = flows[self.order[:, None], self.order].astype(np.longdouble)
         result = np.zeros(self.order.size)
         for position in range(self.order.size - 1, 0, -1):
             above = self.parent[position]

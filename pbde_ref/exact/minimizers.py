@@ -22,6 +22,8 @@ from pbde_ref.validation import FloatArray, IndexArray, positive_number, whole_n
 __all__ = ["minimize_expected_loss"]
 
 EPS = float(np.finfo(float).eps)
+# Nats that a step may change a difference by; beyond twice that, probabilities underflow.
+LARGEST_STEP = 350.0
 
 
 def minimize_expected_loss(
@@ -142,6 +144,8 @@ def _search(
     Along a step that changes no difference by more than R the third derivative is at most R times the second; so the
     loss falls where the slope is still negative, and for steps of R at most 1.
     """
+    if longest > LARGEST_STEP:
+        step, longest = step * (LARGEST_STEP / longest), LARGEST_STEP
     start = _slope(point.flows, step)
 
     def slope(length: float) -> float:
@@ -155,7 +159,7 @@ def _search(
             length = max(length * min(max(start / (start - here), 0.1), 0.5), 1.0 / longest)
             here = slope(length)
         # Far from the minimum a Newton step is short: go on while it is as steep.
-        while here < 0.5 * start and length * longest < 700.0:
+        while here < 0.5 * start and length * longest < LARGEST_STEP:
             further = slope(2.0 * length)
             if further > 0.0:
                 break

@@ -58,9 +58,9 @@ class PairProblem:
 
     @classmethod
     def of(cls, annotator: PreferenceModel, proposal: Proposal) -> PairProblem:
-        """With the exponent that moves the largest weight to 2**900."""
+        """With the exponent that moves the largest weight to 2**500."""
         largest = max((float(block.weight.max(initial=0.0)) for block in proposal.blocks(annotator.size)), default=0.0)
-        return cls(annotator, proposal, 900 - int(np.frexp(largest)[1]) if largest > 0.0 else 0)
+        return cls(annotator, proposal, 500 - int(np.frexp(largest)[1]) if largest > 0.0 else 0)
 
     def flows(self, utilities: FloatArray) -> FloatArray:
         """What pulls each outcome up against each other one, shape (n, n)."""
