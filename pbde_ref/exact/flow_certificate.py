@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pbde_ref.exact.laplacian import centred, eliminate, maximal_spanning_tree
+from pbde_ref.exact.laplacian import Elimination, maximal_spanning_tree
 from pbde_ref.exact.pair_flows import PairFlows
 from pbde_ref.numerics import log1p_gap
 from pbde_ref.validation import FloatArray, IndexArray
@@ -39,13 +39,17 @@ class FlowBound(NamedTuple):
     connected: bool
 
 
-def flow_bound(point: PairFlows, errors: FloatArray, step: FloatArray, components: IndexArray) -> FlowBound:
+def flow_bound(
+    point: PairFlows, eliminated: Elimination, errors: FloatArray, step: FloatArray, components: IndexArray
+) -> FlowBound:
     """Bounds at a point, in the units of its flows.
 
     Parameters
     ----------
     point : PairFlows
         Flows and conductances.
+    eliminated : Elimination
+        Of these conductances.
     errors : ndarray, shape (n, n)
         Bound on each flow's rounding.
     step : ndarray, shape (n,)
@@ -56,8 +60,9 @@ def flow_bound(point: PairFlows, errors: FloatArray, step: FloatArray, component
     Examples
     --------
     >>> import numpy as np
+    >>> from pbde_ref.exact.laplacian import eliminate
     >>> point = PairFlows(np.array([[0.0, 0.025], [-0.025, 0.0]]), np.array([[0.0, 0.25], [0.25, 0.0]]))
-    >>> bound = flow_bound(point, np.zeros((2, 2)), np.array([0.1, 0.0]), np.array([0, 0]))
+    >>> bound = flow_bound(point, eliminate(point.conductances), np.zeros((2, 2)), np.array([0.1, 0.0]), np.array([0, 0]))
     >>> round(bound.utility_error, 6), round(bound.gap, 6)  # -log(1 - 0.1), 0.025 * 0.1 / 2 * (1 + 0.1 / 3 + ...)
     (0.105361, 0.001293)
     """
@@ -81,15 +86,16 @@ def flow_bound(point: PairFlows, errors: FloatArray, step: FloatArray, component
         single = np.where(joined, 1.0 / kappa, np.inf)
     lengths = np.zeros(len(kappa))
     lengths[below] = single[child, above]
-    resistance = np.where(joined, np.minimum(np.minimum(single, tree.distances(lengths)), _resistances(kappa)), 0.0)
-    # Each pair stands in the matrix twice. Flows along pairs whose conductance has underflowed take the tree.
-    rounding = 0.5 * float((errors * _everywhere(resistance, tree.distances(lengths), errors)).sum())
+    distances = tree.distances(lengths)
+    resistance = np.where(joined, np.minimum(np.minimum(single, distances), _resistances(eliminated)), 0.0)
+    # Flows along pairs whose conductance has underflowed take the tree. Each pair stands in the matrix twice.
+    paths = np.where(joined | (errors == 0.0), resistance, distances)
+    rounding = 0.5 * float((errors * paths).sum())
     along = resistance[child, above]
     moved = over[below]
     total = (determined * reach(step, components) + rounding + float((moved * along).sum())) * (1.0 + 1e-9)
     if not total < 1.0:
         return FlowBound(math.inf, math.inf, rounding, True)
-    paths = _everywhere(resistance, tree.distances(lengths), errors)
     with np.errstate(divide="ignore", invalid="ignore"):
         apart = math.sqrt(0.5 * float(np.where(errors > 0.0, errors * (errors / kappa), 0.0).sum()))
     together = 0.5 * float((errors * np.sqrt(paths)).sum())
@@ -117,16 +123,11 @@ def reach(step: FloatArray, components: IndexArray) -> float:
     return float((high - low).max())
 
 
-def _everywhere(resistance: FloatArray, paths: FloatArray, errors: FloatArray) -> FloatArray:
-    """Resistances, those of paths through the tree where a pair has no conductance but an uncertain flow."""
-    return np.where((errors > 0.0) & (resistance == 0.0), paths, resistance)
-
-
-def _resistances(kappa: FloatArray) -> FloatArray:
+def _resistances(eliminated: Elimination) -> FloatArray:
     """Upper bounds on effective resistances, which rounding spoils only where they are small beside others."""
-    size = len(kappa)
+    size = eliminated.degree.size
     with np.errstate(over="ignore", invalid="ignore"):
-        root = eliminate(kappa).root()
+        root = eliminated.root()
         inverse = root @ root.T
         own = inverse.diagonal()
         both = own[:, None] + own

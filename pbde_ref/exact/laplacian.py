@@ -77,6 +77,22 @@ class Elimination:
         with np.errstate(over="ignore"):
             return np.ldexp(_substitute(self.shares, np.diag(own * rest)), even // 2)
 
+    def smallest_eigenvalue(self, components: IndexArray) -> float:
+        """Smallest eigenvalue of the Laplacian that is not zero; 0 where it underflows."""
+        even = self.exponent - self.exponent % 2
+        root = centred(np.ldexp(self.root(), -(even // 2)), components)
+        largest = float(np.abs(root).max())
+        if not 0.0 < largest < float("inf"):
+            return 0.0
+        scale = int(np.frexp(largest)[1])
+        root = np.ldexp(root, -scale)
+        # What is so small does not count, but LAPACK may stumble over it.
+        root[np.abs(root) < 1e-30] = 0.0
+        size = len(root)
+        top = float(eigvalsh(root @ root.T, subset_by_index=[size - 1, size - 1])[0])
+        with np.errstate(under="ignore"):
+            return float(np.ldexp(1.0 / top, -2 * scale - even))
+
 
 def eliminate(conductances: FloatArray, flows: FloatArray | None = None) -> Elimination:
     """Eliminate all outcomes in order, and the flows along the edges, if there are any.
@@ -195,19 +211,9 @@ def smallest_eigenvalue(conductances: FloatArray, components: IndexArray) -> flo
     >>> smallest_eigenvalue(np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]), np.array([0, 0, 1])) / 2
     1.000000000000000...
     """
-    size = len(conductances)
-    if int(components.max()) + 1 == size:
+    if int(components.max()) + 1 == len(conductances):
         return float("inf")
-    exponent = _exponent(conductances, None)
-    root = centred(eliminate(np.ldexp(conductances, exponent)).root(), components)
-    largest = float(np.abs(root).max())
-    if not 0.0 < largest < float("inf"):
-        return 0.0
-    scale = int(np.frexp(largest)[1])
-    root = np.ldexp(root, -scale)
-    top = float(eigvalsh(root @ root.T, subset_by_index=[size - 1, size - 1])[0])
-    with np.errstate(under="ignore"):
-        return float(np.ldexp(1.0 / top, -2 * scale - exponent))
+    return eliminate(conductances).smallest_eigenvalue(components)
 
 
 def null_projection(components: IndexArray) -> FloatArray:

@@ -11,7 +11,7 @@ from pbde_ref.exact.expected import expected_cross_entropy, expected_kl, takes_l
 from pbde_ref.exact.flow_certificate import FlowBound, flow_bound, reach
 from pbde_ref.exact.identifiability import comparison_components, finite_fit_exists
 from pbde_ref.exact.kernel_sums import splits
-from pbde_ref.exact.laplacian import centred, smallest_eigenvalue, solve_flows
+from pbde_ref.exact.laplacian import Elimination, centred, eliminate
 from pbde_ref.exact.large_scale import minimize_product_loss
 from pbde_ref.exact.pair_flows import PairFlows, PairProblem
 from pbde_ref.exact.solution import Certificate, Solution
@@ -24,6 +24,7 @@ __all__ = ["minimize_expected_loss"]
 EPS = float(np.finfo(float).eps)
 # Nats that a step may change a difference by; beyond twice that, probabilities underflow.
 LARGEST_STEP = 350.0
+SETTLED = 1e-10
 
 
 def minimize_expected_loss(
@@ -109,7 +110,8 @@ def minimize_expected_loss(
     steps, previous = 0, math.inf
     while True:
         point = problem.at(utilities)
-        step = centred(solve_flows(point.conductances, point.flows), components)
+        eliminated = eliminate(point.conductances, point.flows)
+        step = centred(eliminated.potentials(eliminated.sources), components)
         longest = reach(step, components)
         # Near the minimum each step squares the error; one that is not even half the last is rounding.
         if longest <= EPS * float(np.abs(utilities).max()) or (longest < 0.01 and longest > 0.5 * previous):
@@ -120,8 +122,8 @@ def minimize_expected_loss(
         utilities = centred(_search(problem, utilities, point, step, longest), components)
         steps += 1
     utilities.flags.writeable = False
-    bound = flow_bound(point, problem.flow_errors(utilities), step, components)
-    certificate = _certificate(point, bound, problem.exponent, components)
+    bound = flow_bound(point, eliminated, problem.flow_errors(utilities), step, components)
+    certificate = _certificate(point, eliminated, bound, problem.exponent, components)
     reason = _reason(certificate, bound, tolerance, utility_tolerance, steps == max_steps and longest > 0.01)
     loss = expected_cross_entropy(annotator, utilities, proposal, method="dense").value
     return Solution(utilities, loss, not reason, certificate, steps, reason)
@@ -158,26 +160,31 @@ def _search(
             # About where a straight line through both slopes crosses zero, but never less than what is safe anyway.
             length = max(length * min(max(start / (start - here), 0.1), 0.5), 1.0 / longest)
             here = slope(length)
-        # Far from the minimum a Newton step is short: go on while it is as steep.
-        while here < 0.5 * start and length * longest < LARGEST_STEP:
-            further = slope(2.0 * length)
-            if further > 0.0:
-                break
-            length, here = 2.0 * length, further
+        # Where the loss falls exponentially a Newton step is one nat, however far the minimum is: go on while downhill.
+        lengthen = here < 0.25 * start
+        while lengthen and length * longest < LARGEST_STEP:
+            lengthen = slope(2.0 * length) <= 0.0
+            length = 2.0 * length if lengthen else length
     return utilities + length * step
 
 
 def _slope(flows: FloatArray, step: FloatArray) -> float:
-    """Derivative of the loss along a step: pair by pair, where the gradient's entries have lost the digits."""
-    return -0.5 * float((flows * (step[:, None] - step)).sum())
+    """Derivative of the loss along a step: pair by pair, where the gradient's entries have lost the digits.
+
+    Pairs that the step does not move are settled; what rounding of the utilities leaves there would hide the others.
+    """
+    change = step[:, None] - step
+    return -0.5 * float((flows * np.where(np.abs(change) > SETTLED, change, 0.0)).sum())
 
 
-def _certificate(point: PairFlows, bound: FlowBound, exponent: int, components: IndexArray) -> Certificate:
+def _certificate(
+    point: PairFlows, eliminated: Elimination, bound: FlowBound, exponent: int, components: IndexArray
+) -> Certificate:
     norm = float(np.linalg.norm(np.ldexp(point.flows, -exponent).sum(axis=1)))
     if int(components.max()) + 1 == components.size:
         # Nothing is compared with anything else: there is no direction in which the loss could fall.
         return Certificate(0.0, norm, math.inf, components, 0.0)
-    smallest = math.ldexp(smallest_eigenvalue(point.conductances, components), -exponent)
+    smallest = math.ldexp(eliminated.smallest_eigenvalue(components), -exponent)
     return Certificate(math.ldexp(bound.gap, -exponent), norm, smallest, components, bound.utility_error)
 
 
