@@ -82,7 +82,7 @@ class PairBlock:
             diagonal += np.bincount(self.a, terms, len(laplacian)) + np.bincount(self.b, terms, len(laplacian))
 
     def add_to_matrix(self, terms: FloatArray, result: FloatArray, sign: float) -> None:
-        """Add `terms` at (a, b) and `sign` times them at (b, a), in place; an outcome's pair with itself is left out."""
+        """Add `terms` at (a, b) and `sign` times them at (b, a), in place; the diagonal is left out."""
         terms = np.where(self.a == self.b, 0.0, terms)
         if terms.ndim == 2:
             result[self.a, self.b] += terms

@@ -62,9 +62,10 @@ def flow_bound(
     >>> import numpy as np
     >>> from pbde_ref.exact.laplacian import eliminate
     >>> point = PairFlows(np.array([[0.0, 0.025], [-0.025, 0.0]]), np.array([[0.0, 0.25], [0.25, 0.0]]))
-    >>> bound = flow_bound(point, eliminate(point.conductances), np.zeros((2, 2)), np.array([0.1, 0.0]), np.array([0, 0]))
-    >>> round(bound.utility_error, 6), round(bound.gap, 6)  # -log(1 - 0.1), 0.025 * 0.1 / 2 * (1 + 0.1 / 3 + ...)
-    (0.105361, 0.001293)
+    >>> exact, step = np.zeros((2, 2)), np.array([0.1, 0.0])
+    >>> bound = flow_bound(point, eliminate(point.conductances), exact, step, np.array([0, 0]))
+    >>> round(bound.utility_error, 6), round(bound.gap, 6)  # -log(1 - 0.1); 0.0025 * 0.517...
+    (0.105361, 0.001294)
     """
     flows, kappa = point
     with np.errstate(divide="ignore"):

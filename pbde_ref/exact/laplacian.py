@@ -7,9 +7,10 @@ outcome becomes a mesh between its neighbours,
 .. math:: \kappa_{BC} \leftarrow \kappa_{BC} + \frac{\kappa_{xB}\, \kappa_{xC}}{\sum_D \kappa_{xD}},
 
 and degrees are sums of what is left. Nothing is subtracted, so every conductance keeps its digits, whatever the ratio
-of the largest to the smallest. Where the right side is the divergence of flows :math:`z_{AB} = -z_{BA}` along the edges,
-as a gradient is, the flows are eliminated and not their sums; the solution is then an average, over spanning trees, of
-sums of :math:`z_{AB} / \kappa_{AB}` along paths, and as accurate as these. Proof: ``proofs/minimizer_certificate.md``.
+of the largest to the smallest. Where the right side is the divergence of flows :math:`z_{AB} = -z_{BA}` along the
+edges, as a gradient is, the flows are eliminated and not their sums; the solution is then an average, over spanning
+trees, of sums of :math:`z_{AB} / \kappa_{AB}` along paths, and as accurate as these.
+Proof: ``proofs/minimizer_certificate.md``.
 """
 
 from __future__ import annotations
@@ -23,14 +24,17 @@ from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = [
     "Elimination", "SpanningTree", "centred", "conductances_of", "effective_resistances", "eliminate",
-    "maximal_spanning_tree", "null_projection", "pseudo_inverse", "smallest_eigenvalue", "solve_flows",
-    "solve_laplacian",
+    "maximal_spanning_tree", "null_projection", "pair_resistances", "pseudo_inverse", "smallest_eigenvalue",
+    "solve_flows", "solve_laplacian",
 ]  # fmt: skip
 
 # Pivots that are eliminated together: their rows fit the cache, and the rest is updated by one matrix product.
 BLOCK = 48
 # Conductances are scaled so that the largest is about 2**SCALE; the smallest may be 1e570 times smaller.
 SCALE = 900
+# So many outcomes can be eliminated once for each group of pairs.
+SMALL = 64
+EPS = float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +188,34 @@ def effective_resistances(conductances: FloatArray, a: IndexArray, b: IndexArray
             last = _last_conductances(scaled, a[different], b[different])
             result[different] = np.ldexp(1.0 / last, exponent)
     return result
+
+
+def pair_resistances(conductances: FloatArray) -> FloatArray:
+    """Effective resistances of all pairs that are joined, zero elsewhere, shape (n, n).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> triangle = 1.0 - np.eye(3)
+    >>> pair_resistances(triangle).round(6)[0]  # one edge of resistance 1 beside two of resistance 2
+    array([0.      , 0.666667, 0.666667])
+    """
+    size = len(conductances)
+    result = np.zeros((size, size))
+    a, b = np.nonzero(np.triu(conductances, 1))
+    if size <= SMALL:
+        result[a, b] = effective_resistances(conductances, a, b)
+        return result + result.T
+    with np.errstate(over="ignore", invalid="ignore"):
+        root = eliminate(conductances).root()
+        inverse = root @ root.T
+        own = inverse.diagonal()
+        found = (own[a] + own[b]) - 2.0 * inverse[a, b]
+        # Differences of far larger numbers are found in the other way.
+        poor = ~(EPS * size * (own[a] + own[b]) < 1e-10 * found)
+    found[poor] = effective_resistances(conductances, a[poor], b[poor])
+    result[a, b] = found
+    return result + result.T
 
 
 def pseudo_inverse(conductances: FloatArray, components: IndexArray) -> FloatArray:

@@ -24,7 +24,10 @@ __all__ = ["minimize_expected_loss"]
 EPS = float(np.finfo(float).eps)
 # Nats that a step may change a difference by; beyond twice that, probabilities underflow.
 LARGEST_STEP = 350.0
+# A pair whose difference a step changes by less has arrived.
 SETTLED = 1e-10
+# Conductances of pairs further apart have lost digits to underflow; a proof does without them.
+FAR = 700.0
 
 
 def minimize_expected_loss(
@@ -41,9 +44,9 @@ def minimize_expected_loss(
 
     For the Bradley–Terry objective the loss is convex; it has a minimiser, unique up to one constant per component of
     the comparison graph, exactly when `finite_fit_exists`. Newton's method on the graph Laplacian starts at
-    :math:`\omega = 0`, or where the log-odds of a spanning tree lead to if these say more, and shortens or lengthens its
-    steps by the loss's slope. Each pair's pull and curvature keep their digits to the end, so that weights may differ by
-    30 decades and utilities by 680 nats.
+    :math:`\omega = 0`, or where the log-odds of a spanning tree lead to if these say more, and shortens or lengthens
+    its steps by the loss's slope. Each pair's pull and curvature keep their digits to the end, so that weights may
+    differ by 30 decades and utilities by 680 nats.
 
     Parameters
     ----------
@@ -122,6 +125,10 @@ def minimize_expected_loss(
         utilities = centred(_search(problem, utilities, point, step, longest), components)
         steps += 1
     utilities.flags.writeable = False
+    lost = np.abs(utilities[:, None] - utilities) > FAR
+    if lost.any():
+        point = point._replace(conductances=np.where(lost, 0.0, point.conductances))
+        eliminated = eliminate(point.conductances)
     bound = flow_bound(point, eliminated, problem.flow_errors(utilities), step, components)
     certificate = _certificate(point, eliminated, bound, problem.exponent, components)
     reason = _reason(certificate, bound, tolerance, utility_tolerance, steps == max_steps and longest > 0.01)

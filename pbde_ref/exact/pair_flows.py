@@ -18,13 +18,13 @@ from pbde_ref.exact.laplacian import maximal_spanning_tree
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray
 
-__all__ = ["PairFlows", "PairProblem"]
+__all__ = ["PairFlows", "PairProblem", "pair_information", "weight_exponent"]
 
 EPS = float(np.finfo(float).eps)
 
 
 class PairFlows(NamedTuple):
-    """Flows z, antisymmetric, and conductances, each of shape (n, n), times two to the power of the problem's exponent."""
+    """Flows z, antisymmetric, and conductances, of shape (n, n), times two to the power of the problem's exponent."""
 
     flows: FloatArray
     conductances: FloatArray
@@ -59,8 +59,7 @@ class PairProblem:
     @classmethod
     def of(cls, annotator: PreferenceModel, proposal: Proposal) -> PairProblem:
         """With the exponent that moves the largest weight to 2**500."""
-        largest = max((float(block.weight.max(initial=0.0)) for block in proposal.blocks(annotator.size)), default=0.0)
-        return cls(annotator, proposal, 500 - int(np.frexp(largest)[1]) if largest > 0.0 else 0)
+        return cls(annotator, proposal, weight_exponent(proposal, annotator.size))
 
     def flows(self, utilities: FloatArray) -> FloatArray:
         """What pulls each outcome up against each other one, shape (n, n)."""
@@ -72,11 +71,7 @@ class PairProblem:
 
     def at(self, utilities: FloatArray) -> PairFlows:
         """Flows and conductances at these utilities."""
-        result = np.zeros((utilities.size, utilities.size))
-        for block in self.proposal.blocks(utilities.size):
-            margin = block.difference(utilities, "utilities")
-            block.add_to_matrix(np.ldexp(block.weight, self.exponent) * expit(margin) * expit(-margin), result, 1.0)
-        return PairFlows(self.flows(utilities), result)
+        return PairFlows(self.flows(utilities), pair_information(utilities, self.proposal, self.exponent))
 
     def flow_errors(self, utilities: FloatArray) -> FloatArray:
         r"""Bound on what rounding may have done to each flow, shape (n, n).
@@ -89,12 +84,13 @@ class PairProblem:
             margin = block.difference(utilities, "utilities")
             forward, backward = self.annotator.probabilities(block)
             size = forward * expit(-margin) + backward * expit(margin)
-            units = EPS * (12.0 + np.abs(margin))
-            block.add_to_matrix(np.ldexp(block.weight, self.exponent) * size * units, result, 1.0)
+            # Probabilities below 1e-308 have fewer digits.
+            error = EPS * (12.0 + np.abs(margin)) * size + 1e-322
+            block.add_to_matrix(np.ldexp(block.weight, self.exponent) * error, result, 1.0)
         return result
 
     def interpolation(self) -> FloatArray:
-        """Utilities that explain the comparisons of one spanning tree, those that tell most about log-odds, shape (n,)."""
+        """Utilities that explain one spanning tree, of the comparisons that tell most about log-odds, shape (n,)."""
         size = self.annotator.size
         forward, backward, weight = np.zeros((size, size)), np.zeros((size, size)), np.zeros((size, size))
         for block in self.proposal.blocks(size):
@@ -111,3 +107,34 @@ class PairProblem:
         steps = np.zeros(size)
         steps[below] = odds[child, above]
         return tree.path_sums(steps)
+
+
+def weight_exponent(proposal: Proposal, size: int) -> int:
+    """The power of two that moves the largest weight of a pair to about 2**500.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> weight_exponent(pb.PairListProposal([0], [1]), 2)
+    499
+    """
+    largest = max((float(block.weight.max(initial=0.0)) for block in proposal.blocks(size)), default=0.0)
+    return 500 - int(np.frexp(largest)[1]) if largest > 0.0 else 0
+
+
+def pair_information(utilities: FloatArray, proposal: Proposal, exponent: int) -> FloatArray:
+    r"""Each pair's information, :math:`2^e w_{AB}\, \sigma(d) \sigma(-d)`, zero on the diagonal, shape (n, n).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pbde_ref as pb
+    >>> pair_information(np.zeros(2), pb.PairListProposal([0], [1]), exponent=0)
+    array([[0.  , 0.25],
+           [0.25, 0.  ]])
+    """
+    result = np.zeros((utilities.size, utilities.size))
+    for block in proposal.blocks(utilities.size):
+        margin = block.difference(utilities, "utilities")
+        block.add_to_matrix(np.ldexp(block.weight, exponent) * expit(margin) * expit(-margin), result, 1.0)
+    return result
