@@ -94,7 +94,8 @@ def flow_bound(
     rounding = 0.5 * float((errors * paths).sum())
     along = resistance[child, above]
     moved = over[below]
-    total = (determined * reach(step, components) + rounding + float((moved * along).sum())) * (1.0 + 1e-9)
+    stepped = min(determined * reach(step, components), 0.5 * float((np.abs(change) * resistance).sum()))
+    total = (stepped + rounding + float((moved * along).sum())) * (1.0 + 1e-9)
     if not total < 1.0:
         return FlowBound(math.inf, math.inf, rounding, True)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -18,14 +18,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import eigvalsh, solve_triangular
+from scipy.linalg import eigvalsh, lapack, solve_triangular
 
 from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = [
     "Elimination", "SpanningTree", "centred", "conductances_of", "effective_resistances", "eliminate",
     "maximal_spanning_tree", "null_projection", "pair_resistances", "pseudo_inverse", "smallest_eigenvalue",
-    "solve_flows", "solve_laplacian",
+    "solve_flows", "solve_laplacian", "solve_quickly",
 ]  # fmt: skip
 
 # Pivots that are eliminated together: their rows fit the cache, and the rest is updated by one matrix product.
@@ -147,6 +147,33 @@ def solve_flows(conductances: FloatArray, flows: FloatArray) -> FloatArray:
     """
     elimination = eliminate(conductances, flows)
     return elimination.potentials(elimination.sources)
+
+
+def solve_quickly(conductances: FloatArray, right: FloatArray, components: IndexArray) -> FloatArray | None:
+    """Centred solution by a Cholesky factor of the Laplacian over root degrees, or None where that loses digits.
+
+    To at least six digits, in a fraction of the time of `solve_flows`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> solve_quickly(np.array([[0.0, 4.0], [4.0, 0.0]]), np.array([1.0, -1.0]), np.array([0, 0])).round(9)
+    array([ 0.125, -0.125])
+    """
+    degree = conductances.sum(axis=1)
+    if not 1e-8 * degree.max() < degree.min():
+        return None
+    unit = 1.0 / np.sqrt(degree)
+    # The null space, root degrees in each component, is filled in.
+    share = degree / np.bincount(components, degree)[components]
+    matrix = np.where(components[:, None] == components, np.sqrt(share[:, None] * share), 0.0)
+    matrix -= unit[:, None] * conductances * unit
+    np.einsum("ii->i", matrix)[:] += 1.0
+    norm = float(np.abs(matrix).sum(axis=0).max())
+    factor, failed = lapack.dpotrf(matrix, lower=1, overwrite_a=1)
+    if failed or not lapack.dpocon(factor, norm, uplo="L")[0] > 1e-8:
+        return None
+    return centred(unit * lapack.dpotrs(factor, unit * right, lower=1)[0], components)
 
 
 def solve_laplacian(conductances: FloatArray, right: FloatArray) -> FloatArray:

@@ -11,7 +11,7 @@ from pbde_ref.exact.expected import expected_cross_entropy, expected_kl, takes_l
 from pbde_ref.exact.flow_certificate import FlowBound, flow_bound, reach
 from pbde_ref.exact.identifiability import comparison_components, finite_fit_exists
 from pbde_ref.exact.kernel_sums import splits
-from pbde_ref.exact.laplacian import Elimination, centred, eliminate
+from pbde_ref.exact.laplacian import Elimination, centred, eliminate, solve_flows, solve_quickly
 from pbde_ref.exact.large_scale import minimize_product_loss
 from pbde_ref.exact.pair_flows import PairFlows, PairProblem
 from pbde_ref.exact.solution import Certificate, Solution
@@ -24,6 +24,8 @@ __all__ = ["minimize_expected_loss"]
 EPS = float(np.finfo(float).eps)
 # Nats that a step may change a difference by; beyond twice that, probabilities underflow.
 LARGEST_STEP = 350.0
+# After a step of so many nats the next one needs no more than a few digits.
+ROUGH = 1e-3
 # A pair whose difference a step changes by less has arrived.
 SETTLED = 1e-10
 # Conductances of pairs further apart have lost digits to underflow; a proof does without them.
@@ -113,8 +115,7 @@ def minimize_expected_loss(
     steps, previous = 0, math.inf
     while True:
         point = problem.at(utilities)
-        eliminated = eliminate(point.conductances, point.flows)
-        step = centred(eliminated.potentials(eliminated.sources), components)
+        step = _newton_step(point, components, rough=previous > ROUGH)
         longest = reach(step, components)
         # Near the minimum each step squares the error; one that is not even half the last is rounding.
         if longest <= EPS * float(np.abs(utilities).max()) or (longest < 0.01 and longest > 0.5 * previous):
@@ -125,6 +126,7 @@ def minimize_expected_loss(
         utilities = centred(_search(problem, utilities, point, step, longest), components)
         steps += 1
     utilities.flags.writeable = False
+    eliminated = eliminate(point.conductances)
     lost = np.abs(utilities[:, None] - utilities) > FAR
     if lost.any():
         point = point._replace(conductances=np.where(lost, 0.0, point.conductances))
@@ -143,6 +145,15 @@ def _start(problem: PairProblem) -> FloatArray:
         expected_kl(problem.annotator, start, problem.proposal, method="dense").value for start in (origin, tree)
     )
     return tree if at_tree < at_origin else origin
+
+
+def _newton_step(point: PairFlows, components: IndexArray, rough: bool) -> FloatArray:
+    """Newton's step among the utilities with mean zero in each component."""
+    if rough:
+        step = solve_quickly(point.conductances, point.flows.sum(axis=1), components)
+        if step is not None:
+            return step
+    return centred(solve_flows(point.conductances, point.flows), components)
 
 
 def _search(
