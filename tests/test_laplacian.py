@@ -192,7 +192,7 @@ def test_pseudo_inverse_in_fractions(seed):
 
 @given(seed=seeds)
 def test_smallest_eigenvalue_in_many_digits(seed):
-    """Right to 1e-12 in relative terms however small it is; the eigenvalue solver alone stops at 1e-16 of the largest."""
+    """Right to 1e-12 in relative terms however small; an eigenvalue solver alone stops at 1e-16 of the largest."""
     kappa, components, _ = network(seed, sizes=(2, 6))
     size, count = len(kappa), int(components.max()) + 1
     found = laplacian.smallest_eigenvalue(kappa, components)

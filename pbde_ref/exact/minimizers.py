@@ -112,7 +112,7 @@ def minimize_expected_loss(
     components = comparison_components(proposal, annotator.size)
     problem = PairProblem.of(annotator, proposal)
     utilities = centred(_start(problem), components)
-    steps, previous = 0, math.inf
+    steps, previous, interrupted = 0, math.inf, False
     while True:
         point = problem.at(utilities)
         step = _newton_step(point, components, rough=previous > ROUGH)
@@ -120,7 +120,8 @@ def minimize_expected_loss(
         # Near the minimum each step squares the error; one that is not even half the last is rounding.
         if longest <= EPS * float(np.abs(utilities).max()) or (longest < 0.01 and longest > 0.5 * previous):
             break
-        if steps == max_steps:
+        interrupted = steps == max_steps
+        if interrupted:
             break
         previous = longest
         utilities = centred(_search(problem, utilities, point, step, longest), components)
@@ -133,7 +134,7 @@ def minimize_expected_loss(
         eliminated = eliminate(point.conductances)
     bound = flow_bound(point, eliminated, problem.flow_errors(utilities), step, components)
     certificate = _certificate(point, eliminated, bound, problem.exponent, components)
-    reason = _reason(certificate, bound, tolerance, utility_tolerance, steps == max_steps and longest > 0.01)
+    reason = _reason(certificate, bound, tolerance, utility_tolerance, interrupted)
     loss = expected_cross_entropy(annotator, utilities, proposal, method="dense").value
     return Solution(utilities, loss, not reason, certificate, steps, reason)
 
