@@ -81,10 +81,12 @@ class Elimination:
         with np.errstate(over="ignore"):
             return np.ldexp(_substitute(self.shares, np.diag(own * rest)), even // 2)
 
-    def smallest_eigenvalue(self, components: IndexArray) -> float:
-        """Smallest eigenvalue of the Laplacian that is not zero; 0 where it underflows."""
+    def smallest_eigenvalue(self, components: IndexArray, mass: FloatArray | None = None) -> float:
+        """Smallest eigenvalue of the Laplacian, over the masses, that is not zero; 0 where it underflows."""
         even = self.exponent - self.exponent % 2
-        root = centred(np.ldexp(self.root(), -(even // 2)), components)
+        root = centred(np.ldexp(self.root(), -(even // 2)), components, mass)
+        if mass is not None:
+            root *= np.sqrt(mass)[:, None]
         largest = float(np.abs(root).max())
         if not 0.0 < largest < float("inf"):
             return 0.0
@@ -259,10 +261,13 @@ def pseudo_inverse(conductances: FloatArray, components: IndexArray) -> FloatArr
     return np.asarray(root @ root.T)
 
 
-def smallest_eigenvalue(conductances: FloatArray, components: IndexArray) -> float:
-    """Smallest eigenvalue of the Laplacian that is not zero; infinite if no two outcomes are joined.
+def smallest_eigenvalue(
+    conductances: FloatArray, components: IndexArray, mass: FloatArray | None = None
+) -> float:
+    r"""Smallest eigenvalue of the Laplacian that is not zero; infinite if no two outcomes are joined.
 
-    One over the largest of the pseudo-inverse, and thus right in relative terms however small it is.
+    One over the largest of the pseudo-inverse, and thus right in relative terms however small it is. With masses m, of
+    :math:`L v = \lambda\, m v`.
 
     Examples
     --------
@@ -272,7 +277,7 @@ def smallest_eigenvalue(conductances: FloatArray, components: IndexArray) -> flo
     """
     if int(components.max()) + 1 == len(conductances):
         return float("inf")
-    return eliminate(conductances).smallest_eigenvalue(components)
+    return eliminate(conductances).smallest_eigenvalue(components, mass)
 
 
 def null_projection(components: IndexArray) -> FloatArray:
@@ -290,8 +295,8 @@ def null_projection(components: IndexArray) -> FloatArray:
     return (member / member.sum(axis=0)) @ member.T
 
 
-def centred(values: FloatArray, components: IndexArray) -> FloatArray:
-    """Values, shape (n, …), less the mean of their component.
+def centred(values: FloatArray, components: IndexArray, mass: FloatArray | None = None) -> FloatArray:
+    """Values, shape (n, …), less the mean of their component, weighted by masses if there are any.
 
     Examples
     --------
@@ -299,12 +304,10 @@ def centred(values: FloatArray, components: IndexArray) -> FloatArray:
     >>> centred(np.array([1.0, 3.0, 7.0]), np.array([0, 0, 1]))
     array([-1.,  1.,  0.])
     """
-    if not components.any():
-        return np.asarray(values - values.mean(axis=0))
     result = np.array(values)
     order = np.argsort(components, kind="stable")
     for members in np.split(order, np.cumsum(np.bincount(components))[:-1]):
-        result[members] -= values[members].mean(axis=0)
+        result[members] -= np.average(values[members], axis=0, weights=None if mass is None else mass[members])
     return result
 
 
