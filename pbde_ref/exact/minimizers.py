@@ -26,8 +26,8 @@ EPS = float(np.finfo(float).eps)
 LARGEST_STEP = 350.0
 # Where the rarer answer to every pair is at least so frequent, Newton's method from zero takes a few steps.
 UNCERTAIN = 0.01
-# After a step of so many nats the next one needs no more than a few digits.
-ROUGH = 1e-3
+# After a step of so many nats the next one needs no more than six digits.
+ROUGH = 1e-6
 # A pair whose difference a step changes by less has arrived.
 SETTLED = 1e-10
 # Conductances of pairs further apart have lost digits to underflow; a proof does without them.
