@@ -625,6 +625,20 @@ def test_clusters_where_interpolation_errs_one_way(bits, place, distance):
     assert np.all(np.abs(loss.gradient - gradient[members]) <= gradient_bound(q))
 
 
+@pytest.mark.parametrize("distance", [50.0, 400.0, 3000.0])
+def test_all_errors_of_a_cluster_are_alike(distance):
+    """2,000 who are A, 2,000 who are B, far apart for the model and near each other for the annotator. Control: the
+    error is more than roundings of the gradient would explain.
+    """
+    omega, chi = np.array([distance, -distance]), np.array([-1.0, 0.2]) / 64
+    members = np.repeat([0, 1], 2000)
+    q, annotator = pb.ProductProposal(members == 0, members == 1), process(chi[members])
+    loss = kernel_cross_entropy(annotator, omega[members], q)
+    value, _ = grouped(omega, annotator.utility[::2000], [2000, 2000], q.a[::2000], q.b[::2000])
+    assert abs(loss.value - value) <= value_bound(omega[members], q)
+    assert abs(loss.value - value) > 1e-13 + 4e-15 * 2 * distance
+
+
 @pytest.mark.parametrize("layout", ["alternating", "random", "sorted"])
 def test_roundings_of_equal_weights_do_not_add_up(layout):
     """200,000 outcomes at three places: added one by one to the same three bins, their weights would err by 3e-13."""
