@@ -14,7 +14,8 @@ IndexArray = NDArray[np.intp]
 
 __all__ = [
     "FloatArray", "IndexArray", "array", "flip_probability", "indices", "instance", "matrix", "non_negative_number",
-    "number", "positive_number", "probability_weights", "reject", "same_size", "vector", "whole_number",
+    "number", "positive_number", "probability_weights", "reject", "same_size", "transition_matrix", "vector",
+    "whole_number",
 ]  # fmt: skip
 
 
@@ -137,6 +138,24 @@ def flip_probability(name: str, value: Any) -> float:
     result = number(name, value)
     if not 0.0 <= result < 0.5:
         raise ValueError(f"`{name}` must be in [0, 1/2); got {result}")
+    return result
+
+
+def transition_matrix(name: str, value: ArrayLike, *, size: int | None = None) -> FloatArray:
+    """A read-only square matrix whose rows are probabilities, up to rounding of their sums.
+
+    Examples
+    --------
+    >>> transition_matrix("kernel", [[0.5, 0.5], [1.0, 1.0]])
+    Traceback (most recent call last):
+        ...
+    ValueError: `row sums of kernel` must be 1 within 1e-12; got 2.0 at index 1
+    """
+    result = matrix(name, value, size=size)
+    reject(name, "non-negative", result, result < 0.0)
+    sums = result.sum(axis=1)
+    tolerance = max(1e-12, len(result) * float(np.finfo(float).eps))
+    reject(f"row sums of {name}", f"1 within {tolerance:.0e}", sums, ~(np.abs(sums - 1.0) <= tolerance))
     return result
 
 

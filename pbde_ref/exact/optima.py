@@ -206,6 +206,7 @@ def _newton(shifted: FloatArray, f: FloatArray) -> NormalizingConstant:
             break
         constant -= residual / float(np.sum(np.exp(exponents - residual) / f))
         steps += 1
-    # The targets and C are both negative, so each exponent, which is log π, has a small relative error.
-    size = 1.0 - float(weighted(np.exp(exponents), exponents).sum())
+    # The targets and C are both negative, so each exponent, which is log π, has a small relative error. Equal ones err
+    # alike: the sum errs by the entropy of π in units of eps, and by what adding up n terms may cost.
+    size = 1.0 + float(np.log(shifted.size)) - float(weighted(np.exp(exponents), exponents).sum())
     return NormalizingConstant(constant, residual, abs(residual) <= 8.0 * float(np.finfo(float).eps) * size, steps)
