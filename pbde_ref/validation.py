@@ -13,9 +13,9 @@ FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
 
 __all__ = [
-    "FloatArray", "IndexArray", "array", "flip_probability", "indices", "instance", "matrix", "non_negative_number",
-    "number", "positive_number", "probability_weights", "reject", "same_size", "transition_matrix", "vector",
-    "whole_number",
+    "FloatArray", "IndexArray", "array", "comparison_weights", "flip_probability", "indices", "instance", "matrix",
+    "non_negative_number", "number", "positive_number", "probability_weights", "reject", "same_size",
+    "transition_matrix", "vector", "whole_number",
 ]  # fmt: skip
 
 
@@ -92,6 +92,22 @@ def same_size(name: str, size: int, expected: int) -> None:
     """Raise unless an argument's number of outcomes is the expected one."""
     if size != expected:
         raise ValueError(f"`{name}` must have {expected} outcomes, one for each of the support; got {size}")
+
+
+def comparison_weights(name: str, values: FloatArray) -> None:
+    """Raise unless numbers of comparisons are non-negative and so small that nothing made of their sum overflows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> comparison_weights("weights", np.array([1e308, 1e-308, 1e308]))
+    Traceback (most recent call last):
+        ...
+    ValueError: `weights` must be below 1e150 divided by how many they are; got 1e+308 at index 0
+    """
+    reject(name, "finite", values, np.isinf(values))
+    reject(name, "non-negative", values, values < 0.0)
+    reject(name, "below 1e150 divided by how many they are", values, values >= 1e150 / max(values.size, 1))
 
 
 def probability_weights(name: str, values: FloatArray) -> FloatArray:

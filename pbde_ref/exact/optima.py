@@ -190,7 +190,8 @@ def _solve(utilities: ArrayLike, pbde: PBDE) -> tuple[float, FloatArray, Normali
         raise ValueError("χ − g must be finite at some outcome for a policy to exist; got -inf everywhere")
     # Large common utilities would otherwise cost the sum eps · |C| / min f.
     offset = float(target.max())
-    shifted = target - offset
+    with np.errstate(over="ignore"):
+        shifted = target - offset
     return offset, shifted, _newton(shifted, np.broadcast_to(pbde.f, shifted.shape))
 
 

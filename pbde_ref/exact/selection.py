@@ -114,14 +114,14 @@ def barker_transition_matrix(annotator: PreferenceModel, kernel: ArrayLike) -> F
     array([[0.875, 0.125],
            [0.375, 0.625]])
     """
-    kernel = transition_matrix("kernel", kernel, size=annotator.size)
-    kernel = kernel / kernel.sum(axis=1, keepdims=True)
+    given = transition_matrix("kernel", kernel, size=annotator.size)
+    proposed = given / given.sum(axis=1, keepdims=True)
     block = all_pairs(annotator.size)
     # Pairs that the kernel never proposes need no preference.
-    stays, moves = annotator.probabilities(PairBlock(block.a, block.b, kernel))
-    result, refused = kernel * moves, kernel * stays
+    stays, moves = annotator.probabilities(PairBlock(block.a, block.b, proposed))
+    result, refused = proposed * moves, proposed * stays
     # What stays is a sum, not what is left of 1: that could be negative.
-    np.fill_diagonal(refused, kernel.diagonal())
+    np.fill_diagonal(refused, proposed.diagonal())
     np.fill_diagonal(result, refused.sum(axis=1))
     return result
 
@@ -154,14 +154,14 @@ def stationary_distribution(
     >>> pb.stationary_distribution([[0.875, 0.125], [0.375, 0.625]]).pmf
     array([0.75, 0.25])
     """
-    transition = transition_matrix("transition", transition)
-    states = _closed_class(transition)
+    given = transition_matrix("transition", transition)
+    states = _closed_class(given)
     # Eliminate the states one by one, each time sending its traffic on to the states before it.
-    work = transition[states][:, states]
+    work = given[states][:, states]
     for last in range(len(work) - 1, 0, -1):
         work[:last, last] /= work[last, :last].sum()
         work[:last, :last] += np.multiply.outer(work[:last, last], work[last, :last])
-    weights = np.zeros(len(transition))
+    weights = np.zeros(len(given))
     mass = np.ones(len(work))
     for state in range(1, len(work)):
         mass[state] = mass[:state] @ work[:state, state]
