@@ -216,9 +216,12 @@ def expected_loss(
     values, gradient = [], np.zeros(annotator.size)
     for block, margin in _margins(utilities, proposal):
         forward, backward = annotator.probabilities(block)
-        slope = weighted(forward, objective.derivative(margin)) - weighted(backward, objective.derivative(-margin))
+        with np.errstate(invalid="ignore", over="ignore"):
+            slope = weighted(forward, objective.derivative(margin)) - weighted(backward, objective.derivative(-margin))
         values.append(weighted(block.weight, _pair_loss(objective, annotator, block, margin)).sum())
-        gradient += block.scatter(block.weight * slope, annotator.size)
+        with np.errstate(invalid="ignore"):
+            gradient += block.scatter(weighted(block.weight, slope), annotator.size)
+    reject("utilities", "such that the gradient has no terms of both infinities", utilities, np.isnan(gradient))
     return _result(values, gradient)
 
 
@@ -284,10 +287,12 @@ def expected_hessian_vector_product(
         return kernel_hessian_vector_product(utilities, proposal, direction)
     direction = vector("direction", direction, size=annotator.size)
     reject("direction", "finite", direction, ~np.isfinite(direction))
-    result = np.zeros(annotator.size)
+    # Scaled to numbers of at most 1, whose differences cannot overflow.
+    exponent = int(np.frexp(np.abs(direction).max())[1])
+    direction, result = np.ldexp(direction, -exponent), np.zeros(annotator.size)
     for block, curvature in _curvatures(objective, annotator, utilities, proposal):
         result += block.scatter(curvature * block.difference(direction, "direction"), annotator.size)
-    return result
+    return np.ldexp(result, exponent)
 
 
 def check_models(annotator: PreferenceModel, proposal: Proposal) -> None:
@@ -317,7 +322,8 @@ def _margins(utilities: FloatArray, proposal: Proposal) -> Iterator[tuple[PairBl
 
 def _pair_loss(objective: Objective, annotator: PreferenceModel, block: PairBlock, margin: FloatArray) -> FloatArray:
     forward, backward = annotator.probabilities(block)
-    return weighted(forward, objective.value(margin)) + weighted(backward, objective.value(-margin))
+    with np.errstate(over="ignore"):
+        return weighted(forward, objective.value(margin)) + weighted(backward, objective.value(-margin))
 
 
 def _curvatures(

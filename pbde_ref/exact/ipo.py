@@ -110,6 +110,7 @@ def ipo_optimum(
     array([-1.])
     """
     tau = _settings(annotator, tau, reference)
+    objective = ipo(tau)
     check_models(annotator, proposal)
     size = annotator.size
     components = comparison_components(proposal, size)
@@ -127,7 +128,7 @@ def ipo_optimum(
     return IpoSolution(
         policy=FiniteDistribution(reference.log_pmf + s, reference.support),
         log_ratio=s,
-        loss=expected_loss(ipo(tau), annotator, s, proposal).value,
+        loss=expected_loss(objective, annotator, s, proposal).value,
         gap=gap,
         residual=largest,
         smallest_eigenvalue=smallest,
