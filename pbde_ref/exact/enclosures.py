@@ -11,9 +11,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pbde_ref.validation import FloatArray
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-__all__ = ["largest_difference", "lies_between"]
+from pbde_ref.validation import FloatArray, IndexArray
+
+__all__ = ["largest_difference", "laplacian_enclosure", "lies_between", "policy_distance", "policy_rounding"]
+
+EPS = float(np.finfo(float).eps)
 
 Slope = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 
@@ -39,8 +43,8 @@ def lies_between(slope: Slope, center: FloatArray, widths: FloatArray) -> FloatA
     >>> def slope(x):
     ...     return np.array([2.0 * x[0] - x[1] - 0.5, x[1] - x[0]]), np.full(2, 1e-15)
     >>> zero = np.array([0.5, 0.5])
-    >>> lies_between(slope, zero + 1e-3, np.array([0.002, 0.003])).round(6), lies_between(slope, zero + 1.0, zero)
-    (array([0.002, 0.003]), None)
+    >>> lies_between(slope, zero + 1e-3, np.array([0.003, 0.004])).round(6), lies_between(slope, zero + 1.0, zero)
+    (array([0.003, 0.004]), None)
     """
     free = widths > 0.0
     for sign in (1.0, -1.0):
@@ -56,7 +60,121 @@ def largest_difference(widths: FloatArray) -> float:
 
     Examples
     --------
-    >>> largest_difference(np.array([0.0, 0.5, 0.25]))
+    >>> round(largest_difference(np.array([0.0, 0.5, 0.25])), 12)
     0.75
     """
     return float(np.sort(widths)[-2:].sum()) * (1.0 + 1e-15)
+
+
+def laplacian_enclosure(
+    weights: FloatArray, components: IndexArray, right: FloatArray, relative: float
+) -> FloatArray | None:
+    r"""Bounds on the solution of :math:`L z = \rho`, :math:`|\rho| \le` `right`, that is zero at each component's root.
+
+    Parameters
+    ----------
+    weights : ndarray, shape (n, n)
+        Symmetric and non-negative, zero on the diagonal; each within `relative` of that of the graph Laplacian L.
+    components : ndarray of int, shape (n,)
+        Component of each outcome. The root of a component is its outcome of largest degree.
+    right : ndarray, shape (n,)
+        Non-negative; it is not asked at the roots, for :math:`\rho` sums to zero on each component.
+    relative : float
+
+    Returns
+    -------
+    ndarray, shape (n,), or None
+        Zero at the roots; None where the equation is singular to working precision.
+
+    Examples
+    --------
+    >>> path = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.5], [0.0, 0.5, 0.0]])
+    >>> bound = laplacian_enclosure(path, np.zeros(3, dtype=int), np.array([1.0, 1.0, 1.0]), 1e-15)
+    >>> bool(np.all(bound >= [1.0, 0.0, 2.0])), bool(np.all(bound < [1.5, 1e-9, 3.0]))
+    (True, True)
+    """
+    degrees = weights.sum(axis=1)
+    order = np.argsort(-degrees, kind="stable")
+    roots = order[np.unique(components[order], return_index=True)[1]]
+    free = np.setdiff1d(np.arange(degrees.size), roots)
+    widths = np.zeros(degrees.size)
+    if free.size == 0:
+        return widths
+    among = weights[np.ix_(free, free)]
+    scale = np.sqrt(degrees[free])
+    # More than asked, so that rounding of the solution need not be followed; the corners decide.
+    wanted = 1.25 * right[free] + np.finfo(float).tiny
+    try:
+        factor = cho_factor((np.diag(degrees[free]) - among) / (scale[:, None] * scale))
+    except LinAlgError:
+        return None
+    for _ in range(3):
+        left = wanted - (degrees[free] - among.sum(axis=1)) * widths[free]
+        left -= (among * (widths[free][:, None] - widths[free])).sum(axis=1)
+        widths[free] += cho_solve(factor, left / scale) / scale
+    if not (np.isfinite(widths).all() and (widths[free] > 0.0).all()):
+        return None
+    loss = relative + (degrees.size + 4.0) * EPS
+
+    def slope(z: FloatArray) -> tuple[FloatArray, FloatArray]:
+        terms = weights * (z[:, None] - z)
+        return terms.sum(axis=1), right + loss * np.abs(terms).sum(axis=1)
+
+    return lies_between(slope, np.zeros(degrees.size), widths)
+
+
+def policy_distance(pmf: FloatArray, errors: FloatArray, f: FloatArray | float = 1.0) -> float:
+    r"""Bound on the total variation between a policy and one whose utilities are within `errors` of its own.
+
+    .. math:: \log \frac{\pi'(x)}{\pi(x)} = \frac{v_x + C}{f_x}, \qquad |v_x| \le e_x
+
+    Parameters
+    ----------
+    pmf : ndarray, shape (n,)
+        :math:`\pi`, normalised.
+    errors : ndarray, shape (n,)
+        :math:`e`, in nats; may be infinite.
+    f : ndarray, shape (n,), or float
+        Of the policy's process, positive; 1 for a softmax.
+
+    Returns
+    -------
+    float
+        In [0, 1]. With errors so small that they add up it is about the mean of :math:`(e_x + c) / f_x` under the
+        policy, c the mean of e under :math:`\pi / f`.
+
+    Examples
+    --------
+    >>> pmf = np.array([0.5, 0.25, 0.25])
+    >>> round(policy_distance(pmf, np.array([0.0, 1e-3, 1e-3])), 6)  # at most half of the mass moves by 2e-3
+    0.001
+    """
+    held = pmf > 0.0
+    pmf, errors = pmf[held], errors[held]
+    f = np.broadcast_to(np.asarray(f, dtype=np.float64), held.shape)[held]
+    if not np.isfinite(errors).all():
+        return 1.0
+    largest = float(errors.max())
+    mean = float((pmf / f * errors).sum() / (pmf / f).sum())
+    # C ≥ −c where the sum of π exp((e − c) / f) is at most 1, and |C| ≤ max e.
+    lower = min(largest, (1.0 + 1e-9) * mean)
+    while lower < largest and (pmf * np.expm1(np.minimum((errors - lower) / f, 700.0))).sum() > -1e-12 * lower:
+        lower = min(largest, 1.5 * lower)
+    distance = float((pmf * -np.expm1(-(errors + lower) / f)).sum())
+    # C ≤ mean, because the exponential function is convex.
+    with np.errstate(over="ignore"):
+        above = float((pmf * np.expm1((errors + (1.0 + 1e-9) * mean) / f)).sum())
+    return min(1.0, (1.0 + 1e-12) * min(distance, above))
+
+
+def policy_rounding(log_weights: FloatArray, log_pmf: FloatArray) -> FloatArray:
+    """Bound on how far normalisation's rounding moved each log-probability against the others, in nats.
+
+    Examples
+    --------
+    >>> policy_rounding(np.array([0.0, -np.inf]), np.array([0.0, -np.inf]))
+    array([0., 0.])
+    """
+    finite = np.isfinite(log_weights)
+    size = np.abs(log_weights) + np.abs(log_weights - np.max(log_weights)) + np.abs(log_pmf)
+    return np.where(finite, EPS * np.where(finite, size, 0.0), 0.0)
