@@ -7,8 +7,12 @@ from true_gaps import (
     count_failures,
     draw,
     exact,
+    hinge_loss,
+    linear_hinge_optimum,
     logistic_loss,
     logistic_optimum,
+    regularised_hinge_loss,
+    regularised_hinge_optimum,
     softmax,
     solve_laplacian,
     total_variation,
@@ -16,6 +20,7 @@ from true_gaps import (
 )
 
 import pbde_ref as pb
+from pbde_ref.exact.hinge import minimize_rso, minimize_slic
 from pbde_ref.exact.ipo import ipo_optimum
 from pbde_ref.exact.large_scale import minimize_product_loss
 
@@ -63,7 +68,52 @@ def product_check(seed):
     ]
 
 
+def slic_check(seed):
+    problem = draw(seed, largest=5, spreads=(0.1, 3.0, 30.0, 300.0), most=8.0)
+    rng = np.random.default_rng(seed)
+    delta, lambda_ = float(rng.choice([0.25, 1.0, 0.7, 3.3])), float(10.0 ** rng.uniform(-3.0, 2.0))
+    found = minimize_slic(
+        problem.annotator, problem.proposal, delta=delta, lambda_=lambda_, reference=problem.reference,
+        max_steps=int(rng.choice([3, 10, 200])),
+    )  # fmt: skip
+    exactly = exact(delta), exact(lambda_), softmax(vector(problem.reference.log_pmf))
+    policy = softmax(vector(found.policy.log_pmf))
+    best = regularised_hinge_optimum(problem.wins, *exactly, policy)
+    if best is None:
+        return None
+    returned = softmax(vector(found.utilities))
+    loss = [regularised_hinge_loss(problem.wins, *exactly, one) for one in (policy, returned)]
+    checks = [("gap of the policy", found.gap, loss[0] - best[0]), ("gap", found.gap, loss[1] - best[0])]
+    # Where the pairs at the margin are not those of the optimum, the optimum found is only nearly one.
+    if found.gap < 1e-6 * lambda_:
+        checks.append(("policy error", found.policy_error, total_variation(policy, best[1])))
+    return found.converged, checks
+
+
+def linear_hinge_check(seed):
+    problem = draw(seed, largest=4, spreads=(0.1, 3.0, 30.0, 300.0), most=30.0)
+    rng = np.random.default_rng(seed)
+    delta, rso = float(rng.choice([0.25, 1.0, 0.7, 3.3])), bool(rng.integers(2))
+    arguments = {"delta": delta, "reference": problem.reference, "max_steps": int(rng.choice([3, 10, 200]))}
+    if rso:
+        found = minimize_rso(problem.annotator, problem.proposal, **arguments)
+    else:
+        found = minimize_slic(problem.annotator, problem.proposal, lambda_=0.0, **arguments)
+    least, optima = linear_hinge_optimum(problem.wins)
+    base = vector(problem.reference.log_pmf) if rso else [mpmath.mpf(0)] * problem.size
+    ratio = [x - y for x, y in zip(vector(found.policy.log_pmf), base, strict=True)]
+    loss = [hinge_loss(problem.wins, exact(delta), s) for s in (ratio, vector(found.utilities))]
+    checks = [(name, found.gap, x - exact(delta) * least) for name, x in zip(("gap of the policy", "gap"), loss, strict=True)]
+    if found.unique:
+        checks.append(("unique", 0.0, float(len({tuple(np.subtract(s, max(s))) for s in optima}) > 1)))
+        nearest = [y - exact(delta) * x for x, y in zip(optima[0], base, strict=True)]
+        checks.append(("policy error", found.policy_error, total_variation(softmax(nearest), softmax(vector(found.policy.log_pmf)))))
+    return found.converged, checks
+
+
 CHECKS = {
+    "slic": (slic_check, 0.4),
+    "linear hinge": (linear_hinge_check, 0.8),
     "product": (product_check, 0.2),
     "ipo": (ipo_check, 0.7),
 }

@@ -1,6 +1,7 @@
 """Adversarial problems, and their optima to 60 digits: what certificates are held against."""
 
 import functools
+import itertools
 from dataclasses import dataclass
 
 import mpmath
@@ -144,6 +145,68 @@ def logistic_optimum(q, p, start):
         if largest < mpmath.mpf(10) ** (-DIGITS // 2):
             return omega
     return None
+
+
+def hinge_loss(wins, delta, s):
+    """Without the diagonal."""
+    n = len(s)
+    return sum(wins[i][j] * max(mpmath.mpf(0), delta - s[i] + s[j]) for i in range(n) for j in range(n) if wins[i][j])
+
+
+def linear_hinge_optimum(wins):
+    """The least loss at margin 1, and every s that has it, of those that fill levels from 0 downwards.
+
+    Some optimum is whole-numbered with no level missing in any component; all such are tried.
+    """
+    n, best, found = len(wins), None, []
+    for s in itertools.product(range(n), repeat=n):
+        value = hinge_loss(wins, 1, [-mpmath.mpf(x) for x in s])
+        if best is None or value < best:
+            best, found = value, []
+        if value == best:
+            found.append(s)
+    return best, found
+
+
+def regularised_hinge_optimum(wins, delta, lambda_, reference, near):
+    """The least loss with regulariser among policies whose pairs at the margin are those of the policy given, or fewer.
+
+    Outcomes tied by such pairs keep their distances; how much mass they share follows from the balance of all others.
+    """
+    n, s, best = len(near), [mpmath.log(x) for x in near], None
+    for width in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-7, 1e-9, 1e-12):
+        tied = [[bool(wins[i][j]) and abs(s[i] - s[j] - delta) <= width for j in range(n)] for i in range(n)]
+        flow = [mpmath.mpf(0)] * n
+        for i in range(n):
+            for j in range(n):
+                if wins[i][j] and not tied[i][j] and s[i] - s[j] < delta:
+                    flow[i] += wins[i][j]
+                    flow[j] -= wins[i][j]
+        policy, seen = [None] * n, set()
+        for first in range(n):
+            if first in seen:
+                continue
+            level, queue = {first: mpmath.mpf(0)}, [first]
+            for i in queue:
+                for j in range(n):
+                    if (tied[i][j] or tied[j][i]) and j not in level:
+                        level[j] = level[i] - delta if tied[i][j] else level[i] + delta
+                        queue.append(j)
+            seen |= set(level)
+            mass = sum(reference[i] + flow[i] / lambda_ for i in level)
+            total = sum(mpmath.exp(x) for x in level.values())
+            for i, x in level.items():
+                policy[i] = mass * mpmath.exp(x) / total
+        if min(policy) > 0:
+            value = regularised_hinge_loss(wins, delta, lambda_, reference, policy)
+            if best is None or value < best[0]:
+                best = value, policy
+    return best
+
+
+def regularised_hinge_loss(wins, delta, lambda_, reference, policy):
+    s = [mpmath.log(x) for x in policy]
+    return hinge_loss(wins, delta, s) - lambda_ * sum(p * x for p, x in zip(reference, s, strict=True))
 
 
 def connected(rng, n):

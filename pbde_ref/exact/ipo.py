@@ -133,7 +133,7 @@ def ipo_optimum(
     largest = float(np.abs(residual / np.sqrt(np.where(degree > 0.0, degree, 1.0))).max())
     s.flags.writeable = False
     policy = FiniteDistribution(reference.log_pmf + s, reference.support)
-    moved = policy_rounding(reference.log_pmf + s, policy.log_pmf)
+    moved = policy_rounding(policy.log_pmf, reference.log_pmf, s)
     gap, widths = _enclosure(wins, s, tau, components, win_weights_error(annotator, proposal))
     # Rounding of the policy adds to its distance from the optimum, in the norm whose square the loss is.
     gap = (math.sqrt(gap) + math.sqrt(2.0 * float((degree * moved**2).sum()))) ** 2
