@@ -11,6 +11,8 @@ from true_gaps import (
     linear_hinge_optimum,
     logistic_loss,
     logistic_optimum,
+    ranking_loss,
+    ranking_optimum,
     regularised_hinge_loss,
     regularised_hinge_optimum,
     softmax,
@@ -23,6 +25,7 @@ import pbde_ref as pb
 from pbde_ref.exact.hinge import minimize_rso, minimize_slic
 from pbde_ref.exact.ipo import ipo_optimum
 from pbde_ref.exact.large_scale import minimize_product_loss
+from pbde_ref.exact.ranking import minimize_rrhf
 
 FEW, MANY = range(300), range(10_000)
 
@@ -111,7 +114,33 @@ def linear_hinge_check(seed):
     return found.converged, checks
 
 
+def rrhf_check(seed):
+    problem = draw(seed, largest=4, spreads=(0.1, 3.0, 30.0), most=6.0)
+    rng = np.random.default_rng(seed)
+    gamma = float(10.0 ** rng.uniform(-2.0, 2.0))
+    lengths = np.ones(problem.size) if rng.random() < 0.5 else np.exp(rng.uniform(0.0, 3.0, problem.size))
+    found = minimize_rrhf(
+        problem.annotator, problem.proposal, lengths=lengths, likelihood_weight=gamma,
+        max_steps=int(rng.choice([2, 5, 100])),
+    )  # fmt: skip
+    n, wins = problem.size, problem.wins
+    self_meetings = [problem.ties[i] for i in range(n)]
+    best = [sum(wins[i]) + self_meetings[i] for i in range(n)]
+    best = [b / sum(best) for b in best]
+    policy = softmax(vector(found.policy.log_pmf))
+    arguments = wins, best, exact(gamma), vector(lengths)
+    optimum = ranking_optimum(*arguments, policy)
+    if optimum is None:
+        return None
+    loss = ranking_loss(*arguments, policy)
+    checks = [("gap", found.gap, loss - optimum[0]), ("lower bound", -found.lower_bound, -optimum[0])]
+    if found.gap < 1e-6 * gamma:
+        checks.append(("policy error", found.policy_error, total_variation(policy, optimum[1])))
+    return found.converged, checks
+
+
 CHECKS = {
+    "rrhf": (rrhf_check, 0.4),
     "slic": (slic_check, 0.4),
     "linear hinge": (linear_hinge_check, 0.8),
     "product": (product_check, 0.2),

@@ -32,11 +32,11 @@ class Problem:
             return probabilities(self.annotator)
 
     @functools.cached_property
-    def q(self):
-        """q(A, B) + q(B, A) off the diagonal, of exactly the numbers that the proposal holds."""
+    def drawn(self):
+        """q(A, B) + q(B, A) off the diagonal, and q(A, A), of exactly the numbers that the proposal holds."""
         with mpmath.workdps(DIGITS):
             n, proposal = self.size, self.proposal
-            q = [[mpmath.mpf(0)] * n for _ in range(n)]
+            q, ties = [[mpmath.mpf(0)] * n for _ in range(n)], [mpmath.mpf(0)] * n
             if isinstance(proposal, pb.ProductProposal):
                 pairs = [(i, j, exact(proposal.a[i]) * exact(proposal.b[j])) for i in range(n) for j in range(n)]
             elif isinstance(proposal, pb.JointProposal):
@@ -44,10 +44,20 @@ class Problem:
             else:
                 pairs = zip(proposal.x_a, proposal.x_b, map(exact, proposal.weights), strict=True)
             for i, j, weight in pairs:
-                if i != j:
+                if i == j:
+                    ties[i] += weight
+                else:
                     q[i][j] += weight
                     q[j][i] += weight
-            return q
+            return q, ties
+
+    @property
+    def q(self):
+        return self.drawn[0]
+
+    @property
+    def ties(self):
+        return self.drawn[1]
 
     @functools.cached_property
     def wins(self):
@@ -207,6 +217,69 @@ def regularised_hinge_optimum(wins, delta, lambda_, reference, near):
 def regularised_hinge_loss(wins, delta, lambda_, reference, policy):
     s = [mpmath.log(x) for x in policy]
     return hinge_loss(wins, delta, s) - lambda_ * sum(p * x for p, x in zip(reference, s, strict=True))
+
+
+def ranking_loss(wins, best, gamma, lengths, policy):
+    v = [mpmath.log(x) for x in policy]
+    scores = [x / length for x, length in zip(v, lengths, strict=True)]
+    return hinge_loss(wins, 0, scores) - gamma * sum(b * x for b, x in zip(best, v, strict=True) if b)
+
+
+def ranking_optimum(wins, best, gamma, lengths, near):
+    """The least loss among policies in which the same outcomes tie as in the policy given, or fewer.
+
+    A group that ties has one score; its tokens balance what the others leave it, up to the common multiplier, which
+    normalises.
+    """
+    n, scores, least = len(near), [mpmath.log(x) / length for x, length in zip(near, lengths, strict=True)], None
+    for width in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-7, 1e-9, 1e-12):
+        mass = [gamma * b for b in best]
+        for i in range(n):
+            for j in range(n):
+                if wins[i][j] and scores[j] - scores[i] > width:
+                    mass[i] += wins[i][j] / lengths[i]
+                    mass[j] -= wins[i][j] / lengths[j]
+        groups, seen = [], set()
+        for first in range(n):
+            if first not in seen:
+                group = [first]
+                for i in group:
+                    group += [j for j in range(n) if j not in group and abs(scores[i] - scores[j]) <= width]
+                seen |= set(group)
+                groups.append(group)
+        tokens = [sum(mass[i] * lengths[i] for i in group) for group in groups]
+        if min(tokens) <= 0:
+            continue
+
+        def score(group, wanted):
+            # Σ |x| e^{|x| s} = wanted, increasing and convex in s: Newton from above.
+            s = max(mpmath.log(wanted / lengths[i]) / lengths[i] for i in group)
+            for _ in range(300):
+                terms = [lengths[i] * mpmath.exp(lengths[i] * s) for i in group]
+                step = (sum(terms) - wanted) / sum(t * lengths[i] for t, i in zip(terms, group, strict=True))
+                s -= step
+                if abs(step) < mpmath.mpf(10) ** (5 - DIGITS):
+                    break
+            return s
+
+        def policy(multiplier):
+            result = [None] * n
+            for group, total in zip(groups, tokens, strict=True):
+                s = score(group, total / multiplier)
+                for i in group:
+                    result[i] = mpmath.exp(lengths[i] * s)
+            return result
+
+        low, high = sum(tokens) / max(lengths) / 2, 2 * sum(tokens) / min(lengths)
+        for _ in range(200):
+            middle = (low + high) / 2
+            low, high = (middle, high) if sum(policy(middle)) > 1 else (low, middle)
+        found = policy(high)
+        total = sum(found)
+        value = ranking_loss(wins, best, gamma, lengths, [x / total for x in found])
+        if least is None or value < least[0]:
+            least = value, [x / total for x in found]
+    return least
 
 
 def connected(rng, n):
