@@ -232,7 +232,7 @@ def ranking_optimum(wins, best, gamma, lengths, near):
     normalises.
     """
     n, scores, least = len(near), [mpmath.log(x) / length for x, length in zip(near, lengths, strict=True)], None
-    for width in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-7, 1e-9, 1e-12):
+    for width in (1e-1, 1e-2, 1e-4, 1e-6, 1e-9):
         mass = [gamma * b for b in best]
         for i in range(n):
             for j in range(n):
@@ -251,30 +251,29 @@ def ranking_optimum(wins, best, gamma, lengths, near):
         if min(tokens) <= 0:
             continue
 
-        def score(group, wanted):
-            # Σ |x| e^{|x| s} = wanted, increasing and convex in s: Newton from above.
-            s = max(mpmath.log(wanted / lengths[i]) / lengths[i] for i in group)
-            for _ in range(300):
-                terms = [lengths[i] * mpmath.exp(lengths[i] * s) for i in group]
-                step = (sum(terms) - wanted) / sum(t * lengths[i] for t, i in zip(terms, group, strict=True))
-                s -= step
-                if abs(step) < mpmath.mpf(10) ** (5 - DIGITS):
-                    break
-            return s
-
-        def policy(multiplier):
-            result = [None] * n
-            for group, total in zip(groups, tokens, strict=True):
-                s = score(group, total / multiplier)
+        levels = [sum(scores[i] for i in group) / len(group) for group in groups]
+        multiplier = sum(tokens) / sum(x * length for x, length in zip(near, lengths, strict=True))
+        # Newton's method for Σ |x| e^{|x| s} = tokens / multiplier in each group, and for the sum of all e^{|x| s}.
+        for _ in range(40):
+            for k, (group, total) in enumerate(zip(groups, tokens, strict=True)):
+                for _ in range(60):
+                    terms = [lengths[i] * mpmath.exp(lengths[i] * levels[k]) for i in group]
+                    slope = sum(t * lengths[i] for t, i in zip(terms, group, strict=True))
+                    # In the logarithm, which is nearly a straight line.
+                    step = mpmath.log(total / multiplier / sum(terms)) * sum(terms) / slope
+                    levels[k] += step
+                    if abs(step) < mpmath.mpf(10) ** -40:
+                        break
+            found = [mpmath.mpf(0)] * n
+            slope = mpmath.mpf(0)
+            for group, level, total in zip(groups, levels, tokens, strict=True):
                 for i in group:
-                    result[i] = mpmath.exp(lengths[i] * s)
-            return result
-
-        low, high = sum(tokens) / max(lengths) / 2, 2 * sum(tokens) / min(lengths)
-        for _ in range(200):
-            middle = (low + high) / 2
-            low, high = (middle, high) if sum(policy(middle)) > 1 else (low, middle)
-        found = policy(high)
+                    found[i] = mpmath.exp(lengths[i] * level)
+                slope -= (total / multiplier) ** 2 / sum(lengths[i] ** 2 * found[i] for i in group)
+            step = mpmath.log(sum(found)) * sum(found) / slope
+            multiplier *= mpmath.exp(-step)
+            if abs(step) < mpmath.mpf(10) ** -40:
+                break
         total = sum(found)
         value = ranking_loss(wins, best, gamma, lengths, [x / total for x in found])
         if least is None or value < least[0]:
