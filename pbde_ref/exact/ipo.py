@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigvalsh
 
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.distributions import FiniteDistribution, kl_divergence, same_support, tilt
-from pbde_ref.exact.enclosures import laplacian_enclosure, largest_difference, policy_distance, policy_rounding
+from pbde_ref.exact.enclosures import Grounded, largest_difference, policy_distance, policy_rounding
 from pbde_ref.exact.expected import check_models, expected_loss
 from pbde_ref.exact.identifiability import comparison_components
+from pbde_ref.exact.laplacian import centred, conductances_of, smallest_eigenvalue, solve_flows
 from pbde_ref.exact.selection import win_weights, win_weights_error
 from pbde_ref.objectives import ipo
 from pbde_ref.pairs import PairBlock
@@ -127,8 +127,8 @@ def ipo_optimum(
     _check_connected(components, reference)
     wins, _ = win_weights(annotator, proposal)
     weights = wins + wins.T
-    laplacian, target = np.diag(weights.sum(axis=1)) - weights, (wins - wins.T).sum(axis=1) / (2.0 * tau)
-    s, residual, smallest = _solve_laplacian(laplacian, target, components)
+    laplacian, flows = np.diag(weights.sum(axis=1)) - weights, (wins - wins.T) / (2.0 * tau)
+    s, residual, smallest = _solve_laplacian(laplacian, flows, components)
     degree = laplacian.diagonal()
     largest = float(np.abs(residual / np.sqrt(np.where(degree > 0.0, degree, 1.0))).max())
     s.flags.writeable = False
@@ -294,45 +294,35 @@ def _enclosure(
 ) -> tuple[float, FloatArray]:
     r"""Bound on the loss at s above the least one, and on the error of each entry relative to its component's root.
 
-    The error v solves :math:`L v = \rho`, so that the loss is :math:`v^\top \rho` above its minimum.
+    The error solves :math:`L v = \rho`, :math:`\rho` the sums of flows along the edges. Rounding of an edge's flow z by e
+    moves no difference by more than :math:`|e|` times the edge's resistance, and these are n - 1 over all weights.
     """
     weights, margin = wins + wins.T, s[:, None] - s
-    terms = weights * margin - (wins - wins.T) / (2.0 * tau)
-    # Sums of n terms in extended precision, where there is one, are as good as exact.
-    residual = np.abs(terms.sum(axis=1, dtype=np.longdouble)).astype(np.float64)
-    size = weights * (np.abs(margin) + 1.0 / (2.0 * tau))
-    depth = 4.0 * EPS + s.size * float(np.finfo(np.longdouble).eps)
-    residual += (relative + depth) * size.sum(axis=1)
-    widths = laplacian_enclosure(weights, components, residual, relative)
-    if widths is None:
-        return math.inf, np.full(s.size, math.inf)
-    return (1.0 + 1e-9) * float((residual * widths).sum()), widths
+    flows = (wins - wins.T) / (2.0 * tau) - weights * margin
+    residual = np.array([math.fsum(row) for row in flows.tolist()])
+    grounded = Grounded.of(weights, components)
+    # Solved once more, from sums without rounding, what is left is as small as the square of the rounding.
+    v = grounded.solve(residual)
+    moved = weights * (v[:, None] - v)
+    left = np.array([math.fsum(row) for row in np.hstack([flows, -moved]).tolist()])
+    widths = np.abs(v) + grounded.bound(np.abs(left))
+    compared = weights > 0.0
+    size = np.where(compared, np.abs(margin) + 1.0 / (2.0 * tau) + np.abs(v[:, None] - v), 0.0)
+    rounding = (relative + 4.0 * EPS) * size
+    gap = (math.sqrt(float(np.abs(residual) @ widths)) + math.sqrt(0.5 * float((weights * rounding**2).sum()))) ** 2
+    free = s.size - grounded.n_roots
+    return (1.0 + 1e-9) * gap, (1.0 + 1e-9) * (widths + free * rounding.max())
 
 
 def _solve_laplacian(
-    laplacian: FloatArray, target: FloatArray, components: IndexArray
+    laplacian: FloatArray, flows: FloatArray, components: IndexArray
 ) -> tuple[FloatArray, FloatArray, float]:
     """Solution with mean zero in each component, the residual over root degrees, and the smallest eigenvalue."""
+    weights, degree = conductances_of(laplacian), laplacian.diagonal()
+    s = centred(solve_flows(weights, flows), components)
+    residual = (flows - weights * (s[:, None] - s)).sum(axis=1)
     # Divided by its degrees a Laplacian has eigenvalues in [0, 2], however rare some outcomes are.
-    degree = laplacian.diagonal()
-    scale = np.sqrt(np.where(degree > 0.0, degree, 1.0))
-    scaled = laplacian / (scale[:, None] * scale)
-    member = (components[:, None] == np.arange(components.max() + 1)).astype(np.float64)
-    null = member * scale[:, None]
-    null /= np.sqrt((null**2).sum(axis=0))
-    filled = scaled + 2.0 * null @ null.T
-    s, residual = np.zeros_like(target), target / scale
-    try:
-        factor = cho_factor(filled)
-    except LinAlgError:
-        return s, residual, 0.0
-    for _ in range(3):  # the first pass solves, the others remove rounding
-        s = s + cho_solve(factor, residual) / scale
-        s = s - member @ ((member.T @ s) / member.sum(axis=0))
-        # Pair by pair: the differences are what the residual is made of.
-        residual = (target + (laplacian * (s[:, None] - s[None, :])).sum(axis=1)) / scale
-    if member.shape[1] == len(s):
-        return s, residual, math.inf
-    smallest = float(eigvalsh(filled, subset_by_index=[0, 0])[0])
-    # What the eigenvalue solver itself may have got wrong is not counted.
-    return s, residual, max(0.0, smallest - 4.0 * len(s) * np.finfo(float).eps)
+    scale = np.where(degree > 0.0, degree, 1.0)
+    # What rounding may have added to the eigenvalue is taken off.
+    smallest = smallest_eigenvalue(weights, components, scale) * (1.0 - 16.0 * s.size * float(np.finfo(float).eps))
+    return s, residual / np.sqrt(scale), smallest
