@@ -193,7 +193,8 @@ def gradient_ascent(
     """
     rewards, beta = _rewards(rewards, len(reference)), positive_number("beta", beta)
     learning_rate, tolerance = positive_number("learning_rate", learning_rate), positive_number("tolerance", tolerance)
-    policy_tolerance, max_steps = positive_number("policy_tolerance", policy_tolerance), whole_number("max_steps", max_steps)
+    policy_tolerance = positive_number("policy_tolerance", policy_tolerance)
+    max_steps = whole_number("max_steps", max_steps)
     reject("reference", "positive everywhere", reference.pmf, np.isneginf(reference.log_pmf))
     logits = np.array(reference.log_pmf)
     for steps in range(max_steps + 1):
@@ -221,7 +222,11 @@ def gradient_ascent(
 
 
 def _rounding(
-    policy: FiniteDistribution, best: FiniteDistribution, rewards: FloatArray, beta: float, reference: FiniteDistribution
+    policy: FiniteDistribution,
+    best: FiniteDistribution,
+    rewards: FloatArray,
+    beta: float,
+    reference: FiniteDistribution,
 ) -> FloatArray:
     """Bound on the error of the logarithm of the ratio of the two policies, each of which was rounded a few times."""
     scaled = np.abs(rewards) / beta

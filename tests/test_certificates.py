@@ -106,11 +106,13 @@ def linear_hinge_check(seed):
     base = vector(problem.reference.log_pmf) if rso else [mpmath.mpf(0)] * problem.size
     ratio = [x - y for x, y in zip(vector(found.policy.log_pmf), base, strict=True)]
     loss = [hinge_loss(problem.wins, exact(delta), s) for s in (ratio, vector(found.utilities))]
-    checks = [(name, found.gap, x - exact(delta) * least) for name, x in zip(("gap of the policy", "gap"), loss, strict=True)]
+    names = "gap of the policy", "gap"
+    checks = [(name, found.gap, x - exact(delta) * least) for name, x in zip(names, loss, strict=True)]
     if found.unique:
         checks.append(("unique", 0.0, float(len({tuple(np.subtract(s, max(s))) for s in optima}) > 1)))
         nearest = [y - exact(delta) * x for x, y in zip(optima[0], base, strict=True)]
-        checks.append(("policy error", found.policy_error, total_variation(softmax(nearest), softmax(vector(found.policy.log_pmf)))))
+        distance = total_variation(softmax(nearest), softmax(vector(found.policy.log_pmf)))
+        checks.append(("policy error", found.policy_error, distance))
     return found.converged, checks
 
 

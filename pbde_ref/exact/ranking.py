@@ -77,9 +77,9 @@ class RRHFSolution:
         Upper bound on :math:`D_{KL}(\pi^* \| \pi)`, :math:`\pi^*` the minimiser and :math:`\pi` `policy`, in nats;
         infinite without a likelihood term, where the minimiser need not be unique.
     policy_error : float
-        Upper bound on the total variation between `policy` and the minimiser: the root of half of `divergence_bound`, by
-        Pinsker's inequality. Without a likelihood term rounding alone, if wins connect the support strongly, so that the
-        minimiser is unique; otherwise 1, for nothing is proved.
+        Upper bound on the total variation between `policy` and the minimiser: the root of half of `divergence_bound`,
+        by Pinsker's inequality. Without a likelihood term rounding alone, if wins connect the support strongly, so that
+        the minimiser is unique; otherwise 1, for nothing is proved.
     converged : bool
         Whether the gap and, unless the minimiser is not unique, `policy_error` are within the tolerances.
     steps : int

@@ -50,8 +50,8 @@ class Optimum:
     gap : float
         Bound on how far that is above the least possible value; what proves it is said by `certificate`.
     certificate : str
-        "divergence" (the expected KL, which is never negative), "curvature" (gradient and effective resistances), "dual"
-        (a feasible dual point) or "equations" (residual of the linear equations of the optimum).
+        "divergence" (the expected KL, which is never negative), "curvature" (gradient and effective resistances),
+        "dual" (a feasible dual point) or "equations" (residual of the linear equations of the optimum).
     policy_error : float
         Bound on the total variation between `policy` and the optimum; 1 where nothing is proved, as where several
         policies are as good.
