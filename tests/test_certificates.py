@@ -26,6 +26,7 @@ from pbde_ref.exact.hinge import minimize_rso, minimize_slic
 from pbde_ref.exact.ipo import ipo_optimum
 from pbde_ref.exact.large_scale import minimize_product_loss
 from pbde_ref.exact.ranking import minimize_rrhf
+from pbde_ref.language.sentence_classes import projected_policy
 
 FEW, MANY = range(300), range(10_000)
 
@@ -141,7 +142,46 @@ def rrhf_check(seed):
     return found.converged, checks
 
 
+def projection_check(seed):
+    """Utilities and policy of a length-normalised process, such that 1 / f magnifies what the loss does not see."""
+    problem = draw(seed, largest=4, spreads=(0.1, 3.0, 30.0), most=6.0, matrices=False)
+    rng = np.random.default_rng(seed)
+    process = pb.PBDE(10.0 ** rng.uniform(-1.5, 1.5, problem.size), rng.uniform(-100.0, 100.0, problem.size))
+    found = projected_policy(problem.annotator, process, problem.proposal)
+    best = logistic_optimum(problem.q, problem.p, vector(found.solution.value))
+    if best is None:
+        return None
+    f, g = vector(process.f), vector(process.g)
+    target = [x - y for x, y in zip(best, g, strict=True)]
+    low, high = (bound - max(target) for bound in (-mpmath.mpf(10) ** 4, 0))
+    for _ in range(220):
+        middle = (low + high) / 2
+        total = sum(mpmath.exp((x + middle) / y) for x, y in zip(target, f, strict=True))
+        low, high = (middle, high) if total < 1 else (low, middle)
+    exactly = [mpmath.exp((x + low) / y) for x, y in zip(target, f, strict=True)]
+    policy = softmax(vector(found.policy.log_pmf))
+    return found.converged, [("policy error", found.policy_error, total_variation(policy, exactly))]
+
+
+def gradient_ascent_check(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 8))
+    reference, beta = pb.FiniteDistribution(rng.uniform(0.0, 10.0, n)), float(10.0 ** rng.uniform(-2.0, 2.0))
+    rewards = beta * rng.uniform(0.0, rng.choice([0.1, 3.0, 8.0]), n)
+    found = pb.gradient_ascent(rewards, beta, reference, max_steps=int(rng.choice([3, 100, 1000])))
+    policy = softmax(vector(found.policy.log_pmf))
+    scaled = [x / exact(beta) for x in vector(rewards)]
+    best = softmax([x + y for x, y in zip(vector(reference.log_pmf), scaled, strict=True)])
+    divergence = sum(p * mpmath.log(p / r) for p, r in zip(policy, best, strict=True))
+    return found.converged, [
+        ("gap", found.gap, exact(beta) * divergence),
+        ("policy error", found.policy_error, total_variation(policy, best)),
+    ]
+
+
 CHECKS = {
+    "projection": (projection_check, 0.7),
+    "gradient ascent": (gradient_ascent_check, 0.02),
     "rrhf": (rrhf_check, 0.4),
     "slic": (slic_check, 0.4),
     "linear hinge": (linear_hinge_check, 0.8),

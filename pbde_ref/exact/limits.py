@@ -17,8 +17,8 @@ from pbde_ref.validation import FloatArray
 
 __all__ = ["LimitFit", "limit_fit"]
 
-# What `minimize_expected_loss` asks of gap and utilities by itself.
-GAP, ERROR = 1e-20, 1e-8
+# What `minimize_expected_loss` asks of utilities by itself, in nats.
+ERROR = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,8 +112,9 @@ def limit_fit(annotator: PreferenceModel, proposal: Proposal) -> LimitFit:
         share = float(weights[inside].sum() - np.trace(weights[inside]))
         fit = _fit_within(probabilities[inside], weights[inside])
         own_gap, own_error = _with_rounding(fit, probabilities[inside], weights[inside] / share)
+        steady = own_error <= max(ERROR, fit.certificate.utility_error)
         infimum, gap = infimum + share * fit.loss, gap + (1.0 + 1e-12) * share * own_gap
-        converged = converged and fit.converged and own_gap <= GAP and own_error <= ERROR
+        converged = converged and fit.converged and steady
         if undefeated[group]:
             utilities[members], error = fit.value, max(error, own_error)
     utilities.flags.writeable = False
@@ -130,17 +131,19 @@ def _fit_within(probabilities: FloatArray, weights: FloatArray) -> Solution:
 def _with_rounding(fit: Solution, probabilities: FloatArray, weights: FloatArray) -> tuple[float, float]:
     r"""The fit's gap and error, with what rounding of weights to the group's shares adds.
 
-    A pair's flow :math:`w (\sigma - p)` moves by a share of itself; see ``proofs/minimizer_certificate.md``.
+    A pair's flow :math:`w (\sigma - p)` moves by a share of itself, and by what its logit's rounding makes of p, which is
+    at most 746 nats; see ``proofs/minimizer_certificate.md``.
     """
     model = expit(fit.value[:, None] - fit.value)
     curvature = model * model.T
     share = 4.0 * float(np.finfo(float).eps)
     compared = (weights + weights.T > 0.0) & ~np.eye(len(weights), dtype=bool)
     with np.errstate(divide="ignore", over="ignore"):
-        flow = np.where(compared, share * np.abs(model - probabilities) / curvature, 0.0)
+        moved = np.abs(model - probabilities) + 746.0 * probabilities * probabilities.T
+        flow = np.where(compared, share * moved / curvature, 0.0)
         added = float((weights * curvature * np.where(compared, flow, 0.0) ** 2).sum())
-    moved = (len(weights) - 1.0) * float(flow.max())
-    if not moved < 0.5:
+    reach = (len(weights) - 1.0) * float(flow.max())
+    if not reach < 0.5:
         return math.inf, math.inf
     gap = (math.sqrt(fit.certificate.gap) + math.sqrt(2.0 * added)) ** 2
-    return gap, fit.certificate.utility_error - math.log1p(-moved)
+    return gap, fit.certificate.utility_error - math.log1p(-reach)
