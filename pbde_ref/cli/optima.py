@@ -42,11 +42,11 @@ def run(options: argparse.Namespace) -> int:
         for loss, parameters in tqdm(settings, desc="optima", unit="policy", disable=None, leave=False)
     ]
     print(f"Eq. (10) on {options.support} grid points, pairs from the reference policy\n")
-    headers = ["", "loss", "gap", "TV\np*", "KL\np*", "TV\nref", "KL\nref", "at\n-2.5", "at\n2.5"]
-    print(table([_cells(row) for row in rows], headers, colalign=["left"] + ["right"] * 8))
-    unproven = [row.label for row in rows if row.certificate == "stationary"]
+    headers = ["", "loss", "gap", "policy\n±", "TV\np*", "KL\np*", "TV\nref", "KL\nref", "at\n-2.5", "at\n2.5"]
+    print(table([_cells(row) for row in rows], headers, colalign=["left"] + ["right"] * 9))
+    unproven = [row.label for row in rows if row.policy_error >= 1.0]
     if unproven:
-        print(f"\n{', '.join(unproven)}: stationary point, gap is the gradient; nothing bounds the loss")
+        print(f"\n{', '.join(unproven)}: the loss is near its minimum, but nothing proves that of the policy")
     if options.json:
         write_json(options.json, _record(rows, options.support))
     if options.plot:
@@ -77,6 +77,7 @@ def _cells(row: Optimum) -> list[str]:
         row.label,
         f"{row.value:.4f}",
         f"{row.gap:.0e}",
+        f"{row.policy_error:.0e}" if row.policy_error < 1.0 else "",
         f"{distances['total_variation_preference']:.3f}",
         f"{distances['kl_preference']:.2f}",
         f"{distances['total_variation_reference']:.3f}",
@@ -99,6 +100,7 @@ def _record(rows: list[Optimum], size: int) -> dict[str, Any]:
                 "value": row.value,
                 "gap": finite_or_none(row.gap),
                 "certificate": row.certificate,
+                "policy_error": row.policy_error,
                 **{name: finite_or_none(value) for name, value in row.distances.items()},
                 "mode_masses": list(row.mode_masses),
                 "policy": row.policy.pmf.tolist(),

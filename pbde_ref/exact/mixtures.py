@@ -7,6 +7,7 @@ one density with its own normaliser, for each annotator, and nobody noted who an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,7 @@ from pbde_ref.exact.identifiability import comparison_components, null_projectio
 from pbde_ref.exact.mixture_curvature import MixtureCertificate, certify, mixture_hessian
 from pbde_ref.exact.mixture_model import MixtureModel, answered_pairs, divide_answers, evaluate
 from pbde_ref.exact.optima import normalized_log_policy
+from pbde_ref.exact.selection import win_weights_error
 from pbde_ref.pbde import PBDE, luce
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import (
@@ -94,6 +96,10 @@ class MixtureSolution:
         Expected KL divergence in nats.
     losses : ndarray, shape (steps + 1,)
         The loss before the first and after every iteration; it never rises. Read-only.
+    gap : float
+        Upper bound on the loss above the least possible one, in nats: the loss itself, because no divergence is
+        negative, with what rounding may have done to it. Nothing is proved of utilities or densities, for the loss is
+        not convex.
     converged : bool
         Whether the gradient is within the tolerance at a point that is no saddle.
     certificate : MixtureCertificate
@@ -111,6 +117,7 @@ class MixtureSolution:
     marginal: FiniteDistribution
     loss: float
     losses: FloatArray
+    gap: float
     converged: bool
     certificate: MixtureCertificate
     steps: int
@@ -326,8 +333,11 @@ def fit_annotator_mixture(
     losses, start_losses = np.array(run.losses), np.array([other.model.loss for other in runs])
     for value in (utilities, losses, start_losses):
         value.flags.writeable = False
+    # Rounding moves probabilities by a share of themselves; the root of a divergence, by no more than that.
+    unit = 2.0 * win_weights_error(annotator, proposal) + float(np.finfo(float).eps) * (k + float(np.ptp(utilities)))
+    gap = (math.sqrt(max(run.model.loss, 0.0)) + unit) ** 2
     return MixtureSolution(
-        run.model.weights, utilities, densities, mixture(run.model.weights, densities), run.model.loss, losses,
+        run.model.weights, utilities, densities, mixture(run.model.weights, densities), run.model.loss, losses, gap,
         run.gradient_norm <= tolerance and not certificate.is_saddle, certificate, len(losses) - 1, best, start_losses,
     )
 
