@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pbde_ref.verification.problems import Problem
 
-__all__ = ["ROUNDING", "SOLVER", "Claim", "Row", "Verdict", "check", "joined", "row"]
+__all__ = ["MARGIN", "ROUNDING", "SOLVER", "Claim", "Row", "Verdict", "check", "joined", "row"]
 
 ROUNDING = 1e-12
 """Bound where both paths are sums: up to 65,536 terms, each rounded at 1e-16, rarely in the same direction."""
@@ -17,6 +17,10 @@ ROUNDING = 1e-12
 SOLVER = 1e-9
 """Bound where one path is a minimiser: a certified gap of 1e-20 leaves the mean error of the preferences below 7e-11
 (Pinsker's inequality), and that of pairs compared rarely above it."""
+
+MARGIN = 1e-6
+"""By how much a broken claim must be wrong, by the transcribed equations, for its control to be tried: of two outcomes
+that are preferred alike it is hard to say anything wrong."""
 
 Check = Callable[[Problem], float | None]
 r"""Error of a claim on one problem, or None where the problem does not meet the claim's assumptions."""

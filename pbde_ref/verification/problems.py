@@ -86,17 +86,6 @@ class Problem:
         return [annotator for annotator in self.mixture.annotators if isinstance(annotator, Annotator)]
 
     @property
-    def connected(self) -> bool:
-        """Temporarily."""
-        from pbde_ref.exact.identifiability import comparison_components
-        return bool(comparison_components(self.proposal, self.size).max() == 0)
-
-    @property
-    def moderate(self) -> bool:
-        """Temporarily."""
-        return self.name.rpartition(" ")[0] in ("ordinary", "two outcomes", "tree", "forty outcomes", "Eq.")
-
-    @property
     def positive(self) -> bool:
         """Whether every outcome has positive probability."""
         return bool(np.isfinite(self.preference.log_pmf).all())
