@@ -56,7 +56,7 @@ def _optimum(claimed: FiniteDistribution, model: PBDE, problem: Problem) -> floa
     with np.errstate(invalid="ignore"):
         omega = np.where(np.isneginf(claimed.log_pmf), -np.inf, f * claimed.log_pmf + model.g)
     errors = [
-        abs(transcriptions.kl(transcriptions.preferences(chi, q), omega, q)),
+        abs(transcriptions.kl(chi, omega, q)),
         total_variation(claimed, _on_support(root, problem)),
     ]
     trained = numerical_policy(problem, model, luce_annotator=True)

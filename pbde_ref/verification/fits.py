@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -69,18 +68,15 @@ def numerical_policy(problem: Problem, model: PBDE, *, luce_annotator: bool) -> 
     return FiniteDistribution(log_policy, problem.preference.support)
 
 
-def exact_projection(
-    members: list[FloatArray], mixed: FloatArray, q: FloatArray, start: Callable[[], FloatArray] | None = None
-) -> Projection | None:
+def exact_projection(members: list[FloatArray], mixed: FloatArray, q: FloatArray) -> Projection | None:
     """The projection of mixed annotators, or None where double precision does not determine it.
 
     Unlike one annotator's, it balances pairs that the model cannot meet all at once: where rare pairs must be met
-    better than frequent ones can be rounded, the last digit of a frequent one decides. `start` says where Newton's
-    method begins, which has no influence on where it ends.
+    better than frequent ones can be rounded, the last digit of a frequent one decides.
     """
     p = sum(w * transcriptions.preferences(chi, np.ones_like(q)) for w, chi in zip(mixed, members, strict=True))
     rarer = np.minimum(np.reshape(p, q.shape), np.reshape(p, q.shape).T)
     if not transcriptions.connects((q + q.T) * rarer >= SMALLEST):
         return None
-    found = projection(members, list(mixed), q, None if start is None else start())
+    found = projection(members, list(mixed), q)
     return found if found.uncertainty <= DETERMINED else None

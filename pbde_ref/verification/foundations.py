@@ -38,9 +38,9 @@ def _cross_entropy(problem: Problem, entropy_factor: float) -> float:
 
 
 def _cross_entropy_of(problem: Problem, omega: FloatArray, entropy_factor: float) -> float:
-    q = problem.proposal.matrix(problem.size)
-    p = transcriptions.preferences(problem.annotator.utility, q)
-    difference = transcriptions.cross_entropy(p, omega, q) - entropy_factor * transcriptions.entropy(p, q)
+    chi, q = problem.annotator.utility, problem.proposal.matrix(problem.size)
+    p = transcriptions.preferences(chi, q)
+    difference = transcriptions.cross_entropy(chi, omega, q) - entropy_factor * transcriptions.entropy(chi, q)
     kl = expected_kl(problem.annotator, omega, problem.proposal)
     cross_entropy = expected_cross_entropy(problem.annotator, omega, problem.proposal)
     entropy = expected_entropy(problem.annotator, problem.proposal)
@@ -54,10 +54,9 @@ def _cross_entropy_of(problem: Problem, omega: FloatArray, entropy_factor: float
 
 
 def _entropy_counted_twice(problem: Problem) -> float | None:
-    q = problem.proposal.matrix(problem.size)
-    p = transcriptions.preferences(problem.annotator.utility, q)
-    least = min(transcriptions.entropy(p, q) / transcriptions.cross_entropy(p, o, q) for o in _models(problem))
-    return _cross_entropy(problem, 2.0) if least >= MARGIN else None
+    chi, q = problem.annotator.utility, problem.proposal.matrix(problem.size)
+    scales = [max(transcriptions.cross_entropy(chi, omega, q), SMALLEST) for omega in _models(problem)]
+    return _cross_entropy(problem, 2.0) if transcriptions.entropy(chi, q) >= MARGIN * min(scales) else None
 
 
 def _telling_pair(problem: Problem) -> tuple[int, float]:
@@ -75,7 +74,7 @@ def _lemma_1(problem: Problem, change: FloatArray) -> float | None:
     chi, q = problem.annotator.utility, problem.proposal.matrix(problem.size)
     omega = chi + change
     # If: the loss is zero. Only if: what a minimiser finds has the same preferences on all pairs, compared or not.
-    loss = transcriptions.kl(transcriptions.preferences(chi, q), omega, q)
+    loss = transcriptions.kl(chi, omega, q)
     everywhere = np.ones_like(q)
     found, claimed = (transcriptions.preferences(u, everywhere) for u in (fit, omega))
     return max(abs(loss), float(np.abs(found - claimed).max()))
@@ -94,7 +93,7 @@ def _theorem_1(problem: Problem) -> float | None:
         return None
     q = problem.proposal.matrix(problem.size)
     chi = problem.luce.utility
-    loss = abs(transcriptions.kl(transcriptions.preferences(chi, q), problem.preference.log_pmf + 5.0, q))
+    loss = abs(transcriptions.kl(chi, problem.preference.log_pmf + 5.0, q))
     return max(loss, total_variation(reward, problem.preference))
 
 
@@ -168,7 +167,7 @@ def _components(problem: Problem, lowered: int | None) -> float:
     change = 2.0 * (components == components[-1])
     if lowered is not None:
         change[lowered] -= 2.0
-    loss = transcriptions.kl(transcriptions.preferences(chi, q), chi + change, q)
+    loss = transcriptions.kl(chi, chi + change, q)
     package = expected_kl(problem.annotator, chi + change, problem.proposal).value
     return max(abs(nullity - (components.max() + 1.0)), abs(loss), package)
 
@@ -207,7 +206,7 @@ def _textbook(problem: Problem) -> float | None:
     q = np.zeros((problem.size, problem.size))
     q[a, b] = 1.0
     exact = float(transcriptions.decimal_kl(chi, omega, a, b))
-    return abs(transcriptions.kl(transcriptions.preferences(chi, q), omega, q) / exact - 1.0)
+    return abs(transcriptions.kl(chi, omega, q) / exact - 1.0)
 
 
 FOUNDATIONS = (

@@ -115,18 +115,14 @@ def _on_copies(problem: Problem) -> ProjectedPolicy:
 
 @lru_cache(maxsize=128)
 def _exact_on_classes(problem: Problem) -> Projection | None:
-    """The second path: preferences and minimum on the classes; Newton's method starts where the package's ended."""
+    """The second path: preferences and minimum on the classes."""
     if problem.size > MOST_OUTCOMES or not problem.positive:
         return None
     counts, original, drawn = _copies(problem)
     weight = np.bincount(original, drawn / drawn.sum())
     f, g = problem.other_process.f, problem.other_process.g
     utilities = [f * (a.distribution.log_pmf - np.log(counts)) + g for a in problem.members]
-    first = np.unique(original, return_index=True)[1]
-    return exact_projection(
-        utilities, problem.mixture.weights, np.multiply.outer(weight, weight),
-        lambda: _on_copies(problem).solution.value[first],
-    )
+    return exact_projection(utilities, problem.mixture.weights, np.multiply.outer(weight, weight))
 
 
 def _classes_rounding(problem: Problem) -> float:

@@ -8,7 +8,6 @@ import numpy as np
 
 from pbde_ref.annotators import Annotator, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution, mixture, total_variation
-from pbde_ref.exact.minimizers import minimize_expected_loss
 from pbde_ref.exact.selection import (
     barker_transition_matrix,
     detailed_balance_residual,
@@ -36,12 +35,8 @@ def _fit(annotator: PreferenceModel, proposal: Proposal) -> FiniteDistribution:
 
 @lru_cache(maxsize=128)
 def _exact(problem: Problem) -> Projection | None:
-    """The projection of the mixture; Newton's method starts where the package's ended."""
-
-    def start() -> FloatArray:
-        return minimize_expected_loss("bradley_terry", problem.mixture, problem.proposal).value
-
-    return exact_projection(_utilities(problem), problem.mixture.weights, problem.proposal.matrix(problem.size), start)
+    """The projection of the mixture."""
+    return exact_projection(_utilities(problem), problem.mixture.weights, problem.proposal.matrix(problem.size))
 
 
 def _utilities(problem: Problem) -> list[FloatArray]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import logsumexp, xlogy
+from scipy.special import logsumexp
 
 from pbde_ref.validation import FloatArray
 
@@ -34,22 +34,23 @@ def preferences(chi: FloatArray, q: FloatArray) -> FloatArray:
     return np.exp(-np.logaddexp(0.0, -_pairs(chi, q)))
 
 
-def cross_entropy(p: FloatArray, omega: FloatArray, q: FloatArray) -> float:
-    """Eq. (7) for preference probabilities `p` over the pairs that q draws."""
-    d = _pairs(omega, q)
+def cross_entropy(chi: FloatArray, omega: FloatArray, q: FloatArray) -> float:
+    """Eq. (7) for an annotator with utilities `chi`, over the pairs that q draws; both answers keep their digits."""
+    c, d = _pairs(chi, q), _pairs(omega, q)
+    won, lost = np.exp(-np.logaddexp(0.0, -c)), np.exp(-np.logaddexp(0.0, c))
     with np.errstate(invalid="ignore"):
-        won, lost = p * np.logaddexp(0.0, -d), (1 - p) * np.logaddexp(0.0, d)
-    return float(np.sum(q[q > 0] * (np.where(p > 0, won, 0.0) + np.where(p < 1, lost, 0.0))))
+        terms = np.where(won > 0, won * np.logaddexp(0.0, -d), 0.0) + np.where(lost > 0, lost * np.logaddexp(0.0, d), 0.0)
+    return float(np.sum(q[q > 0] * terms))
 
 
-def entropy(p: FloatArray, q: FloatArray) -> float:
-    """Expected entropy of the answers."""
-    return float(-np.sum(q[q > 0] * (xlogy(p, p) + xlogy(1 - p, 1 - p))))
+def entropy(chi: FloatArray, q: FloatArray) -> float:
+    """Expected entropy of the answers: what they cost a model that has the annotator's own utilities."""
+    return cross_entropy(chi, chi, q)
 
 
-def kl(p: FloatArray, omega: FloatArray, q: FloatArray) -> float:
+def kl(chi: FloatArray, omega: FloatArray, q: FloatArray) -> float:
     """Eq. (8)."""
-    return cross_entropy(p, omega, q) - entropy(p, q)
+    return cross_entropy(chi, omega, q) - entropy(chi, q)
 
 
 def gradient(p: FloatArray, omega: Any, q: FloatArray) -> Any:
