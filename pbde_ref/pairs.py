@@ -81,6 +81,17 @@ class PairBlock:
             np.subtract.at(laplacian, (self.b, self.a), terms)
             diagonal += np.bincount(self.a, terms, len(laplacian)) + np.bincount(self.b, terms, len(laplacian))
 
+    def add_to_matrix(self, terms: FloatArray, result: FloatArray, sign: float) -> None:
+        """Add `terms` at (a, b) and `sign` times them at (b, a), in place; the diagonal is left out."""
+        terms = np.where(self.a == self.b, 0.0, terms)
+        if terms.ndim == 2:
+            result[self.a, self.b] += terms
+            result[self.b, self.a] += sign * terms
+        else:
+            # The list may name a pair several times.
+            np.add.at(result, (self.a, self.b), terms)
+            np.add.at(result, (self.b, self.a), sign * terms)
+
 
 def all_pairs(size: int) -> PairBlock:
     """All ordered pairs of `size` outcomes as one square block of weight 1."""

@@ -15,11 +15,11 @@ import pbde_ref as pb
 from pbde_ref.exact import ipo as ipo_module
 from pbde_ref.exact.ipo import (
     _slices,
-    _solve_laplacian,
     identity_preference_objective,
     ipo_closed_form,
     ipo_optimum,
 )
+from tests import adversarial
 from tests.strategies import annotator_mixtures, annotators, distributions, preference_matrices, proposals
 
 INF = math.inf
@@ -346,35 +346,28 @@ def test_nothing_is_compared_and_nothing_weakly():
     assert (found.gap, found.residual, found.smallest_eigenvalue, found.n_components) == (0.0, 0.0, INF, 3)
     assert found.converged
     assert found.log_ratio.tolist() == [0.0, 0.0, 0.0]
-    # A single comparison in 10^17 joins two pairs: too rare for the eigenvalue, which then proves nothing.
+    # A single comparison in 10^17 joins two pairs: nothing is lost.
     annotator = pb.Annotator(pb.FiniteDistribution([0.0, 1.0, 2.0, 3.0]), pb.luce())
     rare = pb.PairListProposal([0, 1, 2], [1, 2, 3], [1.0, 1e-17, 1.0])
     found = ipo_optimum(annotator, rare, tau=0.5, reference=pb.uniform(range(4)))
-    assert found.smallest_eigenvalue == 0.0
-    assert found.gap == INF
-    assert not found.converged
+    # In the scaled coordinates two halves of mass 2 are joined by 1e-17: λ = 1e-17 (1/2 + 1/2).
+    assert found.smallest_eigenvalue == pytest.approx(1e-17, rel=1e-12)
+    np.testing.assert_allclose(np.diff(found.log_ratio), math.tanh(0.5), rtol=1e-14)  # 2σ(1) − 1
+    assert found.converged
 
 
-def test_a_matrix_that_is_no_laplacian_has_no_solution():
-    s, residual, smallest = _solve_laplacian(
-        np.array([[4.0, 8.0], [8.0, 4.0]]), np.array([1.0, -3.0]), np.array([0, 0])
-    )
-    assert s.tolist() == [0.0, 0.0]
-    assert residual.tolist() == [0.5, -1.5]
-    assert smallest == 0.0
-
-
-def test_what_no_solution_can_explain_is_residual():
-    """Wins that do not add up to zero: what is left of them, over root degrees."""
-    weights = np.array([[0.0, 3.0, 0.0], [3.0, 0.0, 0.5], [0.0, 0.5, 0.0]])
-    laplacian, target = np.diag(weights.sum(axis=1)) - weights, np.array([1.0, 2.0, -0.5])
-    s, residual, smallest = _solve_laplacian(laplacian, target, np.array([0, 0, 0]))
-    assert s.sum() == pytest.approx(0.0, abs=1e-14)
-    assert residual == pytest.approx((target - laplacian @ s) / np.sqrt([3.0, 3.5, 0.5]), abs=1e-13)
-    assert np.abs(residual).max() > 0.1
-    degrees = np.sqrt([3.0, 3.5, 0.5])
-    scaled = laplacian / np.outer(degrees, degrees)
-    assert smallest == pytest.approx(np.sort(np.linalg.eigvalsh(scaled))[1], rel=1e-12)
+@pytest.mark.parametrize("seed", range(20))
+def test_weights_over_thirty_decades(seed):
+    """On a tree each log-ratio is a sum of (2p − 1)/(2τ) along a path, however rarely its pairs are drawn."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 30))
+    edges = adversarial.graph("tree", n, rng)
+    a, b = np.transpose(edges)
+    annotator, even = pb.Annotator(pb.FiniteDistribution(rng.normal(size=n)), pb.luce()), pb.uniform(range(n))
+    proposal = pb.PairListProposal(a, b, adversarial.weights(edges, 30.0, rng))
+    found = ipo_optimum(annotator, proposal, tau=0.5, reference=even)
+    asked = 2.0 * annotator.preference_probabilities()[a, b] - 1.0
+    np.testing.assert_allclose(found.log_ratio[a] - found.log_ratio[b], asked, atol=1e-14)
 
 
 @pytest.mark.parametrize("smallest", [0.25, 4.0, 0.0])

@@ -19,14 +19,17 @@ from scipy.special import expit
 from pbde_ref.annotators import Annotator, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.expected import expected_hessian
+from pbde_ref.exact.laplacian import effective_resistances, null_projection, pair_resistances, pseudo_inverse
+from pbde_ref.exact.pair_flows import pair_information, weight_exponent
 from pbde_ref.objectives import BRADLEY_TERRY
 from pbde_ref.pairs import PairBlock
 from pbde_ref.pbde import luce
 from pbde_ref.proposals import Proposal
-from pbde_ref.validation import FloatArray, IndexArray, reject, vector, whole_number
+from pbde_ref.validation import FloatArray, IndexArray, indices, reject, vector, whole_number
 
 __all__ = [
-    "Identifiability", "asymptotic_covariance", "comparison_components", "expected_excess_loss", "finite_fit_exists",
+    "Identifiability", "asymptotic_covariance", "comparison_components", "difference_variances", "expected_excess_loss",
+    "finite_fit_exists",
     "fisher_information", "groups_that_lose", "identifiability", "null_projection", "preference_components",
     "score_covariance",
 ]  # fmt: skip
@@ -179,8 +182,7 @@ def fisher_information(utilities: ArrayLike, proposal: Proposal) -> FloatArray:
     array([[ 0.25, -0.25],
            [-0.25,  0.25]])
     """
-    utilities = vector("utilities", utilities)
-    reject("utilities", "finite", utilities, ~np.isfinite(utilities))
+    utilities = _truth(utilities)
     annotator = Annotator(FiniteDistribution(utilities), luce())
     return expected_hessian(BRADLEY_TERRY, annotator, utilities, proposal)
 
@@ -201,6 +203,19 @@ def asymptotic_covariance(utilities: ArrayLike, proposal: Proposal, n_comparison
     n_comparisons : int
         N, at least 1.
 
+    Returns
+    -------
+    ndarray, shape (n, n)
+        Symmetric and positive semidefinite, right to 1e-12 of its largest entry. Small variances beside large ones
+        have no digits here, as when the variance of one difference is 1e18 and that of another is 4: ask for
+        `difference_variances`.
+
+    Raises
+    ------
+    ValueError
+        If sizes differ, an argument is out of range, or a variance overflows because outcomes that are compared are
+        more than about 700 nats apart.
+
     Notes
     -----
     For every finite N the estimate is infinite with positive probability; the formula needs
@@ -214,13 +229,76 @@ def asymptotic_covariance(utilities: ArrayLike, proposal: Proposal, n_comparison
     array([[ 0.01, -0.01],
            [-0.01,  0.01]])
     """
-    utilities = vector("utilities", utilities)
-    information = fisher_information(utilities, proposal)
-    null = null_projection(comparison_components(proposal, utilities.size))
-    # Filling the null space makes the matrix invertible; removing it again leaves the pseudo-inverse.
-    scale = float(information.diagonal().max()) or 1.0
-    pseudo_inverse = np.linalg.inv(information + scale * null) - null / scale
-    return pseudo_inverse / whole_number("n_comparisons", n_comparisons, least=1)
+    utilities, n_comparisons = _truth(utilities), whole_number("n_comparisons", n_comparisons, least=1)
+    components = comparison_components(proposal, utilities.size)
+    exponent = weight_exponent(proposal, utilities.size)
+    information = pair_information(utilities, proposal, exponent)
+    _check_information(information, components, utilities)
+    with np.errstate(over="ignore"):
+        result = np.ldexp(pseudo_inverse(information, components), exponent) / n_comparisons
+    if not np.isfinite(result).all():
+        raise ValueError(f"`utilities` must leave every variance below 1.8e308; got a spread of {np.ptp(utilities)}")
+    return result
+
+
+def difference_variances(
+    utilities: ArrayLike, proposal: Proposal, pairs: ArrayLike, n_comparisons: int
+) -> FloatArray:
+    r"""Variances of differences of maximum-likelihood utilities after many independent comparisons, shape (m,).
+
+    .. math:: \operatorname{Var}(\hat\omega_A - \hat\omega_B) \approx (e_A - e_B)^\top I^{+} (e_A - e_B) / N
+
+    The effective resistance between A and B of a network whose conductances are the pairs' information,
+    :math:`(q_{AB} + q_{BA})\, \sigma(d) \sigma(-d)`; each is a sum of positive terms, and as accurate as its own pairs,
+    however large other variances are.
+
+    Parameters
+    ----------
+    utilities : array_like, shape (n,)
+        The truth, finite.
+    proposal : ProductProposal, JointProposal or PairListProposal
+    pairs : array_like of int, shape (m, 2)
+        Indices of A and B, which some chain of comparisons joins.
+    n_comparisons : int
+        N, at least 1.
+
+    Returns
+    -------
+    ndarray, shape (m,)
+        In squared nats; right to 1e-9 in relative terms. Zero for A = B.
+
+    Raises
+    ------
+    ValueError
+        If sizes differ, an argument is out of range, or no chain of comparisons joins a pair.
+
+    Notes
+    -----
+    Assumptions are those of `asymptotic_covariance`. Derivation: ``proofs/asymptotic_error.md``.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> q = pb.PairListProposal([0, 1], [1, 2], [1, 1e-18])
+    >>> pb.difference_variances([0.0, 0.0, 0.0], q, [(0, 1), (0, 2)], n_comparisons=1)
+    array([4.e+00, 4.e+18])
+    """
+    utilities, n_comparisons = _truth(utilities), whole_number("n_comparisons", n_comparisons, least=1)
+    a, b = _named_pairs(pairs, utilities.size)
+    components = comparison_components(proposal, utilities.size)
+    apart = np.flatnonzero(components[a] != components[b])
+    if apart.size:
+        i = int(apart[0])
+        raise ValueError(
+            "`pairs` must be joined by chains of comparisons (otherwise their difference is undetermined); "
+            f"got {a[i]} and {b[i]} at index {i}"
+        )
+    exponent = weight_exponent(proposal, utilities.size)
+    information = pair_information(utilities, proposal, exponent)
+    _check_information(information, components, utilities)
+    with np.errstate(over="ignore"):
+        result = np.ldexp(effective_resistances(information, a, b), exponent) / n_comparisons
+    return np.asarray(result)
 
 
 def expected_excess_loss(
@@ -228,11 +306,11 @@ def expected_excess_loss(
 ) -> float:
     r"""Asymptotic expected loss of the maximum-likelihood fit above the least possible, in nats per comparison.
 
-    .. math:: \frac{\operatorname{tr}(H^+ V)}{2N}
+    .. math:: \frac{\operatorname{tr}(H^+ V)}{2N} = \frac{1}{2N} \sum_{\{A, B\}} V_{AB} R_{AB}
 
-    with H the Hessian at the population's fit and V the Laplacian with weights
-    :math:`(q_{AB} + q_{BA}) [p_{AB}\, \sigma(-d)^2 + p_{BA}\, \sigma(d)^2]`. In a well-specified model V = H and the
-    value is :math:`(n - c) / (2N)` for c components.
+    with H the Hessian at the population's fit, R its effective resistances, and V the Laplacian with weights
+    :math:`V_{AB} = (q_{AB} + q_{BA}) [p_{AB}\, \sigma(-d)^2 + p_{BA}\, \sigma(d)^2]`. In a well-specified model V = H
+    and the value is :math:`(n - c) / (2N)` for c components.
 
     Parameters
     ----------
@@ -252,8 +330,13 @@ def expected_excess_loss(
     >>> round(pb.expected_excess_loss(pb.Annotator(p, pb.luce()), p.log_pmf, q, n_comparisons=1000), 12)
     0.001
     """
-    score = score_covariance(annotator, utilities, proposal)
-    return 0.5 * float(np.sum(asymptotic_covariance(utilities, proposal, n_comparisons) * score))
+    utilities, n_comparisons = _truth(utilities, annotator.size), whole_number("n_comparisons", n_comparisons, least=1)
+    exponent = weight_exponent(proposal, utilities.size)
+    information = pair_information(utilities, proposal, exponent)
+    _check_information(information, comparison_components(proposal, utilities.size), utilities)
+    terms = _score_weights(annotator, utilities, proposal, exponent) * pair_resistances(information)
+    # Each pair stands in the matrix twice.
+    return 0.25 * float(terms.sum()) / n_comparisons
 
 
 def score_covariance(annotator: PreferenceModel, utilities: ArrayLike, proposal: Proposal) -> FloatArray:
@@ -273,19 +356,48 @@ def score_covariance(annotator: PreferenceModel, utilities: ArrayLike, proposal:
     array([[ 0.25, -0.25],
            [-0.25,  0.25]])
     """
-    utilities = vector("utilities", utilities, size=annotator.size)
+    weights = _score_weights(annotator, vector("utilities", utilities, size=annotator.size), proposal, 0)
+    result = -weights
+    np.fill_diagonal(result, weights.sum(axis=1))
+    return result
+
+
+def _score_weights(
+    annotator: PreferenceModel, utilities: FloatArray, proposal: Proposal, exponent: int
+) -> FloatArray:
+    """Second moments of the slopes of each pair's comparisons, times two to a power; zero on the diagonal."""
     result = np.zeros((annotator.size, annotator.size))
     for block in proposal.blocks(annotator.size):
         forward, backward = annotator.probabilities(block)
         margin = block.difference(utilities, "utilities")
-        block.add_to_laplacian(block.weight * (forward * expit(-margin) ** 2 + backward * expit(margin) ** 2), result)
+        moment = forward * expit(-margin) ** 2 + backward * expit(margin) ** 2
+        block.add_to_matrix(np.ldexp(block.weight, exponent) * moment, result, 1.0)
     return result
 
 
-def null_projection(components: IndexArray) -> FloatArray:
-    """Orthogonal projection onto the vectors that are constant on each component, shape (n, n)."""
-    member = (components[:, None] == np.arange(components.max() + 1)).astype(np.float64)
-    return (member / member.sum(axis=0)) @ member.T
+def _truth(utilities: ArrayLike, size: int | None = None) -> FloatArray:
+    result = vector("utilities", utilities, size=size)
+    reject("utilities", "finite", result, ~np.isfinite(result))
+    return result
+
+
+def _named_pairs(pairs: ArrayLike, size: int) -> tuple[IndexArray, IndexArray]:
+    given = np.asarray(pairs)
+    if given.ndim != 2 or given.shape[1] != 2:
+        raise ValueError(f"`pairs` must have shape (m, 2); got {given.shape}")
+    flat = indices("pairs", given.ravel())
+    reject("pairs", f"an index below the number of outcomes, {size}", flat, flat >= size)
+    return flat[::2], flat[1::2]
+
+
+def _check_information(information: FloatArray, components: IndexArray, utilities: FloatArray) -> None:
+    """Raise where the information of the pairs that hold a component together has underflowed."""
+    found = connected_components(coo_array(information > 0.0), directed=False)[0]
+    if found > int(components.max()) + 1:
+        raise ValueError(
+            "`utilities` must not lie more than about 745 nats apart along the only comparisons that join outcomes "
+            f"(their information underflows); got a spread of {np.ptp(utilities)}"
+        )
 
 
 def _edges(block: PairBlock, mask: NDArray[np.bool_] | bool = True) -> tuple[IndexArray, IndexArray]:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigvalsh
 
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.distributions import FiniteDistribution, kl_divergence, same_support, tilt
 from pbde_ref.exact.expected import check_models, expected_loss
 from pbde_ref.exact.identifiability import comparison_components
+from pbde_ref.exact.laplacian import centred, conductances_of, smallest_eigenvalue, solve_flows
 from pbde_ref.objectives import ipo
 from pbde_ref.pairs import PairBlock
 from pbde_ref.proposals import Proposal
@@ -114,12 +114,12 @@ def ipo_optimum(
     size = annotator.size
     components = comparison_components(proposal, size)
     _check_connected(components, reference)
-    laplacian, target = np.zeros((size, size)), np.zeros(size)
+    laplacian, flows = np.zeros((size, size)), np.zeros((size, size))
     for block in proposal.blocks(size):
         forward, backward = annotator.probabilities(block)
         block.add_to_laplacian(block.weight, laplacian)
-        target += block.scatter(block.weight * (forward - backward) / (2.0 * tau), size)
-    s, residual, smallest = _solve_laplacian(laplacian, target, components)
+        block.add_to_matrix(block.weight * (forward - backward) / (2.0 * tau), flows, -1.0)
+    s, residual, smallest = _solve_laplacian(laplacian, flows, components)
     gap = float((residual**2).sum()) / smallest if smallest > 0.0 else math.inf
     degree = laplacian.diagonal()
     largest = float(np.abs(residual / np.sqrt(np.where(degree > 0.0, degree, 1.0))).max())
@@ -274,29 +274,14 @@ def _listed(members: IndexArray) -> str:
 
 
 def _solve_laplacian(
-    laplacian: FloatArray, target: FloatArray, components: IndexArray
+    laplacian: FloatArray, flows: FloatArray, components: IndexArray
 ) -> tuple[FloatArray, FloatArray, float]:
     """Solution with mean zero in each component, the residual over root degrees, and the smallest eigenvalue."""
+    weights, degree = conductances_of(laplacian), laplacian.diagonal()
+    s = centred(solve_flows(weights, flows), components)
+    residual = (flows - weights * (s[:, None] - s)).sum(axis=1)
     # Divided by its degrees a Laplacian has eigenvalues in [0, 2], however rare some outcomes are.
-    degree = laplacian.diagonal()
-    scale = np.sqrt(np.where(degree > 0.0, degree, 1.0))
-    scaled = laplacian / (scale[:, None] * scale)
-    member = (components[:, None] == np.arange(components.max() + 1)).astype(np.float64)
-    null = member * scale[:, None]
-    null /= np.sqrt((null**2).sum(axis=0))
-    filled = scaled + 2.0 * null @ null.T
-    s, residual = np.zeros_like(target), target / scale
-    try:
-        factor = cho_factor(filled)
-    except LinAlgError:
-        return s, residual, 0.0
-    for _ in range(3):  # the first pass solves, the others remove rounding
-        s = s + cho_solve(factor, residual) / scale
-        s = s - member @ ((member.T @ s) / member.sum(axis=0))
-        # Pair by pair: the differences are what the residual is made of.
-        residual = (target + (laplacian * (s[:, None] - s[None, :])).sum(axis=1)) / scale
-    if member.shape[1] == len(s):
-        return s, residual, math.inf
-    smallest = float(eigvalsh(filled, subset_by_index=[0, 0])[0])
-    # What the eigenvalue solver itself may have got wrong is not counted.
-    return s, residual, max(0.0, smallest - 4.0 * len(s) * np.finfo(float).eps)
+    scale = np.where(degree > 0.0, degree, 1.0)
+    # What rounding may have added to the eigenvalue is taken off.
+    smallest = smallest_eigenvalue(weights, components, scale) * (1.0 - 16.0 * s.size * float(np.finfo(float).eps))
+    return s, residual / np.sqrt(scale), smallest

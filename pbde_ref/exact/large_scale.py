@@ -46,6 +46,8 @@ class ProductCertificate(Certificate):
         Lower bound on the Hessian's, on the complement of its null space.
     components : ndarray of int, shape (n,)
         Component of each outcome in the comparison graph; outcomes that the proposal never draws stand alone.
+    utility_error : float
+        Upper bound, in nats, on the error of any difference of two utilities; infinite where nothing is proved.
     residual : float
         Largest gradient entry relative to the outcome's weight, :math:`\max_x |g_x| / (a_x + b_x)`.
     decrement : float
@@ -286,13 +288,14 @@ def _certify(
     norm = math.sqrt(_dot(point.gradient, point.gradient))
     components = _components(drawn)
     if np.count_nonzero(drawn) < 2:
-        return ProductCertificate(0.0, norm, math.inf, components, point.residual, decrement)
+        return ProductCertificate(0.0, norm, math.inf, components, 0.0, point.residual, decrement)
     gap, least = _gap(utilities, point.gradient, proposal)
     # From the explicit inverse: |z| ≤ (1 + |b| |a/D| / Σ a²/D) |r| / min D.
     a, b = a[drawn], b[drawn]
     d = a + b
     factor = math.sqrt(_dot(b, b) * _dot(a / d, a / d)) / _dot(a, a / d)
-    return ProductCertificate(gap, norm, least * float(d.min()) / (1.0 + factor), components, point.residual, decrement)
+    eigenvalue = least * float(d.min()) / (1.0 + factor)
+    return ProductCertificate(gap, norm, eigenvalue, components, math.inf, point.residual, decrement)
 
 
 def _gap(utilities: FloatArray, gradient: FloatArray, proposal: ProductProposal) -> tuple[float, float]:

@@ -3,24 +3,33 @@ r"""Numerical minimisers of expected losses. Each result carries what certifies 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigvalsh
 
 from pbde_ref.annotators import PreferenceModel
-from pbde_ref.exact.expected import expected_cross_entropy, expected_hessian, expected_kl, takes_linear_time
-from pbde_ref.exact.expected_loss import ExpectedLoss
-from pbde_ref.exact.identifiability import comparison_components, finite_fit_exists, null_projection
+from pbde_ref.exact.expected import expected_cross_entropy, expected_kl, takes_linear_time
+from pbde_ref.exact.flow_certificate import FlowBound, flow_bound, reach
+from pbde_ref.exact.identifiability import comparison_components, finite_fit_exists
 from pbde_ref.exact.kernel_sums import splits
+from pbde_ref.exact.laplacian import Elimination, centred, eliminate, solve_flows, solve_quickly
 from pbde_ref.exact.large_scale import minimize_product_loss
+from pbde_ref.exact.pair_flows import PairFlows, PairProblem
 from pbde_ref.exact.solution import Certificate, Solution
-from pbde_ref.numerics import log1p_gap
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, as_objective
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray, IndexArray, positive_number, whole_number
 
 __all__ = ["minimize_expected_loss"]
+
+EPS = float(np.finfo(float).eps)
+# Nats that a step may change a difference by; beyond twice that, probabilities underflow.
+LARGEST_STEP = 350.0
+# After a step of so many nats the next one needs no more than a few digits.
+ROUGH = 1e-3
+# A pair whose difference a step changes by less has arrived.
+SETTLED = 1e-10
+# Conductances of pairs further apart have lost digits to underflow; a proof does without them.
+FAR = 700.0
 
 
 def minimize_expected_loss(
@@ -30,13 +39,16 @@ def minimize_expected_loss(
     *,
     method: str = "auto",
     tolerance: float = 1e-20,
+    utility_tolerance: float = 1e-8,
     max_steps: int = 200,
 ) -> Solution:
     r"""Utilities that minimise the expected loss: the projection of the annotator on the logistic models.
 
     For the Bradley–Terry objective the loss is convex; it has a minimiser, unique up to one constant per component of
-    the comparison graph, exactly when `finite_fit_exists`. Newton's method on the graph Laplacian, with a backtracking
-    line search, starts at :math:`\omega = 0`, where the Hessian is best conditioned.
+    the comparison graph, exactly when `finite_fit_exists`. Newton's method on the graph Laplacian starts at
+    :math:`\omega = 0`, or where the log-odds of a spanning tree lead to if these say more, and shortens or lengthens
+    its steps by the loss's slope. Each pair's pull and curvature keep their digits to the end, so that weights may
+    differ by 30 decades and utilities by 680 nats.
 
     Parameters
     ----------
@@ -49,16 +61,20 @@ def minimize_expected_loss(
         annotators with utilities, or mixtures of them, and a product proposal; "auto" takes it where it can above 4,096
         outcomes.
     tolerance : float
-        Certified gap in nats at which the result counts as converged. Where Newton's method then converges
-        quadratically it runs on until rounding stops it.
+        Certified gap in nats at which the result may count as converged. Newton's method runs on until rounding stops
+        it.
+    utility_tolerance : float
+        Certified error of utilities' differences, in nats, at which the result may count as converged.
     max_steps : int
         Bound on Newton steps, at least 1.
 
     Returns
     -------
     Solution
-        `converged` is False when the steps ran out or the Hessian is singular to working precision, as it becomes
-        between outcomes whose utilities differ by more than about 30 nats.
+        `converged` is True where the gap and the error of the utilities are both proved to be within their tolerances,
+        rounding of the probabilities included. Where it is not, `reason` says why: the steps ran out, or double
+        precision does not determine the utilities, as when the model contradicts the answers so strongly that the
+        curvature, of size :math:`\sigma(d) \sigma(-d)`, is lost beside the rounding of the probabilities.
 
     Raises
     ------
@@ -67,8 +83,9 @@ def minimize_expected_loss(
 
     Notes
     -----
-    With gradient norm :math:`\gamma`, smallest eigenvalue :math:`m` and :math:`r = \sqrt2 \gamma / m < 1`, the
-    certified gap is :math:`(m/2)\,[r + (1 - r) \log(1 - r)] \approx \gamma^2 / (2m)`.
+    With flows f whose divergence is the gradient, and effective resistances R of the Hessian's conductances, let
+    :math:`E = \sum_e |f_e| R_e < 1`. Utilities' differences are off by at most :math:`-\log(1 - E)`, and the gap is
+    at most :math:`(\sum_e f_e^2 / \kappa_e)\, [E + (1 - E) \log(1 - E)] / E^2`.
     Proof: ``proofs/minimizer_certificate.md``; existence and uniqueness: ``proofs/misspecification.md``.
 
     Examples
@@ -82,6 +99,7 @@ def minimize_expected_loss(
     if as_objective(objective) is not BRADLEY_TERRY:
         raise ValueError(f"`objective` must be 'bradley_terry' here; got {as_objective(objective).name!r}")
     tolerance = positive_number("tolerance", tolerance)
+    utility_tolerance = positive_number("utility_tolerance", utility_tolerance)
     max_steps = whole_number("max_steps", max_steps, least=1)
     if takes_linear_time(method, splits(annotator, proposal), annotator, proposal):
         return minimize_product_loss(annotator, proposal, tolerance=tolerance, max_steps=max_steps)
@@ -92,86 +110,118 @@ def minimize_expected_loss(
             "got a group of outcomes that always beats the rest, or does up to underflow of the probabilities"
         )
     components = comparison_components(proposal, annotator.size)
-    null = null_projection(components)
-
-    def loss_at(utilities: FloatArray) -> ExpectedLoss:
-        return expected_kl(annotator, utilities, proposal)
-
-    def hessian_at(utilities: FloatArray) -> FloatArray:
-        return expected_hessian(BRADLEY_TERRY, annotator, utilities, proposal)
-
-    utilities = np.zeros(annotator.size)
-    current = loss_at(utilities)
-    steps, decrement = 0, math.inf
-    while steps < max_steps:
-        step = _newton_step(hessian_at(utilities), null, current.gradient)
-        previous, decrement = decrement, -float(current.gradient @ step)
-        # Once the loss is where it should be, only quadratic convergence is worth more steps; between outcomes whose
-        # utilities are far apart each step gains one nat of them and a factor of about e.
-        if decrement <= tolerance and decrement > 0.01 * previous:
+    problem = PairProblem.of(annotator, proposal)
+    utilities = centred(_start(problem), components)
+    steps, previous, interrupted = 0, math.inf, False
+    while True:
+        point = problem.at(utilities)
+        step = _newton_step(point, components, rough=previous > ROUGH)
+        longest = reach(step, components)
+        # Near the minimum each step squares the error; one that is not even half the last is rounding.
+        if longest <= EPS * float(np.abs(utilities).max()) or (longest < 0.01 and longest > 0.5 * previous):
             break
-        found = _line_search(loss_at, utilities, current, step)
-        if found is None:
+        interrupted = steps == max_steps
+        if interrupted:
             break
-        utilities, current = found
+        previous = longest
+        utilities = centred(_search(problem, utilities, point, step, longest), components)
         steps += 1
-    utilities = utilities - null @ utilities
     utilities.flags.writeable = False
-    certificate = _certify(hessian_at(utilities), null, loss_at(utilities).gradient, components)
-    loss = expected_cross_entropy(annotator, utilities, proposal).value
-    return Solution(utilities, loss, bool(certificate.gap <= tolerance), certificate, steps)
+    eliminated = eliminate(point.conductances)
+    lost = np.abs(utilities[:, None] - utilities) > FAR
+    if lost.any():
+        point = point._replace(conductances=np.where(lost, 0.0, point.conductances))
+        eliminated = eliminate(point.conductances)
+    bound = flow_bound(point, eliminated, problem.flow_errors(utilities), step, components)
+    certificate = _certificate(point, eliminated, bound, problem.exponent, components)
+    reason = _reason(certificate, bound, tolerance, utility_tolerance, interrupted)
+    loss = expected_cross_entropy(annotator, utilities, proposal, method="dense").value
+    return Solution(utilities, loss, not reason, certificate, steps, reason)
 
 
-def _newton_step(hessian: FloatArray, null: FloatArray, gradient: FloatArray) -> FloatArray:
-    """Newton's direction among the utilities with mean zero in each component."""
-    scale = float(hessian.diagonal().max()) or 1.0
-    # The null space is filled in; damping is for curvatures that have underflowed.
-    for damping in (0.0, *(10.0**power for power in range(-14, 1))):
-        try:
-            factor = cho_factor(hessian + scale * (null + damping * np.eye(len(hessian))))
-        except LinAlgError:
-            continue
-        step = -cho_solve(factor, gradient)
-        return step - null @ step
-    raise ArithmeticError("the Hessian of a convex loss is not positive semidefinite")  # pragma: no cover
+def _start(problem: PairProblem) -> FloatArray:
+    """Zero, or the log-odds of a spanning tree if these have a lower loss."""
+    origin, tree = np.zeros(problem.annotator.size), problem.interpolation()
+    at_origin, at_tree = (
+        expected_kl(problem.annotator, start, problem.proposal, method="dense").value for start in (origin, tree)
+    )
+    return tree if at_tree < at_origin else origin
 
 
-def _line_search(
-    loss_at: Callable[[FloatArray], ExpectedLoss], utilities: FloatArray, current: ExpectedLoss, step: FloatArray
-) -> tuple[FloatArray, ExpectedLoss] | None:
-    """The next point and its loss, or None where rounding allows no further progress."""
-    slope = float(current.gradient @ step)
-    if -slope <= 1e-14 * current.value:
-        # The loss itself is flat to rounding here, its gradient is not: a Newton step must at least halve it.
-        trial = loss_at(utilities + step)
-        improved = np.linalg.norm(trial.gradient) < 0.5 * np.linalg.norm(current.gradient)
-        return (utilities + step, trial) if improved else None
-    while not np.array_equal(utilities + step, utilities):
-        trial = loss_at(utilities + step)
-        if trial.value <= current.value + 1e-4 * slope:
-            return utilities + step, trial
-        step, slope = 0.5 * step, 0.5 * slope
-    return None
+def _newton_step(point: PairFlows, components: IndexArray, rough: bool) -> FloatArray:
+    """Newton's step among the utilities with mean zero in each component."""
+    if rough:
+        step = solve_quickly(point.conductances, point.flows.sum(axis=1), components)
+        if step is not None:
+            return step
+    return centred(solve_flows(point.conductances, point.flows), components)
 
 
-def _certify(hessian: FloatArray, null: FloatArray, gradient: FloatArray, components: IndexArray) -> Certificate:
-    size = len(hessian)
-    norm = float(np.linalg.norm(gradient))
-    if components.max() + 1 == size:
+def _search(
+    problem: PairProblem, utilities: FloatArray, point: PairFlows, step: FloatArray, longest: float
+) -> FloatArray:
+    """The point that Newton's step leads to, once it is shortened until what lies there is downhill or near.
+
+    Along a step that changes no difference by more than R the third derivative is at most R times the second; so the
+    loss falls where the slope is still negative, and for steps of R at most 1.
+    """
+    if longest > LARGEST_STEP:
+        step, longest = step * (LARGEST_STEP / longest), LARGEST_STEP
+    start = _slope(point.flows, step)
+
+    def slope(length: float) -> float:
+        return _slope(problem.flows(utilities + length * step), step)
+
+    length = 1.0
+    if longest > 1.0:
+        here = slope(length)
+        while here > 0.0 and length * longest > 1.0:
+            # About where a straight line through both slopes crosses zero, but never less than what is safe anyway.
+            length = max(length * min(max(start / (start - here), 0.1), 0.5), 1.0 / longest)
+            here = slope(length)
+        # Where the loss falls exponentially a Newton step is one nat, however far the minimum is: go on while downhill.
+        lengthen = here < 0.25 * start
+        while lengthen and length * longest < LARGEST_STEP:
+            lengthen = slope(2.0 * length) <= 0.0
+            length = 2.0 * length if lengthen else length
+    return utilities + length * step
+
+
+def _slope(flows: FloatArray, step: FloatArray) -> float:
+    """Derivative of the loss along a step: pair by pair, where the gradient's entries have lost the digits.
+
+    Pairs that the step does not move are settled; what rounding of the utilities leaves there would hide the others.
+    """
+    change = step[:, None] - step
+    return -0.5 * float((flows * np.where(np.abs(change) > SETTLED, change, 0.0)).sum())
+
+
+def _certificate(
+    point: PairFlows, eliminated: Elimination, bound: FlowBound, exponent: int, components: IndexArray
+) -> Certificate:
+    norm = float(np.linalg.norm(np.ldexp(point.flows, -exponent).sum(axis=1)))
+    if int(components.max()) + 1 == components.size:
         # Nothing is compared with anything else: there is no direction in which the loss could fall.
-        return Certificate(0.0, norm, math.inf, components)
-    # Twice the largest degree bounds the smallest non-zero eigenvalue from above, so the filled-in null space hides it
-    # nowhere.
-    scale = 2.0 * float(hessian.diagonal().max())
-    smallest = float(eigvalsh(hessian + scale * null, subset_by_index=[0, 0])[0])
-    # What the eigenvalue solver itself may have got wrong is not counted as curvature.
-    curvature = smallest - size * float(np.finfo(float).eps) * scale
-    ratio = math.sqrt(2.0) * norm / curvature if curvature > 0.0 else math.inf
-    gap = 0.5 * curvature * _bregman(ratio) if ratio < 1.0 else math.inf
-    return Certificate(gap, norm, smallest, components)
+        return Certificate(0.0, norm, math.inf, components, 0.0)
+    smallest = math.ldexp(eliminated.smallest_eigenvalue(components), -exponent)
+    return Certificate(math.ldexp(bound.gap, -exponent), norm, smallest, components, bound.utility_error)
 
 
-def _bregman(r: float) -> float:
-    """``r + (1 - r) log(1 - r)``, which is about ``r**2 / 2``, without cancellation."""
-    # (1 − r)(log(1 − r) + r) + r²; the first term is −(1 − r) times the gap of the logarithm.
-    return r * r - (1.0 - r) * float(log1p_gap(np.asarray(-r)))
+def _reason(
+    certificate: Certificate, bound: FlowBound, tolerance: float, utility_tolerance: float, interrupted: bool
+) -> str:
+    """Why a solution is not converged, or nothing."""
+    if certificate.gap <= tolerance and certificate.utility_error <= utility_tolerance:
+        return ""
+    if not bound.connected:
+        return "outcomes are so far apart that the curvature between them underflows"
+    if interrupted:
+        return "the steps ran out"
+    if bound.rounding > utility_tolerance:
+        return (
+            "double precision does not determine the utilities: its rounding may move a difference of two by up to "
+            f"{bound.rounding:.1e} nats"
+        )
+    if certificate.utility_error > utility_tolerance:
+        return f"utilities are known to within {certificate.utility_error:.1e} nats only"
+    return f"the loss is known to be within {certificate.gap:.1e} nats of its minimum only"
