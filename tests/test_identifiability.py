@@ -182,6 +182,101 @@ def test_without_impossible_outcomes_connected_means_unique(problem):
     assert len(found.unreachable) == 0
 
 
+STAR = pb.PairListProposal([0, 1], [2, 2])
+ZERO = pb.Annotator(W([0.3, 0.7, 0]), pb.luce())
+
+
+@pytest.mark.parametrize(
+    "annotator",
+    [ZERO, pb.AnnotatorMixture([1, 1], [ZERO, ZERO]), pb.PreferenceMatrix([[0.5, 0.5, 1], [0.5, 0.5, 1], [0, 0, 0.5]])],
+    ids=["process", "mixture", "matrix"],
+)
+def test_two_that_always_beat_a_third_and_never_meet(annotator):
+    """Whoever says so: (3/10, 7/10, 0) and (9/10, 1/10, 0) have zero loss on the star, one more pair decides."""
+    assert not pb.identifiability(annotator, STAR).policy_is_unique
+    assert not pb.limit_fit(annotator, STAR).unique
+    for weights in ([0.3, 0.7, 0], [0.9, 0.1, 0]):
+        assert pb.expected_kl(annotator, W(weights).log_pmf, STAR).value == 0.0
+    decided = pb.PairListProposal([0, 1, 0], [2, 2, 1])
+    assert pb.identifiability(annotator, decided).policy_is_unique
+    assert pb.limit_fit(annotator, decided).unique
+
+
+def test_a_mixture_knows_what_one_of_its_members_knows():
+    """One member excludes outcome 2, the other outcome 0: on the star 2 wins sometimes, and all is determined. With a
+    member of weight zero in its place it does not.
+    """
+    other = pb.Annotator(W([0, 0.5, 0.5]), pb.luce())
+    assert pb.identifiability(pb.AnnotatorMixture([1, 1], [ZERO, other]), STAR).policy_is_unique
+    assert not pb.identifiability(pb.AnnotatorMixture([1, 0], [ZERO, other]), STAR).policy_is_unique
+
+
+def test_probabilities_that_underflow_are_not_zero():
+    """Two outcomes 1,000 nats above a third are determined by it; if it never wins they are not."""
+    for low, unique in ((0.0, True), (-INF, False)):
+        annotator = pb.Annotator(pb.FiniteDistribution([1000.0, 1001.0, low]), pb.luce())
+        assert pb.identifiability(annotator, STAR).policy_is_unique is unique
+        assert pb.limit_fit(annotator, STAR).unique is unique
+        assert pb.finite_fit_exists(annotator, STAR) is unique
+
+
+def random_annotator(rng, size, depth=2):
+    """One of the three kinds, with probabilities of zero, certain preferences and members that never answer."""
+    kind = rng.integers(3 if depth else 2)
+    if kind == 0:
+        logits = rng.choice([1.0, 30.0, 2000.0]) * rng.normal(size=size)
+        logits[rng.random(size) < 0.3] = -INF
+        logits[rng.integers(size)] = 0.0
+        return pb.Annotator(pb.FiniteDistribution(logits), pb.PBDE(rng.uniform(0.5, 2.0, size)))
+    if kind == 2:
+        weights = rng.choice([0.0, 1e-8, 1.0], 3)
+        weights[rng.integers(3)] = 1.0
+        return pb.AnnotatorMixture(weights, [random_annotator(rng, size, depth - 1) for _ in range(3)])
+    upper = np.triu(rng.choice([0.0, 1.0, 0.5, 1e-12, 0.3], (size, size)), 1)
+    return pb.PreferenceMatrix(upper + np.tril(1.0 - upper.T, -1) + 0.5 * np.eye(size))
+
+
+def possible_winners(annotator, a, b):
+    """Whether `a` is ever preferred to `b`, without underflow; KeyError where that is undefined."""
+    if isinstance(annotator, pb.Annotator):
+        if max(annotator.utility[a], annotator.utility[b]) == -INF:
+            raise KeyError
+        return annotator.utility[a] > -INF
+    if isinstance(annotator, pb.AnnotatorMixture):
+        members = zip(annotator.weights, annotator.annotators, strict=True)
+        return any([possible_winners(member, a, b) for weight, member in members if weight > 0])
+    return annotator.matrix[a, b] > 0
+
+
+@given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 6), density=st.sampled_from([0.1, 0.3, 0.6]))
+def test_limits_and_identifiability_agree(seed, size, density):
+    """For every kind of annotator the policy is unique exactly if some outcome leads to all others by arrows from
+    possible winners to losers; `limit_fit` says the same, or refuses comparisons that do not connect all outcomes.
+    """
+    rng = np.random.default_rng(seed)
+    annotator = random_annotator(rng, size)
+    weights = np.where(rng.random((size, size)) < density, rng.random((size, size)), 0.0)
+    leads = np.eye(size, dtype=bool)
+    for a, b in itertools.permutations(range(size), 2):
+        if weights[a, b] + weights[b, a] > 0:
+            try:
+                leads[a, b] = possible_winners(annotator, a, b)
+            except KeyError:
+                weights[a, b] = weights[b, a] = 0.0  # such a pair must not be drawn
+    weights[0, 0] += 0.1
+    proposal = pb.JointProposal(weights)
+    for middle in range(size):
+        leads |= np.logical_and.outer(leads[:, middle], leads[middle])
+    found = pb.identifiability(annotator, proposal)
+    assert found.policy_is_unique == bool(leads.all(axis=1).any())
+    if found.n_components > 1:
+        assert not found.policy_is_unique
+        with pytest.raises(ValueError, match="must connect all outcomes"):
+            pb.limit_fit(annotator, proposal)
+    else:
+        assert pb.limit_fit(annotator, proposal).unique == found.policy_is_unique
+
+
 # --- Ford's condition ---
 
 

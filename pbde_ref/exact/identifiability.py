@@ -16,7 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
 
-from pbde_ref.annotators import Annotator, PreferenceModel
+from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.expected import expected_hessian
 from pbde_ref.exact.laplacian import effective_resistances, null_projection, pair_resistances, pseudo_inverse
@@ -62,11 +62,11 @@ class Identifiability:
     n_components : int
         The number of constants that utilities are undetermined by.
     unreachable : ndarray of int
-        Outcomes of probability zero that are never compared with one of positive probability; nothing shows that they
-        are never preferred.
+        Outcomes that no annotator ever prefers to another (probability zero) and that are compared with none; nothing
+        shows that they are never preferred.
     policy_is_unique : bool
-        Whether exactly one normalised policy has the least expected loss (as a limit, where some outcomes have
-        probability zero).
+        Whether exactly one normalised policy has the least expected loss, as a limit where no finite utilities attain
+        it: `limit_fit` finds one leading group.
     """
 
     components: IndexArray
@@ -78,9 +78,11 @@ class Identifiability:
 def identifiability(annotator: PreferenceModel, proposal: Proposal) -> Identifiability:
     """Whether the annotator's comparisons determine utilities and policy.
 
-    Let S* be the outcomes of positive probability (all of them, unless the annotator is a single process with zeros).
-    The policy is unique exactly when the comparison graph restricted to S* is connected and every other outcome is
-    compared with one of S*.
+    Put outcomes into one group when arrows A → B, for pairs that are drawn and have Prob(A ≻ B) > 0, lead from each to
+    the other (`preference_components`). The policy is unique exactly when one group alone has no arrow into it from
+    another. For positive probabilities that means a connected comparison graph; for a single process with outcomes of
+    probability zero, that the graph restricted to the others is connected and each of these is compared with one of
+    them.
 
     Raises
     ------
@@ -89,7 +91,9 @@ def identifiability(annotator: PreferenceModel, proposal: Proposal) -> Identifia
 
     Notes
     -----
-    Proof: ``proofs/connected_proposals.md``, and ``proofs/general_optimum.md`` for outcomes of probability zero.
+    Proof: ``proofs/misspecification.md``, part 5; ``proofs/connected_proposals.md`` and ``proofs/general_optimum.md``
+    for a single process. Probabilities that are positive but underflow count as positive, weights that underflow as
+    zero.
 
     Examples
     --------
@@ -98,30 +102,20 @@ def identifiability(annotator: PreferenceModel, proposal: Proposal) -> Identifia
     >>> pb.identifiability(annotator, pb.PairListProposal([0, 1], [2, 2])).policy_is_unique
     False
     """
-    size = annotator.size
-    positive = np.ones(size, dtype=bool)
-    if isinstance(annotator, Annotator):
-        positive = ~np.isneginf(annotator.utility)
-    reached = np.zeros(size, dtype=bool)
-    for block in proposal.blocks(size):
-        annotator.probabilities(block)  # refuses a comparison of two outcomes of probability zero
-        a, b = _edges(block)
-        reached[a[positive[b]]] = True
-        reached[b[positive[a]]] = True
-    components = comparison_components(proposal, size)
-    unreachable = np.flatnonzero(~positive & ~reached)
-    inner_edges = (_edges(block, positive[block.a] & positive[block.b]) for block in proposal.blocks(size))
-    inner = _contract(inner_edges, size, "weak")[positive]
-    unique = bool((inner == inner[0]).all()) and unreachable.size == 0
-    return Identifiability(components, int(components.max()) + 1, unreachable, unique)
+    components = comparison_components(proposal, annotator.size)
+    alone = np.bincount(components)[components] == 1
+    groups = preference_components(annotator, proposal)
+    leading = int(np.count_nonzero(~groups_that_lose(annotator, proposal, groups)))
+    unreachable = np.flatnonzero(alone & ~_possible(annotator))
+    return Identifiability(components, int(components.max()) + 1, unreachable, leading == 1)
 
 
 def finite_fit_exists(annotator: PreferenceModel, proposal: Proposal) -> bool:
     """Whether some finite utilities minimise the expected Bradley–Terry loss.
 
     They do exactly when, in each component of the comparison graph, the arrows A → B with Prob(A ≻ B) > 0 over the
-    pairs drawn are strongly connected (Ford, 1957). Probabilities below 5e-324, of utilities more than about 745 nats
-    apart, count as zero.
+    pairs drawn are strongly connected (Ford, 1957). Probabilities of utilities so far apart that they underflow count
+    as positive.
 
     Examples
     --------
@@ -161,10 +155,32 @@ def groups_that_lose(annotator: PreferenceModel, proposal: Proposal, groups: Ind
 
 def _arrows(annotator: PreferenceModel, proposal: Proposal) -> Iterator[tuple[IndexArray, IndexArray]]:
     for block in proposal.blocks(annotator.size):
-        forward, backward = annotator.probabilities(block)
-        a, b = _edges(block, forward > 0.0)
-        c, d = _edges(block, backward > 0.0)
+        forward, backward = _can_win(annotator, block)
+        a, b = _edges(block, forward)
+        c, d = _edges(block, backward)
         yield np.concatenate([a, d]), np.concatenate([b, c])
+
+
+def _can_win(annotator: PreferenceModel, block: PairBlock) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Whether A, and whether B, is ever preferred, for each pair of a block; probabilities that underflow are not 0."""
+    if isinstance(annotator, AnnotatorMixture):
+        members = [_can_win(annotator.annotators[i], block) for i in np.flatnonzero(annotator.weights)]
+        return np.any([a for a, _ in members], axis=0), np.any([b for _, b in members], axis=0)
+    forward, backward = annotator.probabilities(block)  # refuses a comparison of two outcomes of probability zero
+    if isinstance(annotator, Annotator):
+        possible = _possible(annotator)
+        return np.broadcast_to(possible[block.a], forward.shape), np.broadcast_to(possible[block.b], forward.shape)
+    return forward > 0.0, backward > 0.0
+
+
+def _possible(annotator: PreferenceModel) -> NDArray[np.bool_]:
+    """Outcomes to which some annotator gives positive probability, shape (n,)."""
+    if isinstance(annotator, AnnotatorMixture):
+        members = [_possible(annotator.annotators[i]) for i in np.flatnonzero(annotator.weights)]
+        return np.asarray(np.any(members, axis=0))
+    if isinstance(annotator, Annotator):
+        return ~np.isneginf(annotator.utility)
+    return np.ones(annotator.size, dtype=bool)
 
 
 def fisher_information(utilities: ArrayLike, proposal: Proposal) -> FloatArray:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pbde_ref.annotators import PreferenceMatrix, PreferenceModel
+from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceMatrix, PreferenceModel
+from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.identifiability import comparison_components, groups_that_lose, preference_components
 from pbde_ref.exact.minimizers import minimize_expected_loss
-from pbde_ref.exact.solution import Solution
+from pbde_ref.pbde import luce
 from pbde_ref.proposals import JointProposal, Proposal
-from pbde_ref.validation import FloatArray
+from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = ["LimitFit", "limit_fit"]
 
@@ -92,15 +93,16 @@ def limit_fit(annotator: PreferenceModel, proposal: Proposal) -> LimitFit:
         fit = minimize_expected_loss("bradley_terry", annotator, proposal)
         return LimitFit(fit.value, True, fit.loss, fit.certificate.gap, fit.converged, (size,))
     undefeated = ~groups_that_lose(annotator, proposal, groups)
-    probabilities, weights = annotator.preference_probabilities(), proposal.matrix(size)
+    weights = proposal.matrix(size)
     # An outcome that meets itself costs log 2 whatever the utilities are.
     infimum, gap, converged = float(np.log(2.0) * np.trace(weights)), 0.0, True
     utilities = np.where(undefeated[groups], 0.0, -np.inf)
     for group in np.flatnonzero(sizes > 1):
         members = np.flatnonzero(groups == group)
-        inside = np.ix_(members, members)
-        share = float(weights[inside].sum() - np.trace(weights[inside]))
-        fit = _fit_within(probabilities[inside], weights[inside])
+        between = weights[np.ix_(members, members)]
+        np.fill_diagonal(between, 0.0)
+        share = float(between.sum())
+        fit = minimize_expected_loss("bradley_terry", _restricted(annotator, members), JointProposal(between))
         infimum, gap = infimum + share * fit.loss, gap + share * fit.certificate.gap
         converged = converged and fit.converged
         if undefeated[group]:
@@ -110,7 +112,12 @@ def limit_fit(annotator: PreferenceModel, proposal: Proposal) -> LimitFit:
     return LimitFit(utilities, bool(undefeated.sum() == 1), infimum, gap, converged, tuple(ordered))
 
 
-def _fit_within(probabilities: FloatArray, weights: FloatArray) -> Solution:
-    between = weights.copy()
-    np.fill_diagonal(between, 0.0)
-    return minimize_expected_loss("bradley_terry", PreferenceMatrix(probabilities), JointProposal(between))
+def _restricted(annotator: PreferenceModel, members: IndexArray) -> PreferenceModel:
+    """The annotator's preferences among some of the outcomes, each of which has been compared with another of them."""
+    if isinstance(annotator, AnnotatorMixture):
+        answering = np.flatnonzero(annotator.weights)
+        inside = [_restricted(annotator.annotators[i], members) for i in answering]
+        return AnnotatorMixture(annotator.weights[answering], inside)
+    if isinstance(annotator, Annotator):
+        return Annotator(FiniteDistribution(annotator.utility[members]), luce())
+    return PreferenceMatrix(annotator.preference_probabilities()[np.ix_(members, members)])
