@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal, localcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,8 @@ MOST_STEPS = 1000
 # the second times the largest change M of a margin, so a step of length t ≤ 1 changes the loss by at most the squared
 # decrement times −t + (e^{tM} − tM − 1) / M², which is negative at t = min(1, 1.5 / M).
 FARTHEST = Decimal("1.5")
-# Inverses cost the cube of the number of outcomes.
-LARGEST_FOR_SENSITIVITY = 64
+# Eliminating and inverting decimals costs the cube of the number of outcomes.
+SMALL = 64
 EPSILON = Decimal(float(np.finfo(float).eps))
 
 # Arrays of Decimal objects: NumPy's loops, the decimals' arithmetic.
@@ -93,13 +93,15 @@ def projection(members: Sequence[FloatArray], mixed: Sequence[float], q: FloatAr
         pairs = _pairs(members, mixed, q)
         now = _tree_log_odds(pairs, size)
         for _ in range(MOST_STEPS):
-            laplacian, gradient = _newton_system(pairs, now)
-            step = _solved(*_eliminated(laplacian), -gradient)
+            weights, gradient = _newton_system(pairs, now)
+            # The gradient's digits alone decide where Newton's method ends; a large support's steps may be rounded.
+            kind = object if size <= SMALL else np.float64
+            step = _exact(_solved(*_eliminated(weights.astype(kind)), -gradient.astype(kind)))
             farthest = max((abs(step[pair.a] - step[pair.b]) for pair in pairs), default=Decimal(0))
             now = now + (min(Decimal(1), FARTHEST / farthest) if farthest else 1) * step
             if farthest < LAST_STEP:
                 break
-        uncertainty = _uncertainty(pairs, now, members) if size <= LARGEST_FOR_SENSITIVITY else 0.0
+        uncertainty = _uncertainty(pairs, now, members) if size <= SMALL else 0.0
         if farthest >= LAST_STEP:
             # What sixty digits do not settle, sixteen do not either.
             uncertainty = float("inf")
@@ -154,12 +156,17 @@ def _zeros(*shape: int) -> Decimals:
     return np.full(shape, Decimal(0), dtype=object)
 
 
+def _exact(values: NDArray[Any]) -> Decimals:
+    """Numbers as decimals; `Decimal` takes NumPy's floating-point numbers for what they are."""
+    return np.array([Decimal(value) for value in values], dtype=object)
+
+
 def _eliminated(weights: Decimals) -> tuple[Decimals, Decimals]:
     """Shares of each outcome's neighbours before it, once all after it are gone, and its degree then.
 
     Degrees are sums of what is left, never differences.
     """
-    work, degrees = weights.copy(), _zeros(len(weights))
+    work, degrees = weights.copy(), weights[0].copy()
     for last in range(len(work) - 1, 0, -1):
         row = work[last, :last]
         degrees[last] = row.sum()
