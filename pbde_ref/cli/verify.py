@@ -21,8 +21,9 @@ from pbde_ref.verification.campaigns import Campaign, verdicts_by_seed
 __all__ = ["add_arguments", "run"]
 
 GREATEST_SEED = 2**63 - 1
-# More rows of one claim say no more to a reader; `--json` has them all.
-SHOWN = 5
+# More problems say no more to a reader; `--json` has them all.
+SHOWN = 4
+LONGEST = 300
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,8 +104,7 @@ def _one_seed(options: argparse.Namespace) -> tuple[list[Verdict], list[int]]:
             progress.set_postfix_str(claim.name)
             verdicts += check([claim], cases)
             progress.update()
-    failed = options.seeds is None and any(not (v.holds and v.control_caught) for v in verdicts)
-    return verdicts, [options.seed] if failed and options.problem is None else []
+    return verdicts, []
 
 
 def _many_seeds(options: argparse.Namespace) -> tuple[list[Verdict], list[int]]:
@@ -152,35 +152,42 @@ def _control_table(verdicts: Sequence[Verdict]) -> str:
 
 
 def _print_faults(verdict: Verdict) -> None:
-    """What failed and how to see it alone."""
+    """What failed, where, and how to see the worst of it alone."""
     name = verdict.claim.name
-    for row in verdict.failures[:SHOWN]:
+    if verdict.worst is not None and verdict.failures:
+        row = verdict.worst
         what = f"error: {row.raised}" if row.raised else f"error {_number(row.error)}, allowed {row.allowed:.1e}"
-        print(_wrapped(f"{name} fails on {row.problem}: {what}"))
-        print(_replay(row))
-    for row in verdict.missed[:SHOWN]:
+        _print_fault(f"{name} fails on {len(verdict.failures)} of {verdict.cases}", verdict.failures, what, row)
+    if verdict.closest is not None and verdict.missed:
+        row = verdict.closest
         what = f"error: {row.control_raised}" if row.control_raised else f"error {_number(row.control_error)}"
-        print(_wrapped(f"{name}, control not caught on {row.problem}: {what}"))
-        print(_replay(row))
-    hidden = max(0, len(verdict.failures) - SHOWN) + max(0, len(verdict.missed) - SHOWN)
-    if hidden:
-        print(f"{name}: {hidden} more")
+        _print_fault(
+            f"{name}, control not caught on {len(verdict.missed)} of {verdict.control_cases}", verdict.missed, what, row
+        )
     if verdict.cases == 0:
         print(f"{name} was tried on no problem")
     if verdict.control_cases == 0:
-        print(f"{name}'s control was tried on no problem")
+        print(f"{name}, control: was tried on no problem")
+
+
+def _print_fault(heading: str, rows: Sequence[Row], what: str, worst: Row) -> None:
+    where = list(dict.fromkeys(row.problem for row in rows))
+    more = f" and {len(where) - SHOWN} more" if len(where) > SHOWN else ""
+    print(_wrapped(f"{heading}: {'; '.join(where[:SHOWN])}{more}"))
+    # A message may be a page long; the replay shows all of it.
+    print(_wrapped(textwrap.shorten(f"{worst.problem}: {what}", LONGEST), "    "))
+    print(f"    --claims {worst.claim} --seed {worst.seed} --problem '{worst.problem}'")
 
 
 def _number(value: float | None) -> str:
     return "not a number" if value is None or not math.isfinite(value) else f"{value:.1e}"
 
 
-def _wrapped(text: str) -> str:
-    return "\n".join(textwrap.wrap(text, 80, subsequent_indent="    ", break_on_hyphens=False))
-
-
-def _replay(row: Row) -> str:
-    return f"    --claims {row.claim} --seed {row.seed} --problem {row.problem!r}"
+def _wrapped(text: str, indent: str = "") -> str:
+    wrapped = textwrap.wrap(
+        text, 80, initial_indent=indent, subsequent_indent="    ", break_on_hyphens=False
+    )
+    return "\n".join(wrapped)
 
 
 def _record(verdicts: Sequence[Verdict], options: argparse.Namespace, failed_seeds: Sequence[int]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture
 from pbde_ref.distributions import FiniteDistribution, tilt, total_variation
@@ -20,7 +21,7 @@ from pbde_ref.validation import FloatArray
 from pbde_ref.verification import transcriptions
 from pbde_ref.verification.claims import MARGIN, SOLVER, Claim
 from pbde_ref.verification.exact_flows import even_policy, least_hinge
-from pbde_ref.verification.fits import numerical_fit
+from pbde_ref.verification.fits import SMALLEST, numerical_fit
 from pbde_ref.verification.problems import LARGEST, PAPER, Problem
 
 __all__ = ["ALTERNATIVES"]
@@ -108,10 +109,10 @@ def _rrhf(problem: Problem) -> float | None:
     exact = np.array([float(m) for m in even_policy(wins, best)])
     solution = minimize_rrhf(problem.luce, problem.proposal)
     log_pmf = solution.policy.log_pmf
-    held = exact > 0.0
+    held = exact >= SMALLEST
     divergence = float(np.sum(exact[held] * (np.log(exact[held]) - log_pmf[held])))
-    above = _ranking_loss(wins, best, log_pmf) - _ranking_loss(wins, best, np.log(np.where(held, exact, 1.0)), held)
-    return max(abs(_ranking_loss(wins, best, log_pmf) - solution.loss), abs(above), abs(divergence))
+    reached, least = (_ranking_loss(wins, best, held, v) for v in (log_pmf, np.log(np.where(held, exact, 1.0))))
+    return max(abs(reached - solution.loss), abs(reached - least), abs(divergence))
 
 
 def _ranking(problem: Problem) -> tuple[FloatArray, FloatArray]:
@@ -121,10 +122,9 @@ def _ranking(problem: Problem) -> tuple[FloatArray, FloatArray]:
     return wins, wins.sum(axis=1) + q.diagonal()
 
 
-def _ranking_loss(wins: FloatArray, best: FloatArray, v: FloatArray, held: FloatArray | None = None) -> float:
-    """Eq. (19) with its sign repaired; outcomes that are never best have no mass and win against nothing."""
-    kept = best > 0.0 if held is None else held
-    v, wins, best = v[kept], wins[np.ix_(kept, kept)], best[kept]
+def _ranking_loss(wins: FloatArray, best: FloatArray, held: NDArray[np.bool_], v: FloatArray) -> float:
+    """Eq. (19) with its sign repaired, among the outcomes that the optimum holds; the others win against nothing."""
+    v, wins, best = v[held], wins[np.ix_(held, held)], best[held]
     return float(np.sum(wins * np.maximum(v - v[:, None], 0.0)) - best @ v)
 
 

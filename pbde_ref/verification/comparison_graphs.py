@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def star(rng: np.random.Generator, size: int) -> FloatArray:
 def path(rng: np.random.Generator, size: int) -> FloatArray:
     """Outcomes in a row, each compared with its neighbours."""
     order = rng.permutation(size)
-    return _directed(rng, size, zip(order[:-1], order[1:], strict=True))
+    return _directed(rng, size, pairwise(order))
 
 
 def bipartite(rng: np.random.Generator, size: int) -> FloatArray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from fractions import Fraction
+from itertools import pairwise
 
 from pbde_ref.validation import FloatArray
 
@@ -187,7 +188,7 @@ def _route(onward: list[list[int]], source: int, sink: int) -> list[tuple[int, i
         else:
             dead = path.pop()
             onward[path[-1]].remove(dead)
-    return list(zip(path[:-1], path[1:], strict=True))
+    return list(pairwise(path))
 
 
 def _whole(matrices: list[list[list[float]]]) -> tuple[list[Capacities], int]:

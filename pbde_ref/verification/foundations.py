@@ -187,7 +187,7 @@ def _relative_errors(problem: Problem) -> float | None:
     pairs = [(a, b) for a in members for b in members if a != b and abs(chi[a] - chi[b]) < WITHIN]
     errors = []
     for index in rng.permutation(len(pairs))[:3]:
-        a, b = pairs[index]
+        a, b = map(int, pairs[index])
         exact = float(transcriptions.decimal_kl(chi, omega, a, b))
         errors.append(abs(expected_kl(problem.annotator, omega, PairListProposal([a], [b])).value / exact - 1.0))
     return max(errors, default=None)
@@ -198,9 +198,9 @@ def _textbook(problem: Problem) -> float | None:
     chi = problem.annotator.utility
     members = np.flatnonzero(np.isfinite(chi))
     pairs = [(abs(chi[a] - chi[b]), a, b) for a in members for b in members if a < b]
-    distance, a, b = min(pairs, default=(np.inf, 0, 0))
-    if distance > 1.0:
+    if not pairs or min(pairs)[0] > 1.0:
         return None
+    a, b = map(int, min(pairs)[1:])
     omega = np.where(np.isfinite(chi), chi, 0.0)
     omega[a] += 1e-9
     q = np.zeros((problem.size, problem.size))

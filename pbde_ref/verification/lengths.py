@@ -10,7 +10,7 @@ from pbde_ref.annotators import Annotator, AnnotatorMixture
 from pbde_ref.distributions import FiniteDistribution, total_variation
 from pbde_ref.exact.optima import optimal_policy
 from pbde_ref.language.length_bias import IdealizedLanguageModel, group_preference
-from pbde_ref.language.sentence_classes import length_distribution, merged_process, projected_policy
+from pbde_ref.language.sentence_classes import ProjectedPolicy, length_distribution, merged_process, projected_policy
 from pbde_ref.pbde import PBDE, length_normalized, luce
 from pbde_ref.proposals import ProductProposal
 from pbde_ref.validation import FloatArray, IndexArray
@@ -89,8 +89,9 @@ def _merged(problem: Problem, counted: bool) -> float | None:
     merged = merged_process(problem.other_process, log_counts).utility(problem.preference.log_pmf)
     transcribed = f * (problem.preference.log_pmf - log_counts) + g
     pooled = transcriptions.normalized(exact.utilities - (g - f * log_counts if counted else g), f)
-    split = PBDE(f[original], g[original])
-    alone = optimal_policy(Annotator(FiniteDistribution((problem.preference.log_pmf - log_counts)[original]), split), split)
+    split = _split(problem)
+    single = FiniteDistribution((problem.preference.log_pmf - log_counts)[original])
+    alone = optimal_policy(Annotator(single, split), split)
     labels = original + 1.0
     return max(
         float(np.max(np.abs(merged - transcribed) / (1.0 + np.abs(transcribed)))),
@@ -100,12 +101,18 @@ def _merged(problem: Problem, counted: bool) -> float | None:
     )
 
 
+def _split(problem: Problem) -> PBDE:
+    """The process on copies."""
+    original = _copies(problem)[1]
+    f, g = (np.broadcast_to(value, problem.size) for value in (problem.other_process.f, problem.other_process.g))
+    return PBDE(f[original], g[original])
+
+
 @lru_cache(maxsize=128)
 def _on_copies(problem: Problem) -> ProjectedPolicy:
     """What training on all copies would reach."""
     counts, original, drawn = _copies(problem)
-    f, g = (np.broadcast_to(value, problem.size)[original] for value in (problem.other_process.f, problem.other_process.g))
-    split = PBDE(f, g)
+    split = _split(problem)
     mixed = [
         Annotator(FiniteDistribution((annotator.distribution.log_pmf - np.log(counts))[original]), split)
         for annotator in problem.members

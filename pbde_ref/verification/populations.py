@@ -104,7 +104,7 @@ def _annotators_mixed(problem: Problem) -> float | None:
     everywhere = np.ones((visible.size, visible.size))
     parts = [transcriptions.preferences(u[visible], everywhere) for u in _utilities(problem)]
     mixed = sum(w * p for w, p in zip(problem.mixture.weights, parts, strict=True))
-    if not 1e-12 < np.min(mixed) or _not_additive(np.reshape(mixed, everywhere.shape)) < MARGIN:
+    if not np.min(mixed) > 1e-12 or _not_additive(np.reshape(mixed, everywhere.shape)) < MARGIN:
         return None
     return _log_odds(problem.mixture, problem)
 
@@ -157,7 +157,8 @@ def _transcribed_winners(problem: Problem) -> FloatArray:
     q = problem.proposal.matrix(problem.size)
     a, b = np.nonzero(q)
     p = transcriptions.preferences(problem.luce.utility, q)
-    return np.bincount(a, q[a, b] * p, problem.size) + np.bincount(b, q[a, b] * (1.0 - p), problem.size)
+    won, lost = np.bincount(a, q[a, b] * p, problem.size), np.bincount(b, q[a, b] * (1.0 - p), problem.size)
+    return np.asarray(won + lost, dtype=np.float64)
 
 
 def _winners(problem: Problem) -> float:

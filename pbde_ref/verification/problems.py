@@ -19,7 +19,14 @@ from pbde_ref.pbde import PBDE, dpo, length_normalized, luce
 from pbde_ref.proposals import JointProposal, PairListProposal, ProductProposal, Proposal
 from pbde_ref.validation import FloatArray
 from pbde_ref.verification.comparison_graphs import (
-    bipartite, complete, diagonal, nearly_disconnected, path, star, tree, two_components,
+    bipartite,
+    complete,
+    diagonal,
+    nearly_disconnected,
+    path,
+    star,
+    tree,
+    two_components,
 )  # fmt: skip
 
 __all__ = ["FAMILIES", "PAPER", "Problem", "paper", "problem_named", "problem_names", "problems"]
@@ -174,7 +181,7 @@ class _Draft:
         self.listed = False
 
     def wide_f(self) -> None:
-        """f over four decades."""
+        """F over four decades."""
         self.processes = [(10.0 ** self.rng.uniform(-2.0, 2.0, self.size), g) for _, g in self.processes]
 
     def far_apart(self, nats: float) -> None:

@@ -39,8 +39,8 @@ def cross_entropy(chi: FloatArray, omega: FloatArray, q: FloatArray) -> float:
     c, d = _pairs(chi, q), _pairs(omega, q)
     won, lost = np.exp(-np.logaddexp(0.0, -c)), np.exp(-np.logaddexp(0.0, c))
     with np.errstate(invalid="ignore"):
-        terms = np.where(won > 0, won * np.logaddexp(0.0, -d), 0.0) + np.where(lost > 0, lost * np.logaddexp(0.0, d), 0.0)
-    return float(np.sum(q[q > 0] * terms))
+        winning, losing = won * np.logaddexp(0.0, -d), lost * np.logaddexp(0.0, d)
+    return float(np.sum(q[q > 0] * (np.where(won > 0, winning, 0.0) + np.where(lost > 0, losing, 0.0))))
 
 
 def entropy(chi: FloatArray, q: FloatArray) -> float:
@@ -137,9 +137,9 @@ def mirror_ascent(rewards: FloatArray, beta: float, log_reference: FloatArray, s
     """Log-policy that maximises Eq. (12), by exponentiated gradient steps; the error halves with each."""
     log_policy = np.full(len(rewards), -np.log(len(rewards)))
     for _ in range(steps):
+        # What normalisation would subtract is the same for all outcomes, at every step.
         log_policy = log_policy + 0.5 * (rewards / beta - log_policy + log_reference)
-        log_policy = log_policy - logsumexp(log_policy)
-    return log_policy
+    return np.asarray(log_policy - logsumexp(log_policy))
 
 
 def decimal_kl(chi: FloatArray, omega: FloatArray, a: int, b: int, digits: int = 60) -> Decimal:
