@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from pbde_ref.cli.arguments import finite_or_none, table, whole
 from pbde_ref.files import write_json
-from pbde_ref.verification import CLAIMS, Claim, Row, Verdict, check, joined, problem_named, problems
+from pbde_ref.verification import CLAIMS, Claim, Row, Verdict, check, joined, problem_named, problem_names, problems
 from pbde_ref.verification.campaigns import Campaign, verdicts_by_seed
 
 __all__ = ["add_arguments", "run"]
@@ -119,10 +119,9 @@ def _many_seeds(options: argparse.Namespace) -> tuple[list[Verdict], list[int]]:
                 failed.append(seed)
             progress.set_postfix_str(f"{len(failed)} failed")
             progress.update()
-    print(
-        f"Eq. (10) on {options.support} grid points and {options.repetitions} random problems of each family for each "
-        f"\nseed from {options.seeds[0]} to {options.seeds[-1]}\n"
-    )
+    drawn = len(problem_names(options.repetitions)) - 1
+    first, last = options.seeds[0], options.seeds[-1]
+    print(f"Eq. (10) on {options.support} grid points, and {drawn} random problems for each of seeds {first} to {last}\n")
     return [joined(parts) for parts in zip(*found, strict=True)], sorted(failed)
 
 

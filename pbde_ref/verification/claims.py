@@ -171,9 +171,11 @@ def row(claim: Claim, problem: Problem) -> Row:
     error, raised = _tried(claim.error, problem, math.inf)
     control_error, control_raised = _tried(claim.control, problem, 0.0)
     rounding, problem_raised = _tried(claim.rounding, problem, math.nan)
-    if problem_raised and error is not None:
-        error, raised = math.inf, raised or problem_raised
-    allowed = claim.tolerance + (0.0 if rounding is None or math.isnan(rounding) else rounding)
+    if rounding is None or math.isnan(rounding):
+        rounding = 0.0
+        if error is not None:
+            error, raised = math.inf, raised or problem_raised or "what rounding may do is not a number"
+    allowed = claim.tolerance + rounding
     return Row(claim.name, problem.run, problem.name, error, allowed, raised, control_error, control_raised)
 
 
