@@ -426,6 +426,14 @@ def test_standard_errors_with_a_prior(prior):
     np.testing.assert_allclose(fit.standard_errors(), np.sqrt(np.diag(covariance)), rtol=1e-4)
 
 
+def test_standard_errors_of_near_and_far_items():
+    """10^16 answers about 0–1, four about 1–2, half of them each way: 1/√(N/4), also where that is small."""
+    counts = np.array([[0, 5e15, 0], [5e15, 0, 2], [0, 2, 0]])
+    fit = fit_comparisons(counts=counts)
+    np.testing.assert_allclose(fit.standard_errors(relative_to=0), [0.0, 2e-8, 1.0], rtol=1e-12)
+    np.testing.assert_allclose(fit.standard_errors(relative_to=2), [1.0, 1.0, 0.0], rtol=1e-12)
+
+
 def test_many_items_want_a_choice():
     a = np.arange(5000)
     fit = fit_comparisons(np.append(a, a), np.append((a + 1) % 5000, (a + 2) % 5000))

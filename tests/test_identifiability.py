@@ -407,6 +407,38 @@ def test_asymptotic_covariance_by_hand():
     np.testing.assert_allclose(found, np.array([[4, -4, 0], [-4, 4, 0], [0, 0, 0]]) / 300, rtol=1e-13, atol=1e-18)
 
 
+def test_a_rare_pair_makes_no_variance_negative():
+    """1–2 is asked once in 10^18: variances 4.26 and 4.26e18 by hand, and a matrix that is not indefinite."""
+    chi, q = [0.0, 0.5, 1.0], pb.PairListProposal([0, 1], [1, 2], [1, 1e-18])
+    near = 1 / (sigmoid(0.5) * sigmoid(-0.5))
+    found = pb.difference_variances(chi, q, [(0, 1), (1, 2), (0, 2), (2, 0), (1, 1)], n_comparisons=1)
+    np.testing.assert_allclose(found, [near, near * 1e18, near * 1e18, near * 1e18, 0.0], rtol=1e-15)
+    covariance = pb.asymptotic_covariance(chi, q, 1)
+    # Relative to the rest of the chain: 2/3 and 1/3 of the long one.
+    np.testing.assert_allclose(covariance.diagonal(), near * 1e18 * np.array([1, 1, 4]) / 9, rtol=1e-12)
+    assert np.linalg.eigvalsh(covariance / 1e18)[0] > -1e-15
+    np.testing.assert_allclose(pb.difference_variances(chi, q, [(0, 1)], 50), near / 50, rtol=1e-15)
+
+
+@pytest.mark.parametrize("far", [-40.0, -60.0, -300.0, -690.0])
+def test_excess_loss_counts_parameters_however_far_apart(far):
+    """Utilities (0, 1, far), all pairs: 2N · excess = 2."""
+    chi = [0.0, 1.0, far]
+    annotator = pb.Annotator(pb.FiniteDistribution(chi), pb.luce())
+    for q in (pb.ProductProposal([1, 1, 1]), pb.PairListProposal([0, 1], [1, 2], [1e-25, 1])):
+        assert 2 * pb.expected_excess_loss(annotator, annotator.utility, q, 1) == pytest.approx(2.0, rel=1e-12)
+
+
+def test_what_overflows_is_refused():
+    """Outcomes 800 nats apart have no information that a float can hold; nor have variances of e^710 a value."""
+    pair = pb.PairListProposal([0], [1])
+    for call in (pb.asymptotic_covariance, lambda *args: pb.difference_variances(args[0], args[1], [(0, 1)], args[2])):
+        with pytest.raises(ValueError, match=r"`utilities`.*800"):
+            call([0.0, -800.0], pair, 1)
+    with pytest.raises(ValueError, match=r"`utilities`.*713"):
+        pb.asymptotic_covariance([0.0, -713.0], pair, 1)
+
+
 def test_centred_estimates_have_the_covariance_and_the_excess_loss():
     """Simulation, N = 4,000 comparisons, 400 repetitions: the maximum-likelihood utilities have covariance I⁺/N, and
     their loss exceeds the least one by (n − c)/(2N) on average.
@@ -505,6 +537,17 @@ NOWHERE = pb.Annotator(W([1, 0, 0]), pb.luce())
         (lambda: pb.asymptotic_covariance([0.0, INF], PAIR, 10), ValueError, "`utilities`.*inf at index 1"),
         (lambda: pb.asymptotic_covariance([0.0, 0.0], PAIR, 0), ValueError, "`n_comparisons`.*at least 1; got 0"),
         (lambda: pb.asymptotic_covariance([0.0, 0.0], PAIR, 1.5), (TypeError, ValueError), "`n_comparisons`.*1.5"),
+        (lambda: pb.difference_variances([0.0, INF], PAIR, [(0, 1)], 10), ValueError, "`utilities`.*inf at index 1"),
+        (lambda: pb.difference_variances([0.0, 0.0], PAIR, [(0, 1)], 0), ValueError, "`n_comparisons`.*at least 1"),
+        (lambda: pb.difference_variances([0.0, 0.0], PAIR, [0, 1], 1), ValueError, r"`pairs`.*\(m, 2\); got \(2,\)"),
+        (lambda: pb.difference_variances([0.0, 0.0], PAIR, [(0, 2)], 1), ValueError, "`pairs`.*2; got 2 at index 1"),
+        (lambda: pb.difference_variances([0.0, 0.0], PAIR, [(0, -1)], 1), ValueError, "`pairs`.*-1"),
+        (lambda: pb.difference_variances([0.0, 0.0], PAIR, [(0, 0.5)], 1), (TypeError, ValueError), "`pairs`"),
+        (
+            lambda: pb.difference_variances([0.0] * 3, pb.PairListProposal([0], [1]), [(0, 1), (2, 1)], 1),
+            ValueError,
+            "`pairs`.*joined.*2 and 1 at index 1",
+        ),
         (lambda: pb.expected_excess_loss(COIN, [0.0, 0.0], PAIR, 0), ValueError, "`n_comparisons`.*at least 1; got 0"),
         (lambda: pb.expected_excess_loss(COIN, [NAN, 0.0], PAIR, 9), ValueError, "`utilities`.*nan at index 0"),
         (lambda: pb.expected_excess_loss(COIN, [0.0] * 3, PAIR, 9), ValueError, "[23] outcomes.*got [23]"),

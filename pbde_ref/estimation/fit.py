@@ -123,13 +123,14 @@ class ComparisonFit:
                 apart = self.components[chosen] != self.components[other]
                 reject(f"items compared with item {other}", "in its component", chosen, apart)
         if size <= DENSE_LIMIT and (size <= SMALL or chosen.size > FEW):
-            covariance = self.information.covariance()
-            if self.prior is not None:
-                covariance -= covariance.mean(axis=0)
-                covariance -= covariance.mean(axis=1)[:, None]
-            variance = np.diag(covariance)[chosen]
             if other is not None:
-                variance = variance + covariance[other, other] - 2.0 * covariance[chosen, other]
+                variance = self.information.variances(chosen, np.full(chosen.size, other))
+            else:
+                covariance = self.information.covariance()
+                if self.prior is not None:
+                    covariance -= covariance.mean(axis=0)
+                    covariance -= covariance.mean(axis=1)[:, None]
+                variance = np.diag(covariance)[chosen]
         elif items is None:
             raise ValueError(
                 f"`items` must be given beyond {DENSE_LIMIT} items, where each standard error takes a linear solve; "

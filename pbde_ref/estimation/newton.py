@@ -12,12 +12,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.sparse import diags_array
 from scipy.sparse.linalg import splu
 
 from pbde_ref.estimation.priors import Prior
 from pbde_ref.estimation.tallies import Curvature, Tally
+from pbde_ref.exact.laplacian import (
+    effective_resistances,
+    eliminate,
+    pseudo_inverse,
+    solve_laplacian,
+    with_ground,
+)
 from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = ["Information", "Maximum", "maximize"]
@@ -87,42 +93,33 @@ class Information:
             if self.n_pairs <= SPARSE_LIMIT * right.size:
                 return self.centred(self._sparse_factor().solve(right))
         if right.size <= DENSE_LIMIT:
-            return self.centred(cho_solve(self.factor(), right))
+            network, components = self._network()
+            if self.components is not None:
+                return solve_laplacian(network, right, components)
+            found = solve_laplacian(network, np.append(right, -right.sum()), components)
+            return np.asarray(found[:-1] - found[-1])
         found = self._conjugate_gradients(right, tolerance, patience=20 * PATIENCE, best=True)
         return self.centred(np.zeros_like(right) if found is None else found)
 
-    def factor(self) -> tuple[FloatArray, bool]:
-        """Cholesky factor, dense, with the null space filled in."""
-        matrix = -self.curvature.dense()
-        np.einsum("ii->i", matrix)[:] = self.diagonal
-        if self.components is not None:
-            matrix += self._filling()
-        scale = float(matrix.diagonal().max())
-        # Damping is for curvatures that have underflowed.
-        for damping in (0.0, *(10.0**power for power in range(-15, 1))):
-            np.einsum("ii->i", matrix)[:] += damping * scale
-            try:
-                return cho_factor(matrix)
-            except LinAlgError:
-                continue
-        raise ArithmeticError("the negative log-likelihood is not convex")  # pragma: no cover
-
     def covariance(self) -> FloatArray:
-        """Pseudo-inverse, shape (n, n), of utilities that are centred in each component."""
-        inverse = cho_solve(self.factor(), np.eye(self.curvature.degree.size), overwrite_b=True)
+        """Pseudo-inverse, shape (n, n), of utilities that are centred in each component; the inverse with a prior."""
+        network, components = self._network()
         if self.components is not None:
-            member = self.components[:, None] == self.components
-            inverse -= member / (member.sum(axis=1) * self._scale())
-        return np.asarray(inverse)
+            return pseudo_inverse(network, components)
+        root = eliminate(network).root()
+        return np.asarray(root @ root.T)[:-1, :-1]
 
-    def _scale(self) -> float:
-        return float(self.diagonal.max())
+    def variances(self, a: IndexArray, b: IndexArray) -> FloatArray:
+        """Variances of differences of utilities, infinite between components, shape (m,)."""
+        return effective_resistances(self._network()[0], a, b)
 
-    def _filling(self) -> FloatArray:
-        """Projection onto what is constant on components, times the matrix's size: it hides the null space."""
-        assert self.components is not None
-        member = self.components[:, None] == self.components
-        return member * (self._scale() / member.sum(axis=1))
+    def _network(self) -> tuple[FloatArray, IndexArray]:
+        """Conductances and components; a prior joins each item to the ground, which comes last."""
+        conductances = self.curvature.dense()
+        if self.components is not None:
+            return conductances, self.components
+        size = self.curvature.degree.size
+        return with_ground(conductances, self.prior * np.ones(size)), np.zeros(size + 1, dtype=np.intp)
 
     def _sparse_factor(self):  # type: ignore[no-untyped-def]
         # The diagonal grows by less than rounding allows anyway, which makes the matrix invertible.

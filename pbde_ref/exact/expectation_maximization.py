@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
+from pbde_ref.exact.laplacian import solve_damped
 from pbde_ref.exact.mixture_curvature import extreme_eigenvalues, is_saddle, mixture_hessian
 from pbde_ref.exact.mixture_model import (
     AnsweredPairs,
@@ -104,9 +104,7 @@ def _newton_step(
     hessian = np.zeros((gradient.size, gradient.size))
     for (block, *_), own, terms in zip(pairs, answers, log_sigmoids, strict=True):
         block.add_to_laplacian(own.sum(axis=0) * np.exp(terms.sum(axis=0)), hessian)
-    scale = float(hessian.diagonal().max()) or 1.0
-    step = -cho_solve(cho_factor(hessian + scale * (null + DAMPING * np.eye(gradient.size))), gradient)
-    step -= null @ step
+    step = -solve_damped(hessian, gradient, null, DAMPING)
     return step * (LARGEST_STEP / max(LARGEST_STEP, float(np.abs(step).max())))
 
 

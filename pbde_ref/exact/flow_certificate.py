@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pbde_ref.exact.laplacian import Elimination, maximal_spanning_tree
+from pbde_ref.exact.laplacian import Elimination, SpanningTree, maximal_spanning_tree
 from pbde_ref.exact.pair_flows import PairFlows
 from pbde_ref.numerics import log1p_gap
 from pbde_ref.validation import FloatArray, IndexArray
@@ -76,35 +76,47 @@ def flow_bound(
         # Conductances have underflowed.
         return FlowBound(math.inf, math.inf, math.inf, False)
     change = kappa * (step[:, None] - step)
-    rest = flows - change
-    errors = errors + 2.0 * EPS * (np.abs(flows) + np.abs(change))
-    # What the step leaves over flows along the tree; edges inside a group never enter what crosses its border.
-    over = np.zeros(len(kappa))
-    uncertain = 4.0 * len(kappa) * EXTENDED * tree.cut_sums(np.abs(rest), 1.0)
-    over[below] = (np.abs(tree.cut_sums(rest, -1.0)) * (1.0 + EPS) + uncertain)[below]
-    joined = kappa > 0.0
-    with np.errstate(divide="ignore"):
-        single = np.where(joined, 1.0 / kappa, np.inf)
-    lengths = np.zeros(len(kappa))
-    lengths[below] = single[child, above]
-    distances = tree.distances(lengths)
-    resistance = np.where(joined, np.minimum(np.minimum(single, distances), _resistances(eliminated)), 0.0)
-    # Flows along pairs whose conductance has underflowed take the tree. Each pair stands in the matrix twice.
-    paths = np.where(joined | (errors == 0.0), resistance, distances)
+    errors = errors + 2.0 * EPS * np.abs(flows)
+    errors += 2.0 * EPS * np.abs(change)
+    moved = _left_over(tree, flows - change)[below]
+    paths = _resistance_bounds(kappa, tree, eliminated)
+    # Each pair stands in the matrix twice.
     rounding = 0.5 * float((errors * paths).sum())
-    along = resistance[child, above]
-    moved = over[below]
-    stepped = min(determined * reach(step, components), 0.5 * float((np.abs(change) * resistance).sum()))
+    along = paths[child, above]
+    stepped = min(determined * reach(step, components), 0.5 * float((np.abs(change) * paths).sum()))
     total = (stepped + rounding + float((moved * along).sum())) * (1.0 + 1e-9)
     if not total < 1.0:
         return FlowBound(math.inf, math.inf, rounding, True)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        apart = math.sqrt(0.5 * float(np.where(errors > 0.0, errors * (errors / kappa), 0.0).sum()))
     together = 0.5 * float((errors * np.sqrt(paths)).sum())
-    energy = math.sqrt(0.5 * float((change * (step[:, None] - step)).sum()))
-    energy += min(apart, together) + float((moved * np.sqrt(along)).sum())
-    energy = energy**2 * (1.0 + 1e-9)
-    return FlowBound(energy * _bregman(total), -math.log1p(-total), rounding, True)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        apart = math.sqrt(0.5 * float(np.where(errors > 0.0, errors * (errors / kappa), 0.0).sum()))
+    change *= step[:, None] - step
+    energy = math.sqrt(0.5 * float(change.sum())) + min(apart, together) + float((moved * np.sqrt(along)).sum())
+    return FlowBound(energy**2 * (1.0 + 1e-9) * _bregman(total), -math.log1p(-total), rounding, True)
+
+
+def _left_over(tree: SpanningTree, rest: FloatArray) -> FloatArray:
+    """Bounds on what flows along each tree edge where the tree carries the rest, by position.
+
+    Edges inside a group never enter what crosses its border.
+    """
+    over = np.abs(tree.cut_sums(rest, -1.0)) * (1.0 + EPS)
+    return np.asarray(over + 4.0 * len(rest) * EXTENDED * tree.cut_sums(np.abs(rest), 1.0))
+
+
+def _resistance_bounds(kappa: FloatArray, tree: SpanningTree, eliminated: Elimination) -> FloatArray:
+    """Upper bounds on the effective resistances of all pairs: by the pair itself, the tree's path, or the inverse."""
+    below, child, above = tree.edges()
+    lengths = np.zeros(len(kappa))
+    lengths[below] = 1.0 / kappa[child, above]
+    result = tree.distances(lengths)
+    np.minimum(result, _resistances(eliminated), out=result)
+    with np.errstate(divide="ignore"):
+        np.minimum(result, 1.0 / kappa, out=result)
+    # Between components nothing flows.
+    result[np.isinf(result)] = 0.0
+    np.fill_diagonal(result, 0.0)
+    return result
 
 
 def reach(step: FloatArray, components: IndexArray) -> float:
@@ -130,10 +142,11 @@ def _resistances(eliminated: Elimination) -> FloatArray:
     size = eliminated.degree.size
     with np.errstate(over="ignore", invalid="ignore"):
         root = eliminated.root()
-        inverse = root @ root.T
-        own = inverse.diagonal()
-        both = own[:, None] + own
-        result = both - 2.0 * inverse + 8.0 * size * (math.log2(size) + 8.0) * EPS * both
+        result = root @ root.T
+        own = result.diagonal() * (1.0 + 8.0 * size * (math.log2(size) + 8.0) * EPS)
+        result *= -2.0
+        result += own
+        result += own[:, None]
     return np.where(np.isfinite(result), result, np.inf)
 
 

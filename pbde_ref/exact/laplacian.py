@@ -18,14 +18,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import eigvalsh, lapack, solve_triangular
+from scipy.linalg import cho_factor, cho_solve, eigvalsh, lapack, solve_triangular
 
 from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = [
     "Elimination", "SpanningTree", "centred", "conductances_of", "effective_resistances", "eliminate",
     "maximal_spanning_tree", "null_projection", "pair_resistances", "pseudo_inverse", "smallest_eigenvalue",
-    "solve_flows", "solve_laplacian", "solve_quickly",
+    "solve_damped", "solve_flows", "solve_laplacian", "solve_quickly", "with_ground",
 ]  # fmt: skip
 
 # Pivots that are eliminated together: their rows fit the cache, and the rest is updated by one matrix product.
@@ -178,23 +178,54 @@ def solve_quickly(conductances: FloatArray, right: FloatArray, components: Index
     return centred(unit * lapack.dpotrs(factor, unit * right, lower=1)[0], components)
 
 
-def solve_laplacian(conductances: FloatArray, right: FloatArray) -> FloatArray:
-    """Solution for a right side that sums to zero in each component, zero at the last outcome of each, shape (n,).
+def solve_laplacian(conductances: FloatArray, right: FloatArray, components: IndexArray) -> FloatArray:
+    """Centred solution for a right side that sums to zero in each component, shape (n,).
 
     Examples
     --------
     >>> import numpy as np
-    >>> solve_laplacian(np.array([[0.0, 4.0], [4.0, 0.0]]), np.array([1.0, -1.0]))
-    array([0.25, 0.  ])
+    >>> solve_laplacian(np.array([[0.0, 4.0], [4.0, 0.0]]), np.array([1.0, -1.0]), np.array([0, 0])).round(9)
+    array([ 0.125, -0.125])
     """
-    return eliminate(conductances).solve(right)
+    quick = solve_quickly(conductances, right, components)
+    return centred(eliminate(conductances).solve(right), components) if quick is None else quick
+
+
+def solve_damped(laplacian: FloatArray, right: FloatArray, null: FloatArray, damping: float) -> FloatArray:
+    """Solution among the vectors without null space, with a share of the largest degree added to each degree.
+
+    What curvatures that have underflowed leave undetermined stays small instead.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> solve_damped(np.zeros((2, 2)), np.array([1.0, -1.0]), np.zeros((2, 2)), 0.5)
+    array([ 2., -2.])
+    """
+    scale = float(laplacian.diagonal().max()) or 1.0
+    found = cho_solve(cho_factor(laplacian + scale * (null + damping * np.eye(right.size))), right)
+    return np.asarray(found - null @ found)
+
+
+def with_ground(conductances: FloatArray, to_ground: FloatArray) -> FloatArray:
+    """Conductances of the graph with one more outcome, the last, that each is joined to, shape (n + 1, n + 1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> with_ground(np.array([[0.0, 2.0], [2.0, 0.0]]), np.array([1.0, 3.0]))
+    array([[0., 2., 1.],
+           [2., 0., 3.],
+           [1., 3., 0.]])
+    """
+    return np.block([[conductances, to_ground[:, None]], [to_ground, np.zeros(1)]])
 
 
 def effective_resistances(conductances: FloatArray, a: IndexArray, b: IndexArray) -> FloatArray:
     r"""Effective resistances :math:`R_{AB} = (e_A - e_B)^\top L^{+} (e_A - e_B)` of named pairs, shape (m,).
 
     All other outcomes are eliminated, and one over the last conductance is left: a value with digits, whatever other
-    resistances there are.
+    resistances there are. Right to 1e-13, and above 64 outcomes to 1e-10, in relative terms.
 
     Returns
     -------
@@ -208,14 +239,21 @@ def effective_resistances(conductances: FloatArray, a: IndexArray, b: IndexArray
     >>> effective_resistances(kappa, np.array([0, 0]), np.array([1, 2]))
     array([5.e-01, 1.e+30])
     """
-    exponent = _exponent(conductances, None)
     result = np.zeros(a.size)
-    different = np.flatnonzero(a != b)
-    if different.size:
-        scaled = np.ldexp(conductances, exponent)
-        with np.errstate(divide="ignore", over="ignore"):
-            last = _last_conductances(scaled, a[different], b[different])
-            result[different] = np.ldexp(1.0 / last, exponent)
+    left = np.flatnonzero(a != b)
+    size, exponent = len(conductances), _exponent(conductances, None)
+    scaled = np.ldexp(conductances, exponent)
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        if size > SMALL and left.size:
+            # One inverse serves all pairs whose resistance is not a difference of far larger numbers.
+            root = eliminate(scaled).root()
+            inverse = root @ root.T
+            both = inverse.diagonal()[a] + inverse.diagonal()[b]
+            found = both - 2.0 * inverse[a, b]
+            good = (EPS * size * both < 1e-10 * found) & (a != b)
+            result[good], left = np.ldexp(found[good], exponent), np.flatnonzero(~good & (a != b))
+        if left.size:
+            result[left] = np.ldexp(1.0 / _last_conductances(scaled, a[left], b[left]), exponent)
     return result
 
 
@@ -229,21 +267,9 @@ def pair_resistances(conductances: FloatArray) -> FloatArray:
     >>> pair_resistances(triangle).round(6)[0]  # one edge of resistance 1 beside two of resistance 2
     array([0.      , 0.666667, 0.666667])
     """
-    size = len(conductances)
-    result = np.zeros((size, size))
+    result = np.zeros(conductances.shape)
     a, b = np.nonzero(np.triu(conductances, 1))
-    if size <= SMALL:
-        result[a, b] = effective_resistances(conductances, a, b)
-        return result + result.T
-    with np.errstate(over="ignore", invalid="ignore"):
-        root = eliminate(conductances).root()
-        inverse = root @ root.T
-        own = inverse.diagonal()
-        found = (own[a] + own[b]) - 2.0 * inverse[a, b]
-        # Differences of far larger numbers are found in the other way.
-        poor = ~(EPS * size * (own[a] + own[b]) < 1e-10 * found)
-    found[poor] = effective_resistances(conductances, a[poor], b[poor])
-    result[a, b] = found
+    result[a, b] = effective_resistances(conductances, a, b)
     return result + result.T
 
 

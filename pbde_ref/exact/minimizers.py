@@ -204,7 +204,9 @@ def _certificate(
         # Nothing is compared with anything else: there is no direction in which the loss could fall.
         return Certificate(0.0, norm, math.inf, components, 0.0)
     smallest = math.ldexp(eliminated.smallest_eigenvalue(components), -exponent)
-    return Certificate(math.ldexp(bound.gap, -exponent), norm, smallest, components, bound.utility_error)
+    # An upper bound that underflows is the smallest number that is not zero.
+    gap = max(math.ldexp(bound.gap, -exponent), math.ulp(0.0) if bound.utility_error > 0.0 else 0.0)
+    return Certificate(gap, norm, smallest, components, bound.utility_error)
 
 
 def _reason(
