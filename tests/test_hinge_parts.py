@@ -1005,7 +1005,7 @@ def test_the_regularised_minimum_says_how_far_it_got():
         found = minimum(whole, 0.5, 0.7, reference, max_steps=max_steps)
         assert found.steps == max_steps
         assert found.s.max() == 0.0
-        assert found.resolution == pytest.approx(1.5e-14, rel=1e-12, abs=0.0)
+        assert found.resolution == pytest.approx(2.2e-14, rel=1e-12, abs=0.0)
         kl = pb.kl_divergence(pb.FiniteDistribution(np.log(reference)), pb.FiniteDistribution(found.s))
         primal = sum(
             whole[a, b] * max(0.5 - found.s[a] + found.s[b], 0.0) for a in range(3) for b in range(3)
@@ -1054,7 +1054,9 @@ def test_the_central_path_is_followed_until_the_gap_is_small_enough(seed, tolera
         value = best.hinge + 0.02 * pb.kl_divergence(reference, pb.FiniteDistribution(best.s))
         if finished(gaps, tolerance * value, best.resolution):
             break
-    assert gaps[-1] == best.gap == found.gap
+    assert gaps[-1] == best.gap
+    # The result's gap has what rounding may have done besides.
+    assert best.gap <= found.gap <= best.gap + 1e-15
     assert found.steps == last
 
 

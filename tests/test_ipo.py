@@ -370,35 +370,44 @@ def test_weights_over_thirty_decades(seed):
     np.testing.assert_allclose(found.log_ratio[a] - found.log_ratio[b], asked, atol=1e-14)
 
 
-@pytest.mark.parametrize("smallest", [0.25, 4.0, 0.0])
-def test_gap_and_residual_of_a_rough_solution(monkeypatch, smallest):
-    """ρ = D^½ r with the residual r over root degrees: ρ^T L^+ ρ is at most Σ r² over the smallest eigenvalue."""
-    rough = np.array([3e-12, -4e-12, 0.0]), np.array([3e-12, -4e-12, 1e-12]), smallest
-    monkeypatch.setattr(ipo_module, "_solve_laplacian", lambda *_: rough)
-    annotator, proposal = pb.Annotator(EVEN, pb.luce()), pb.PairListProposal([0, 0], [1, 2], [1.0, 3.0])
-    found = ipo_optimum(annotator, proposal, tau=0.5, reference=EVEN)
-    # Degrees 1, ¼ and ¾, each pair counted in both orders.
-    assert found.residual == pytest.approx(8e-12, rel=1e-12, abs=0.0)
-    assert found.gap == (pytest.approx(26e-24 / smallest, rel=1e-12, abs=0.0) if smallest else INF)
-    assert found.smallest_eigenvalue == smallest
-    # 1e-20 of an undecided annotator's loss.
-    for gap, tau, converged in (
-        (1.0e-20, 0.5, True),
-        (1.1e-20, 0.5, False),
-        (2.4e-21, 1.0, True),
-        (2.6e-21, 1.0, False),
-    ):
-        small = np.zeros(3), np.array([math.sqrt(gap), 0.0, 0.0]) * (1.0 - 1e-12), 1.0
-        monkeypatch.setattr(ipo_module, "_solve_laplacian", lambda *_, small=small: small)
-        assert ipo_optimum(annotator, proposal, tau=tau, reference=EVEN).converged is converged
+def rough(monkeypatch, s, tau=0.5):
+    """The result for a solution of the normal equations that is not quite one; the true one is zero."""
+    s = np.array(s)
+    monkeypatch.setattr(ipo_module, "_solve_laplacian", lambda *_: (s, 7.0 * s, 0.25))
+    proposal = pb.PairListProposal([0, 0], [1, 2], [1.0, 3.0])
+    return ipo_optimum(pb.Annotator(EVEN, pb.luce()), proposal, tau=tau, reference=EVEN)
 
 
-def test_a_gap_just_at_the_limit_is_small_enough(monkeypatch):
-    annotator, proposal = pb.Annotator(EVEN, pb.luce()), pb.PairListProposal([0, 0], [1, 2])
-    for eigenvalue, converged in ((1.0, True), (math.nextafter(1.0, 0.0), False)):
-        exact = np.zeros(3), np.array([1e-10, 0.0, 0.0]), eigenvalue * (1e-10**2 / 1e-20)
-        monkeypatch.setattr(ipo_module, "_solve_laplacian", lambda *_, exact=exact: exact)
-        assert ipo_optimum(annotator, proposal, tau=0.5, reference=EVEN).converged is converged
+def test_a_rough_solution_says_how_far_off_it_is(monkeypatch):
+    found = rough(monkeypatch, [3e-9, -4e-9, 0.0])
+    # Degrees 1, ¼ and ¾; residuals were given over their roots.
+    assert found.residual == pytest.approx(56e-9, rel=1e-12, abs=0.0)
+    assert found.smallest_eigenvalue == 0.25
+    least = 0.25 * 7e-9**2 + 0.75 * 3e-9**2
+    assert least < found.gap < 1.001 * least
+    # Relative to the root, 0, the others are off by 7e-9 and 3e-9.
+    assert 10e-9 <= found.utility_error < 10.01e-9
+    exact = np.exp([3e-9, -4e-9, 0.0])
+    distance = 0.5 * np.abs(exact / exact.sum() - 1 / 3).sum()
+    assert distance <= found.policy_error < 4.0 * distance
+    assert not found.converged
+
+
+@pytest.mark.parametrize("tau", [0.1, 0.5, 1.0])
+def test_converged_means_gap_and_policy(monkeypatch, tau):
+    """1e-20 of an undecided annotator's loss, 1 / 4τ², and a policy within 1e-8."""
+    for share, converged in ((0.99, True), (1.01, False)):
+        off = share * 1e-10 / (2.0 * tau)
+        found = rough(monkeypatch, [off, 0.0, 0.0], tau)
+        assert found.gap == pytest.approx(off**2, rel=1e-3, abs=0.0)
+        assert found.converged is converged
+    # Far off in an outcome that is hardly compared: the loss does not see it, the policy does.
+    monkeypatch.setattr(ipo_module, "_solve_laplacian", lambda *_: (np.array([0.0, 0.0, 1e-3]), np.zeros(3), 1.0))
+    rare = pb.PairListProposal([0, 0], [1, 2], [1.0, 1e-20])
+    found = ipo_optimum(pb.Annotator(EVEN, pb.luce()), rare, tau=0.5, reference=EVEN)
+    assert found.gap < 1e-20
+    assert found.policy_error > 1e-4
+    assert not found.converged
 
 
 @pytest.mark.parametrize("size", [1, 5, 256, 257, 300, 65536, 70000])

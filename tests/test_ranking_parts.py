@@ -137,7 +137,9 @@ def test_no_outcome_passes_on_more_than_it_has(y, mass):
     programme = pair_programme()
     log_pmf, bound = solver._dual(programme, solver._boxes(programme), np.array([y]))
     assert_allclose(np.exp(log_pmf), np.array(mass) / sum(mass), atol=1e-15)
-    assert bound == pytest.approx(sum(mass) * entropy(np.array(mass) / sum(mass)), abs=1e-15)
+    value = sum(mass) * entropy(np.array(mass) / sum(mass))
+    assert value * (1.0 - 1e-13) <= bound <= value
+    assert bound < value or value == 0.0
 
 
 def test_income_may_be_passed_on():
@@ -438,7 +440,9 @@ def test_the_divergence_bound_is_the_gap_over_the_least_multiplier(gamma, length
         assert solution.divergence_bound == pytest.approx(solution.gap / least, rel=1e-13)
         assert solution.converged is bool(solution.gap <= 1e-12)
     again = [
-        minimize_rrhf(annotator, q, lengths=lengths, likelihood_weight=gamma, tolerance=tolerance, max_steps=1)
+        minimize_rrhf(
+            annotator, q, lengths=lengths, likelihood_weight=gamma, tolerance=tolerance, policy_tolerance=1.0, max_steps=1
+        )
         for tolerance in (rough.gap, rough.gap * (1.0 - 1e-9))
     ]
     assert [solution.converged for solution in again] == [True, False]
@@ -464,7 +468,8 @@ def test_without_likelihood_nothing_is_certified_but_zero():
     annotator = preferences(4, 3)
     for lengths in (None, [1.0, 3.0, 2.0]):
         solution = minimize_rrhf(annotator, pb.ProductProposal([1, 1, 1]), lengths=lengths, likelihood_weight=0.0)
-        assert solution.loss == solution.gap <= 1e-15
+        assert solution.loss < solution.gap <= 2e-15
+        assert solution.policy_error <= 1e-13
         assert (solution.lower_bound, solution.steps, solution.converged) == (0.0, 0, True)
         assert solution.divergence_bound == np.inf
         tokens = np.ones(3) if lengths is None else np.array(lengths)
@@ -472,12 +477,12 @@ def test_without_likelihood_nothing_is_certified_but_zero():
     # What rounding leaves of zero is within a tolerance of just as much.
     lengths = np.random.default_rng(1).uniform(0.5, 9.0, (20, 3))
     for row in lengths:
-        loss = minimize_rrhf(annotator, pb.ProductProposal([1, 1, 1]), lengths=row, likelihood_weight=0.0).loss
-        if loss > 0.0:
+        found = minimize_rrhf(annotator, pb.ProductProposal([1, 1, 1]), lengths=row, likelihood_weight=0.0)
+        if found.loss > 0.0:
             break
     arguments = {"lengths": row, "likelihood_weight": 0.0}
-    assert minimize_rrhf(annotator, pb.ProductProposal([1, 1, 1]), tolerance=loss, **arguments).converged
-    assert not minimize_rrhf(annotator, pb.ProductProposal([1, 1, 1]), tolerance=loss / 2.0, **arguments).converged
+    assert minimize_rrhf(annotator, pb.ProductProposal([1, 1, 1]), tolerance=found.gap, **arguments).converged
+    assert not minimize_rrhf(annotator, pb.ProductProposal([1, 1, 1]), tolerance=found.gap / 2.0, **arguments).converged
 
 
 def test_what_never_wins_may_be_excluded():

@@ -9,18 +9,19 @@ How the minimum is found is told in `hinge_regularized`, for :math:`\lambda > 0`
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.distributions import FiniteDistribution, kl_divergence, same_support
+from pbde_ref.exact.enclosures import policy_distance, policy_rounding
 from pbde_ref.exact.expected import check_models, expected_loss
 from pbde_ref.exact.expected_loss import ExpectedLoss
-from pbde_ref.exact.hinge_duality import Minimum
+from pbde_ref.exact.hinge_duality import EPS, Minimum, net_flow
 from pbde_ref.exact.hinge_regularized import minimize_hinge
-from pbde_ref.exact.selection import win_weights
+from pbde_ref.exact.selection import win_weights, win_weights_error
 from pbde_ref.numerics import log_normalize
 from pbde_ref.objectives import hinge
 from pbde_ref.proposals import Proposal
@@ -46,17 +47,24 @@ class SlicSolution:
     divergence : float
         :math:`D_{KL}(\pi_{pre} \,\|\, \pi)`.
     gap : float
-        Upper bound on the loss above the least possible one, of the same unit: primal minus dual value, up to rounding
-        of sums. For SLiC-HF with :math:`\lambda > 0` also
+        Upper bound on the loss above the least possible one, of the same unit, for `policy` and for `utilities`: primal
+        minus dual value, with all that rounding may have done. For SLiC-HF with :math:`\lambda > 0` also
         :math:`\lambda\, D_{KL}(\pi_{opt} \,\|\, \pi) \le` `gap`.
+    policy_error : float
+        Upper bound on the total variation between `policy` and the optimal one. At :math:`\lambda > 0`
+        :math:`\sqrt{\text{gap} / 2 \lambda}`, by Pinsker's inequality; at 0 rounding alone, where the optimum is proved
+        to be unique. 1 where nothing is proved.
     relative_gap : float
         `gap` divided by what a policy can change: hinge without its constant, plus :math:`\lambda` times `divergence`.
         Neither :math:`\delta \sum_A q_{AA}` nor :math:`\lambda H(\pi_{pre})` flatters it. Zero if `gap` is.
     dual : ndarray, shape (n, n)
         Dual point that certifies the gap: entry [A, B] lies in :math:`[0, c_{AB}]`. Read-only.
     converged : bool
-        Whether `relative_gap` is within the tolerance asked for, or `gap` within :math:`10^{-14} \delta`
-        (:math:`10^{-14} (1 + \delta)` at :math:`\lambda > 0`), which is what rounding leaves of a loss of zero.
+        Whether both bounds hold. The loss: `relative_gap` is within the tolerance asked for, or `gap` within
+        :math:`10^{-14} \delta \sum c` (:math:`10^{-14} [(1 + \delta) \sum c + \lambda]` at :math:`\lambda > 0`), which is what
+        rounding leaves of a loss of zero, :math:`\sum c` the probability that two different outcomes meet. The policy:
+        `policy_error` is within the tolerance asked for, or :math:`\lambda = 0` and the optimum is not proved to be
+        unique, so that there is no one policy to be close to.
     unique : bool or None
         Whether no other policy is as good. True only if proven; False if another optimum was constructed whose loss is
         the same to rounding; None if neither.
@@ -70,6 +78,7 @@ class SlicSolution:
     hinge: float
     divergence: float
     gap: float
+    policy_error: float
     relative_gap: float
     dual: FloatArray
     converged: bool
@@ -155,6 +164,7 @@ def minimize_slic(
     lambda_: float,
     reference: FiniteDistribution,
     tolerance: float = 1e-7,
+    policy_tolerance: float = 1e-3,
     max_steps: int = 200,
 ) -> SlicSolution:
     r"""The policy of least expected SLiC-HF loss, Eq. (20), with a duality gap.
@@ -170,6 +180,8 @@ def minimize_slic(
         As in `expected_slic`.
     tolerance : float
         Relative gap at which the result counts as converged; the solver aims at a thousandth of it.
+    policy_tolerance : float
+        Bound on the policy's total variation from the optimum at which the result counts as converged.
     max_steps : int
         Bound on interior-point steps, at least 1.
 
@@ -208,12 +220,15 @@ def minimize_slic(
     delta, lambda_ = _settings(annotator, proposal, delta, lambda_, reference)
     wins, ties = win_weights(annotator, proposal)
     everywhere = np.ones(annotator.size, dtype=bool)
+    policy_tolerance = positive_number("policy_tolerance", policy_tolerance)
     found = minimize_hinge(
         wins, delta, lambda_, reference.pmf, everywhere,
         positive_number("tolerance", tolerance), whole_number("max_steps", max_steps, least=1),
+        win_weights_error(annotator, proposal), policy_tolerance,
     )
     policy = FiniteDistribution(found.s, reference.support)
-    return _solution(found, policy, reference, delta * ties, lambda_, tolerance)
+    found, moved = _rounded(found, policy, None, wins, delta, lambda_, reference)
+    return _solution(found, policy, reference, delta * ties, lambda_, tolerance, policy_tolerance, moved)
 
 
 def minimize_rso(
@@ -223,6 +238,7 @@ def minimize_rso(
     delta: float,
     reference: FiniteDistribution,
     tolerance: float = 1e-7,
+    policy_tolerance: float = 1e-3,
     max_steps: int = 200,
 ) -> SlicSolution:
     r"""The policy of least expected RSO loss, Eq. (21), with a duality gap.
@@ -232,7 +248,7 @@ def minimize_rso(
 
     Parameters
     ----------
-    annotator, proposal, delta, tolerance, max_steps
+    annotator, proposal, delta, tolerance, policy_tolerance, max_steps
         As in `minimize_slic`.
     reference : FiniteDistribution
         :math:`\pi_{pre}`. Where it is zero the policy is, whatever the ratio :math:`e^s`.
@@ -266,12 +282,15 @@ def minimize_rso(
     """
     delta, _ = _settings(annotator, proposal, delta, 0.0, reference)
     wins, ties = win_weights(annotator, proposal)
+    policy_tolerance = positive_number("policy_tolerance", policy_tolerance)
     found = minimize_hinge(
         wins, delta, 0.0, reference.pmf, reference.pmf > 0.0,
         positive_number("tolerance", tolerance), whole_number("max_steps", max_steps, least=1),
+        win_weights_error(annotator, proposal),
     )
     policy = FiniteDistribution(reference.log_pmf + found.s, reference.support)
-    return _solution(found, policy, reference, delta * ties, 0.0, tolerance)
+    found, moved = _rounded(found, policy, reference, wins, delta, 0.0, reference)
+    return _solution(found, policy, reference, delta * ties, 0.0, tolerance, policy_tolerance, moved)
 
 
 def _settings(
@@ -283,13 +302,41 @@ def _settings(
     return non_negative_number("delta", delta), non_negative_number("lambda_", lambda_)
 
 
+def _rounded(
+    found: Minimum, policy: FiniteDistribution, base: FiniteDistribution | None, wins: FloatArray, delta: float,
+    lambda_: float, reference: FiniteDistribution,
+) -> tuple[Minimum, FloatArray]:
+    """The minimum with what rounding of the utilities and of the policy made of its loss, and of each log-ratio."""
+    s = found.s
+    moved = policy_rounding(policy.log_pmf, *([base.log_pmf] if base else []), s)
+    sunk = np.isneginf(s)
+    if delta == 0.0 and not np.any(s):
+        unit = np.zeros(s.size)
+    else:
+        unit = np.where(sunk, 0.0, EPS * np.abs(np.where(sunk, 0.0, s)))
+    moved = moved + unit
+    with np.errstate(invalid="ignore"):
+        active = ~(s[:, None] - s > delta + moved[:, None] + moved + 4.0 * EPS * delta)
+    rise = float((np.where(active, wins, 0.0) * (moved[:, None] + moved)).sum())
+    if lambda_ > 0.0:
+        # To first order the regulariser changes by what is left of its slope, the dual's distribution less the policy.
+        slope = np.abs(policy.pmf - reference.pmf - net_flow(found.dual) / lambda_) + 4.0 * EPS * reference.pmf
+        rise += lambda_ * float(((slope + moved) * moved).sum())
+    return replace(found, gap=found.gap + rise), moved
+
+
 def _solution(
     found: Minimum, policy: FiniteDistribution, reference: FiniteDistribution, constant: float, lambda_: float,
-    tolerance: float,
+    tolerance: float, policy_tolerance: float, moved: FloatArray,
 ) -> SlicSolution:
     divergence = kl_divergence(reference, policy)
     changeable = found.hinge + (lambda_ * divergence if lambda_ else 0.0)
     relative = 0.0 if found.gap == 0.0 else found.gap / changeable if changeable > 0.0 else math.inf
+    if lambda_ > 0.0:
+        policy_error = min(1.0, math.sqrt(0.5 * found.gap / lambda_))
+    else:
+        policy_error = policy_distance(policy.pmf, moved) if found.unique else 1.0
+    close = policy_error <= policy_tolerance or (lambda_ == 0.0 and not found.unique)
     regulariser = -lambda_ * reference.expectation(policy.log_pmf) if lambda_ else 0.0
     for values in (found.s, found.dual):
         values.flags.writeable = False
@@ -300,9 +347,10 @@ def _solution(
         hinge=found.hinge + constant,
         divergence=divergence,
         gap=found.gap,
+        policy_error=policy_error,
         relative_gap=relative,
         dual=found.dual,
-        converged=relative <= tolerance or found.gap <= found.resolution,
+        converged=close and (relative <= tolerance or found.gap <= found.resolution),
         unique=found.unique,
         steps=found.steps,
     )

@@ -15,9 +15,14 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components, mini
 
 from pbde_ref.validation import FloatArray, IndexArray
 
-__all__ = ["EPS", "ROUNDING", "Minimum", "finished", "hinge_and_slackness", "net_flow", "route"]
+__all__ = [
+    "EPS", "ROUNDING", "SUMMED", "Minimum", "exact_flow", "finished", "hinge_and_slackness", "net_flow", "route",
+]  # fmt: skip
 
 EPS = float(np.finfo(float).eps)
+
+# A sum of up to 2^48 non-negative terms, added in pairs, each of them rounded a few times, is right to this.
+SUMMED = 64.0 * EPS
 
 # A gap this small in the unit of the hinge, margin times mass of the pairs, is what rounding leaves of zero.
 ROUNDING = 1e-14
@@ -25,7 +30,10 @@ ROUNDING = 1e-14
 
 @dataclass(frozen=True, eq=False)
 class Minimum:
-    """Utilities with maximum 0, a feasible dual point, and what they prove. The hinge leaves out the diagonal."""
+    """Utilities with maximum 0, a feasible dual point, and what they prove. The hinge leaves out the diagonal.
+
+    The gap of a result counts what rounding may have done to the wins and to its own sums.
+    """
 
     s: FloatArray
     dual: FloatArray
@@ -52,6 +60,14 @@ def hinge_and_slackness(wins: FloatArray, delta: float, s: FloatArray, dual: Flo
 def net_flow(dual: FloatArray) -> FloatArray:
     """Row sums minus column sums."""
     return dual.sum(axis=1) - dual.sum(axis=0)
+
+
+def exact_flow(dual: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Row sums minus column sums, and bounds on what rounding did to them; in extended precision where there is one."""
+    gained, lost = dual.sum(axis=1, dtype=np.longdouble), dual.sum(axis=0, dtype=np.longdouble)
+    flow = (gained - lost).astype(np.float64)
+    depth = (len(dual) + 4.0) * float(np.finfo(np.longdouble).eps)
+    return flow, EPS * np.abs(flow) + depth * (gained + lost).astype(np.float64)
 
 
 def route(

@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-from pbde_ref.exact.hinge_duality import EPS, ROUNDING, Minimum, finished, hinge_and_slackness, net_flow, route
+from pbde_ref.exact.hinge_duality import (
+    EPS,
+    ROUNDING,
+    SUMMED,
+    Minimum,
+    exact_flow,
+    finished,
+    hinge_and_slackness,
+    net_flow,
+    route,
+)
 from pbde_ref.exact.hinge_interior_point import interior_point
 from pbde_ref.exact.identifiability import null_projection
 from pbde_ref.validation import FloatArray, IndexArray
@@ -22,9 +32,10 @@ __all__ = ["minimize_linear"]
 
 
 def minimize_linear(
-    wins: FloatArray, delta: float, counted: NDArray[np.bool_], tolerance: float, max_steps: int
+    wins: FloatArray, delta: float, counted: NDArray[np.bool_], tolerance: float, max_steps: int,
+    relative: float = 0.0,
 ) -> Minimum:
-    """The linear programme at margin 1, times delta."""
+    """The linear programme at margin 1, times delta, for wins that are right to `relative`."""
     if delta == 0.0:
         groups = _strong_groups(wins > 0.0)[counted]
         return Minimum(np.zeros(len(wins)), np.zeros_like(wins), 0.0, 0.0, 0.0, bool((groups == groups[:1]).all()), 0)
@@ -47,10 +58,10 @@ def minimize_linear(
     s = _whole_numbers(wins, _largest_below(np.zeros(len(s)), np.where(arrows & ~together, -1.0, inside)))
     dual = np.clip(dual, 0.0, wins)
     s, bounds = _largest_optimum(wins, s, dual)
-    dual, unique = _complementary(wins, s, dual, counted)
+    dual, unique = _complementary(wins, s, dual, counted, relative)
     if unique is None and _has_other_optimum(wins, s, bounds, counted):
         unique = False
-    value, gap = _linear_gap(wins, s, dual)
+    value, gap = _linear_gap(wins, s, dual)[0], _proven_gap(wins, s, dual, relative)
     return Minimum(delta * s, dual, delta * value, delta * gap, ROUNDING * delta * float(wins.sum()), unique, steps)
 
 
@@ -65,6 +76,20 @@ def _linear_gap(wins: FloatArray, s: FloatArray, dual: FloatArray) -> tuple[floa
     # Some optimum has a range of at most n - 1, so an imbalance of the flows costs the bound no more than this.
     flow = net_flow(dual)
     return value, max(0.0, slackness - float((flow * s).sum()) + 0.5 * (len(s) - 1) * float(np.abs(flow).sum()))
+
+
+def _proven_gap(wins: FloatArray, s: FloatArray, dual: FloatArray, relative: float) -> float:
+    """The gap for whole-numbered s with all that rounding may have done to it.
+
+    Where the wins are right to `relative`, the dual point less that share of it is feasible; the slackness rises by
+    twice the share of the hinge at most.
+    """
+    value, slackness = hinge_and_slackness(wins, 1.0, s, dual)
+    flow, noise = exact_flow(dual)
+    half = 0.5 * (len(s) - 1)
+    imbalance = -float((flow * s).sum(dtype=np.longdouble)) + half * float(np.abs(flow).sum())
+    imbalance += float((noise * (half - s)).sum()) + 2.0 * len(s) * EPS * half * float(np.abs(flow).sum())
+    return (1.0 + SUMMED) * (slackness + 2.0 * relative * value + max(0.0, imbalance))
 
 
 def _largest_below(start: FloatArray, bounds: FloatArray) -> FloatArray:
@@ -127,7 +152,7 @@ def _has_other_optimum(wins: FloatArray, s: FloatArray, bounds: FloatArray, coun
 
 
 def _complementary(
-    wins: FloatArray, s: FloatArray, dual: FloatArray, counted: NDArray[np.bool_]
+    wins: FloatArray, s: FloatArray, dual: FloatArray, counted: NDArray[np.bool_], relative: float = 0.0
 ) -> tuple[FloatArray, bool | None]:
     """A dual point that is exactly complementary to whole-numbered s, where one is found, and whether s is unique.
 
@@ -149,7 +174,9 @@ def _complementary(
         if (routed < 0.0).any() or (routed > wins).any() or routed_gap > gap:
             continue
         dual, gap = routed, routed_gap
-        noise = 0.5 * float(np.abs(net_flow(routed)).sum()) + 4.0 * len(s) * EPS * float(routed.sum())
+        # What wins that are not quite right leave unbalanced off the margin has to find room as well.
+        noise = 0.5 * float(np.abs(net_flow(routed)).sum())
+        noise += (4.0 * len(s) * EPS + 2.0 * relative) * float(routed.sum())
         spare = (min(routed[arc], wins[arc] - routed[arc]) for arc in arcs)
         one_tree = tree.max() + 1 == components and bool((tree[counted] == tree[counted][:1]).all())
         if one_tree and min(spare, default=math.inf) > noise:

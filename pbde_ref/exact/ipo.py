@@ -16,15 +16,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.distributions import FiniteDistribution, kl_divergence, same_support, tilt
+from pbde_ref.exact.enclosures import Grounded, largest_difference, policy_distance, policy_rounding
 from pbde_ref.exact.expected import check_models, expected_loss
 from pbde_ref.exact.identifiability import comparison_components
 from pbde_ref.exact.laplacian import centred, conductances_of, smallest_eigenvalue, solve_flows
+from pbde_ref.exact.selection import win_weights, win_weights_error
 from pbde_ref.objectives import ipo
 from pbde_ref.pairs import PairBlock
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray, IndexArray, instance, positive_number, probability_weights, vector
 
 __all__ = ["IpoSolution", "identity_preference_objective", "ipo_closed_form", "ipo_optimum"]
+
+EPS = float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +44,12 @@ class IpoSolution:
     loss : float
         Eq. (23) in expectation; its unit is one over that of :math:`\tau^2`.
     gap : float
-        Upper bound on the loss above the least possible one: :math:`\rho^\top L^+ \rho`, where :math:`\rho` is the
-        residual of the normal equations; up to rounding of the residual.
+        Upper bound on the loss of `log_ratio`, and of `policy`, above the least possible one, with all that rounding may
+        have done; infinite where nothing is proved.
+    utility_error : float
+        Upper bound, in nats, on the error of any difference of two log-ratios of one component.
+    policy_error : float
+        Upper bound on the total variation between `policy` and the optimal one; 1 where nothing is proved.
     residual : float
         Largest entry of :math:`|\rho|`, each divided by its outcome's degree
         :math:`\sum_B (q_{xB} + q_{Bx})`; in nats, as the log-ratio.
@@ -49,7 +57,8 @@ class IpoSolution:
         Of the Laplacian scaled by the degrees, on the complement of its null space; infinite if no two outcomes are
         compared. Positive where the solution is unique up to one constant for each component.
     converged : bool
-        Whether `gap` is within 1e-20 of :math:`1 / (4 \tau^2)`, the loss of an undecided annotator.
+        Whether `gap` is within 1e-20 of :math:`1 / (4 \tau^2)`, the loss of an undecided annotator, and `policy_error`
+        within 1e-8.
     n_components : int
         Components of the comparison graph. All outcomes that the reference has lie in one of them.
     """
@@ -58,6 +67,8 @@ class IpoSolution:
     log_ratio: FloatArray
     loss: float
     gap: float
+    utility_error: float
+    policy_error: float
     residual: float
     smallest_eigenvalue: float
     converged: bool
@@ -114,24 +125,29 @@ def ipo_optimum(
     size = annotator.size
     components = comparison_components(proposal, size)
     _check_connected(components, reference)
-    laplacian, flows = np.zeros((size, size)), np.zeros((size, size))
-    for block in proposal.blocks(size):
-        forward, backward = annotator.probabilities(block)
-        block.add_to_laplacian(block.weight, laplacian)
-        block.add_to_matrix(block.weight * (forward - backward) / (2.0 * tau), flows, -1.0)
+    wins, _ = win_weights(annotator, proposal)
+    weights = wins + wins.T
+    laplacian, flows = np.diag(weights.sum(axis=1)) - weights, (wins - wins.T) / (2.0 * tau)
     s, residual, smallest = _solve_laplacian(laplacian, flows, components)
-    gap = float((residual**2).sum()) / smallest if smallest > 0.0 else math.inf
     degree = laplacian.diagonal()
     largest = float(np.abs(residual / np.sqrt(np.where(degree > 0.0, degree, 1.0))).max())
     s.flags.writeable = False
+    policy = FiniteDistribution(reference.log_pmf + s, reference.support)
+    moved = policy_rounding(policy.log_pmf, reference.log_pmf, s)
+    gap, widths = _enclosure(wins, s, tau, components, win_weights_error(annotator, proposal))
+    # Rounding of the policy adds to its distance from the optimum, in the norm whose square the loss is.
+    gap = (math.sqrt(gap) + math.sqrt(2.0 * float((degree * moved**2).sum()))) ** 2
+    policy_error = policy_distance(policy.pmf, widths + moved)
     return IpoSolution(
-        policy=FiniteDistribution(reference.log_pmf + s, reference.support),
+        policy=policy,
         log_ratio=s,
         loss=expected_loss(ipo(tau), annotator, s, proposal).value,
         gap=gap,
+        utility_error=max(largest_difference(widths[components == i]) for i in range(int(components.max()) + 1)),
+        policy_error=policy_error,
         residual=largest,
         smallest_eigenvalue=smallest,
-        converged=gap <= 1e-20 / (4.0 * tau**2),
+        converged=gap <= 1e-20 / (4.0 * tau**2) and policy_error <= 1e-8,
         n_components=int(components.max()) + 1,
     )
 
@@ -271,6 +287,31 @@ def _check_connected(components: IndexArray, reference: FiniteDistribution) -> N
 def _listed(members: IndexArray) -> str:
     shown = ", ".join(str(int(i)) for i in members[:6])
     return f"{{{shown}{', …' if members.size > 6 else ''}}}"
+
+
+def _enclosure(
+    wins: FloatArray, s: FloatArray, tau: float, components: IndexArray, relative: float
+) -> tuple[float, FloatArray]:
+    r"""Bound on the loss at s above the least one, and on the error of each entry relative to its component's root.
+
+    The error solves :math:`L v = \rho`, :math:`\rho` the sums of flows along the edges. Rounding of an edge's flow z by e
+    moves no difference by more than :math:`|e|` times the edge's resistance, and these are n - 1 over all weights.
+    """
+    weights, margin = wins + wins.T, s[:, None] - s
+    flows = (wins - wins.T) / (2.0 * tau) - weights * margin
+    residual = np.array([math.fsum(row) for row in flows.tolist()])
+    grounded = Grounded.of(weights, components)
+    # Solved once more, from sums without rounding, what is left is as small as the square of the rounding.
+    v = grounded.solve(residual)
+    moved = weights * (v[:, None] - v)
+    left = np.array([math.fsum(row) for row in np.hstack([flows, -moved]).tolist()])
+    widths = np.abs(v) + grounded.bound(np.abs(left))
+    compared = weights > 0.0
+    size = np.where(compared, np.abs(margin) + 1.0 / (2.0 * tau) + np.abs(v[:, None] - v), 0.0)
+    rounding = (relative + 4.0 * EPS) * size
+    gap = (math.sqrt(float(np.abs(residual) @ widths)) + math.sqrt(0.5 * float((weights * rounding**2).sum()))) ** 2
+    free = s.size - grounded.n_roots
+    return (1.0 + 1e-9) * gap, (1.0 + 1e-9) * (widths + free * rounding.max())
 
 
 def _solve_laplacian(

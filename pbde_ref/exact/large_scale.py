@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from pbde_ref.annotators import PreferenceModel
+from pbde_ref.exact.enclosures import largest_difference, lies_between
 from pbde_ref.exact.populations import Curvature, Population, product_factors, single_annotators, weighted_sums
 from pbde_ref.exact.solution import Certificate, Solution
 from pbde_ref.proposals import ProductProposal, Proposal
@@ -22,13 +23,20 @@ from pbde_ref.validation import FloatArray, IndexArray, positive_number, reject,
 __all__ = ["ProductCertificate", "minimize_product_loss", "solve_product_laplacian"]
 
 EPS = float(np.finfo(float).eps)
+# What a logistic sum errs by, relative to the sum of its weights: rounding, and interpolation on each of the grids
+# (bits and order of `exact.panel_grid`). Proof: proofs/kernel_sums.md, part 2.
+ROUNDING = 4e-15
+INTERPOLATION = {(9, 4): 5.2e-15, (6, 5): 2.6e-14, (5, 6): 3.5e-15, (4, 7): 2.5e-15}
 # Residual at which a step is only worth its time if it certifies the solution; rounding leaves about 1e-15.
 ENOUGH = 2e-14
 CG_STEPS = 500
+DAMPING = 4.0 * EPS
 # Classes of outcomes that are solved first, if there are many more outcomes than that.
 CLASSES = 2000
 # Newton steps are shortened to this many nats: further, the quadratic model says nothing.
 LONGEST = 20.0
+# How far from the utilities their certificate looks for the minimum, in nats.
+NEIGHBOURHOOD = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +46,8 @@ class ProductCertificate(Certificate):
     Attributes
     ----------
     gap : float
-        Upper bound on the loss above the least possible one, in nats, up to rounding of the gradient; infinite where it
-        proves nothing, as for utilities spread over more than about 33 nats.
+        Upper bound on the loss above the least possible one, in nats, with all that rounding and interpolation may have
+        done to the gradient; infinite where nothing is proved.
     gradient_norm : float
         Euclidean norm of the gradient.
     smallest_eigenvalue : float
@@ -47,7 +55,8 @@ class ProductCertificate(Certificate):
     components : ndarray of int, shape (n,)
         Component of each outcome in the comparison graph; outcomes that the proposal never draws stand alone.
     utility_error : float
-        Upper bound, in nats, on the error of any difference of two utilities; infinite where nothing is proved.
+        Upper bound, in nats, on the error of any difference of two utilities; infinite where nothing is proved, as
+        where an outcome has so few opponents within reach that the gradient's error hides the curvature.
     residual : float
         Largest gradient entry relative to the outcome's weight, :math:`\max_x |g_x| / (a_x + b_x)`.
     decrement : float
@@ -60,7 +69,12 @@ class ProductCertificate(Certificate):
 
 
 def minimize_product_loss(
-    annotator: PreferenceModel, proposal: Proposal, *, tolerance: float = 1e-20, max_steps: int = 200
+    annotator: PreferenceModel,
+    proposal: Proposal,
+    *,
+    tolerance: float = 1e-20,
+    utility_tolerance: float = 1e-8,
+    max_steps: int = 200,
 ) -> Solution:
     r"""Utilities that minimise Eq. (7), or Eq. (8), under a product proposal, in time :math:`O(n)` per step.
 
@@ -73,8 +87,9 @@ def minimize_product_loss(
     annotator : Annotator or AnnotatorMixture
         With finite utilities where the proposal has mass.
     proposal : ProductProposal
-    tolerance : float
-        Certified gap in nats at which the result counts as converged.
+    tolerance, utility_tolerance : float
+        Certified gap, and certified error of differences of utilities, both in nats, at which the result counts as
+        converged.
     max_steps : int
         Bound on Newton steps, at least 1.
 
@@ -92,9 +107,9 @@ def minimize_product_loss(
 
     Notes
     -----
-    With :math:`D = a + b`, spread R of :math:`\omega` and z the solution of :math:`L z = g` for the Laplacian L of the
-    weights :math:`a_A b_B + a_B b_A`, the gap is at most :math:`g^\top z / (2 (1 - r) \sigma'(R))` where
-    :math:`r = (\max z - \min z) / \sigma(-R) < 1`; for a = b, :math:`g^\top z = \tfrac12 \sum_x g_x^2 / a_x`.
+    The error of the utilities is the width of a box around them on every side of which the gradient points outwards, by
+    more than rounding and interpolation can account for; so the minimum is inside. The gap is at most the gradient
+    times that width, or a bound from the Laplacian of the weights :math:`a_A b_B + a_B b_A` and the utilities' spread.
     Proof: ``proofs/product_certificate.md``.
 
     Examples
@@ -109,6 +124,7 @@ def minimize_product_loss(
     (True, True, True)
     """
     tolerance, max_steps = positive_number("tolerance", tolerance), whole_number("max_steps", max_steps, least=1)
+    utility_tolerance = positive_number("utility_tolerance", utility_tolerance)
     proposal = product_factors(proposal, annotator.size)
     weight = proposal.a + proposal.b
     target = _target(annotator, proposal, weight)
@@ -116,8 +132,13 @@ def minimize_product_loss(
     drawn = weight > 0.0
     utilities = np.where(drawn, point.utilities - point.utilities[drawn].mean(), 0.0)
     utilities.flags.writeable = False
-    certificate = _certify(utilities, point, proposal, decrement)
-    return Solution(utilities, point.loss(), bool(certificate.gap <= tolerance), certificate, steps)
+    point = _Point(utilities, proposal, target)
+    members = [(share, Population.of(chi, proposal)) for share, chi in single_annotators(annotator)]
+    error = math.fsum(share * _error(population) for share, population in [(1.0, point.population), *members])
+    certificate = _certify(point, proposal, target, error, decrement)
+    converged = certificate.gap <= tolerance and certificate.utility_error <= utility_tolerance
+    reason = "" if converged else _reason(certificate, steps == max_steps)
+    return Solution(utilities, point.loss(), converged, certificate, steps, reason)
 
 
 def solve_product_laplacian(proposal: ProductProposal, right: FloatArray) -> FloatArray:
@@ -227,22 +248,29 @@ class _Point:
 
 
 def _newton_step(point: _Point, weight: FloatArray) -> FloatArray:
-    """Conjugate gradients for ``H step = -gradient``, preconditioned by the diagonal."""
+    """Inexact Newton: the less gradient there is, the smaller the fraction that is left over, so convergence is fast."""
     hessian = Curvature(point.population)
+    norm = _dot(point.gradient, point.gradient * _inverse_diagonal(hessian, weight))
+    step = _solve(hessian, weight, point.gradient, min(0.1, norm**0.25))
+    return step * (LONGEST / max(LONGEST, float(np.ptp(step))))
+
+
+def _inverse_diagonal(hessian: Curvature, weight: FloatArray) -> FloatArray:
     # Where the curvature is below what the gradient's rounding hides, a step would be noise divided by almost nothing.
-    damping = 4.0 * EPS * weight
-    diagonal = hessian.degrees + damping
-    inverse = np.divide(1.0, diagonal, out=np.zeros(diagonal.size), where=diagonal > 0.0)
-    residual = -point.gradient
+    diagonal = hessian.degrees + DAMPING * weight
+    return np.divide(1.0, diagonal, out=np.zeros(diagonal.size), where=diagonal > 0.0)
+
+
+def _solve(hessian: Curvature, weight: FloatArray, gradient: FloatArray, fraction: float) -> FloatArray:
+    """Conjugate gradients for ``H step = -gradient``, preconditioned by the diagonal, up to a fraction of the latter."""
+    inverse = _inverse_diagonal(hessian, weight)
+    residual = -gradient
     scaled = inverse * residual
     direction, step = scaled.copy(), np.zeros(residual.size)
     norm = start = _dot(residual, scaled)
-    # Inexact Newton: the fraction of the gradient left over falls with the gradient itself, which keeps convergence
-    # superlinear.
-    allowed = min(0.1, start**0.25) ** 2 * start
     for _ in range(CG_STEPS):
         image = hessian(direction)
-        image += damping * direction
+        image += DAMPING * weight * direction
         curvature = _dot(direction, image)
         if curvature <= 0.0:
             break
@@ -251,11 +279,11 @@ def _newton_step(point: _Point, weight: FloatArray) -> FloatArray:
         residual -= length * image
         scaled = inverse * residual
         previous, norm = norm, _dot(residual, scaled)
-        if norm <= allowed:
+        if norm <= fraction**2 * start:
             break
         direction *= norm / previous
         direction += scaled
-    return step * (LONGEST / max(LONGEST, float(np.ptp(step))))
+    return step
 
 
 def _line_search(
@@ -280,8 +308,14 @@ def _line_search(
     return None
 
 
+def _error(population: Population) -> float:
+    """Bound on the error of one population's logistic sums, relative to the sum of their weights."""
+    grid = population.points.grid
+    return ROUNDING + INTERPOLATION[grid.bits, grid.order]
+
+
 def _certify(
-    utilities: FloatArray, point: _Point, proposal: ProductProposal, decrement: float
+    point: _Point, proposal: ProductProposal, target: FloatArray, error: float, decrement: float
 ) -> ProductCertificate:
     a, b = proposal.a, proposal.b
     drawn = a + b > 0.0
@@ -289,23 +323,74 @@ def _certify(
     components = _components(drawn)
     if np.count_nonzero(drawn) < 2:
         return ProductCertificate(0.0, norm, math.inf, components, 0.0, point.residual, decrement)
-    gap, least = _gap(utilities, point.gradient, proposal)
+    gap, least = _gap(point.utilities, point.gradient, proposal, error)
+    widths, utility_error = _enclosure(point, proposal, target, error), math.inf
+    if widths is not None:
+        gap = min(gap, (1.0 + 1e-9) * _dot(np.abs(point.gradient) + error * (a + b), widths))
+        utility_error = largest_difference(widths)
     # From the explicit inverse: |z| ≤ (1 + |b| |a/D| / Σ a²/D) |r| / min D.
     a, b = a[drawn], b[drawn]
     d = a + b
     factor = math.sqrt(_dot(b, b) * _dot(a / d, a / d)) / _dot(a, a / d)
     eigenvalue = least * float(d.min()) / (1.0 + factor)
-    return ProductCertificate(gap, norm, eigenvalue, components, math.inf, point.residual, decrement)
+    return ProductCertificate(gap, norm, eigenvalue, components, utility_error, point.residual, decrement)
 
 
-def _gap(utilities: FloatArray, gradient: FloatArray, proposal: ProductProposal) -> tuple[float, float]:
-    """Bound on the loss above its minimum, and the least curvature of a pair."""
-    drawn = proposal.a + proposal.b > 0.0
+def _gap(
+    utilities: FloatArray, gradient: FloatArray, proposal: ProductProposal, error: float = 0.0
+) -> tuple[float, float]:
+    """Bound on the loss above its minimum, for a gradient within `error` of each weight, and a pair's least curvature."""
+    weight = proposal.a + proposal.b
+    drawn = weight > 0.0
     spread = float(np.ptp(utilities[drawn]))
     least = float(expit(spread) * expit(-spread))
-    z = solve_product_laplacian(proposal, gradient)
-    ratio = float(np.ptp(z[drawn])) / float(expit(-spread))
-    return 0.5 * max(0.0, _dot(gradient, z)) / (least * (1.0 - ratio)) if ratio < 1.0 else math.inf, least
+    # The true gradient sums to zero. Made to do so too, this one is off by twice the error at most.
+    z = solve_product_laplacian(proposal, gradient - 0.5 * gradient.sum() * weight)
+    ratio = (float(np.ptp(z[drawn])) + 12.0 * error) / float(expit(-spread))
+    root = math.sqrt(max(0.0, _dot(gradient, z))) + math.sqrt(24.0) * error
+    return 0.5 * root**2 / (least * (1.0 - ratio)) if ratio < 1.0 else math.inf, least
+
+
+def _enclosure(
+    point: _Point, proposal: ProductProposal, target: FloatArray, error: float
+) -> FloatArray | None:
+    r"""Widths of a box around the utilities that holds a minimum, or None where none is found.
+
+    Its sides are tested for :math:`g + p\, q^\top (\omega' - \omega)`, the zeros of which are minima, with p and q so
+    small that no entry of it rises with another outcome's utility.
+    """
+    utilities, a, b = point.utilities, proposal.a, proposal.b
+    weight = a + b
+    drawn = weight > 0.0
+    # σ'(s − t) ≥ σ'(s) σ'(t), and a box of width h changes curvatures by a factor of e^2h at most.
+    middle = utilities - float(np.median(utilities[drawn]))
+    near = expit(middle) * expit(-middle)
+    common = np.sqrt(a * b) * near
+    # Of a b' + b a' either term may be taken, or twice the root of their product.
+    p, q = (common, 2.0 * common) if common.sum() > 0.1 * (weight * near).sum() else (a * near, b * near)
+    p = math.exp(-2.0 * NEIGHBOURHOOD) * p
+    noise = error * weight
+    wanted = 2.0 * (np.abs(point.gradient) + 3.0 * noise)
+    pull = wanted.sum() / p.sum()
+    widths = _solve(Curvature(point.population), weight, pull * p - wanted, 1e-4)
+    # This solves H widths = pull p - wanted with the sign of a Newton step, and what is left over is a constant.
+    widths += (pull - _dot(q, widths)) / q.sum()
+    # Narrower than this, a box could not be told from its centre.
+    widths = np.where(drawn, np.maximum(widths, 64.0 * np.spacing(np.abs(utilities).max())), 0.0)
+    if not widths.max() <= NEIGHBOURHOOD:
+        return None
+
+    def slope(moved: FloatArray) -> tuple[FloatArray, FloatArray]:
+        constant = p * _dot(q, moved - utilities)
+        return _Point(moved, proposal, target).gradient + constant, noise + 1e-12 * np.abs(constant)
+
+    return lies_between(slope, utilities, widths)
+
+
+def _reason(certificate: ProductCertificate, exhausted: bool) -> str:
+    if exhausted:
+        return "the steps ran out"
+    return "rounding of the sums over all pairs hides where the minimum is"
 
 
 def _components(drawn: NDArray[np.bool_]) -> IndexArray:

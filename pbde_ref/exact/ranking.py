@@ -12,22 +12,28 @@ minimum is found is told in `ranking_interior_point`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
+from pbde_ref.exact.enclosures import policy_distance
 from pbde_ref.exact.optima import normalized_log_policy
 from pbde_ref.exact.ranking_interior_point import certified_minimum
-from pbde_ref.exact.ranking_programme import loss_and_slope, loss_value, ranking_programme
+from pbde_ref.exact.ranking_programme import loss_and_slope, loss_rounding, loss_value, ranking_programme
 from pbde_ref.numerics import log_normalize
 from pbde_ref.pbde import length_normalized
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray, positive_number, reject, vector, whole_number
 
 __all__ = ["RRHFLoss", "RRHFSolution", "expected_rrhf", "minimize_rrhf"]
+
+EPS = float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,14 +69,19 @@ class RRHFSolution:
     loss : float
         Its loss, in nats.
     lower_bound : float
-        No policy's loss is less: the value of a feasible point of the dual problem.
+        No policy's loss is less: the value of a feasible point of the dual problem, lowered by all that rounding may
+        have done to it and to `loss`.
     gap : float
-        `loss` minus `lower_bound`, up to rounding.
+        `loss` minus `lower_bound`; without a likelihood term `loss` and what rounding may have done to it.
     divergence_bound : float
         Upper bound on :math:`D_{KL}(\pi^* \| \pi)`, :math:`\pi^*` the minimiser and :math:`\pi` `policy`, in nats;
         infinite without a likelihood term, where the minimiser need not be unique.
+    policy_error : float
+        Upper bound on the total variation between `policy` and the minimiser: the root of half of `divergence_bound`, by
+        Pinsker's inequality. Without a likelihood term rounding alone, if wins connect the support strongly, so that the
+        minimiser is unique; otherwise 1, for nothing is proved.
     converged : bool
-        Whether the gap is within the tolerance.
+        Whether the gap and, unless the minimiser is not unique, `policy_error` are within the tolerances.
     steps : int
         Interior-point steps taken, from all starts together.
     """
@@ -80,6 +91,7 @@ class RRHFSolution:
     lower_bound: float
     gap: float
     divergence_bound: float
+    policy_error: float
     converged: bool
     steps: int
 
@@ -160,6 +172,7 @@ def minimize_rrhf(
     lengths: ArrayLike | None = None,
     likelihood_weight: float = 1.0,
     tolerance: float = 1e-9,
+    policy_tolerance: float = 1e-3,
     max_steps: int = 100,
 ) -> RRHFSolution:
     r"""The policy of least expected RRHF loss, with a duality gap.
@@ -181,6 +194,8 @@ def minimize_rrhf(
         the support strongly connected, others have loss zero too.
     tolerance : float
         Gap in nats at which the result counts as converged and the method stops; positive.
+    policy_tolerance : float
+        Bound on the policy's total variation from the minimiser at which the same is true; positive.
     max_steps : int
         Bound on the steps from each of seven fixed starts, at least 1. All starts aim at the same minimum; the further
         ones serve where lengths or preferences of extreme range stop the first.
@@ -214,20 +229,30 @@ def minimize_rrhf(
     (True, array([0.8, 0.2]))
     """
     tolerance, max_steps = positive_number("tolerance", tolerance), whole_number("max_steps", max_steps, least=1)
+    policy_tolerance = positive_number("policy_tolerance", policy_tolerance)
     programme = ranking_programme(annotator, proposal, n_candidates, lengths, likelihood_weight)
     support = annotator.support
     if programme.likelihood_weight == 0.0:
         flat = normalized_log_policy(np.zeros(annotator.size), length_normalized(programme.lengths))
         loss = loss_and_slope(programme, flat)[0]
-        return RRHFSolution(FiniteDistribution(flat, support), loss, 0.0, loss, np.inf, loss <= tolerance, 0)
+        gap = loss + loss_rounding(programme, flat)
+        policy = FiniteDistribution(flat, support)
+        unique = connected_components(csr_array(programme.wins), connection="strong")[0] == 1
+        # Equal scores, each rounded a few times.
+        error = policy_distance(policy.pmf, 16.0 * EPS * (1.0 - policy.log_pmf)) if unique else 1.0
+        converged = gap <= tolerance and (error <= policy_tolerance or not unique)
+        return RRHFSolution(policy, loss, 0.0, gap, np.inf, error, converged, 0)
     live = np.flatnonzero(programme.best > 0.0)
     inner = programme.restricted(live)
-    log_pmf, lower, steps = certified_minimum(inner, tolerance, max_steps)
+    # M, the multiplier of the normalisation, is at least the likelihood's weight per token times the greatest length.
+    multiplier = inner.likelihood_weight * float((inner.best * inner.lengths).sum()) / float(inner.lengths.max())
+    enough = min(tolerance, 2.0 * multiplier * policy_tolerance**2 * (1.0 - 1e-12))
+    log_pmf, lower, steps = certified_minimum(inner, enough, max_steps)
     result = np.full(annotator.size, -np.inf)
     result[live] = log_pmf
     loss = loss_value(inner, log_pmf)
     gap = max(loss - lower, 0.0)
-    # M, the multiplier of the normalisation, is at least the likelihood's weight per token times the greatest length.
-    multiplier = inner.likelihood_weight * float((inner.best * inner.lengths).sum()) / float(inner.lengths.max())
-    policy = FiniteDistribution(result, support)
-    return RRHFSolution(policy, loss, lower, gap, gap / multiplier, gap <= tolerance, steps)
+    divergence = (1.0 + 64.0 * EPS) * gap / multiplier
+    error = min(1.0, math.sqrt(0.5 * divergence))
+    converged = gap <= tolerance and error <= policy_tolerance
+    return RRHFSolution(FiniteDistribution(result, support), loss, lower, gap, divergence, error, converged, steps)

@@ -15,13 +15,14 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.special import entr
 
 from pbde_ref.exact.optima import normalized_log_policy
-from pbde_ref.exact.ranking_programme import RankingProgramme, loss_value
+from pbde_ref.exact.ranking_programme import RankingProgramme, loss_rounding, loss_value
 from pbde_ref.numerics import log_normalize
 from pbde_ref.pbde import length_normalized
 from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = ["certified_minimum"]
 
+EPS = float(np.finfo(float).eps)
 # Pairs whose box is narrower than this share of the widest are left to the primal side; their multiplier 0 is feasible.
 NARROWEST = 1e-20
 # Starts lie between the distribution of the best candidate and the policy of equal scores, in this order.
@@ -33,7 +34,14 @@ REPAIRS = 50
 
 
 def certified_minimum(programme: RankingProgramme, tolerance: float, max_steps: int) -> tuple[FloatArray, float, int]:
-    """Log-probabilities, a lower bound on every policy's loss, and the number of steps, of several starts together."""
+    """Log-probabilities, a lower bound on every policy's loss, and the number of steps, of several starts together.
+
+    The bound is lower by what rounding may have done to the loss of these log-probabilities.
+    """
+
+    def upper(log_pmf: FloatArray) -> float:
+        return loss_value(programme, log_pmf) + loss_rounding(programme, log_pmf)
+
     winners = log_normalize(np.log(programme.best))
     flat = normalized_log_policy(np.zeros(winners.size), length_normalized(programme.lengths))
     boxes, policy, lower, steps = _boxes(programme), winners, -np.inf, 0
@@ -45,11 +53,11 @@ def certified_minimum(programme: RankingProgramme, tolerance: float, max_steps: 
             # Newton's method lowers the logarithm of a mass that is too large by no more than one a step.
             lowered = np.where(np.isfinite(recovered), np.minimum(state.log_pmf, recovered), state.log_pmf)
             candidates = (policy, log_normalize(state.log_pmf), recovered, log_normalize(lowered))
-            policy = min(candidates, key=lambda log_pmf: loss_value(programme, log_pmf))
+            policy = min(candidates, key=upper)
             lower = max(lower, bound)
-            if loss_value(programme, policy) - lower <= tolerance:
-                return policy, lower, steps
-    return policy, lower, steps
+            if upper(policy) - lower <= tolerance:
+                return policy, lower - loss_rounding(programme, policy), steps
+    return policy, lower - loss_rounding(programme, policy), steps
 
 
 class _Boxes(NamedTuple):
@@ -130,7 +138,10 @@ def _first_iterate(programme: RankingProgramme, boxes: _Boxes, log_pmf: FloatArr
 
 
 def _dual(programme: RankingProgramme, boxes: _Boxes, y: FloatArray) -> tuple[FloatArray, float]:
-    """Policy and value of the dual problem at y, made feasible: no outcome may pass on more than it has."""
+    """Policy and value of the dual problem at y, made feasible: no outcome may pass on more than it has.
+
+    The value is lowered by all that rounding may have done to it, and to the masses.
+    """
     start = programme.likelihood_weight * programme.best
     scale = np.ones(start.size)
     for _ in range(REPAIRS):
@@ -144,9 +155,27 @@ def _dual(programme: RankingProgramme, boxes: _Boxes, y: FloatArray) -> tuple[Fl
             break
         scale = np.where(mass < 0.0, scale * income / np.maximum(spent, income), scale)
     else:
-        mass = start  # y = 0 is always feasible
+        mass, spent = start, np.zeros(start.size)  # y = 0 is always feasible
     with np.errstate(divide="ignore"):
-        return log_normalize(np.log(mass)), float(entr(mass).sum() - entr(mass.sum()))
+        log_pmf = log_normalize(np.log(mass))
+    return log_pmf, _dual_value(programme, mass, income + spent)
+
+
+def _dual_value(programme: RankingProgramme, mass: FloatArray, through: FloatArray) -> float:
+    """Lower bound on the dual value for masses that rounding may have moved, formed from flows of the sizes given.
+
+    A y that is smaller by the relative error of the wins keeps to their true boxes. Where rounding may hide that an
+    outcome passes on more than it has, y is made smaller by a share that makes up for it from what all start with.
+    """
+    start = programme.likelihood_weight * programme.best
+    hidden = programme.relative * start + (start.size + 8.0) * EPS * through
+    total = float(mass.sum())
+    value, less = total * float(entr(mass / total).sum()), programme.relative + 4.0 * EPS
+    if (mass >= 2.0 * hidden).all():
+        value -= float((hidden * (2.0 - np.log(mass / total))).sum())
+    else:
+        less += 2.0 * float((hidden / start).max())
+    return max(0.0, (1.0 - less) * value - EPS * (64.0 * value + 32.0 * total))
 
 
 def _step(programme: RankingProgramme, boxes: _Boxes, state: _Iterate) -> _Iterate | None:

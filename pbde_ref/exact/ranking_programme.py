@@ -12,21 +12,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
-from pbde_ref.exact.selection import win_weights, winners_distribution
+from pbde_ref.exact.selection import win_weights, win_weights_error, winners_distribution
 from pbde_ref.numerics import weighted
 from pbde_ref.proposals import ProductProposal, Proposal
 from pbde_ref.validation import FloatArray, IndexArray, number, reject, vector, whole_number
 
-__all__ = ["RankingProgramme", "loss_and_slope", "loss_value", "ranking_programme"]
+__all__ = ["RankingProgramme", "loss_and_slope", "loss_rounding", "loss_value", "ranking_programme"]
 
 
 class RankingProgramme(NamedTuple):
-    """What of the problem enters the loss: c (n, n), b (n,), |x| (n,) and γ."""
+    """What of the problem enters the loss: c (n, n), b (n,), |x| (n,) and γ; c and b are right to `relative`."""
 
     wins: FloatArray
     best: FloatArray
     lengths: FloatArray
     likelihood_weight: float
+    relative: float = 0.0
 
     def restricted(self, kept: IndexArray) -> RankingProgramme:
         """The problem without outcomes that are never best."""
@@ -51,7 +52,8 @@ def ranking_programme(
     n_candidates = whole_number("n_candidates", n_candidates)
     if n_candidates == 2:
         wins = win_weights(annotator, proposal)[0]
-        return RankingProgramme(wins, winners_distribution(annotator, proposal).pmf, tokens, gamma)
+        best = winners_distribution(annotator, proposal)
+        return RankingProgramme(wins, best.pmf, tokens, gamma, _error(annotator, proposal, best.pmf))
     if n_candidates != 3:
         raise ValueError(f"`n_candidates` must be 2 or 3; got {n_candidates}")
     if not isinstance(proposal, ProductProposal) or not (proposal.a == proposal.b).all():
@@ -61,7 +63,15 @@ def ranking_programme(
         )
     # By Luce's axiom the third candidate does not change how a ranking orders the other two; three pairs are ranked.
     wins = 3.0 * win_weights(annotator, proposal)[0]
-    return RankingProgramme(wins, _best_of_three(annotator, proposal.a), tokens, gamma)
+    best_of_three = _best_of_three(annotator, proposal.a)
+    return RankingProgramme(wins, best_of_three, tokens, gamma, _error(annotator, proposal, best_of_three))
+
+
+def _error(annotator: PreferenceModel, proposal: Proposal, best: FloatArray) -> float:
+    """Bound on the relative errors of `wins` and `best`: those of products, of sums, and of the logarithm of the least."""
+    least = float(best[best > 0.0].min())
+    depth = 8.0 + best.size + abs(float(np.log(least)))
+    return 2.0 * win_weights_error(annotator, proposal) + depth * float(np.finfo(float).eps)
 
 
 def _best_of_three(annotator: PreferenceModel, a: FloatArray) -> FloatArray:
@@ -86,7 +96,7 @@ def _best_of_three(annotator: PreferenceModel, a: FloatArray) -> FloatArray:
 
 def loss_and_slope(programme: RankingProgramme, log_pmf: FloatArray) -> tuple[float, float, FloatArray]:
     """Ranking loss, likelihood loss, and the derivative of their weighted sum in the log-probabilities."""
-    wins, best, lengths, gamma = programme
+    wins, best, lengths, gamma, _ = programme
     score = log_pmf / lengths
     with np.errstate(invalid="ignore"):
         behind = score - score[:, None]  # how far the winner of each pair, the row, is behind
@@ -100,3 +110,16 @@ def loss_value(programme: RankingProgramme, log_pmf: FloatArray) -> float:
     """Ranking loss plus weighted likelihood loss."""
     ranking, likelihood, _ = loss_and_slope(programme, log_pmf)
     return ranking + programme.likelihood_weight * likelihood
+
+
+def loss_rounding(programme: RankingProgramme, log_pmf: FloatArray) -> float:
+    """Bound on what rounding may have done to `loss_value`: to numbers that enter it, scores, sums and the normaliser."""
+    wins, best, lengths, gamma, relative = programme
+    eps = float(np.finfo(float).eps)
+    size = np.where(np.isfinite(log_pmf), np.abs(log_pmf), 0.0)
+    score = size / lengths
+    # A log-probability is known to its rounding, so the sum of all of them differs from 1 by the mean of that.
+    shift = eps * (2.0 + float((np.exp(log_pmf) * size).sum()))
+    unit = 0.5 * eps * score + np.where(lengths == lengths.max(), 0.0, shift / lengths)
+    rounding = float((wins * (unit[:, None] + unit)).sum()) + gamma * shift
+    return rounding + (relative + 64.0 * eps) * loss_value(programme, log_pmf)

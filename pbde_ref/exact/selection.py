@@ -10,14 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from pbde_ref.annotators import PreferenceModel
+from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.pairs import PairBlock, all_pairs
-from pbde_ref.proposals import Proposal
+from pbde_ref.proposals import PairListProposal, Proposal
 from pbde_ref.validation import FloatArray, IndexArray, matrix, reject
 
 __all__ = ["barker_transition_matrix", "detailed_balance_residual", "stationary_distribution",
-           "win_weights", "winners_distribution"]  # fmt: skip
+           "win_weights", "win_weights_error", "winners_distribution"]  # fmt: skip
 
 
 def winners_distribution(annotator: PreferenceModel, proposal: Proposal) -> FiniteDistribution:
@@ -79,6 +79,39 @@ def win_weights(annotator: PreferenceModel, proposal: Proposal) -> tuple[FloatAr
     ties = float(wins.trace())
     np.fill_diagonal(wins, 0.0)
     return wins, ties
+
+
+def win_weights_error(annotator: PreferenceModel, proposal: Proposal) -> float:
+    """Bound on what rounding may have done to each entry of `win_weights`, relative to it.
+
+    A logit is right to half a unit in its last place, which is what its probability is off by in relative terms; a list
+    may name a pair several times; an annotator mixture adds as many terms as it has members.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> annotator = pb.Annotator(pb.FiniteDistribution([0.0, 100.0]), pb.luce())
+    >>> win_weights_error(annotator, pb.ProductProposal([1, 1]))
+    2.1760371...e-14
+    """
+    members, spread = _members_and_spread(annotator)
+    repeated = 1
+    if isinstance(proposal, PairListProposal):
+        low, high = np.minimum(proposal.x_a, proposal.x_b), np.maximum(proposal.x_a, proposal.x_b)
+        repeated = int(np.bincount(np.unique(low * annotator.size + high, return_inverse=True)[1]).max())
+    # Beyond 746 nats the smaller probability is zero.
+    return float(np.finfo(float).eps) * (46.0 + members + repeated + 0.5 * min(spread, 746.0))
+
+
+def _members_and_spread(annotator: PreferenceModel) -> tuple[int, float]:
+    """How many single annotators there are, and the largest finite difference of one's utilities."""
+    if isinstance(annotator, AnnotatorMixture):
+        parts = [_members_and_spread(member) for member in annotator.annotators]
+        return sum(members + 1 for members, _ in parts), max(spread for _, spread in parts)
+    if isinstance(annotator, Annotator):
+        finite = annotator.utility[np.isfinite(annotator.utility)]
+        return 1, float(np.ptp(finite)) if finite.size else 0.0
+    return 1, 0.0
 
 
 def barker_transition_matrix(annotator: PreferenceModel, kernel: ArrayLike) -> FloatArray:
