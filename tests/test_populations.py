@@ -164,7 +164,7 @@ def test_sums_entropy_and_center_are_double_loops(same, infinite):
     both = entropy(p) + entropy(1.0 - p)
     assert population.entropy() == pytest.approx(q.a @ both @ q.b, rel=1e-13)
     finite = np.isfinite(scores)
-    mean = (q.a * np.where(finite, scores, 0.0)).sum()
+    mean = (q.a * np.where(finite, scores, 0.0)).sum() / q.a[finite].sum()
     # Each utility is taken to be that of its nat's beginning.
     assert mean - 1.0 <= population.center() <= mean
     a, b = (np.where(finite, side, 0.0) for side in (q.a, q.b))

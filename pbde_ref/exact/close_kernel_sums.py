@@ -118,6 +118,8 @@ def _integral(difference: _Difference, reach: int) -> float:
     count = next(count for limit, count in NODES_FOR_RANGE if difference.spread <= limit)
     nodes, weights = roots_jacobi(count, 1.0, 0.0)
     fractions = 0.5 * (1.0 + nodes)
+    # Squares of u are taken in units of about its range: those of tiny weights and tiny u would underflow.
+    exponent = int(np.frexp(difference.spread)[1])
     margin = max(-difference.low, difference.high)
     shifts = [_shift(difference, fraction) for fraction in fractions]
     grid = lay_grid(difference.chi, margin=margin, shifts=shifts, reach=reach, grids=ROUGH_GRIDS)
@@ -131,16 +133,18 @@ def _integral(difference: _Difference, reach: int) -> float:
             index, offset = grid.locate(difference.chi[part], fraction * u, out)
             panel = grid.coarse(index)
             deviation = u - mean[panel] if member is None else (u - member[panel]) - mean[panel]
+            deviation = np.ldexp(deviation, -exponent)
             for side, weight in zip(table, weight_slices, strict=True):
                 first = weight * deviation
                 add_moments(side, index, offset, (weight, first, first * deviation))
     total = 0.0
-    for weight, center, table in zip(weights, centers, moments, strict=True):
+    for weight, (member, mean), table in zip(weights, centers, moments, strict=True):
+        center = (None if member is None else np.ldexp(member, -exponent)), np.ldexp(mean, -exponent)
         left, right = (
             np.stack([to_nodes(grid, moment) for moment in side], axis=1) for side in (table[0], table[-1])
         )
         total += 0.25 * weight * _sum_of_pairs(grid, center, left, right, reach, symmetric=len(table) == 1)
-    return float(total)
+    return math.ldexp(float(total), 2 * exponent)
 
 
 def _centers(grid: Grid, difference: _Difference, fractions: FloatArray, *, exact: bool) -> list[Centers]:

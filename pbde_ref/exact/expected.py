@@ -284,10 +284,12 @@ def expected_hessian_vector_product(
         return kernel_hessian_vector_product(utilities, proposal, direction)
     direction = vector("direction", direction, size=annotator.size)
     reject("direction", "finite", direction, ~np.isfinite(direction))
-    result = np.zeros(annotator.size)
+    # Scaled to numbers of at most 1, whose differences cannot overflow.
+    exponent = int(np.frexp(np.abs(direction).max())[1])
+    direction, result = np.ldexp(direction, -exponent), np.zeros(annotator.size)
     for block, curvature in _curvatures(objective, annotator, utilities, proposal):
         result += block.scatter(curvature * block.difference(direction, "direction"), annotator.size)
-    return result
+    return np.ldexp(result, exponent)
 
 
 def check_models(annotator: PreferenceModel, proposal: Proposal) -> None:

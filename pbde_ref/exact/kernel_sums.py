@@ -55,15 +55,15 @@ def kernel_cross_entropy(annotator: PreferenceModel, utilities: ArrayLike, propo
 
     Notes
     -----
-    Absolute errors, :math:`\bar\omega` being the mean under a:
+    Absolute errors, :math:`\bar\omega` being the mean under a of the finite utilities:
 
-    - gradient: at most :math:`10^{-13} (a_x + b_x)`, in trials :math:`2 \cdot 10^{-15} (a_x + b_x)`;
-    - value: at most :math:`10^{-13} + 4 \cdot 10^{-15} \sum_x |\omega_x - \bar\omega| (a_x + b_x)`.
+    - gradient: at most :math:`10^{-13} (a_x + b_x)`, in trials :math:`10^{-14} (a_x + b_x)`;
+    - value: at most :math:`2 \cdot 10^{-13} + 6 \cdot 10^{-14} \sum_x |\omega_x - \bar\omega| (a_x + b_x)`, the sum
+      being over finite utilities; in trials a seventh of that.
 
-    Each sum is right to a few units in the last place of the sum of its weights, because interpolation errs by less
-    than that and every node value is a sum of bounded terms. They are not relative errors: a gradient entry whose terms
-    cancel may have no correct digit. The second term of the value's bound is the gradient's rounding, multiplied by the
-    utilities. Proof: ``proofs/kernel_sums.md``.
+    The second term of the value's bound is the gradient's error, multiplied by the utilities; where scores cluster,
+    errors of interpolation are the same for a whole cluster, and do not average out. They are not relative errors: a
+    gradient entry whose terms cancel may have no correct digit. Proof: ``proofs/kernel_sums.md``.
 
     Examples
     --------
@@ -105,11 +105,13 @@ def kernel_kl(annotator: PreferenceModel, utilities: ArrayLike, proposal: Propos
 
     Notes
     -----
-    Errors of the gradient and absolute errors of the value are those of `kernel_cross_entropy`, the value's twice over.
-    The relative error of the value is at most 1e-9 wherever u varies by at most 4 nats over the outcomes that the
-    proposal draws, in trials 1e-11: either the absolute bound already implies it, or the integral is taken, whose
-    quadrature errs by 1e-10 and whose sums lose no digits (u is measured from its mean in each panel). Where u varies
-    more, only the absolute bound holds; the dense method has a relative one everywhere.
+    Errors of the gradient and absolute errors of the value are those of `kernel_cross_entropy`, with 3e-13 in place of
+    the value's 2e-13. The relative error of the value is at most 1e-9 wherever u varies by at most 4 nats over the
+    outcomes that the proposal draws and the value is above 1e-307, in trials 1e-11: either the absolute bound already
+    implies it, or the integral is taken, whose quadrature errs by 1e-10 and whose sums lose no digits (u is measured
+    from its mean in each panel). Smaller values, of weights near 1e-300, are right to 1e-9 of 1e-307: numbers below
+    2.2e-308 have fewer digits. Where u varies more, only the absolute bound holds; the dense method has a relative one
+    everywhere.
 
     Examples
     --------
@@ -135,7 +137,7 @@ def kernel_kl(annotator: PreferenceModel, utilities: ArrayLike, proposal: Propos
     if math.isinf(value):
         return ExpectedLoss(value, gradient, "kernel_sum")
     value -= truth.entropy()
-    error = 2e-13 + 8e-15 * model.mean_deviation()
+    error = 2e-13 + 6e-14 * model.mean_deviation()
     if value < 1e9 * error:
         close = close_kernel_sums.close_kl(truth.scores, omega, proposal)
         if close is not None:
@@ -174,7 +176,8 @@ def kernel_hessian_vector_product(utilities: ArrayLike, proposal: Proposal, dire
 
     Notes
     -----
-    Absolute error at most :math:`10^{-13} (a_x + b_x) \max |v|`, in trials a fiftieth of that.
+    Absolute error at most :math:`10^{-13} (a_x + b_x) \max |v - \bar v|` with the mean :math:`\bar v` of all entries
+    alike, in trials a tenth of that. Proof: ``proofs/kernel_sums.md``.
 
     Examples
     --------
@@ -186,8 +189,10 @@ def kernel_hessian_vector_product(utilities: ArrayLike, proposal: Proposal, dire
     proposal = product_factors(proposal, np.size(utilities))
     omega = _utilities("utilities", utilities, proposal.a.size)
     direction = _utilities("direction", direction, proposal.a.size)
-    reject("direction", "finite", direction, np.isinf(direction))
-    return Curvature(Population.of(omega, proposal, "utilities"))(direction)
+    reject("direction", "finite", direction, ~np.isfinite(direction))
+    # Scaled to numbers of at most 1, whose sums cannot overflow.
+    exponent = int(np.frexp(np.abs(direction).max())[1])
+    return np.ldexp(Curvature(Population.of(omega, proposal, "utilities"))(np.ldexp(direction, -exponent)), exponent)
 
 
 def win_probabilities(annotator: PreferenceModel, opponents: FiniteDistribution | ArrayLike) -> FloatArray:

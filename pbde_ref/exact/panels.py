@@ -28,6 +28,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+# Terms added one by one to the same bin; more of them are sorted and added pairwise.
+SEQUENTIAL = 128
+
+
 def sigmoid(t: FloatArray) -> FloatArray:
     r""":math:`\sigma(t)`; its asymptotes are 0 and 1."""
     return expit(t)
@@ -60,11 +64,19 @@ def add_moments(moments: FloatArray, index: IndexArray, offset: FloatArray, weig
     # Additions to one and the same bin wait for each other. Sorted or repeated scores are therefore added run by run.
     starts = _runs(index)
     bins = index if starts is None else index[starts]
+    if np.bincount(bins).max() > SEQUENTIAL:
+        # Sorting 16-bit numbers takes a quarter of the time.
+        order = np.argsort(index.astype(np.uint16) if moments.shape[-1] <= 1 << 16 else index, kind="stable")
+        index, offset, weights = index[order], offset[order], [weight[order] for weight in weights]
+        starts = np.flatnonzero(np.diff(index, prepend=-1))
+        bins = index[starts]
     term = np.empty_like(offset)
     for table, weight in zip(moments, weights, strict=True):
         for power, row in enumerate(table):
             weight = np.multiply(weight, offset, out=term) if power else weight
-            np.add.at(row, bins, weight if starts is None else np.add.reduceat(weight, starts))
+            # First a chunk's own sums, then the total: with a million equal weights every rounding of one long sum
+            # would go the same way.
+            row += np.bincount(bins, weight if starts is None else np.add.reduceat(weight, starts), row.size)
 
 
 def _runs(index: IndexArray) -> IndexArray | None:

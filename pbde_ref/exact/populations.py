@@ -104,7 +104,9 @@ class Population:
 
     def center(self) -> float:
         """Mean of the finite utilities under a, to within a nat."""
-        return float(self.tables[-1].sum(axis=1) @ self.points.grid.nats)
+        mass = self.tables[-1].sum(axis=1)
+        total = float(mass.sum())
+        return float(mass @ self.points.grid.nats) / total if total > 0.0 else 0.0
 
     def mean_deviation(self) -> float:
         """Upper bound on the weighted distance of the finite utilities from `center`, over both factors."""
