@@ -19,7 +19,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import from its own room and from those before it.
 ORDER = [
-    "validation", "files", "double_double", "numerics", "distributions", "paper_problem", "pbde", "pairs",
+    "paper", "validation", "files", "double_double", "numerics", "distributions", "paper_problem", "pbde", "pairs",
     "annotators", "proposals", "objectives", "losses", "exact", "policy_optimization", "sampling", "estimation",
     "models", "language", "experiments", "figures", "oracle", "verification", "benchmarking",
     "cli", "__main__",
@@ -277,15 +277,14 @@ def test_source_rules_allow_what_is_allowed(rule, source):
     assert not SOURCE_RULES[rule](source)
 
 
-EQUATION_ROW = re.compile(r"^\| \((\d+)\)(?:, \((\d+)\))?(?:, \((\d+)\))? \|", re.MULTILINE)
-
-
-def test_every_equation_has_a_home_that_exists():
-    """The README's table names a home for each of the equations 1–30, and each named home can be imported."""
+def test_every_equation_has_an_address_and_a_home_that_exist():
+    """The README's table names each equation's address, 1–30, and each function beside it can be imported."""
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     table = readme[readme.index("| equation |") : readme.index("The [table of proofs]")]
-    found = {int(number) for row in EQUATION_ROW.findall(table) for number in row if number}
-    assert found == set(range(1, 31))
+    addresses = re.findall(r"`paper\.(\w+)`", table)
+    assert addresses == [*(f"equation_{number}" for number in range(1, 31)), "lemma_1", "theorem_1", "theorem_2"]
+    for address in addresses:
+        pkgutil.resolve_name(f"pbde_ref.paper:{address}")
     homes = re.findall(r"`(pbde_ref\.[\w.]+)`", table)
     assert homes
     for home in homes:

@@ -3,13 +3,17 @@
 import math
 import re
 
+import autograd
+import autograd.numpy as anp
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
 from pbde_ref.models import transformer as tf
+from pbde_ref.models import transformer_literal
 from pbde_ref.models.adam import adam_step, initial_adam_state
 from pbde_ref.models.transformer_layers import layer_norm, positions_table
+from pbde_ref.models.transformer_literal import literal_log_prob, literal_logits
 
 SMALL = tf.TransformerConfig(11, embedding_dim=8, layers=2, heads=2, mlp_dim=12, max_length=7)
 # Full, short, a single token, and padding inside a sequence.
@@ -23,47 +27,11 @@ def perturbed(config, seed=0, dtype=np.float64):
     return (parameters + rng.normal(scale=0.2, size=parameters.size)).astype(dtype)
 
 
-def loop_logits(config, parameters, tokens, *, epsilon=1e-6, scaled=True, padding_mask=True, shifted=True):
-    """Logits by loops over sequences, heads, queries and keys, from the description of Flax's LM1B example.
-
-    The keyword arguments leave one fact out each.
-    """
-    view = tf.named_views(config, parameters)
-    width, head_width, half = config.embedding_dim, config.embedding_dim // config.heads, config.embedding_dim // 2
-
-    def norm(x, name):
-        return (x - x.mean()) / math.sqrt(x.var() + epsilon) * view[f"{name}/scale"] + view[f"{name}/bias"]
-
-    result = np.zeros((*tokens.shape, config.vocabulary_size))
-    for b, sequence in enumerate(tokens):
-        inputs = [0, *sequence[:-1]] if shifted else sequence
-        x = []
-        for t, token in enumerate(inputs):
-            position = [math.sin(t * 10000.0 ** (-k / (half - 1))) for k in range(half)]
-            position += [math.cos(t * 10000.0 ** (-k / (half - 1))) for k in range(half)]
-            x.append(view["embedding"][token] + position)
-        for i in range(config.layers):
-            at = f"layer_{i}"
-            normed = [norm(row, f"{at}/attention_norm") for row in x]
-            query, key, value = ([r @ view[f"{at}/attention/{n}"] for r in normed] for n in ("query", "key", "value"))
-            attended = []
-            for t in range(len(x)):
-                mixed = np.zeros(width)
-                for h in range(config.heads):
-                    part = slice(h * head_width, (h + 1) * head_width)
-                    seen = [s for s in range(t + 1) if not padding_mask or sequence[s] != 0 or s == t]
-                    scores = [query[t][part] @ key[s][part] / (math.sqrt(head_width) if scaled else 1) for s in seen]
-                    weights = np.exp(scores) / np.exp(scores).sum()
-                    mixed[part] = sum(w * value[s][part] for w, s in zip(weights, seen, strict=True))
-                attended.append(x[t] + mixed @ view[f"{at}/attention/out"])
-            x = []
-            for row in attended:
-                hidden = norm(row, f"{at}/mlp_norm") @ view[f"{at}/mlp/in/kernel"] + view[f"{at}/mlp/in/bias"]
-                x.append(row + np.maximum(hidden, 0) @ view[f"{at}/mlp/out/kernel"] + view[f"{at}/mlp/out/bias"])
-        for t, row in enumerate(x):
-            if sequence[t] != 0:
-                result[b, t] = norm(row, "final_norm") @ view["logits/kernel"] + view["logits/bias"]
-    return result
+def loop_logits(config, parameters, tokens):
+    """The literal Transformer, sequence by sequence; zeros at places of padding."""
+    views = tf.named_views(config, parameters)
+    rows = [literal_logits(config, views, row) for row in tokens]
+    return np.where((tokens > 0)[..., None], rows, 0.0)
 
 
 def test_logits_equal_loops():
@@ -89,14 +57,49 @@ def test_odd_width_and_many_tokens_equal_loops():
     np.testing.assert_allclose(found, single, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "left_out", [{"epsilon": 1e-3}, {"scaled": False}, {"padding_mask": False}, {"shifted": False}]
-)
-def test_comparison_with_loops_sees_each_fact(left_out):
-    """Control: loops that leave one fact of the architecture out give other logits."""
+LEFT_OUT = {
+    "the smallest variance": ("EPSILON", 1e-3),
+    "the mask of padding": ("visible", lambda tokens: np.tril(np.ones((len(tokens), len(tokens)), dtype=bool))),
+    "the shift": ("shifted_right", np.asarray),
+}
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_comparison_with_loops_sees_each_fact(monkeypatch, name):
+    """Control: a literal Transformer that leaves one fact of the architecture out gives other logits."""
+    monkeypatch.setattr(transformer_literal, *LEFT_OUT[name])
     parameters = perturbed(SMALL)
-    wrong = loop_logits(SMALL, parameters, TOKENS, **left_out)
-    assert np.abs(tf.logits(SMALL, parameters, TOKENS) - wrong).max() > 1e-4
+    assert np.abs(tf.logits(SMALL, parameters, TOKENS) - loop_logits(SMALL, parameters, TOKENS)).max() > 1e-4
+
+
+def test_comparison_with_loops_sees_the_scale_of_scores():
+    """Control: scores not divided by the root of a head's width, here because the queries are as much larger."""
+    parameters = perturbed(SMALL)
+    unscaled = parameters.copy()
+    for i in range(SMALL.layers):
+        tf.named_views(SMALL, unscaled)[f"layer_{i}/attention/query"][:] *= math.sqrt(4)
+    assert np.abs(tf.logits(SMALL, parameters, TOKENS) - loop_logits(SMALL, unscaled, TOKENS)).max() > 1e-4
+
+
+def test_a_head_by_hand():
+    """Scores 0 and log 3 · 2 / √4 weigh the values 1 to 3; the first place sees itself alone."""
+    query, key = np.array([[1.0, 0, 0, 0], [2.0, 0, 0, 0]]), np.array([[0.0] * 4, [math.log(3.0), 0, 0, 0]])
+    value, mask = np.array([[4.0], [8.0]]), np.array([[True, False], [True, True]])
+    np.testing.assert_allclose(transformer_literal.attention(query, key, value, mask), [[4.0], [7.0]], rtol=1e-14)
+
+
+def test_gradients_equal_autograd_through_the_literal_text():
+    """Every entry, to rounding."""
+    parameters, weights = perturbed(SMALL), np.array([1.0, -2.0, 0.0, 0.3])
+
+    def loss(views):
+        return -sum(w * literal_log_prob(SMALL, views, row, anp) for w, row in zip(weights, TOKENS, strict=True))
+
+    expected = autograd.grad(loss)(dict(tf.named_views(SMALL, parameters)))
+    value, gradient = tf.weighted_loss_and_gradient(SMALL, parameters, TOKENS, weights)
+    assert value == pytest.approx(loss(tf.named_views(SMALL, parameters)), abs=1e-12)
+    for name, view in tf.named_views(SMALL, gradient).items():
+        np.testing.assert_allclose(view, expected[name], rtol=0, atol=1e-11, err_msg=name)
 
 
 def test_log_probs_equal_normalised_logits():

@@ -9,12 +9,14 @@ annotator's and the model's utilities are independent except where a small KL is
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
 import pbde_ref as pb
+from pbde_ref import paper
 from pbde_ref.benchmarking.contests import needs
 from pbde_ref.exact.kernel_sums import kernel_kl
 from pbde_ref.validation import FloatArray
@@ -83,13 +85,13 @@ class DenseJoint(_Joint):
 
 
 class NaiveLoop(_Joint):
-    """Joint proposal: the formula as a double loop in Python"""
+    """Joint proposal: Eq. (7) as `pbde_ref.paper` writes it"""
 
     params = ([64, 256],)
     quick_params = ([16, 32],)
 
     def time_naive_loop(self, n: int) -> float:
-        return _loop(self.annotator.utility, self.utilities, self.proposal.weights)
+        return _as_written(self.annotator.utility, self.utilities, self.proposal.weights)
 
     def track_value_error_naive_loop(self, n: int) -> float:
         return abs(self.time_naive_loop(n) / self.time_dense(n).value - 1.0)
@@ -194,11 +196,7 @@ class DenseOrLinear(_LinearTime):
         return abs(self.time_kernel_sum().value / self.time_dense(n).value - 1.0)
 
 
-def _loop(chi: FloatArray, omega: FloatArray, q: FloatArray) -> float:
-    """Eq. (7), pair by pair."""
-    terms = []
-    for a, (chi_a, omega_a) in enumerate(zip(chi.tolist(), omega.tolist(), strict=True)):
-        for b, (chi_b, omega_b) in enumerate(zip(chi.tolist(), omega.tolist(), strict=True)):
-            preference, model = (1.0 / (1.0 + math.exp(-d)) for d in (chi_a - chi_b, omega_a - omega_b))
-            terms.append(-q[a, b] * (preference * math.log(model) + (1.0 - preference) * math.log(1.0 - model)))
-    return math.fsum(terms)
+def _as_written(chi: FloatArray, omega: FloatArray, q: FloatArray) -> float:
+    """Eq. (7) by the paper's text."""
+    annotator, model = (partial(paper.equation_2, utilities.tolist()) for utilities in (chi, omega))
+    return float(paper.equation_7(q.tolist(), annotator, model))
