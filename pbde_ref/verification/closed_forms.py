@@ -18,7 +18,7 @@ __all__ = ["CLOSED_FORMS"]
 
 # Gradient ascent moves an outcome's logit in proportion to its probability: 100,000 steps are enough if the rarest
 # outcome has this part of the most frequent one's.
-SLOWEST = 100.0
+SLOWEST = 30.0
 
 
 def _equation_13(problem: Problem, beta: float) -> float:
