@@ -83,7 +83,7 @@ def test_one_problem_replayed_gives_the_same_numbers(monkeypatch, capsys, tmp_pa
 
 
 def test_a_problem_that_a_claim_is_not_about_does_not_make_it_hold(capsys):
-    arguments = ["verify", "--claims", "mixed_annotators", "--support", "16", "--problem", "ordinary 1"]
+    arguments = ["verify", "--claims", "mixed_annotators", "--support", "16", "--problem", "star 1"]
     assert main(arguments) == 1
     output = capsys.readouterr().out
     assert "NO CASE" in output
