@@ -101,7 +101,7 @@ def test_other_seeds_families_and_indices_give_other_problems():
     assert len(set(drawn)) == len(drawn)
 
 
-@pytest.mark.parametrize("name", ["ordinary", "ordinary 0", "ordinary -1", "Eq. (10) 1", "unheard of 1", "ordinary ¹", ""])
+@pytest.mark.parametrize("name", ["ordinary", "ordinary 0", "ordinary -1", "Eq. (10) 1", "family 1", "ordinary ¹", ""])
 def test_a_problem_that_no_family_has_is_refused(name):
     with pytest.raises(ValueError, match="`problem` must be"):
         problem_named(name, 24, seed=0)

@@ -120,8 +120,8 @@ def _many_seeds(options: argparse.Namespace) -> tuple[list[Verdict], list[int]]:
             progress.set_postfix_str(f"{len(failed)} failed")
             progress.update()
     drawn = len(problem_names(options.repetitions)) - 1
-    first, last = options.seeds[0], options.seeds[-1]
-    print(f"Eq. (10) on {options.support} grid points, and {drawn} random problems for each of seeds {first} to {last}\n")
+    which = f"each of seeds {options.seeds[0]} to {options.seeds[-1]}"
+    print(_wrapped(f"Eq. (10) on {options.support} grid points, and {drawn} random problems for {which}") + "\n")
     return [joined(parts) for parts in zip(*found, strict=True)], sorted(failed)
 
 
