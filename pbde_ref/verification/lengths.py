@@ -145,7 +145,8 @@ def _classes_counted_as_one(problem: Problem) -> float | None:
     f, g = (np.broadcast_to(value, problem.size) for value in (problem.other_process.f, problem.other_process.g))
     log_counts = np.log(_copies(problem)[0])
     right, wrong = (np.exp(transcriptions.normalized(exact.utilities - h, f)) for h in (g - f * log_counts, g))
-    return _merged(problem, counted=False) if transcriptions.variation(right, wrong) >= MARGIN else None
+    margin = max(MARGIN, 10.0 * _classes_rounding(problem))
+    return _merged(problem, counted=False) if transcriptions.variation(right, wrong) >= margin else None
 
 
 def _on_labels(log_pmf: FloatArray) -> FiniteDistribution:

@@ -71,7 +71,7 @@ def _projection_differs(problem: Problem) -> float | None:
     if exact is None or other is None:
         return None
     true, *wrong = (transcriptions.softmax(u) for u in (exact.utilities, other.utilities, *_utilities(problem)))
-    if min(transcriptions.variation(true, each) for each in wrong) < MARGIN:
+    if min(transcriptions.variation(true, each) for each in wrong) < max(MARGIN, 10.0 * exact.uncertainty):
         return None
     projection = _fit(problem.mixture, problem.proposal)
     own = [FiniteDistribution(utility) for utility in _utilities(problem)]
