@@ -18,14 +18,14 @@ from pbde_ref.verification import transcriptions
 from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim
 from pbde_ref.verification.exact_fits import Projection
 from pbde_ref.verification.fits import exact_projection
-from pbde_ref.verification.problems import Problem
+from pbde_ref.verification.problems import LARGEST, Problem
 
 __all__ = ["LENGTHS"]
 
 # Up to 364 sentences: all their pairs are quick.
 MOST_LENGTHS = 6
 # Split in up to three, dense minimisers are quick.
-MOST_OUTCOMES = 16
+MOST_OUTCOMES = LARGEST
 
 
 def _length_bias(problem: Problem, sentences_count: bool) -> float | None:

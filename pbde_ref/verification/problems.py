@@ -29,9 +29,10 @@ from pbde_ref.verification.comparison_graphs import (
     two_components,
 )  # fmt: skip
 
-__all__ = ["FAMILIES", "PAPER", "Problem", "paper", "problem_named", "problem_names", "problems"]
+__all__ = ["FAMILIES", "LARGEST", "PAPER", "Problem", "paper", "problem_named", "problem_names", "problems"]
 
 PAPER = "Eq. (10)"
+# Outcomes of the largest random problems, which dense and exact solvers manage in a moment.
 LARGEST = 40
 
 
