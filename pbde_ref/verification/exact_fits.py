@@ -1,4 +1,4 @@
-r"""The projection of mixed annotators on the logistic models in 60-digit decimals, and how firmly doubles determine it.
+r"""The projection of mixed annotators on the logistic models in 60 decimals and more, and how firmly doubles fix it.
 
 Floating-point numbers are exact decimals. Preferences come as :math:`z_A / (z_A + z_B)`, :math:`z = e^\chi`, so that
 both answers' probabilities keep their digits, and Laplacians are eliminated without subtraction, so that weights and
@@ -80,6 +80,11 @@ def projection(members: Sequence[FloatArray], mixed: Sequence[float], q: FloatAr
         :math:`r = (q_{AB} + q_{BA}) (p\, \sigma(-d) + \bar p\, \sigma(d))`, and the utilities by its image under the
         inverse Hessian. :math:`\eta` is four units in the last place, and what the rounding of utilities adds to it.
 
+    Raises
+    ------
+    ArithmeticError
+        If a thousand steps do not lead there.
+
     Examples
     --------
     >>> from math import log
@@ -90,8 +95,12 @@ def projection(members: Sequence[FloatArray], mixed: Sequence[float], q: FloatAr
     size = len(q)
     with localcontext() as context:
         context.prec = DIGITS
+        tree = _spanning_tree(_pairs(members, mixed, q), size)
+        # A rare pair's share of the gradient must keep its digits in a sum with frequent pairs' shares.
+        rarest = min((pair.weight * pair.won * pair.lost for pair in tree), default=Decimal(1))
+        context.prec += max(0, -rarest.adjusted())
         pairs = _pairs(members, mixed, q)
-        now = _tree_log_odds(pairs, size)
+        now = _log_odds_along(_spanning_tree(pairs, size), size)
         for _ in range(MOST_STEPS):
             weights, gradient = _newton_system(pairs, now)
             # The gradient's digits alone decide where Newton's method ends; a large support's steps may be rounded.
@@ -101,24 +110,33 @@ def projection(members: Sequence[FloatArray], mixed: Sequence[float], q: FloatAr
             now = now + (min(Decimal(1), FARTHEST / farthest) if farthest else 1) * step
             if farthest < LAST_STEP:
                 break
+        else:
+            raise ArithmeticError(f"the projection was not reached; the last step was {farthest:.1e} nats")
         uncertainty = _uncertainty(pairs, now, members) if size <= SMALL else 0.0
-        if farthest >= LAST_STEP:
-            # What sixty digits do not settle, sixteen do not either.
-            uncertainty = float("inf")
         return Projection(now.astype(np.float64), uncertainty)
 
 
-def _tree_log_odds(pairs: Sequence[_Pair], size: int) -> Decimals:
-    """Utilities that meet the pairs of the spanning tree of greatest curvature, each to the last digit."""
-    known = {0: Decimal(0)}
+def _spanning_tree(pairs: Sequence[_Pair], size: int) -> list[_Pair]:
+    """The pairs that say most, from outcome 0 on: those of the spanning tree of greatest curvature."""
+    curvature = [pair.weight * pair.won * pair.lost for pair in pairs]
+    known, tree = {0}, []
     while len(known) < size:
-        crossing = (pair for pair in pairs if (pair.a in known) != (pair.b in known))
-        best = max(crossing, key=lambda pair: pair.weight * pair.won * pair.lost)
-        log_odds = (best.won / best.lost).ln()
-        if best.a in known:
-            known[best.b] = known[best.a] - log_odds
+        crossing = [i for i, pair in enumerate(pairs) if (pair.a in known) != (pair.b in known)]
+        best = pairs[max(crossing, key=curvature.__getitem__)]
+        tree.append(best)
+        known |= {best.a, best.b}
+    return tree
+
+
+def _log_odds_along(tree: Sequence[_Pair], size: int) -> Decimals:
+    """Utilities that meet the pairs of a tree, each to the last digit."""
+    known = {0: Decimal(0)}
+    for pair in tree:
+        log_odds = (pair.won / pair.lost).ln()
+        if pair.a in known:
+            known[pair.b] = known[pair.a] - log_odds
         else:
-            known[best.a] = known[best.b] + log_odds
+            known[pair.a] = known[pair.b] + log_odds
     return np.array([known[x] for x in range(size)], dtype=object)
 
 

@@ -131,7 +131,8 @@ def _convexity_at(problem: Problem, omega: FloatArray, halved: float) -> float:
     direction = np.random.default_rng(problem.seed).normal(size=problem.size)
     q = problem.proposal.matrix(problem.size)
     p = transcriptions.preferences(problem.annotator.utility, q)
-    step = 1e-30
+    # Its error is of second order; a smaller step would underflow with the smallest curvatures.
+    step = 1e-10
     derivative = transcriptions.gradient(p, omega + 1j * step * direction, q).imag / step
     arguments = ("bradley_terry", problem.annotator, omega, problem.proposal)
     hessian = halved * expected_hessian(*arguments)
