@@ -85,12 +85,22 @@ class PairBlock:
         """Add `terms` at (a, b) and `sign` times them at (b, a), in place; the diagonal is left out."""
         terms = np.where(self.a == self.b, 0.0, terms)
         if terms.ndim == 2:
-            result[self.a, self.b] += terms
-            result[self.b, self.a] += sign * terms
+            rows, columns = _run(self.a[:, 0]), _run(self.b[0])
+            if isinstance(rows, slice) and isinstance(columns, slice):
+                result[rows, columns] += terms
+                result[columns, rows] += sign * terms.T
+            else:
+                result[self.a, self.b] += terms
+                result[self.b, self.a] += sign * terms
         else:
             # The list may name a pair several times.
             np.add.at(result, (self.a, self.b), terms)
             np.add.at(result, (self.b, self.a), sign * terms)
+
+
+def _run(index: IndexArray) -> slice | IndexArray:
+    """A slice where indices follow one another, which is several times faster."""
+    return slice(int(index[0]), int(index[-1]) + 1) if (np.diff(index) == 1).all() else index
 
 
 def all_pairs(size: int) -> PairBlock:

@@ -24,8 +24,10 @@ __all__ = ["minimize_expected_loss"]
 EPS = float(np.finfo(float).eps)
 # Nats that a step may change a difference by; beyond twice that, probabilities underflow.
 LARGEST_STEP = 350.0
-# After a step of so many nats the next one needs no more than a few digits.
-ROUGH = 1e-3
+# Where the rarer answer to every pair is at least so frequent, Newton's method from zero takes a few steps.
+UNCERTAIN = 0.01
+# After a step of so many nats the next one needs no more than six digits.
+ROUGH = 1e-6
 # A pair whose difference a step changes by less has arrived.
 SETTLED = 1e-10
 # Conductances of pairs further apart have lost digits to underflow; a proof does without them.
@@ -140,8 +142,11 @@ def minimize_expected_loss(
 
 
 def _start(problem: PairProblem) -> FloatArray:
-    """Zero, or the log-odds of a spanning tree if these have a lower loss."""
-    origin, tree = np.zeros(problem.annotator.size), problem.interpolation()
+    """Zero, or the log-odds of a spanning tree if some answers are all but certain and these have a lower loss."""
+    origin = np.zeros(problem.annotator.size)
+    if problem.least_probability() > UNCERTAIN:
+        return origin
+    tree = problem.interpolation()
     at_origin, at_tree = (
         expected_kl(problem.annotator, start, problem.proposal, method="dense").value for start in (origin, tree)
     )

@@ -89,6 +89,14 @@ class PairProblem:
             block.add_to_matrix(np.ldexp(block.weight, self.exponent) * error, result, 1.0)
         return result
 
+    def least_probability(self) -> float:
+        """The least probability of an answer to a pair that is drawn."""
+        least = 1.0
+        for block in self.proposal.blocks(self.annotator.size):
+            rarer = np.minimum(*self.annotator.probabilities(block))
+            least = min(least, float(rarer.min(where=block.weight > 0.0, initial=1.0)))
+        return least
+
     def interpolation(self) -> FloatArray:
         """Utilities that explain one spanning tree, of the comparisons that tell most about log-odds, shape (n,)."""
         size = self.annotator.size
