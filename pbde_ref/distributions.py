@@ -27,8 +27,8 @@ from pbde_ref.validation import (
 )  # fmt: skip
 
 __all__ = [
-    "FiniteDistribution", "common_support", "geometric_mean", "kl_divergence", "labels", "mixture", "same_support",
-    "tilt", "total_variation", "truncated_normal",
+    "FiniteDistribution", "common_support", "geometric_mean", "kl_divergence", "labels", "mixture",
+    "rewards_in_units", "same_support", "tilt", "total_variation", "truncated_normal",
     "uniform",
 ]  # fmt: skip
 
@@ -305,10 +305,19 @@ def tilt(p: FiniteDistribution, rewards: ArrayLike, beta: float) -> FiniteDistri
     """
     rewards = vector("rewards", rewards, size=len(p))
     reject("rewards", "below +inf", rewards, np.isposinf(rewards))
-    log_weights = p.log_pmf + rewards / positive_number("beta", beta)
+    log_weights = p.log_pmf + rewards_in_units(rewards, positive_number("beta", beta))
     if np.isneginf(log_weights).all():
         raise ValueError("`rewards` must be finite at an outcome of positive probability; got -inf at all of them")
     return FiniteDistribution(log_weights, p.support)
+
+
+def rewards_in_units(rewards: FloatArray, beta: float) -> FloatArray:
+    """Rewards divided by beta, none of which may become infinite by it."""
+    with np.errstate(over="ignore"):
+        result = rewards / beta
+    overflow = np.isinf(result) & np.isfinite(rewards)
+    reject("rewards", f"so small that divided by beta = {beta} they are finite", rewards, overflow)
+    return result
 
 
 def total_variation(p: FiniteDistribution, r: FiniteDistribution) -> float:

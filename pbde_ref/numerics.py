@@ -92,7 +92,7 @@ def two_difference(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray
     >>> float(high), float(low)
     (1.0, -1e-20)
     """
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         high = x - y
         virtual = x - high
         low = (x - (high + virtual)) + (virtual - y)

@@ -193,7 +193,7 @@ def ipo(tau: float) -> Objective:
     Parameters
     ----------
     tau : float
-        :math:`\tau` of Eq. (22), positive; most code calls it beta.
+        :math:`\tau` of Eq. (22), at least 1e-150; most code calls it beta.
 
     Examples
     --------
@@ -201,11 +201,22 @@ def ipo(tau: float) -> Objective:
     array([4., 0.])
     """
     tau = positive_number("tau", tau)
+    if tau < 1e-150:
+        raise ValueError(f"`tau` must be at least 1e-150, so that 1 / tau² is finite; got {tau}")
     target = 0.5 / tau
+
+    def value(m: FloatArray) -> FloatArray:
+        with np.errstate(over="ignore"):
+            return np.asarray(np.square(m - target))
+
+    def derivative(m: FloatArray) -> FloatArray:
+        with np.errstate(over="ignore"):
+            return np.asarray(2.0 * (m - target))
+
     return Objective(
         "ipo",
-        value=lambda m: np.square(m - target),
-        derivative=lambda m: 2.0 * (m - target),
+        value=value,
+        derivative=derivative,
         second_derivative=lambda m: 2.0 * np.ones_like(m),
         parameters={"tau": tau},
     )

@@ -23,7 +23,7 @@ class PBDE:
     Parameters
     ----------
     f : float or array_like, shape (n,)
-        Positive and finite.
+        Positive, at least 1e-308, and finite.
     g : float or array_like, shape (n,)
         Not NaN. Infinite entries arise where a reference policy is zero: +inf marks an outcome that the reference
         excludes.
@@ -55,6 +55,7 @@ class PBDE:
                 raise ValueError(f"`{name}` must be a number or a vector; got shape {value.shape}")
         reject("f", "positive", f, f <= 0)
         reject("f", "finite", f, np.isinf(f))
+        reject("f", "at least 1e-308, so that 1 / f is finite", f, f < 1e-308)
         if f.ndim == g.ndim == 1:
             same_size("g", g.size, f.size)
         for name, value in (("f", f), ("g", g)):
@@ -118,7 +119,8 @@ def dpo(beta: float, reference: FiniteDistribution) -> PBDE:
     array([0., 0.])
     """
     instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
-    return PBDE(positive_number("beta", beta), -beta * reference.log_pmf)
+    with np.errstate(over="ignore"):
+        return PBDE(positive_number("beta", beta), -beta * reference.log_pmf)
 
 
 def geometric_average(alpha: float, reference: FiniteDistribution) -> PBDE:
@@ -166,4 +168,5 @@ def length_normalized(lengths: ArrayLike, scale: float = 1.0) -> PBDE:
     lengths = vector("lengths", lengths)
     reject("lengths", "positive", lengths, lengths <= 0)
     reject("lengths", "finite", lengths, np.isinf(lengths))
-    return PBDE(positive_number("scale", scale) / lengths, 0.0)
+    with np.errstate(over="ignore"):
+        return PBDE(positive_number("scale", scale) / lengths, 0.0)

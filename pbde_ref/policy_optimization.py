@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pbde_ref.distributions import FiniteDistribution, kl_divergence, tilt
-from pbde_ref.numerics import log_normalize, logsumexp
+from pbde_ref.distributions import FiniteDistribution, kl_divergence, rewards_in_units, tilt
+from pbde_ref.numerics import log_normalize, logsumexp, weighted
 from pbde_ref.validation import FloatArray, non_negative_number, positive_number, reject, vector, whole_number
 
 __all__ = ["PolicySolution", "gradient_ascent", "kl_controlled_objective", "log_partition", "policy_gradient"]
@@ -67,7 +67,7 @@ def log_partition(rewards: ArrayLike, beta: float, reference: FiniteDistribution
     >>> pb.log_partition([7.0, 7.0], 2.0, pb.uniform([0, 1]))
     3.5
     """
-    scaled = _rewards(rewards, len(reference)) / positive_number("beta", beta)
+    scaled = rewards_in_units(_rewards(rewards, len(reference)), positive_number("beta", beta))
     return float(logsumexp(reference.log_pmf + scaled))
 
 
@@ -111,8 +111,16 @@ def policy_gradient(logits: ArrayLike, rewards: ArrayLike, beta: float, referenc
 def _softmax_gradient(logits: FloatArray, rewards: FloatArray, beta: float, log_reference: FloatArray) -> FloatArray:
     log_policy = log_normalize(logits)
     policy = np.exp(log_policy)
-    advantage = rewards - beta * (log_policy - log_reference)
-    return policy * (advantage - policy @ advantage)
+    # In units of about the largest reward, so that differences of rewards cannot overflow.
+    exponent = int(np.frexp(np.abs(rewards).max())[1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        advantage = np.ldexp(rewards, -exponent)
+        if beta > 0.0:
+            advantage = advantage - np.ldexp(beta, -exponent) * (log_policy - log_reference)
+        result = weighted(policy, advantage - weighted(policy, advantage).sum())
+        result = np.ldexp(result, exponent)
+    reject("r - beta log(policy / reference)", "finite where the policy is positive", result, ~np.isfinite(result))
+    return result
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,9 @@ FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
 
 __all__ = [
-    "FloatArray", "IndexArray", "array", "flip_probability", "indices", "instance", "matrix", "non_negative_number",
-    "number", "positive_number", "probability_weights", "reject", "same_size", "vector", "whole_number",
+    "FloatArray", "IndexArray", "array", "comparison_weights", "flip_probability", "indices", "instance", "matrix",
+    "non_negative_number", "number", "positive_number", "probability_weights", "reject", "same_size",
+    "transition_matrix", "vector", "whole_number",
 ]  # fmt: skip
 
 
@@ -93,6 +94,22 @@ def same_size(name: str, size: int, expected: int) -> None:
         raise ValueError(f"`{name}` must have {expected} outcomes, one for each of the support; got {size}")
 
 
+def comparison_weights(name: str, values: FloatArray) -> None:
+    """Raise unless numbers of comparisons are non-negative and so small that nothing made of their sum overflows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> comparison_weights("weights", np.array([1e308, 1e-308, 1e308]))
+    Traceback (most recent call last):
+        ...
+    ValueError: `weights` must be below 1e150 divided by how many they are; got 1e+308 at index 0
+    """
+    reject(name, "finite", values, np.isinf(values))
+    reject(name, "non-negative", values, values < 0.0)
+    reject(name, "below 1e150 divided by how many they are", values, values >= 1e150 / max(values.size, 1))
+
+
 def probability_weights(name: str, values: FloatArray) -> FloatArray:
     """Finite non-negative weights of any shape, divided by their sum, read-only."""
     reject(name, "finite", values, ~np.isfinite(values))
@@ -137,6 +154,24 @@ def flip_probability(name: str, value: Any) -> float:
     result = number(name, value)
     if not 0.0 <= result < 0.5:
         raise ValueError(f"`{name}` must be in [0, 1/2); got {result}")
+    return result
+
+
+def transition_matrix(name: str, value: ArrayLike, *, size: int | None = None) -> FloatArray:
+    """A read-only square matrix whose rows are probabilities, up to rounding of their sums.
+
+    Examples
+    --------
+    >>> transition_matrix("kernel", [[0.5, 0.5], [1.0, 1.0]])
+    Traceback (most recent call last):
+        ...
+    ValueError: `row sums of kernel` must be 1 within 1e-12; got 2.0 at index 1
+    """
+    result = matrix(name, value, size=size)
+    reject(name, "non-negative", result, result < 0.0)
+    sums = result.sum(axis=1)
+    tolerance = max(1e-12, len(result) * float(np.finfo(float).eps))
+    reject(f"row sums of {name}", f"1 within {tolerance:.0e}", sums, ~(np.abs(sums - 1.0) <= tolerance))
     return result
 
 

@@ -95,8 +95,17 @@ def test_a_constant_that_has_not_converged_is_not_used(monkeypatch):
         pb.normalized_log_policy([2.0, 5.0], pb.luce())
 
 
+@pytest.mark.parametrize("seed", range(300))
+def test_two_valued_utilities_of_many_outcomes(seed):
+    """Thousands of equal exponents round alike; the residual may be a few times as large as for different ones."""
+    rng = np.random.default_rng(seed)
+    utilities = rng.choice(rng.normal(0.0, 3.0, 2), 10_000)
+    process = pb.PBDE(1.0 if seed % 2 else 10.0 ** rng.uniform(-2.0, 2.0))
+    assert abs(math.fsum(np.exp(pb.normalized_log_policy(utilities, process))) - 1.0) < 5e-14
+
+
 def test_rounding_of_the_residual_is_counted_in_the_exponents(monkeypatch):
-    """Within 8 eps times one plus the policy's entropy: by hand for n equal outcomes, whose entropy is log n."""
+    """Within 8 eps times one plus log n plus the policy's entropy: by hand for n equal outcomes, where it is log n."""
     eps = float(np.finfo(float).eps)
     for size in (1, 2, 1000):
         found = pb.normalizing_constant(np.zeros(size), pb.luce())
@@ -104,7 +113,7 @@ def test_rounding_of_the_residual_is_counted_in_the_exponents(monkeypatch):
         assert found.value == pytest.approx(-math.log(size), rel=1e-15)
         for share, converged in ((0.9, True), (1.1, False)):
             # A logarithm of the sum that rounding keeps from falling below this.
-            rounding = share * 8.0 * eps * (1.0 + math.log(size))
+            rounding = share * 8.0 * eps * (1.0 + 2.0 * math.log(size))
             monkeypatch.setattr(optima, "logsumexp", lambda x, least=rounding: max(float(logsumexp(x)), least))
             found = pb.normalizing_constant(np.zeros(size), pb.luce())
             monkeypatch.undo()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pbde_ref as pb
+from pbde_ref import validation
 from tests.strategies import annotators, distributions, generators, problems, zero_outcomes
 
 NAN, INF = math.nan, math.inf
@@ -35,6 +36,46 @@ def transitions_by_loop(kernel, preference):
     for x in range(size):
         rows[x][x] = 1 - sum(rows[x])
     return rows
+
+
+@pytest.mark.parametrize("size", [2, 3, 21, 60, 300])
+@pytest.mark.parametrize("low", [-1000.0, -40.0, 0.0])
+def test_nothing_stays_where_everybody_else_is_better(size, low):
+    """Uniform proposals of the others: the outcome that always loses leaves with probability 1, up to the sum of its
+    chances to win; nothing is negative, and what stays is right in relative terms.
+    """
+    kernel = (1.0 - np.eye(size)) / (size - 1)
+    annotator = pb.Annotator(pb.FiniteDistribution([low] + [0.0] * (size - 1)), pb.luce())
+    transition = pb.barker_transition_matrix(annotator, kernel)
+    wins = 1 / (1 + mpmath.exp(-mpmath.mpf(float(annotator.utility[0])) + mpmath.mpf(float(annotator.utility[1]))))
+    assert transition[0, 0] == pytest.approx(float(wins), rel=1e-12, abs=0)
+    np.testing.assert_allclose(transition.sum(axis=1), 1.0, rtol=0, atol=1e-15 * size)
+    found = pb.stationary_distribution(transition)
+    np.testing.assert_allclose(found.log_pmf[1:], annotator.distribution.log_pmf[1:], atol=1e-12)
+
+
+@given(seed=st.integers(0, 2**32 - 1), size=st.integers(2, 30))
+def test_the_packages_own_chains_are_accepted(seed, size):
+    """Sparse kernels of rounded rows, utilities up to 1,000 nats apart."""
+    rng = np.random.default_rng(seed)
+    kernel = np.where(rng.random((size, size)) < 0.5, rng.random((size, size)), 0.0) + np.roll(np.eye(size), 1, axis=1)
+    np.fill_diagonal(kernel, 0.0)
+    kernel /= kernel.sum(axis=1, keepdims=True)
+    annotator = pb.Annotator(pb.FiniteDistribution(rng.choice([1.0, 30.0, 300.0]) * rng.normal(size=size)), pb.luce())
+    transition = pb.barker_transition_matrix(annotator, kernel)
+    assert (transition >= 0.0).all()
+    assert pb.detailed_balance_residual(pb.uniform(range(size)), transition) <= 1.0
+
+
+def test_rows_of_many_probabilities_may_be_off_by_their_roundings():
+    """1e-12, or an eps for each of more than 4,503."""
+    for size, tolerance in ((10, 1e-12), (5_000, 1.11e-12)):
+        row = np.zeros((size, size))
+        row[:, 0] = 1.0 + 0.9 * tolerance
+        assert validation.transition_matrix("kernel", row).shape == (size, size)
+        row[3, 0] = 1.0 + 1.1 * tolerance
+        with pytest.raises(ValueError, match=r"`row sums of kernel` must be 1 within .*at index 3"):
+            validation.transition_matrix("kernel", row)
 
 
 def winners_by_loop(proposal, preference):

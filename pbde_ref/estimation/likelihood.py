@@ -18,7 +18,16 @@ from pbde_ref.estimation.sparse_tally import sparse_tally
 from pbde_ref.estimation.tallies import Tally
 from pbde_ref.exact.optima import normalized_log_policy
 from pbde_ref.pbde import PBDE, luce
-from pbde_ref.validation import FloatArray, instance, matrix, positive_number, reject, vector, whole_number
+from pbde_ref.validation import (
+    FloatArray,
+    comparison_weights,
+    instance,
+    matrix,
+    positive_number,
+    reject,
+    vector,
+    whole_number,
+)
 
 __all__ = ["fit_comparisons"]
 
@@ -180,8 +189,7 @@ def _comparisons(
         if winner is not None or loser is not None or weights is not None:
             raise TypeError("`counts` must come alone; got also `winner`, `loser` or `weights`")
         given = matrix("counts", counts)
-        reject("counts", "finite", given, np.isinf(given))
-        reject("counts", "non-negative", given, given < 0.0)
+        comparison_weights("counts", given)
         size = len(given)
         won, lost = np.nonzero(given)
         times = given[won, lost]
@@ -192,8 +200,7 @@ def _comparisons(
         if weights is not None:
             times = vector("weights", weights)
             _same_length("weights", times.size, won.size)
-            reject("weights", "finite", times, np.isinf(times))
-            reject("weights", "non-negative", times, times < 0.0)
+            comparison_weights("weights", times)
     if support is not None:
         size = _support_size(support, size, exactly=counts is not None)
     elif size > 2 * won.size and counts is None:

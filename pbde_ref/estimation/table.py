@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from pbde_ref.distributions import labels
 from pbde_ref.estimation.aggregation import Accumulator
 from pbde_ref.estimation.sources import BadLine
-from pbde_ref.validation import FloatArray, IndexArray, indices, number, reject, vector
+from pbde_ref.validation import FloatArray, IndexArray, comparison_weights, indices, number, vector
 
 __all__ = ["ComparisonTable", "comparison_table", "held_out_share"]
 
@@ -97,8 +97,7 @@ def comparison_table(
     for name, value in (("loser", lost), ("weights", times), ("annotator", who)):
         if value.size != won.size:
             raise ValueError(f"`{name}` must have one entry for each winner, {won.size}; got {value.size}")
-    reject("weights", "finite", times, np.isinf(times))
-    reject("weights", "non-negative", times, times < 0.0)
+    comparison_weights("weights", times)
     names = _names("items", items, 1 + max(int(won.max()), int(lost.max())))
     who_names = None if annotator is None else _names("annotators", annotators, 1 + int(who.max()))
     share = held_out_share(held_out)

@@ -216,9 +216,12 @@ def expected_loss(
     values, gradient = [], np.zeros(annotator.size)
     for block, margin in _margins(utilities, proposal):
         forward, backward = annotator.probabilities(block)
-        slope = weighted(forward, objective.derivative(margin)) - weighted(backward, objective.derivative(-margin))
+        with np.errstate(invalid="ignore", over="ignore"):
+            slope = weighted(forward, objective.derivative(margin)) - weighted(backward, objective.derivative(-margin))
         values.append(weighted(block.weight, _pair_loss(objective, annotator, block, margin)).sum())
-        gradient += block.scatter(block.weight * slope, annotator.size)
+        with np.errstate(invalid="ignore"):
+            gradient += block.scatter(weighted(block.weight, slope), annotator.size)
+    reject("utilities", "such that the gradient has no terms of both infinities", utilities, np.isnan(gradient))
     return _result(values, gradient)
 
 

@@ -7,7 +7,8 @@ cross-entropy are
 
 and :math:`e^c, e^d` are outer products of n exponentials: one logarithm and two reciprocals per pair. The two terms
 cancel where the preferences nearly agree, or are nearly certain, so each block's rounding error is bounded; a block in
-which it could reach a share of 4e-13 is left to the termwise formula of ``proofs/relative_accuracy.md``.
+which it could reach a share of 4e-13 is left to the termwise formula of ``proofs/relative_accuracy.md``. So is a block
+with an outcome whose gradient could err by a share of 1e-12 of its terms' sizes (``proofs/convexity.md``, part 6).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ EPS = float(np.finfo(float).eps)
 # exp(700) is finite, and so are its products with 1 + exp(-700).
 WIDEST = 700.0
 SHARE = 4e-13
+GRADIENT_SHARE = 1e-12
 # Entries.
 SHORT_BUFFER = 512
 # Fewer outcomes take no time either way.
@@ -47,6 +49,8 @@ class FastBlocks:
         Bound on the rounding error of a pair's loss: the first plus :math:`|u_A| + |u_B|` times the second.
     entropy : bool
         Whether the loss is the cross-entropy, which has the annotator's entropy in it.
+    odds_error : float
+        Bound on the relative errors of :math:`e^c` and :math:`e^d` together.
     """
 
     annotator: tuple[FloatArray, FloatArray]
@@ -55,6 +59,7 @@ class FastBlocks:
     error: float
     error_per_nat: float
     entropy: bool = False
+    odds_error: float = 0.0
 
     @classmethod
     def of(cls, annotator: PreferenceModel, utilities: FloatArray, *, entropy: bool = False) -> FastBlocks | None:
@@ -74,7 +79,7 @@ class FastBlocks:
         # A cross-entropy's logarithm is not small where d is large, and errs by a unit in its last place.
         error_per_nat = 0.25 * error_c + (8.0 if entropy else 4.0) * EPS
         exponentials = _exponentials(annotator.utility), _exponentials(utilities)
-        return cls(*exponentials, centered, error, error_per_nat, entropy)
+        return cls(*exponentials, centered, error, error_per_nat, entropy, error_c + error_d + 8.0 * EPS)
 
     def __call__(self, block: PairBlock) -> tuple[float, FloatArray] | None:
         """The block's loss, and each pair's weight times excess; None if the error could be too large."""
@@ -103,7 +108,8 @@ class FastBlocks:
         odds_c *= np.subtract.outer(u_a, u_b, out=odds_d)
         logarithm -= odds_c
         value = float(np.einsum("ij,ij->", block.weight, logarithm))
-        return (value, excess) if self._is_right(value, block.weight, u_a, u_b) else None
+        right = self._is_right(value, block.weight, u_a, u_b) and self._gradient_is_right(excess, block)
+        return (value, excess) if right else None
 
     def _is_right(self, value: float, weight: FloatArray, u_a: FloatArray, u_b: FloatArray) -> bool:
         """Whether rounding may have changed no more than the allowed share of a block's value."""
@@ -114,6 +120,29 @@ class FastBlocks:
             # The largest distance says little if it has little weight.
             distance = float((mass * np.abs(u_a)).sum() + (weight.sum(axis=0) * np.abs(u_b)).sum())
         return total * self.error + distance * self.error_per_nat <= SHARE * value
+
+
+    def _gradient_is_right(self, terms: FloatArray, block: PairBlock) -> bool:
+        """Whether no outcome's share of the gradient may err by more than what is allowed of its terms' sizes."""
+        size = np.abs(terms)
+        # An outcome that meets itself adds as much as it takes away.
+        weight = np.where(block.a == block.b, 0.0, self.odds_error * block.weight)
+        if _exceeds(size, weight):
+            return True
+        # With M = max(e^c, e^d) / ((1 + e^c)(1 + e^d)) a term is M (1 - e^-|d - c|). It errs by M times the odds'.
+        rows, columns = block.a[:, 0], block.b[0]
+        odds_c = np.multiply.outer(self.annotator[0][rows], self.annotator[1][columns])
+        odds_d = np.multiply.outer(self.model[0][rows], self.model[1][columns])
+        error = np.maximum(odds_c, odds_d)
+        error /= 1.0 + odds_c
+        error /= 1.0 + odds_d
+        error *= weight
+        return _exceeds(size, error)
+
+
+def _exceeds(size: FloatArray, error: FloatArray) -> bool:
+    """Whether the errors of each row and of each column are a small share of its size."""
+    return all(bool((error.sum(axis) <= GRADIENT_SHARE * size.sum(axis)).all()) for axis in (0, 1))
 
 
 def _from_middle(values: FloatArray) -> FloatArray:

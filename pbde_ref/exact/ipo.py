@@ -121,6 +121,7 @@ def ipo_optimum(
     array([-1.])
     """
     tau = _settings(annotator, tau, reference)
+    objective = ipo(tau)
     check_models(annotator, proposal)
     size = annotator.size
     components = comparison_components(proposal, size)
@@ -141,7 +142,7 @@ def ipo_optimum(
     return IpoSolution(
         policy=policy,
         log_ratio=s,
-        loss=expected_loss(ipo(tau), annotator, s, proposal).value,
+        loss=expected_loss(objective, annotator, s, proposal).value,
         gap=gap,
         utility_error=max(largest_difference(widths[components == i]) for i in range(int(components.max()) + 1)),
         policy_error=policy_error,

@@ -189,7 +189,8 @@ def expected_mixture_hessian(
     -----
     Where the model equals the annotators' preferences this is the Fisher information of one comparison. It always has
     one null direction for each annotator and component of the comparison graph, and one for the logits; a further one
-    means that the comparisons do not determine the mixture, as for two annotators and at most four outcomes.
+    is a change of the mixture that the comparisons do not show to first order, as there is for two annotators and at
+    most four outcomes.
     Proof: ``proofs/mixed_annotators.md``.
 
     Examples
@@ -276,8 +277,9 @@ def fit_annotator_mixture(
     Notes
     -----
     The loss is not convex: the result is a stationary point, not a proven minimum, and an imperfect one shows itself by
-    its loss alone. Convergence is fast at first, then slow. Two annotators are never determined by the comparisons of
-    four or fewer outcomes. Densities are determined only where somebody's preferences are informative; tails are not.
+    its loss alone. Convergence is fast at first, then slow. Comparisons of four or fewer outcomes do not determine two
+    annotators: outside a set of measure zero there are others nearby with the same preferences. Densities are
+    determined only where somebody's preferences are informative; tails are not.
     If the comparison graph is not connected, the masses of its components are a convention. Memory is a few times k n²
     numbers, and the certificate needs the eigenvalues of a matrix of k (n + 1) rows.
     Proof: ``proofs/mixed_annotators.md``.

@@ -190,7 +190,8 @@ def _solve(utilities: ArrayLike, pbde: PBDE) -> tuple[float, FloatArray, Normali
         raise ValueError("χ − g must be finite at some outcome for a policy to exist; got -inf everywhere")
     # Large common utilities would otherwise cost the sum eps · |C| / min f.
     offset = float(target.max())
-    shifted = target - offset
+    with np.errstate(over="ignore"):
+        shifted = target - offset
     return offset, shifted, _newton(shifted, np.broadcast_to(pbde.f, shifted.shape))
 
 
@@ -206,6 +207,7 @@ def _newton(shifted: FloatArray, f: FloatArray) -> NormalizingConstant:
             break
         constant -= residual / float(np.sum(np.exp(exponents - residual) / f))
         steps += 1
-    # The targets and C are both negative, so each exponent, which is log π, has a small relative error.
-    size = 1.0 - float(weighted(np.exp(exponents), exponents).sum())
+    # The targets and C are both negative, so each exponent, which is log π, has a small relative error. Equal ones err
+    # alike: the sum errs by the entropy of π in units of eps, and by what adding up n terms may cost.
+    size = 1.0 + float(np.log(shifted.size)) - float(weighted(np.exp(exponents), exponents).sum())
     return NormalizingConstant(constant, residual, abs(residual) <= 8.0 * float(np.finfo(float).eps) * size, steps)

@@ -14,7 +14,7 @@ from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.pairs import PairBlock, all_pairs
 from pbde_ref.proposals import PairListProposal, Proposal
-from pbde_ref.validation import FloatArray, IndexArray, matrix, reject
+from pbde_ref.validation import FloatArray, IndexArray, transition_matrix
 
 __all__ = ["barker_transition_matrix", "detailed_balance_residual", "stationary_distribution",
            "win_weights", "win_weights_error", "winners_distribution"]  # fmt: skip
@@ -119,7 +119,8 @@ def barker_transition_matrix(annotator: PreferenceModel, kernel: ArrayLike) -> F
 
     .. math:: T(x, x') = K(x, x')\, \text{Prob}(x' \succ x) \quad (x' \ne x)
 
-    The rest of each row's mass stays at x.
+    The rest of each row's mass stays at x: :math:`T(x, x) = K(x, x) + \sum_{x' \ne x} K(x, x')\,
+    \text{Prob}(x \succ x')`, right in relative terms however small it is.
 
     Parameters
     ----------
@@ -130,8 +131,8 @@ def barker_transition_matrix(annotator: PreferenceModel, kernel: ArrayLike) -> F
     Raises
     ------
     ValueError
-        If a row of `kernel` does not sum to one within 1e-12 (a rounding of n terms), or two outcomes of probability
-        zero would be compared.
+        If a row of `kernel` does not sum to one within 1e-12, or n roundings if these are more (it is then divided by
+        its sum), or two outcomes of probability zero would be compared.
 
     Notes
     -----
@@ -146,13 +147,15 @@ def barker_transition_matrix(annotator: PreferenceModel, kernel: ArrayLike) -> F
     array([[0.875, 0.125],
            [0.375, 0.625]])
     """
-    kernel = _stochastic("kernel", kernel, annotator.size)
+    given = transition_matrix("kernel", kernel, size=annotator.size)
+    proposed = given / given.sum(axis=1, keepdims=True)
     block = all_pairs(annotator.size)
     # Pairs that the kernel never proposes need no preference.
-    asked = PairBlock(block.a, block.b, kernel)
-    result = kernel * annotator.probabilities(asked)[1]
-    np.fill_diagonal(result, 0.0)
-    np.fill_diagonal(result, 1.0 - result.sum(axis=1))
+    stays, moves = annotator.probabilities(PairBlock(block.a, block.b, proposed))
+    result, refused = proposed * moves, proposed * stays
+    # What stays is a sum, not what is left of 1: that could be negative.
+    np.fill_diagonal(refused, proposed.diagonal())
+    np.fill_diagonal(result, refused.sum(axis=1))
     return result
 
 
@@ -184,14 +187,14 @@ def stationary_distribution(
     >>> pb.stationary_distribution([[0.875, 0.125], [0.375, 0.625]]).pmf
     array([0.75, 0.25])
     """
-    transition = _stochastic("transition", transition, None)
-    states = _closed_class(transition)
+    given = transition_matrix("transition", transition)
+    states = _closed_class(given)
     # Eliminate the states one by one, each time sending its traffic on to the states before it.
-    work = transition[states][:, states]
+    work = given[states][:, states]
     for last in range(len(work) - 1, 0, -1):
         work[:last, last] /= work[last, :last].sum()
         work[:last, :last] += np.multiply.outer(work[:last, last], work[last, :last])
-    weights = np.zeros(len(transition))
+    weights = np.zeros(len(given))
     mass = np.ones(len(work))
     for state in range(1, len(work)):
         mass[state] = mass[:state] @ work[:state, state]
@@ -222,13 +225,5 @@ def detailed_balance_residual(distribution: FiniteDistribution, transition: Arra
     >>> pb.detailed_balance_residual(pb.uniform([0, 1]), [[0.875, 0.125], [0.375, 0.625]])
     0.125
     """
-    flow = distribution.pmf[:, None] * _stochastic("transition", transition, len(distribution))
+    flow = distribution.pmf[:, None] * transition_matrix("transition", transition, size=len(distribution))
     return float(np.abs(flow - flow.T).max())
-
-
-def _stochastic(name: str, value: ArrayLike, size: int | None) -> FloatArray:
-    result = matrix(name, value, size=size)
-    reject(name, "non-negative", result, result < 0.0)
-    sums = result.sum(axis=1)
-    reject(f"row sums of {name}", "1 within 1e-12", sums, ~(np.abs(sums - 1.0) <= 1e-12))
-    return result

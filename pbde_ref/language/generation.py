@@ -198,7 +198,9 @@ def _draw(scores: Floats, uniforms: FloatArray, temperature: float) -> tuple[NDA
         weights = np.exp(scores)
         tokens = _invert(weights, uniforms)
         return tokens, scores[index, tokens] - np.log(weights.sum(axis=1, dtype=np.float64))
-    tokens = _invert(np.exp(scores * (1.0 / temperature)), uniforms)
+    # In double precision, and divided: the reciprocal of a small temperature is infinite.
+    with np.errstate(over="ignore"):
+        tokens = _invert(np.exp(scores / np.float64(temperature)), uniforms)
     chosen = scores[index, tokens]
     return tokens, chosen - np.log(np.exp(scores, out=scores).sum(axis=1, dtype=np.float64))
 

@@ -2,8 +2,10 @@ r"""Cross-entropy under a preference behaviour distribution equation, Eq. (11), 
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from pbde_ref.losses.inputs import (
@@ -17,7 +19,7 @@ from pbde_ref.losses.inputs import (
 from pbde_ref.losses.pairwise import reduced
 from pbde_ref.losses.result import BatchLoss, Reduction
 from pbde_ref.objectives import BRADLEY_TERRY, robust, smoothed
-from pbde_ref.validation import flip_probability, positive_number
+from pbde_ref.validation import FloatArray, flip_probability, positive_number, reject
 
 __all__ = ["dpo_loss", "geometric_loss", "length_normalized_loss", "pbde_loss"]
 
@@ -191,6 +193,8 @@ def geometric_loss(
     array([0.04858735])
     """
     inverse = 1.0 / positive_number("alpha", alpha)
+    if math.isinf(inverse):
+        raise ValueError(f"`alpha` must have a finite reciprocal; got {alpha}")
     inputs = policy_and_reference(policy_chosen, policy_rejected, reference_chosen, reference_rejected)
     margins = inverse * inputs.log_ratio_margins() + (inputs.reference_chosen - inputs.reference_rejected)
     slopes = {"policy_chosen": inverse, "policy_rejected": -inverse}
@@ -246,8 +250,10 @@ def length_normalized_loss(
     """
     scale = positive_number("scale", scale)
     chosen, rejected = policy_pair(policy_chosen, policy_rejected)
-    f_w = scale / lengths_of("chosen_lengths", chosen_lengths, shape=chosen.shape)
-    f_l = scale / lengths_of("rejected_lengths", rejected_lengths, shape=chosen.shape)
+    f_w, f_l = (
+        _per_token(name, scale, lengths_of(name, lengths, shape=chosen.shape))
+        for name, lengths in (("chosen_lengths", chosen_lengths), ("rejected_lengths", rejected_lengths))
+    )
     margins = difference("policy_chosen", f_w * chosen, "policy_rejected", f_l * rejected)
     return reduced(
         BRADLEY_TERRY,
@@ -256,3 +262,10 @@ def length_normalized_loss(
         reduction,
         precision(policy_chosen, policy_rejected),
     )
+
+
+def _per_token(name: str, scale: float, lengths: FloatArray) -> FloatArray:
+    with np.errstate(over="ignore"):
+        result = scale / lengths
+    reject(name, f"so long that {scale} divided by it is finite", lengths, np.isinf(result))
+    return result

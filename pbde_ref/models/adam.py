@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pbde_ref.validation import non_negative_number, whole_number
+from pbde_ref.validation import non_negative_number, number, reject, whole_number
 
 __all__ = ["AdamState", "adam_step", "cosine_decay", "initial_adam_state", "warmup_cosine"]
 
@@ -64,14 +64,22 @@ def adam_step(
     Parameters
     ----------
     parameters, gradient : ndarray, shape (n,)
-        Floating point; neither is changed.
+        Floating point and finite; neither is changed.
     state : AdamState
     learning_rate : float
-        :math:`\eta`.
-    beta_1, beta_2, epsilon : float
-        As in the formula.
+        :math:`\eta`, finite.
+    beta_1, beta_2 : float
+        In [0, 1).
+    epsilon : float
+        As in the formula, non-negative.
     weight_decay : float
         :math:`\lambda`; 0 is Adam, more is AdamW.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, a number is out of range, or the gradient has an entry that is NaN or so large that its square
+        is infinite in its precision.
 
     Examples
     --------
@@ -84,6 +92,14 @@ def adam_step(
     >>> moved.round(4), state.steps
     (array([-0.1,  0.1]), 1)
     """
+    learning_rate, weight_decay = number("learning_rate", learning_rate), number("weight_decay", weight_decay)
+    epsilon = non_negative_number("epsilon", epsilon)
+    for name, beta in (("beta_1", beta_1), ("beta_2", beta_2)):
+        if not 0.0 <= beta < 1.0:
+            raise ValueError(f"`{name}` must be in [0, 1); got {beta}")
+    for name, value in (("gradient", gradient), ("state.first_moment", state.first_moment)):
+        if value.shape != parameters.shape:
+            raise ValueError(f"`{name}` must have the parameters' shape {parameters.shape}; got {value.shape}")
     steps = state.steps + 1
     moved, first, second = (np.empty_like(parameters) for _ in range(3))
     # Block by block, everything between reading a number and writing it happens in the cache.
@@ -93,7 +109,10 @@ def adam_step(
         np.multiply(state.first_moment[here], beta_1, out=first[here])
         first[here] += (1.0 - beta_1) * slope
         np.multiply(state.second_moment[here], beta_2, out=second[here])
-        second[here] += (1.0 - beta_2) * np.square(slope)
+        with np.errstate(over="ignore", invalid="ignore"):
+            second[here] += (1.0 - beta_2) * np.square(slope)
+        if not second[here].max() < np.inf:
+            reject("gradient", "finite, also when it is squared", slope, ~np.isfinite(second[here]))
         size = np.sqrt(second[here])
         size *= 1.0 / math.sqrt(1.0 - beta_2**steps)
         size += epsilon

@@ -48,12 +48,12 @@ from pbde_ref.models.transformer_layers import (
 from pbde_ref.models.transformer_parameters import (
     Floats,
     TransformerConfig,
+    finite_parameters,
     flatten,
     initial_parameters,
     named_views,
     parameter_count,
     parameter_shapes,
-    parameter_vector,
 )
 from pbde_ref.validation import FloatArray, array, reject
 
@@ -95,7 +95,7 @@ def logits(config: TransformerConfig, parameters: Floats, tokens: ArrayLike) -> 
     >>> logits(config, initial_parameters(config, rng=0), [[3, 1, 4], [2, 1, 0]]).shape
     (2, 3, 5)
     """
-    parameters, ids = parameter_vector(config, parameters), token_array(config, tokens)
+    parameters, ids = finite_parameters(config, parameters), token_array(config, tokens)
     kernels = fold(config, parameters)
     result = np.zeros((*ids.shape, config.vocabulary_size), dtype=parameters.dtype)
 
@@ -120,7 +120,7 @@ def token_log_probs(config: TransformerConfig, parameters: Floats, tokens: Array
     >>> bool((found[:, :2] < 0).all()), float(found[1, 2])
     (True, 0.0)
     """
-    parameters, ids = parameter_vector(config, parameters), token_array(config, tokens)
+    parameters, ids = finite_parameters(config, parameters), token_array(config, tokens)
     kernels = fold(config, parameters)
     result = np.zeros(ids.shape)
 
@@ -193,7 +193,7 @@ def weighted_loss_and_gradient(
     >>> gradient[-8:]
     array([ 0.375, -0.625, -0.625, -0.625,  0.375,  0.375,  0.375,  0.375], dtype=float32)
     """
-    parameters, ids = parameter_vector(config, parameters), token_array(config, tokens)
+    parameters, ids = finite_parameters(config, parameters), token_array(config, tokens)
     slopes = _token_weights(ids, weights)
     kernels = fold(config, parameters)
 
@@ -237,7 +237,7 @@ def log_probs_and_pullback(
     >>> gradient.shape == parameters.shape
     True
     """
-    parameters, ids = parameter_vector(config, parameters).copy(), token_array(config, tokens)
+    parameters, ids = finite_parameters(config, parameters).copy(), token_array(config, tokens)
     kernels = fold(config, parameters)
     parts = parts_of(ids)
     log_probs = np.zeros(ids.shape)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pbde_ref.models.transformer_folding import fold
 from pbde_ref.models.transformer_layers import feed_forward, layer_norm, positions_table
-from pbde_ref.models.transformer_parameters import Floats, TransformerConfig, named_views, parameter_vector
+from pbde_ref.models.transformer_parameters import Floats, TransformerConfig, finite_parameters, named_views
 
 __all__ = ["Decoder"]
 
@@ -37,7 +37,7 @@ class Decoder:
 
     def __init__(self, config: TransformerConfig, parameters: Floats, sequences: int) -> None:
         self._heads = config.heads
-        self._embedding = named_views(config, parameter_vector(config, parameters))["embedding"]
+        self._embedding = named_views(config, finite_parameters(config, parameters))["embedding"]
         self._kernels = fold(config, parameters)
         self._positions = positions_table(config.max_length, config.embedding_dim, parameters.dtype)
         # (2, layers, b, H, T, d): keys and values.

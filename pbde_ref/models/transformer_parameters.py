@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 from pbde_ref.validation import instance, reject, whole_number
 
 __all__ = [
-    "TransformerConfig", "flatten", "initial_parameters", "named_views", "parameter_count", "parameter_shapes",
-    "parameter_vector", "split",
+    "TransformerConfig", "finite_parameters", "flatten", "initial_parameters", "named_views", "parameter_count",
+    "parameter_shapes", "parameter_vector", "split",
 ]  # fmt: skip
 
 Floats = NDArray[np.floating[Any]]
@@ -122,6 +122,15 @@ def parameter_vector(config: TransformerConfig, parameters: Floats) -> Floats:
     count = parameter_count(config)
     if parameters.shape != (count,) or not parameters.flags.c_contiguous:
         raise ValueError(f"`parameters` must be a contiguous vector of {count} numbers; got shape {parameters.shape}")
+    return parameters
+
+
+def finite_parameters(config: TransformerConfig, parameters: Floats) -> Floats:
+    """The same, or an error also where an entry is NaN or infinite."""
+    parameters = parameter_vector(config, parameters)
+    # Least and greatest are finite only if all are, and need no memory.
+    if not (np.isfinite(parameters.min()) and np.isfinite(parameters.max())):
+        reject("parameters", "finite", parameters, ~np.isfinite(parameters))
     return parameters
 
 

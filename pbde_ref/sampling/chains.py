@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.sampling.comparisons import check_annotator, outcome_indices, win_probability
 from pbde_ref.sampling.outcomes import random_generator
-from pbde_ref.validation import IndexArray, matrix, reject, whole_number
+from pbde_ref.validation import IndexArray, transition_matrix, whole_number
 
 __all__ = ["sample_barker_chain"]
 
@@ -50,10 +50,7 @@ def sample_barker_chain(
     0.75
     """
     check_annotator(annotator)
-    kernel = matrix("kernel", kernel, size=annotator.size)
-    reject("kernel", "non-negative", kernel, kernel < 0.0)
-    sums = kernel.sum(axis=1)
-    reject("row sums of kernel", "1 within 1e-12", sums, ~(np.abs(sums - 1.0) <= 1e-12))
+    kernel = transition_matrix("kernel", kernel, size=annotator.size)
     steps = whole_number("steps", steps)
     current = outcome_indices("start", np.atleast_1d(np.asarray(start)), annotator.size)
     generator, probability = random_generator(rng), win_probability(annotator, steps * current.size)

@@ -1,0 +1,170 @@
+"""Numbers at the ends of the range: the right value where there is one, otherwise an error that names the argument."""
+
+import inspect
+import math
+
+import numpy as np
+import pytest
+
+import pbde_ref as pb
+from pbde_ref import losses
+from pbde_ref.exact.ipo import ipo_optimum
+from pbde_ref.language.generation import sample_sequences
+from pbde_ref.losses import BatchLoss
+from pbde_ref.models.adam import adam_step, initial_adam_state
+from pbde_ref.models.transformer import (
+    TransformerConfig,
+    initial_parameters,
+    logits,
+    sequence_log_probs,
+    token_log_probs,
+)
+from pbde_ref.models.transformer_decoding import Decoder
+from pbde_ref.policy_optimization import log_partition
+
+INF, NAN = math.inf, math.nan
+EVEN = pb.uniform(range(3))
+TINY = TransformerConfig(vocabulary_size=5, embedding_dim=8, layers=1, heads=2, mlp_dim=8)
+NUMBERS = [-INF, INF, NAN, -1e308, 1e308, 0.0, -5e-324, 5e-324, -1.0, -1e-308, 1.0, -745.0, 1e-300, -1e200]
+LOGARITHMS = [-INF, -1e308, -0.0, -5e-324, -1.0, -745.0, -1e200, -3e-310]
+SETTINGS = [0.0, 0.1, 0.3, 1.0, 1e308, 1e150, 1e-300, 5e-324]
+PAIRWISE = [
+    losses.bradley_terry_loss, losses.dpo_loss, losses.geometric_loss, losses.ipo_loss, losses.length_normalized_loss,
+    losses.pbde_loss, losses.rso_loss, losses.slic_loss, losses.kl_controlled_policy_gradient_loss,
+]  # fmt: skip
+
+
+def drawn(parameter, size, rng):
+    if parameter.name == "reduction":
+        return "sum"
+    if isinstance(parameter.default, bool):
+        return bool(rng.integers(2))
+    if parameter.kind is parameter.KEYWORD_ONLY and parameter.name in {
+        "alpha", "beta", "delta", "epsilon", "label_smoothing", "lambda_", "margin", "scale", "tau"
+    }:  # fmt: skip
+        return float(rng.choice(SETTINGS))
+    if "lengths" in parameter.name:
+        return rng.choice([1.0, 5.0, 1e308, 1e-308], size)
+    return rng.choice(LOGARITHMS if rng.random() < 0.8 else NUMBERS, size)
+
+
+@pytest.mark.parametrize("loss", PAIRWISE, ids=lambda loss: loss.__name__)
+def test_batch_losses_hold_no_nan(loss):
+    """Infinite where they must be, never NaN, or refused."""
+    rng, answered = np.random.default_rng(1), 0
+    for _ in range(300):
+        size = int(rng.integers(1, 4))
+        parameters = inspect.signature(loss).parameters.values()
+        needed = [p for p in parameters if p.default is p.empty or rng.random() < 0.3]
+        arguments = {p.name: drawn(p, size, rng) for p in needed}
+        try:
+            with np.errstate(all="ignore"):
+                result = loss(**arguments)
+        except ValueError:
+            continue
+        assert isinstance(result, BatchLoss)
+        answered += 1
+        for part in (result.value, result.losses, *result.gradients.values()):
+            assert not np.isnan(part).any(), arguments
+    assert answered > 0
+
+
+def test_control_an_infinite_factor_times_nothing():
+    """Without the check the gradient would be ∞ · 0."""
+    with pytest.raises(ValueError, match="`alpha` must have a finite reciprocal; got 5e-324"):
+        losses.geometric_loss([-1.0], [-700.0], [-1.0], [-1.0], alpha=5e-324)
+    with pytest.raises(ValueError, match="`rejected_lengths` must be so long"):
+        losses.length_normalized_loss([-1.0], [-2.0], [1.0], [1e-308], scale=1e308)
+    with pytest.raises(ValueError, match=r"`f` must be at least 1e-308"):
+        pb.PBDE(5e-324)
+    assert pb.normalized_log_policy([0.0, 0.0], pb.PBDE(1e-308)) == pytest.approx(-math.log(2.0))
+
+
+def test_policy_gradients_of_huge_rewards():
+    """By hand: π ⊙ (A − E[A]); linear in the rewards, whose differences may overflow."""
+    found = pb.policy_gradient([0.0, 0.0, 0.0], [1e308, -1e308, 0.0], 0.0, EVEN)
+    np.testing.assert_allclose(found / 1e308, [1 / 3, -1 / 3, 0.0], rtol=1e-14)
+    found = pb.policy_gradient([0.0, 0.0, 1e308], [1e308, -1e308, 7.0], 0.0, EVEN)
+    np.testing.assert_array_equal(found, np.zeros(3))
+    found = pb.policy_gradient([0.0, -1e308, 0.0], [1.0, 2.0, 3.0], 1.0, EVEN)
+    np.testing.assert_allclose(found, [-0.5, 0.0, 0.5], rtol=1e-14)
+    assert log_partition([3e307, 3e307, 3e307], 1.0, EVEN) == 3e307
+    for function in (lambda: log_partition([1e308, 0.0, 0.0], 1e-9, EVEN), lambda: pb.tilt(EVEN, [1e308, 0, 0], 1e-9)):
+        with pytest.raises(ValueError, match="`rewards` must be so small"):
+            function()
+
+
+def test_infinite_slopes():
+    """IPO's gradient is infinite where the loss is, 0 of what is not drawn, and refused where +∞ meets −∞."""
+    first = pb.PreferenceMatrix([[0.5, 1.0], [0.0, 0.5]])
+    loss = pb.expected_loss("ipo", first, [INF, 0.0], pb.ProductProposal([1, 1]), tau=0.5)
+    assert loss.value == INF
+    np.testing.assert_array_equal(loss.gradient, [INF, -INF])
+    even = pb.Annotator(EVEN, pb.luce())
+    apart = pb.PairListProposal([0, 0], [1, 2], [1, 0])
+    loss = pb.expected_loss("ipo", even, [0.0, -1.0, -INF], apart, tau=0.5)
+    assert loss.value == 2.0
+    np.testing.assert_allclose(loss.gradient, [2.0, -2.0, 0.0], rtol=1e-15)
+    with pytest.raises(ValueError, match="`utilities` must be such that the gradient has no terms of both infinities"):
+        pb.expected_loss("ipo", even, [0.0, INF, -INF], pb.ProductProposal([1, 1, 1]), tau=0.5)
+    with pytest.raises(ValueError, match="`tau` must be at least 1e-150"):
+        ipo_optimum(even, pb.ProductProposal([1, 1, 1]), tau=1e-200, reference=EVEN)
+
+
+def test_weights_of_comparisons():
+    """Sums of what is counted are finite; small weights are not the trouble."""
+    with pytest.raises(ValueError, match=r"`weights` must be below 1e150 .*got 1e\+308 at index 0"):
+        pb.fit_comparisons([0, 1, 0], [1, 0, 1], weights=[1e308, 1e-308, 1e308])
+    with pytest.raises(ValueError, match="`counts` must be below 1e150"):
+        pb.fit_comparisons(counts=[[0, 1e308], [1, 0]])
+    fit = pb.fit_comparisons([0, 1], [1, 0], weights=[3e149 / 4, 1e149 / 4])
+    assert fit.converged
+    assert fit.distribution.pmf == pytest.approx([0.75, 0.25])
+
+
+def test_adam():
+    """A gradient that is NaN, or whose square is infinite, is no step of length zero."""
+    for dtype, large in ((np.float64, 1e200), (np.float32, 1e25)):
+        parameters = np.zeros(3, dtype=dtype)
+        state = initial_adam_state(parameters)
+        for bad in (NAN, INF, -INF, large):
+            gradient = np.array([1.0, bad, 1.0], dtype=dtype)
+            with pytest.raises(ValueError, match=r"`gradient` must be finite, also when it is squared; .* at index 1"):
+                adam_step(parameters, gradient, state, learning_rate=0.1)
+    for wrong in ({"learning_rate": NAN}, {"learning_rate": 0.1, "beta_1": 1.0}, {"learning_rate": 0.1, "epsilon": -1}):
+        with pytest.raises(ValueError, match=f"`{list(wrong)[-1]}` must be"):
+            adam_step(parameters, np.ones(3, dtype=dtype), state, **wrong)
+    with pytest.raises(ValueError, match="`gradient` must have the parameters' shape"):
+        adam_step(parameters, np.ones(2, dtype=dtype), state, learning_rate=0.1)
+
+
+@pytest.mark.parametrize("bad", [NAN, INF, -INF])
+def test_parameters_of_a_transformer(bad):
+    """One bad number among them is named."""
+    parameters = initial_parameters(TINY, rng=0)
+    parameters[7] = bad
+    tokens = [[3, 1, 2]]
+    functions = (
+        lambda: logits(TINY, parameters, tokens),
+        lambda: token_log_probs(TINY, parameters, tokens),
+        lambda: sequence_log_probs(TINY, parameters, tokens),
+        lambda: Decoder(TINY, parameters, 1),
+        lambda: sample_sequences(TINY, parameters, 3, rng=0, end_token=1),
+    )
+    for function in functions:
+        with pytest.raises(ValueError, match=f"`parameters` must be finite; got {bad} at index 7"):
+            function()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_lowest_temperatures_take_the_likeliest_token(dtype):
+    """Below 2.9e-39, whose reciprocal is no float32, as at 1e-6."""
+    parameters = initial_parameters(TINY, rng=3).astype(dtype)
+    found = [
+        sample_sequences(TINY, parameters, 4, rng=0, end_token=1, temperature=t, max_length=6)
+        for t in (1e-6, 1e-38, 2.8e-39, 1e-60, 1e-300, 5e-324)
+    ]
+    for other in found[1:]:
+        np.testing.assert_array_equal(other.tokens, found[0].tokens)
+        np.testing.assert_array_equal(other.log_probs, found[0].log_probs)
+    assert np.isfinite(found[0].log_probs).all()
