@@ -1,4 +1,4 @@
-r"""The projection of mixed annotators on the logistic models in 60 decimals and more, and how firmly doubles fix it.
+r"""The projection of mixed annotators on the logistic models, to 60 digits, and how firmly doubles determine it.
 
 Floating-point numbers are exact decimals. Preferences come as :math:`z_A / (z_A + z_B)`, :math:`z = e^\chi`, so that
 both answers' probabilities keep their digits, and Laplacians are eliminated without subtraction, so that weights and
@@ -42,7 +42,8 @@ class Projection(NamedTuple):
     utilities : ndarray, shape (n,)
         Those of outcome 0 are zero.
     uncertainty : float
-        By how many nats a difference of utilities may move if all inputs are rounded; infinite where nothing is known.
+        By how many nats a difference of utilities may move if all inputs are rounded; zero, for it is not computed, for
+        more than 64 outcomes.
     """
 
     utilities: FloatArray
