@@ -37,7 +37,87 @@ def test_a_claim_that_fails_gives_exit_status_1(monkeypatch, capsys):
     broken = replace(claim, error=lambda problem: 0.5)
     monkeypatch.setitem(CLAIMS, "winners", broken)
     assert main(["verify", "--claims", "winners", "--support", "16"]) == 1
-    assert "winners fails, worst on: " in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "winners fails on 37 of 37: Eq. (10); ordinary 1; ordinary 2; two outcomes 1 and" in output
+    assert "0 of 1 claims hold; 1 of 1 controls caught" in output
+
+
+def test_a_claim_that_raises_gives_exit_status_1_and_all_the_rest(monkeypatch, capsys, tmp_path):
+    """The others' rows, the replay of the one that raised, and the file are all there."""
+    from dataclasses import replace
+
+    def raising(problem):
+        if problem.name == "tree 2":
+            raise ZeroDivisionError("division by\nzero " + "again " * 99)
+        return 0.0
+
+    monkeypatch.setitem(CLAIMS, "winners", replace(CLAIMS["winners"], error=raising))
+    path = tmp_path / "verdicts.json"
+    assert main(["verify", "--claims", QUICK, "--support", "16", "--seed", "7", "--json", str(path)]) == 1
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= 80
+    assert "winners fails on 1 of 37: tree 2" in output
+    assert "error: ZeroDivisionError: division by zero again" in output
+    assert "    --claims winners --seed 7 --problem 'tree 2'" in output
+    assert "1 of 2 claims hold; 2 of 2 controls caught" in output
+    record = json.loads(path.read_text())
+    assert [claim["holds"] for claim in record["claims"]] == [True, False]
+    (failure,) = record["claims"][1]["failures"]
+    assert (failure["problem"], failure["seed"], failure["error"]) == ("tree 2", 7, None)
+    assert failure["raised"].startswith("ZeroDivisionError: division by\nzero")
+
+
+def test_one_problem_replayed_gives_the_same_numbers(monkeypatch, capsys, tmp_path):
+    from dataclasses import replace
+
+    # Every row fails, so that every row is written.
+    monkeypatch.setitem(CLAIMS, "theorem_2", replace(CLAIMS["theorem_2"], tolerance=-1.0))
+    records = []
+    for arguments in ([], ["--problem", "two outcomes 2"]):
+        path = tmp_path / "verdicts.json"
+        main(["verify", "--claims", "theorem_2", "--support", "16", "--seed", "7", "--json", str(path), *arguments])
+        records.append(json.loads(path.read_text())["claims"][0]["failures"])
+    all_rows, (alone,) = records
+    assert alone in all_rows
+    assert len(all_rows) > 30
+
+
+def test_a_problem_that_a_claim_is_not_about_does_not_make_it_hold(capsys):
+    arguments = ["verify", "--claims", "mixed_annotators", "--support", "16", "--problem", "star 1"]
+    assert main(arguments) == 1
+    output = capsys.readouterr().out
+    assert "NO CASE" in output
+    assert "mixed_annotators was tried on no problem" in output
+
+
+def test_a_random_seed_is_printed_and_can_be_given_again(capsys):
+    arguments = ["verify", "--claims", QUICK, "--support", "16", "--repetitions", "1"]
+    main([*arguments, "--seed", "random"])
+    first = capsys.readouterr().out
+    seed = first.splitlines()[0].rpartition(" ")[2]
+    main([*arguments, "--seed", seed])
+    assert capsys.readouterr().out == first
+
+
+def test_many_seeds_make_one_table(monkeypatch, capsys, tmp_path):
+    from dataclasses import replace
+
+    claim = CLAIMS["winners"]
+    broken = replace(claim, error=lambda p: 1.0 if (p.run, p.name) == (4, "star 1") else claim.error(p))
+    monkeypatch.setitem(CLAIMS, "winners", broken)
+    path = tmp_path / "verdicts.json"
+    arguments = ["verify", "--claims", QUICK, "--support", "16", "--repetitions", "1", "--controls"]
+    assert main([*arguments, "--seeds", "3-5", "--json", str(path)]) == 1
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= 80
+    assert "18 random problems for each of seeds 3 to 5" in output
+    assert "winners fails on 1 of 55: star 1" in output
+    assert "--claims winners --seed 4 --problem 'star 1'" in output
+    assert "seeds that failed: 4\n" in output
+    record = json.loads(path.read_text())
+    assert (record["seeds"], record["failed_seeds"]) == ([3, 5], [4])
+    assert record["claims"][0]["holds"]
+    assert record["claims"][0]["cases"] == 1 + 3 * 18
 
 
 def test_a_control_that_passes_gives_exit_status_1(monkeypatch, capsys):
@@ -46,7 +126,7 @@ def test_a_control_that_passes_gives_exit_status_1(monkeypatch, capsys):
     claim = CLAIMS["winners"]
     monkeypatch.setitem(CLAIMS, "winners", replace(claim, control=claim.error))
     assert main(["verify", "--claims", "winners", "--support", "16"]) == 1
-    assert "controls not caught: winners" in capsys.readouterr().out
+    assert "winners, control not caught on 37 of 37: Eq. (10); ordinary 1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("error", [float("nan"), float("inf")])
@@ -58,7 +138,8 @@ def test_an_error_that_is_not_a_number_is_no_evidence(monkeypatch, capsys, error
     assert main(["verify", "--claims", "winners", "--support", "16"]) == 1
     output = capsys.readouterr().out
     assert "FAILS" in output
-    assert "controls not caught: winners" in output
+    assert "error not a number" in output
+    assert "winners, control not caught on 37 of 37: Eq. (10); ordinary 1" in output
 
 
 WRONG = {
@@ -67,6 +148,13 @@ WRONG = {
     "support too small": (["verify", "--support", "1"], "--support: must be from 8 to 2048; got 1"),
     "support not a number": (["verify", "--support", "many"], "--support: must be a whole number; got 'many'"),
     "seed negative": (["verify", "--seed", "-1"], "--seed"),
+    "seed no number": (["verify", "--seed", "any"], "--seed: must be a whole number; got 'any'"),
+    "seeds downwards": (["verify", "--seeds", "5-3"], "--seeds: must go up, as in 0-499; got '5-3'"),
+    "seed and seeds": (["verify", "--seed", "5", "--seeds", "3-5"], "--seeds: not allowed with argument --seed"),
+    "workers for one seed": (["verify", "--workers", "2"], "`--workers` and `--journal` are for `--seeds`"),
+    "a problem of many seeds": (["verify", "--seeds", "3-5", "--problem", "tree 1"], "`--problem` is one of a single"),
+    "unknown problem": (["verify", "--problem", "tree"], "`problem` must be 'Eq. (10)' or a family and an index"),
+    "no repetitions": (["verify", "--repetitions", "0"], "--repetitions: must be from 1"),
     "no command": ([], "COMMAND"),
     "unknown command": (["prove"], "invalid choice: 'prove'"),
     "unknown loss": (["optima", "--loss", "ppo"], "invalid choice: 'ppo'"),

@@ -1,5 +1,6 @@
 """What choosing does without fitting a model: Barker's chain and the winners."""
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -440,3 +441,28 @@ def test_winners_ask_nothing_about_pairs_that_are_never_drawn():
     assert list(zero_outcomes(annotator.distribution)) == [1, 2]
     winners = pb.winners_distribution(annotator, pb.PairListProposal([0, 0], [1, 2]))
     np.testing.assert_array_equal(winners.pmf, [1, 0, 0])
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_a_chain_between_far_outcomes_keeps_its_stationary_distribution(order):
+    """Masses that differ by 900 nats over- or underflowed, depending on the order of the states."""
+    log_p = np.array([0.0, -900.0, -400.0])[list(order)]
+    annotator = pb.Annotator(pb.FiniteDistribution(log_p), pb.luce())
+    found = pb.stationary_distribution(pb.barker_transition_matrix(annotator, np.full((3, 3), 1 / 3)))
+    likely = log_p > -700.0  # the third is left for good as far as double precision can tell
+    assert np.abs(found.log_pmf[likely] - log_p[likely]).max() < 1e-11
+    assert found.pmf[~likely] == 0.0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_barker_chains_of_any_range_sample_p_star(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 30))
+    target = pb.FiniteDistribution(rng.uniform(-1.0, 0.0, n) * 10.0 ** rng.uniform(0.0, 3.2))
+    kernel = rng.exponential(size=(n, n))
+    kernel = kernel + kernel.T
+    kernel /= kernel.sum(axis=1).max()
+    np.fill_diagonal(kernel, 0.0)
+    np.fill_diagonal(kernel, 1.0 - kernel.sum(axis=1))
+    found = pb.stationary_distribution(pb.barker_transition_matrix(pb.Annotator(target, pb.luce()), kernel))
+    assert pb.total_variation(found, target) < 1e-12

@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
+from pbde_ref.numerics import logsumexp
 from pbde_ref.pairs import PairBlock, all_pairs
 from pbde_ref.proposals import PairListProposal, Proposal
 from pbde_ref.validation import FloatArray, IndexArray, transition_matrix
@@ -178,8 +179,8 @@ def stationary_distribution(
 
     Notes
     -----
-    Grassmann, Taksar and Heyman's elimination: no subtraction occurs, so small probabilities are right in relative
-    terms. It uses only the moves between different states.
+    Grassmann, Taksar and Heyman's elimination, in logarithms: no subtraction occurs, so small probabilities are right
+    in relative terms, also where they differ by 1,000 nats. It uses only the moves between different states.
 
     Examples
     --------
@@ -189,17 +190,19 @@ def stationary_distribution(
     """
     given = transition_matrix("transition", transition)
     states = _closed_class(given)
-    # Eliminate the states one by one, each time sending its traffic on to the states before it.
-    work = given[states][:, states]
+    # Eliminate the states one by one, each time sending its traffic on to the states before it. Probabilities of states
+    # may differ by more powers of ten than a floating-point number has, so products are sums of logarithms.
+    with np.errstate(divide="ignore"):
+        work = np.log(given[states][:, states])
     for last in range(len(work) - 1, 0, -1):
-        work[:last, last] /= work[last, :last].sum()
-        work[:last, :last] += np.multiply.outer(work[:last, last], work[last, :last])
-    weights = np.zeros(len(given))
-    mass = np.ones(len(work))
+        work[:last, last] -= logsumexp(work[last, :last])
+        work[:last, :last] = np.logaddexp(work[:last, :last], work[:last, last, None] + work[last, :last])
+    log_mass = np.zeros(len(work))
     for state in range(1, len(work)):
-        mass[state] = mass[:state] @ work[:state, state]
-    weights[states] = mass
-    return FiniteDistribution.from_weights(weights, support)
+        log_mass[state] = logsumexp(log_mass[:state] + work[:state, state])
+    log_weights = np.full(len(given), -np.inf)
+    log_weights[states] = log_mass
+    return FiniteDistribution(log_weights, support)
 
 
 def _closed_class(transition: FloatArray) -> IndexArray:

@@ -8,17 +8,43 @@ from pbde_ref.distributions import FiniteDistribution, geometric_mean, kl_diverg
 from pbde_ref.exact.optima import optimal_policy, product_of_experts
 from pbde_ref.pbde import PBDE, dpo, geometric_average
 from pbde_ref.policy_optimization import gradient_ascent, kl_controlled_objective, log_partition, policy_gradient
+from pbde_ref.validation import FloatArray
 from pbde_ref.verification import transcriptions
-from pbde_ref.verification.claims import ROUNDING, SOLVER, Claim
-from pbde_ref.verification.foundations import numerical_policy
+from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim
+from pbde_ref.verification.fits import numerical_policy
 from pbde_ref.verification.problems import Problem
 
 __all__ = ["CLOSED_FORMS"]
+
+# Gradient ascent moves an outcome's logit in proportion to its probability: 100,000 steps are enough if the rarest
+# outcome has this part of the most frequent one's.
+SLOWEST = 30.0
 
 
 def _equation_13(problem: Problem, beta: float) -> float:
     numerical = transcriptions.mirror_ascent(problem.rewards, problem.beta, problem.reference.log_pmf)
     return total_variation(tilt(problem.reference, problem.rewards, beta), _on_support(numerical, problem))
+
+
+def _exponent_rounding(problem: Problem) -> float:
+    r"""What rounding does to Eq. (13), :math:`\pi \propto e^x` with :math:`x = \log \pi_{pre} + r / \beta`.
+
+    x is rounded at most eight times, in both paths together, by :math:`2^{-53}` of what is largest; total variation
+    moves by no more than that.
+    """
+    exponents = np.abs(problem.reference.log_pmf) + np.abs(problem.rewards) / problem.beta
+    return 8.0 * 2.0**-53 * float(exponents.max())
+
+
+def _differ(problem: Problem, wrong: FloatArray, right: FloatArray) -> bool:
+    """Whether two log-weights make policies that the check must tell apart."""
+    return transcriptions.variation(transcriptions.softmax(wrong), transcriptions.softmax(right)) >= MARGIN
+
+
+def _beta_doubled(problem: Problem) -> float | None:
+    log_reference, reward = problem.reference.log_pmf, problem.rewards / problem.beta
+    differs = _differ(problem, log_reference + reward / 2.0, log_reference + reward)
+    return _equation_13(problem, 2.0 * problem.beta) if differs else None
 
 
 def _optimum(claimed: FiniteDistribution, model: PBDE, problem: Problem) -> float:
@@ -30,7 +56,7 @@ def _optimum(claimed: FiniteDistribution, model: PBDE, problem: Problem) -> floa
     with np.errstate(invalid="ignore"):
         omega = np.where(np.isneginf(claimed.log_pmf), -np.inf, f * claimed.log_pmf + model.g)
     errors = [
-        abs(transcriptions.kl(transcriptions.preferences(chi, q), omega, q)),
+        abs(transcriptions.kl(chi, omega, q)),
         total_variation(claimed, _on_support(root, problem)),
     ]
     trained = numerical_policy(problem, model, luce_annotator=True)
@@ -47,7 +73,8 @@ def _equation_16(problem: Problem) -> float:
 
 
 def _exponent_beta(problem: Problem) -> float | None:
-    if not problem.moderate:
+    log_reference, log_p = problem.reference.log_pmf, problem.preference.log_pmf
+    if not _differ(problem, log_reference + problem.beta * log_p, log_reference + log_p / problem.beta):
         return None
     claimed = product_of_experts(problem.reference, problem.preference, 1.0 / problem.beta)
     return _optimum(claimed, dpo(problem.beta, problem.reference), problem)
@@ -61,7 +88,8 @@ def _equation_18(problem: Problem) -> float:
 
 
 def _without_the_reference_exponent(problem: Problem) -> float | None:
-    if not problem.moderate:
+    log_reference, scaled = problem.reference.log_pmf, problem.alpha * problem.preference.log_pmf
+    if not _differ(problem, log_reference + scaled, (1.0 - problem.alpha) * log_reference + scaled):
         return None
     claimed = product_of_experts(problem.reference, problem.preference, 1.0 / problem.alpha)
     return _optimum(claimed, geometric_average(problem.alpha, problem.reference), problem)
@@ -72,11 +100,12 @@ def _general_optimum(problem: Problem) -> float:
 
 
 def _divided_by_its_sum(problem: Problem) -> float | None:
-    if not problem.moderate:
-        return None
     model = problem.other_process
-    claimed = _on_support((problem.luce.utility - model.g) / model.f, problem)
-    return _optimum(claimed, model, problem)
+    target = problem.luce.utility - model.g
+    f = np.broadcast_to(model.f, target.shape)
+    if not _differ(problem, target / f, transcriptions.normalized(target, f)):
+        return None
+    return _optimum(_on_support(target / f, problem), model, problem)
 
 
 def _kl_control(problem: Problem, reverse: bool) -> float:
@@ -98,8 +127,9 @@ def _kl_control(problem: Problem, reverse: bool) -> float:
         abs(objective - float(transcriptions.regularized_reward(policy.log_pmf, *arguments))),
         abs(float(gradient @ direction) - float(slope)),
     ]
-    if problem.moderate:
-        rate = 1.0 / max(best.pmf.max(), problem.reference.pmf.max())
+    masses = np.concatenate([best.pmf, problem.reference.pmf])
+    if masses.min() * SLOWEST >= masses.max():
+        rate = 1.0 / masses.max()
         ascent = gradient_ascent(
             problem.rewards, problem.beta, problem.reference, learning_rate=rate, tolerance=1e-12, max_steps=100_000
         )
@@ -107,7 +137,16 @@ def _kl_control(problem: Problem, reverse: bool) -> float:
     return max(errors)
 
 
-def _on_support(log_weights: np.ndarray, problem: Problem) -> FiniteDistribution:
+def _forward_kl(problem: Problem) -> float | None:
+    logits = np.random.default_rng(problem.seed).normal(size=problem.size)
+    exponents = problem.reference.log_pmf + problem.rewards / problem.beta
+    log_policy, log_best = (x - np.max(x) - np.log(np.sum(np.exp(x - np.max(x)))) for x in (logits, exponents))
+    gap = log_policy - log_best
+    difference = problem.beta * float(np.sum((np.exp(log_policy) + np.exp(log_best)) * gap))
+    return _kl_control(problem, reverse=False) if abs(difference) >= MARGIN else None
+
+
+def _on_support(log_weights: FloatArray, problem: Problem) -> FiniteDistribution:
     return FiniteDistribution(log_weights, problem.preference.support)
 
 
@@ -130,11 +169,11 @@ CLOSED_FORMS = (
     Claim(
         "equation_13", "Eq. 13", "The tilted reference maximises the KL-controlled reward.",
         "mirror ascent", lambda problem: _equation_13(problem, problem.beta), ROUNDING,
-        "beta doubled", lambda problem: _equation_13(problem, 2.0 * problem.beta),
+        "beta doubled", _beta_doubled, _exponent_rounding,
     ),
     Claim(
         "kl_control", "Eq. 5, 12", "KL control is reverse-KL projection, and gradient ascent reaches it.",
         "complex step, ascent", lambda problem: _kl_control(problem, reverse=True), SOLVER,
-        "forward KL", lambda problem: _kl_control(problem, reverse=False),
+        "forward KL", _forward_kl,
     ),
 )  # fmt: skip

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture
 from pbde_ref.distributions import FiniteDistribution, total_variation
 from pbde_ref.exact.optima import optimal_policy
 from pbde_ref.language.length_bias import IdealizedLanguageModel, group_preference
-from pbde_ref.language.sentence_classes import length_distribution, merged_process, projected_policy
+from pbde_ref.language.sentence_classes import ProjectedPolicy, length_distribution, merged_process, projected_policy
 from pbde_ref.pbde import PBDE, length_normalized, luce
 from pbde_ref.proposals import ProductProposal
 from pbde_ref.validation import FloatArray, IndexArray
 from pbde_ref.verification import transcriptions
-from pbde_ref.verification.claims import ROUNDING, SOLVER, Claim
-from pbde_ref.verification.problems import Problem
+from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim
+from pbde_ref.verification.exact_fits import Projection
+from pbde_ref.verification.fits import exact_projection
+from pbde_ref.verification.problems import LARGEST, Problem
 
 __all__ = ["LENGTHS"]
 
 # Up to 364 sentences: all their pairs are quick.
 MOST_LENGTHS = 6
-# Split in up to three, dense minimisers are quick. On a fine grid of Eq. (10) mixed utilities spread over 100 nats, and
-# working precision certifies no minimum there.
-MOST_OUTCOMES = 16
+# Split in up to three, dense minimisers are quick.
+MOST_OUTCOMES = LARGEST
 
 
 def _length_bias(problem: Problem, sentences_count: bool) -> float | None:
     """Preferences between the shorter and the longer half, as sums over lengths and over pairs of listed sentences."""
-    if not problem.positive:
+    if not problem.positive or problem.size < 2:
         return None
     n = min(problem.size, MOST_LENGTHS)
     n_tokens = 2 + problem.seed % 2
@@ -35,21 +38,33 @@ def _length_bias(problem: Problem, sentences_count: bool) -> float | None:
     preference, reference = (
         FiniteDistribution(p.log_pmf[:n], lengths) for p in (problem.preference, problem.reference)
     )
-    listed_lengths, log_p = transcriptions.listed_sentences(preference.log_pmf, n_tokens)
-    _, log_drawn = transcriptions.listed_sentences(reference.log_pmf, n_tokens)
     model = IdealizedLanguageModel(preference, n_tokens if sentences_count else 1.0)
-    middle = n / 2
-    q = np.exp(np.add.outer(log_drawn, log_drawn)) * np.outer(listed_lengths <= middle, listed_lengths > middle)
-    errors = []
-    for process, factor in (
-        (luce(), np.ones_like(log_p)),
-        (length_normalized(lengths), 1.0 / listed_lengths),
-        (length_normalized(lengths, scale=50.0), 50.0 / listed_lengths),
-    ):
-        listed = np.sum(q[q > 0.0] * transcriptions.preferences(factor * log_p, q)) / q.sum()
-        summed = group_preference(model.annotator(process), reference, lengths <= middle, lengths > middle)
-        errors.append(abs(summed - float(listed)))
-    return max(errors)
+    short = lengths <= n / 2
+    processes = (luce(), length_normalized(lengths), length_normalized(lengths, scale=50.0))
+    summed = [group_preference(model.annotator(process), reference, short, ~short) for process in processes]
+    listed = _listed_preferences(preference.log_pmf, reference.log_pmf, n_tokens)
+    return max(abs(one - other) for one, other in zip(summed, listed, strict=True))
+
+
+def _listed_preferences(log_pmf: FloatArray, log_drawn: FloatArray, n_tokens: int) -> list[float]:
+    """The same under three processes, for each pair of sentences; with one token, of lengths."""
+    lengths, log_p = transcriptions.listed_sentences(log_pmf, n_tokens)
+    _, log_q = transcriptions.listed_sentences(log_drawn, n_tokens)
+    middle = len(log_pmf) / 2
+    q = np.exp(np.add.outer(log_q, log_q)) * np.outer(lengths <= middle, lengths > middle)
+    factors = (np.ones_like(lengths), 1.0 / lengths, 50.0 / lengths)
+    return [float(np.sum(q[q > 0.0] * transcriptions.preferences(f * log_p, q)) / q.sum()) for f in factors]
+
+
+def _lengths_compared(problem: Problem) -> float | None:
+    if not problem.positive or problem.size < 2:
+        return None
+    n = min(problem.size, MOST_LENGTHS)
+    logs = (problem.preference.log_pmf[:n], problem.reference.log_pmf[:n])
+    right, wrong = (_listed_preferences(*logs, n_tokens) for n_tokens in (2 + problem.seed % 2, 1))
+    if max(abs(one - other) for one, other in zip(right, wrong, strict=True)) < MARGIN:
+        return None
+    return _length_bias(problem, sentences_count=False)
 
 
 def _copies(problem: Problem) -> tuple[FloatArray, IndexArray, FloatArray]:
@@ -62,38 +77,76 @@ def _copies(problem: Problem) -> tuple[FloatArray, IndexArray, FloatArray]:
 
 def _merged(problem: Problem, counted: bool) -> float | None:
     """Optima on outcomes split into equal ones, against those on the outcomes themselves under the merged process."""
-    if not problem.moderate or problem.size > MOST_OUTCOMES:
+    exact = _exact_on_classes(problem)
+    if exact is None:
         return None
-    counts, original, drawn = _copies(problem)
-    process = problem.other_process
-    f, g = (np.broadcast_to(value, problem.size) for value in (process.f, process.g))
-    split = PBDE(f[original], g[original])
+    counts, original, _ = _copies(problem)
+    f, g = (np.broadcast_to(value, problem.size) for value in (problem.other_process.f, problem.other_process.g))
     log_counts = np.log(counts)
-    members = [annotator for annotator in problem.mixture.annotators if isinstance(annotator, Annotator)]
-    full_members, class_members = [], []
-    for p in (problem.preference, *(annotator.distribution for annotator in members)):
-        full_members.append(Annotator(FiniteDistribution((p.log_pmf - log_counts)[original]), split))
-        class_members.append(Annotator(p, merged_process(process, log_counts)))
-    full = projected_policy(
-        AnnotatorMixture(problem.mixture.weights, full_members[1:]), split, ProductProposal(drawn)
-    )
+    full = _on_copies(problem)
     if not full.solution.converged:
-        return None
-    alone = optimal_policy(full_members[0], split)
-    # The second path: preferences, minimum and normalisation on the classes, none of them the package's.
-    weight = np.bincount(original, drawn / drawn.sum())
-    q = np.multiply.outer(weight, weight)
-    parts = [transcriptions.preferences(annotator.utility, q) for annotator in class_members[1:]]
-    utilities = transcriptions.newton_minimum(
-        np.asarray(sum(w * p for w, p in zip(problem.mixture.weights, parts, strict=True))), q
-    )
-    pooled = transcriptions.normalized(utilities - (g - f * log_counts if counted else g), f)
+        raise ArithmeticError(f"the fit is not certified, its gap is {full.solution.certificate.gap:.1e} nats")
+    merged = merged_process(problem.other_process, log_counts).utility(problem.preference.log_pmf)
+    transcribed = f * (problem.preference.log_pmf - log_counts) + g
+    pooled = transcriptions.normalized(exact.utilities - (g - f * log_counts if counted else g), f)
+    split = _split(problem)
+    single = FiniteDistribution((problem.preference.log_pmf - log_counts)[original])
+    alone = optimal_policy(Annotator(single, split), split)
     labels = original + 1.0
     return max(
+        float(np.max(np.abs(merged - transcribed) / (1.0 + np.abs(transcribed)))),
         total_variation(length_distribution(full.policy, labels), _on_labels(pooled)),
         # Theorem 2 on the classes: a single annotator's density comes back, Eq. (28).
         total_variation(length_distribution(alone, labels), _on_labels(problem.preference.log_pmf)),
     )
+
+
+def _split(problem: Problem) -> PBDE:
+    """The process on copies."""
+    original = _copies(problem)[1]
+    f, g = (np.broadcast_to(value, problem.size) for value in (problem.other_process.f, problem.other_process.g))
+    return PBDE(f[original], g[original])
+
+
+@lru_cache(maxsize=128)
+def _on_copies(problem: Problem) -> ProjectedPolicy:
+    """What training on all copies would reach."""
+    counts, original, drawn = _copies(problem)
+    split = _split(problem)
+    mixed = [
+        Annotator(FiniteDistribution((annotator.distribution.log_pmf - np.log(counts))[original]), split)
+        for annotator in problem.members
+    ]
+    return projected_policy(AnnotatorMixture(problem.mixture.weights, mixed), split, ProductProposal(drawn))
+
+
+@lru_cache(maxsize=128)
+def _exact_on_classes(problem: Problem) -> Projection | None:
+    """The second path: preferences and minimum on the classes."""
+    if problem.size > MOST_OUTCOMES or not problem.positive:
+        return None
+    counts, original, drawn = _copies(problem)
+    weight = np.bincount(original, drawn / drawn.sum())
+    f, g = problem.other_process.f, problem.other_process.g
+    utilities = [f * (a.distribution.log_pmf - np.log(counts)) + g for a in problem.members]
+    return exact_projection(utilities, problem.mixture.weights, np.multiply.outer(weight, weight))
+
+
+def _classes_rounding(problem: Problem) -> float:
+    """A policy's log-probabilities are utilities over f; total variation moves by no more than the largest of them."""
+    exact = _exact_on_classes(problem)
+    return 0.0 if exact is None else exact.uncertainty / float(np.min(problem.other_process.f))
+
+
+def _classes_counted_as_one(problem: Problem) -> float | None:
+    exact = _exact_on_classes(problem)
+    if exact is None:
+        return None
+    f, g = (np.broadcast_to(value, problem.size) for value in (problem.other_process.f, problem.other_process.g))
+    log_counts = np.log(_copies(problem)[0])
+    right, wrong = (np.exp(transcriptions.normalized(exact.utilities - h, f)) for h in (g - f * log_counts, g))
+    margin = max(MARGIN, 10.0 * _classes_rounding(problem))
+    return _merged(problem, counted=False) if transcriptions.variation(right, wrong) >= margin else None
 
 
 def _on_labels(log_pmf: FloatArray) -> FiniteDistribution:
@@ -104,12 +157,11 @@ LENGTHS = (
     Claim(
         "length_bias", "Table 2", "Preferences between groups of sentences are sums over their lengths.",
         "all sentences listed", lambda problem: _length_bias(problem, sentences_count=True), ROUNDING,
-        "lengths compared instead",
-        lambda problem: _length_bias(problem, sentences_count=False) if problem.moderate else None,
+        "lengths compared instead", _lengths_compared,
     ),
     Claim(
         "merged_outcomes", "Fig. 6", "Equal outcomes may be merged: the optimum on classes is that on outcomes.",
-        "Newton, bracketing", lambda problem: _merged(problem, counted=True), SOLVER,
-        "classes counted as one", lambda problem: _merged(problem, counted=False),
+        "60-digit decimals", lambda problem: _merged(problem, counted=True), SOLVER,
+        "classes counted as one", _classes_counted_as_one, _classes_rounding,
     ),
 )  # fmt: skip

@@ -1,8 +1,14 @@
-"""The problems that claims are checked on: the paper's own, and a seeded family that includes the nasty ones."""
+"""The problems that claims are checked on: the paper's own, and seeded families that are nasty on purpose.
+
+Each random problem has a stream of its own, named by seed, family and index, so that any one of them can be drawn
+without the others, and a new family changes no old problem.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,8 +18,22 @@ from pbde_ref.paper_problem import paper_problem
 from pbde_ref.pbde import PBDE, dpo, length_normalized, luce
 from pbde_ref.proposals import JointProposal, PairListProposal, ProductProposal, Proposal
 from pbde_ref.validation import FloatArray
+from pbde_ref.verification.comparison_graphs import (
+    bipartite,
+    complete,
+    diagonal,
+    nearly_disconnected,
+    path,
+    star,
+    tree,
+    two_components,
+)  # fmt: skip
 
-__all__ = ["FAMILIES", "Problem", "problems"]
+__all__ = ["FAMILIES", "LARGEST", "PAPER", "Problem", "paper", "problem_named", "problem_names", "problems"]
+
+PAPER = "Eq. (10)"
+# Outcomes of the largest random problems, which dense and exact solvers manage in a moment.
+LARGEST = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,15 +43,15 @@ class Problem:
     Attributes
     ----------
     name : str
+        The family and the index in it.
+    run : int
+        The seed that all problems of a run are drawn from.
     preference, reference : FiniteDistribution
-        :math:`p^*` and :math:`\pi_{pre}`.
+        :math:`p^*` and :math:`\pi_{pre}`; the reference is positive.
     process, other_process : PBDE
         Two preference processes, the second with varying f.
     proposal : Proposal
-        Connected unless `connected` is False; compares no two outcomes of probability zero.
-    connected : bool
-    moderate : bool
-        Whether preferences are far from certain, so that a broken claim must show.
+        Compares no two outcomes of probability zero.
     mixture : AnnotatorMixture
         Two Luce annotators.
     rewards : ndarray, shape (n,)
@@ -41,13 +61,12 @@ class Problem:
     """
 
     name: str
+    run: int
     preference: FiniteDistribution
     reference: FiniteDistribution
     process: PBDE
     other_process: PBDE
     proposal: Proposal
-    connected: bool
-    moderate: bool
     mixture: AnnotatorMixture
     rewards: FloatArray
     beta: float
@@ -70,115 +89,233 @@ class Problem:
         return Annotator(self.preference, self.process)
 
     @property
+    def members(self) -> list[Annotator]:
+        """The annotators of `mixture`."""
+        return [annotator for annotator in self.mixture.annotators if isinstance(annotator, Annotator)]
+
+    @property
     def positive(self) -> bool:
         """Whether every outcome has positive probability."""
         return bool(np.isfinite(self.preference.log_pmf).all())
 
 
-def problems(size: int, seed: int, repetitions: int = 3) -> list[Problem]:
+def problems(size: int, seed: int, repetitions: int = 2) -> list[Problem]:
     """The paper's problem on a grid of `size` points, then `repetitions` random problems of every family."""
-    streams = np.random.default_rng(seed).spawn(len(FAMILIES) * repetitions)
-    families = [family for family in FAMILIES for _ in range(repetitions)]
-    return [_paper(size, seed), *(draw(rng) for draw, rng in zip(families, streams, strict=True))]
+    return [problem_named(name, size, seed) for name in problem_names(repetitions)]
 
 
-def _paper(size: int, seed: int) -> Problem:
+def problem_names(repetitions: int) -> list[str]:
+    """Names of the paper's problem and of the first problems of every family.
+
+    Examples
+    --------
+    >>> problem_names(2)[:4]
+    ['Eq. (10)', 'ordinary 1', 'ordinary 2', 'two outcomes 1']
+    """
+    return [PAPER, *(f"{family} {index}" for family in FAMILIES for index in range(1, repetitions + 1))]
+
+
+def problem_named(name: str, size: int, seed: int) -> Problem:
+    """One problem, drawn without the others.
+
+    Parameters
+    ----------
+    name : str
+        "Eq. (10)", or a family and an index of at least 1, as in "two outcomes 2".
+    size : int
+        Grid points of Eq. (10).
+    seed : int
+        Of the random problems. Eq. (10) does not depend on it.
+
+    Examples
+    --------
+    >>> problem_named("two outcomes 2", size=256, seed=7).size
+    2
+    """
+    if name == PAPER:
+        return paper(size, seed)
+    family, _, index = name.rpartition(" ")
+    if family not in FAMILIES or not (index.isascii() and index.isdigit() and int(index) >= 1):
+        raise ValueError(
+            f"`problem` must be {PAPER!r} or a family and an index from 1, as in 'ordinary 1', of the families "
+            f"{', '.join(FAMILIES)}; got {name!r}"
+        )
+    rng = np.random.default_rng([seed, zlib.crc32(family.encode()), int(index)])
+    return FAMILIES[family](rng).problem(f"{family} {int(index)}", seed)
+
+
+def paper(size: int, run: int) -> Problem:
     """Eq. (10) and (24); DPO as the shared process of Fig. 2; pairs from the reference policy, as in the notebook."""
-    paper = paper_problem(size)
-    annotators = [Annotator(p, luce()) for p in paper.annotator_distributions]
+    setting = paper_problem(size)
+    annotators = [Annotator(p, luce()) for p in setting.annotator_distributions]
     return Problem(
-        name="Eq. (10)",
-        preference=paper.implicit_preference_distribution,
-        reference=paper.reference,
-        process=dpo(1.0, paper.reference),
+        name=PAPER,
+        run=run,
+        preference=setting.implicit_preference_distribution,
+        reference=setting.reference,
+        process=dpo(1.0, setting.reference),
         other_process=length_normalized(np.linspace(10.0, 50.0, size), scale=50.0),
-        proposal=ProductProposal(paper.reference),
-        connected=True,
-        moderate=True,
-        mixture=AnnotatorMixture(paper.annotator_weights, annotators),
-        rewards=np.cos(paper.grid),
+        proposal=ProductProposal(setting.reference),
+        mixture=AnnotatorMixture(setting.annotator_weights, annotators),
+        rewards=np.cos(setting.grid),
         beta=4.0,
         alpha=0.25,
-        seed=seed,
+        seed=0,
     )
 
 
-def _ordinary(rng: np.random.Generator, size: int | None = None) -> Problem:
-    size = int(rng.integers(3, 13)) if size is None else size
-    reference = FiniteDistribution(rng.normal(size=size))
-    annotators = [Annotator(FiniteDistribution(rng.normal(scale=2.0, size=size)), luce()) for _ in range(2)]
-    return Problem(
-        name="ordinary",
-        preference=FiniteDistribution(rng.normal(scale=1.5, size=size)),
-        reference=reference,
-        process=PBDE(rng.uniform(0.5, 2.0, size), rng.normal(size=size)),
-        other_process=PBDE(rng.uniform(0.5, 2.0, size), rng.normal(size=size)),
-        proposal=JointProposal(rng.exponential(size=(size, size))),
-        connected=True,
-        moderate=True,
-        mixture=AnnotatorMixture(rng.uniform(0.3, 0.7, 2), annotators),
-        rewards=rng.normal(size=size),
-        beta=float(rng.uniform(0.5, 4.0)),
-        alpha=float(rng.uniform(0.1, 0.9)),
-        seed=int(rng.integers(2**31)),
-    )
+class _Draft:
+    """Numbers of a problem while it is drawn: ordinary ones at first, of which a family makes some nasty."""
+
+    def __init__(self, rng: np.random.Generator, size: int | None = None) -> None:
+        n = int(rng.integers(3, 13)) if size is None else size
+        self.rng, self.size = rng, n
+        self.log_p = rng.normal(scale=1.5, size=n)
+        self.log_reference = rng.normal(size=n)
+        self.processes = [(rng.uniform(0.5, 2.0, n), rng.normal(size=n)) for _ in range(2)]
+        self.members = [rng.normal(scale=2.0, size=n) for _ in range(2)]
+        self.weights = rng.exponential(size=(n, n))
+        self.rewards = rng.normal(size=n)
+        self.mixed = rng.uniform(0.3, 0.7, 2)
+        self.beta, self.alpha = float(rng.uniform(0.5, 4.0)), float(rng.uniform(0.1, 0.9))
+        self.seed = int(rng.integers(2**31))
+        self.listed = False
+
+    def wide_f(self) -> None:
+        """F over four decades."""
+        self.processes = [(10.0 ** self.rng.uniform(-2.0, 2.0, self.size), g) for _, g in self.processes]
+
+    def far_apart(self, nats: float) -> None:
+        """Utilities, of all annotators and of both processes, over `nats`; rewards in proportion."""
+        self.log_p = self.rng.uniform(-nats, 0.0, self.size)
+        self.members = [self.rng.uniform(-nats, 0.0, self.size) for _ in range(2)]
+        self.processes = [(self.rng.uniform(0.5, 1.0, self.size), g) for _, g in self.processes]
+        self.rewards = self.rng.uniform(-nats, nats, self.size)
+
+    def over_decades(self, decades: float) -> None:
+        """Pairs drawn, and the reference policy, with weights over so many powers of ten."""
+        self.weights = self.weights * 10.0 ** self.rng.uniform(-decades, 0.0, self.weights.shape)
+        self.log_reference = self.rng.uniform(-decades, 0.0, self.size) * np.log(10.0)
+
+    def tied(self) -> None:
+        """Outcomes of equal probability; now and then all of them."""
+        levels = self.rng.choice(self.log_p, int(self.rng.integers(1, 4)))
+        self.log_p = self.rng.choice(levels, self.size)
+        self.members = [np.round(member) for member in self.members]
+
+    def with_zeros(self) -> None:
+        """Outcomes of probability zero, never all, never compared with each other."""
+        if self.size > 1:
+            zeros = self.rng.choice(self.size, size=int(self.rng.integers(1, self.size)), replace=False)
+            self.log_p[zeros] = -np.inf
+            self.weights[np.ix_(zeros, zeros)] = 0.0
+            if not self.weights.any():
+                self.weights[np.argmax(self.log_p), np.argmax(self.log_p)] = 1.0
+
+    def nearly_agreeing(self, difference: float) -> None:
+        """Mixed annotators whose utilities differ by so much."""
+        self.members[1] = self.members[0] + difference * self.rng.normal(size=self.size)
+
+    def compared(self, edges: FloatArray) -> None:
+        """Only these pairs, each with its weight times the one that it has."""
+        self.weights = self.weights * edges
+        self.listed = bool((edges > 0.0).sum() < edges.size)
+
+    def problem(self, name: str, run: int) -> Problem:
+        """The problem as drawn."""
+        first, second = (PBDE(f, g) for f, g in self.processes)
+        return Problem(
+            name=name,
+            run=run,
+            preference=FiniteDistribution(self.log_p),
+            reference=FiniteDistribution(self.log_reference),
+            process=first,
+            other_process=second,
+            proposal=self._proposal(),
+            mixture=AnnotatorMixture(self.mixed, [Annotator(FiniteDistribution(m), luce()) for m in self.members]),
+            rewards=self.rewards,
+            beta=self.beta,
+            alpha=self.alpha,
+            seed=self.seed,
+        )
+
+    def _proposal(self) -> Proposal:
+        if not self.listed:
+            return JointProposal(self.weights)
+        a, b = np.nonzero(self.weights)
+        return PairListProposal(a, b, self.weights[a, b])
 
 
-def _two_outcomes(rng: np.random.Generator) -> Problem:
-    return replace(_ordinary(rng, 2), name="two outcomes")
+def _sized(size: int) -> Callable[[np.random.Generator], _Draft]:
+    return lambda rng: _Draft(rng, size)
 
 
-def _wide_f(rng: np.random.Generator) -> Problem:
-    problem = _ordinary(rng)
+def _changed(change: Callable[[_Draft], None]) -> Callable[[np.random.Generator], _Draft]:
+    def draw(rng: np.random.Generator) -> _Draft:
+        draft = _Draft(rng)
+        change(draft)
+        return draft
 
-    def process() -> PBDE:
-        return PBDE(10.0 ** rng.uniform(-2.0, 2.0, problem.size), rng.normal(size=problem.size))
-
-    return replace(problem, name="f over four decades", moderate=False, process=process(), other_process=process())
-
-
-def _tiny_probabilities(rng: np.random.Generator) -> Problem:
-    problem = _ordinary(rng)
-    log_weights = rng.uniform(-1000.0, 0.0, problem.size)
-    preference = FiniteDistribution(log_weights)
-    return replace(problem, name="log-probabilities to -1,000", moderate=False, preference=preference)
+    return draw
 
 
-def _zero_probability(rng: np.random.Generator) -> Problem:
-    problem = _ordinary(rng)
-    zeros = rng.choice(problem.size, size=int(rng.integers(1, problem.size)), replace=False)
-    log_weights = np.array(problem.preference.log_pmf)
-    log_weights[zeros] = -np.inf
-    weights = problem.proposal.matrix(problem.size).copy()
-    weights[np.ix_(zeros, zeros)] = 0.0
-    return replace(
-        problem,
-        name="outcomes of probability zero",
-        moderate=False,
-        preference=FiniteDistribution(log_weights),
-        proposal=JointProposal(weights),
-    )
+def _log_probabilities(draft: _Draft) -> None:
+    draft.log_p = draft.rng.uniform(-1000.0, 0.0, draft.size)
+    draft.rewards = draft.rng.uniform(-1000.0, 1000.0, draft.size)
 
 
-def _tree(rng: np.random.Generator, members: np.ndarray) -> tuple[list[int], list[int]]:
-    """Edges of a random tree, each in a random direction."""
-    order = rng.permutation(members)
-    edges = [(order[i], order[rng.integers(i)])[:: rng.choice([-1, 1])] for i in range(1, len(order))]
-    return [int(a) for a, _ in edges], [int(b) for _, b in edges]
+def _star(draft: _Draft) -> None:
+    """The hub of a star decides everything; its arms here have weights over 30 decades and reach 100 nats."""
+    draft.far_apart(100.0)
+    draft.over_decades(30.0)
+    draft.compared(star(draft.rng, draft.size))
 
 
-def _sparse(rng: np.random.Generator) -> Problem:
-    problem = _ordinary(rng)
-    x_a, x_b = _tree(rng, np.arange(problem.size))
-    return replace(problem, name="comparisons form a tree", proposal=PairListProposal(x_a, x_b))
+def _two_components(rng: np.random.Generator) -> _Draft:
+    draft = _Draft(rng, int(rng.integers(4, 13)))
+    draft.compared(two_components(rng, draft.size))
+    return draft
 
 
-def _disconnected(rng: np.random.Generator) -> Problem:
-    problem = _ordinary(rng, int(rng.integers(4, 13)))
-    cut = int(rng.integers(2, problem.size - 1))
-    left, right = _tree(rng, np.arange(cut)), _tree(rng, np.arange(cut, problem.size))
-    proposal = PairListProposal(left[0] + right[0], left[1] + right[1])
-    return replace(problem, name="two components", proposal=proposal, connected=False, moderate=False)
+GRAPHS = (complete, complete, tree, star, path, bipartite, nearly_disconnected, two_components, diagonal)
 
 
-FAMILIES = (_ordinary, _two_outcomes, _wide_f, _tiny_probabilities, _zero_probability, _sparse, _disconnected)
+def _anything(rng: np.random.Generator) -> _Draft:
+    """Every trait of the other families by chance, and so their combinations."""
+    draft = _Draft(rng, int(rng.choice([1, 2, 3, int(rng.integers(4, 13)), int(rng.integers(13, LARGEST + 1))])))
+    if rng.random() < 0.5:
+        draft.far_apart(float(rng.choice([10.0, 50.0, 340.0, 680.0, 1000.0])))
+    if rng.random() < 0.25:
+        draft.wide_f()
+    if rng.random() < 0.5:
+        draft.over_decades(float(rng.choice([3.0, 15.0, 30.0])))
+    if rng.random() < 0.25:
+        draft.tied()
+    if rng.random() < 0.25:
+        draft.nearly_agreeing(10.0 ** rng.uniform(-12.0, 0.0))
+    draft.compared(GRAPHS[rng.integers(len(GRAPHS))](rng, draft.size))
+    if rng.random() < 0.2:
+        draft.with_zeros()
+    return draft
+
+
+FAMILIES: dict[str, Callable[[np.random.Generator], _Draft]] = {
+    "ordinary": _Draft,
+    "two outcomes": _sized(2),
+    "one outcome": _sized(1),
+    "forty outcomes": _sized(LARGEST),
+    "f over four decades": _changed(_Draft.wide_f),
+    "log p to -1,000": _changed(_log_probabilities),
+    "utilities to 340": _changed(lambda draft: draft.far_apart(680.0)),
+    "weights over 30 decades": _changed(lambda draft: draft.over_decades(30.0)),
+    "ties": _changed(_Draft.tied),
+    "zero probabilities": _changed(_Draft.with_zeros),
+    "tree": _changed(lambda draft: draft.compared(tree(draft.rng, draft.size))),
+    "star": _changed(_star),
+    "bipartite": _changed(lambda draft: draft.compared(bipartite(draft.rng, draft.size))),
+    "nearly disconnected": _changed(lambda draft: draft.compared(nearly_disconnected(draft.rng, draft.size))),
+    "two components": _two_components,
+    "diagonal only": _changed(lambda draft: draft.compared(diagonal(draft.rng, draft.size))),
+    "near agreement": _changed(lambda draft: draft.nearly_agreeing(1e-8)),
+    "anything": _anything,
+}

@@ -11,14 +11,14 @@ from math import log
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq, minimize
-from scipy.special import logsumexp, xlogy
+from scipy.optimize import brentq
+from scipy.special import logsumexp
 
 from pbde_ref.validation import FloatArray
 
 __all__ = [
-    "cross_entropy", "decimal_kl", "entropy", "gradient", "kl", "listed_sentences", "mirror_ascent", "newton_minimum",
-    "normalized", "preferences", "regularized_reward",
+    "connects", "cross_entropy", "curvatures", "decimal_kl", "entropy", "gradient", "kl", "listed_sentences",
+    "mirror_ascent", "normalized", "preferences", "regularized_reward", "softmax", "variation", "wins",
 ]  # fmt: skip
 
 
@@ -34,22 +34,23 @@ def preferences(chi: FloatArray, q: FloatArray) -> FloatArray:
     return np.exp(-np.logaddexp(0.0, -_pairs(chi, q)))
 
 
-def cross_entropy(p: FloatArray, omega: FloatArray, q: FloatArray) -> float:
-    """Eq. (7) for preference probabilities `p` over the pairs that q draws."""
-    d = _pairs(omega, q)
+def cross_entropy(chi: FloatArray, omega: FloatArray, q: FloatArray) -> float:
+    """Eq. (7) for an annotator with utilities `chi`, over the pairs that q draws; both answers keep their digits."""
+    c, d = _pairs(chi, q), _pairs(omega, q)
+    won, lost = np.exp(-np.logaddexp(0.0, -c)), np.exp(-np.logaddexp(0.0, c))
     with np.errstate(invalid="ignore"):
-        won, lost = p * np.logaddexp(0.0, -d), (1 - p) * np.logaddexp(0.0, d)
-    return float(np.sum(q[q > 0] * (np.where(p > 0, won, 0.0) + np.where(p < 1, lost, 0.0))))
+        winning, losing = won * np.logaddexp(0.0, -d), lost * np.logaddexp(0.0, d)
+    return float(np.sum(q[q > 0] * (np.where(won > 0, winning, 0.0) + np.where(lost > 0, losing, 0.0))))
 
 
-def entropy(p: FloatArray, q: FloatArray) -> float:
-    """Expected entropy of the answers."""
-    return float(-np.sum(q[q > 0] * (xlogy(p, p) + xlogy(1 - p, 1 - p))))
+def entropy(chi: FloatArray, q: FloatArray) -> float:
+    """Expected entropy of the answers: what they cost a model that has the annotator's own utilities."""
+    return cross_entropy(chi, chi, q)
 
 
-def kl(p: FloatArray, omega: FloatArray, q: FloatArray) -> float:
+def kl(chi: FloatArray, omega: FloatArray, q: FloatArray) -> float:
     """Eq. (8)."""
-    return cross_entropy(p, omega, q) - entropy(p, q)
+    return cross_entropy(chi, omega, q) - entropy(chi, q)
 
 
 def gradient(p: FloatArray, omega: Any, q: FloatArray) -> Any:
@@ -64,42 +65,53 @@ def gradient(p: FloatArray, omega: Any, q: FloatArray) -> Any:
 
 def normalized(target: FloatArray, f: FloatArray) -> FloatArray:
     """Logarithm of ``exp((target + C) / f)`` with C from a bracketing root finder."""
-    low, high = np.min(-target[np.isfinite(target)]) - np.max(f) * np.log(len(target)) - 1.0, np.min(-target) + 1.0
+    # What all targets share leaves first; it would cost C, and so every exponent, its digits.
+    target = target - np.max(target)
+    if len(target) == 1:
+        return np.zeros(1)
 
     def excess(constant: float) -> float:
         return float(logsumexp((target + constant) / f))
 
-    return (target + brentq(excess, low, high, xtol=1e-14, rtol=8.9e-16, maxiter=500)) / f
+    low = -float(np.max(f)) * (log(len(target)) + 1.0)
+    return (target + brentq(excess, low, 0.0, xtol=1e-300, rtol=8.9e-16, maxiter=2000)) / f
 
 
-def newton_minimum(p: FloatArray, q: FloatArray) -> FloatArray:
-    """Utilities with the least expected cross-entropy, by SciPy's trust-region method; the first utility is zero."""
-    size = len(q)
-    a, b = np.nonzero(q)
+def softmax(log_weights: FloatArray) -> FloatArray:
+    """Probabilities in proportion to ``exp(log_weights)``."""
+    weights = np.exp(log_weights - np.max(log_weights))
+    return np.asarray(weights / weights.sum())
 
-    def full(free: FloatArray) -> FloatArray:
-        return np.concatenate([[0.0], free])
 
-    def hessian(free: FloatArray) -> FloatArray:
-        half = np.tanh(_pairs(full(free), q) / 2)
-        weight = np.zeros((size, size))
-        np.add.at(weight, (a, b), q[a, b] * (1 - half) * (1 + half) / 4)
-        weight += weight.T
-        return (np.diag(weight.sum(axis=1)) - weight)[1:, 1:]
+def variation(p: FloatArray, r: FloatArray) -> float:
+    """Total variation distance of probabilities."""
+    return 0.5 * float(np.abs(p - r).sum())
 
-    found = minimize(
-        lambda free: cross_entropy(p, full(free), q),
-        np.zeros(size - 1),
-        jac=lambda free: gradient(p, full(free), q)[1:],
-        hess=hessian,
-        method="trust-exact",
-        options={"gtol": 1e-13, "maxiter": 200},
-    )
-    # The trust region stops where the loss is flat to rounding; two plain Newton steps use the gradient's own digits.
-    free = found.x
-    for _ in range(2):
-        free = free - np.linalg.solve(hessian(free), gradient(p, full(free), q)[1:])
-    return full(free)
+
+def wins(chi: FloatArray, q: FloatArray) -> FloatArray:
+    """How often A meets B and wins, off the diagonal."""
+    both = q + q.T
+    np.fill_diagonal(both, 0.0)
+    result = np.zeros_like(q)
+    result[both > 0.0] = preferences(chi, both) * both[both > 0.0]
+    return result
+
+
+def curvatures(omega: FloatArray, q: FloatArray) -> FloatArray:
+    """Weights of the Hessian's graph, entry by entry."""
+    both = q + q.T
+    np.fill_diagonal(both, 0.0)
+    small = np.exp(-np.abs(np.subtract.outer(omega, omega)))
+    return np.asarray(both * small / (1.0 + small) ** 2)
+
+
+def connects(edges: Any) -> bool:
+    """Whether a symmetric matrix of edges joins all outcomes."""
+    reached = np.zeros(len(edges), dtype=bool)
+    reached[0] = True
+    for _ in range(len(edges)):
+        reached = reached | (edges[reached] > 0).any(axis=0)
+    return bool(reached.all())
 
 
 def listed_sentences(log_length_pmf: FloatArray, n_tokens: int) -> tuple[FloatArray, FloatArray]:
@@ -125,9 +137,9 @@ def mirror_ascent(rewards: FloatArray, beta: float, log_reference: FloatArray, s
     """Log-policy that maximises Eq. (12), by exponentiated gradient steps; the error halves with each."""
     log_policy = np.full(len(rewards), -np.log(len(rewards)))
     for _ in range(steps):
+        # What normalisation would subtract is the same for all outcomes, at every step.
         log_policy = log_policy + 0.5 * (rewards / beta - log_policy + log_reference)
-        log_policy = log_policy - logsumexp(log_policy)
-    return log_policy
+    return np.asarray(log_policy - logsumexp(log_policy))
 
 
 def decimal_kl(chi: FloatArray, omega: FloatArray, a: int, b: int, digits: int = 60) -> Decimal:

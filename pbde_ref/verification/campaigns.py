@@ -1,0 +1,147 @@
+"""Many seeds at once: in several processes, with a journal from which an interrupted run is taken up again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from pbde_ref.verification.claims import Claim, Row, Verdict, check
+from pbde_ref.verification.problems import PAPER, problem_named, problem_names
+
+__all__ = ["Campaign", "verdicts_by_seed"]
+
+# Eq. (10) is the same for all seeds. It is checked once, in the place of a seed.
+PAPER_SEED = -1
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What is checked, and on which problems.
+
+    Attributes
+    ----------
+    claims : mapping of str to Claim
+    seeds : sequence of int
+    support : int
+        Grid points of Eq. (10).
+    repetitions : int
+        Random problems of each family and seed.
+    """
+
+    claims: Mapping[str, Claim]
+    seeds: Sequence[int]
+    support: int
+    repetitions: int
+
+    def stamp(self) -> dict[str, Any]:
+        """What a journal's verdicts are worth nothing without: settings, version and source of this package."""
+        digest = hashlib.sha256()
+        root = Path(__file__).parents[1]
+        for path in sorted(root.rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+        return {
+            "version": version("pbde-ref"), "source": digest.hexdigest(), "claims": list(self.claims),
+            "support": self.support, "repetitions": self.repetitions,
+        }  # fmt: skip
+
+
+def verdicts_by_seed(
+    campaign: Campaign, workers: int, journal: Path | None = None
+) -> Iterator[tuple[int | None, list[Verdict]]]:
+    """Each seed's verdicts on its random problems as they become known, and those on Eq. (10), whose seed is None.
+
+    Parameters
+    ----------
+    campaign : Campaign
+    workers : int
+        Processes, each with one thread of linear algebra.
+    journal : path, optional
+        A line is written there for each seed; those that it already holds are not computed again.
+
+    Raises
+    ------
+    ValueError
+        If the journal was written with other settings or by another state of this package.
+    """
+    done = {} if journal is None else _opened(journal, campaign.stamp())
+    wanted = [PAPER_SEED, *campaign.seeds]
+    for seed in wanted:
+        if seed in done:
+            yield _known(seed, done[seed], campaign.claims)
+    waiting = [seed for seed in wanted if seed not in done]
+    for seed, records in _computed(waiting, campaign, workers):
+        if journal is not None:
+            with journal.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"seed": seed, "verdicts": records}) + "\n")
+        yield _known(seed, records, campaign.claims)
+
+
+def _known(seed: int, records: list[dict[str, Any]], claims: Mapping[str, Claim]) -> tuple[int | None, list[Verdict]]:
+    return (None if seed == PAPER_SEED else seed), [_restored(record, claims) for record in records]
+
+
+def _opened(journal: Path, stamp: Mapping[str, Any]) -> dict[int, list[dict[str, Any]]]:
+    """What a journal holds; it is begun if there is none, and a line that was not finished is dropped."""
+    if not journal.exists():
+        journal.write_text(json.dumps(stamp) + "\n", encoding="utf-8")
+        return {}
+    whole = journal.read_text(encoding="utf-8").rpartition("\n")[0].split("\n")
+    if json.loads(whole[0] or "null") != stamp:
+        raise ValueError(
+            f"`journal` must have been written with these claims, support and repetitions by this very state of the "
+            f"package; got {str(journal)!r}"
+        )
+    journal.write_text("\n".join(whole) + "\n", encoding="utf-8")
+    return {line["seed"]: line["verdicts"] for line in map(json.loads, whole[1:])}
+
+
+def _computed(
+    seeds: Sequence[int], campaign: Campaign, workers: int
+) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    arguments = (list(campaign.claims), campaign.support, campaign.repetitions)
+    if workers == 1:
+        yield from ((seed, _seed_records(seed, *arguments)) for seed in seeds)
+        return
+    waiting = list(reversed(seeds))
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        running = {pool.submit(_seed_records, seed, *arguments): seed for seed in _taken(waiting, workers)}
+        while running:
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                seed = running.pop(future)
+                # The next seed starts before the caller looks at this one.
+                running |= {pool.submit(_seed_records, other, *arguments): other for other in _taken(waiting, 1)}
+                yield seed, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _taken(waiting: list[int], most: int) -> list[int]:
+    return [waiting.pop() for _ in range(min(most, len(waiting)))]
+
+
+def _seed_records(seed: int, names: Sequence[str], support: int, repetitions: int) -> list[dict[str, Any]]:
+    """One seed's verdicts as plain values, which another process and a journal can hold."""
+    from pbde_ref.verification import CLAIMS
+
+    drawn = [PAPER] if seed == PAPER_SEED else problem_names(repetitions)[1:]
+    problems = [problem_named(name, support, max(seed, 0)) for name in drawn]
+    with threadpool_limits(limits=1):
+        verdicts = list(check([CLAIMS[name] for name in names], problems))
+    return [{**asdict(v), "claim": v.claim.name} for v in verdicts]
+
+
+def _restored(record: Mapping[str, Any], claims: Mapping[str, Claim]) -> Verdict:
+    one = {name: record[name] and Row(**record[name]) for name in ("worst", "closest")}
+    many = {name: tuple(Row(**row) for row in record[name]) for name in ("failures", "missed")}
+    return Verdict(**{**record, "claim": claims[record["claim"]], **one, **many})
