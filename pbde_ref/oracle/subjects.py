@@ -179,8 +179,9 @@ class Subject:
         parameters = parameters_of(self.function)
         demanded = [p.name for p in parameters if p.default is p.empty and p.kind in _NAMED]
         keywords = set(self.keywords.values())
-        positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY and p.name in demanded]
-        unknown = [name for name in demanded if name not in {*positional[: len(case.inputs)], *keywords}]
+        own = {word for h in case.definition.hyperparameters.values() for word in h.keywords}
+        positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY and p.name in set(demanded) - own]
+        unknown = [name for name in demanded if name not in {*positional[: len(case.inputs)], *keywords, *own}]
         lines = []
         if unknown:
             known = ", ".join(case.definition.hyperparameters) or "none"
