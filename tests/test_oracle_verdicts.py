@@ -435,6 +435,12 @@ def test_every_formula_of_the_catalogue_can_be_computed():
     assert computed > 300
 
 
+@pytest.mark.parametrize("value", [complex(0.5, 0.1), "0.5", np.array(["0.5"]), np.complex128(0.5)])
+def test_what_is_not_a_real_number_is_no_loss(value):
+    """An imaginary part would not be compared."""
+    assert failed(report_of(lambda *four: value)) == ["call"]
+
+
 # Messages
 
 
