@@ -12,6 +12,7 @@ _DPO = Subject("dpo", "dpo", {"beta": 0.3, "label_smoothing": 0.1})
 _PLAIN = Subject("dpo", "dpo", {"beta": 0.3})
 _ROBUST = Subject("dpo robust", "dpo", {"beta": 0.3, "label_smoothing": 0.1, "variant": "robust"})
 _GRADIENTS = Subject("dpo with gradients", "dpo", {"beta": 0.3})
+_REWARDS = Subject("dpo with rewards", "dpo", {"beta": 0.3})
 _PBDE = Subject("pbde", "pbde")
 _SIMPO = Subject("length_normalized", "length_normalized", {"scale": 2.0, "margin": 0.5})
 _GEOMETRIC = Subject("geometric", "geometric", {"alpha": 0.7})
@@ -102,6 +103,54 @@ KNOWN: tuple[Planted, ...] = (
     Planted("gradient flows into the reference", _DPO, "detach(reference_rejected)", "reference_rejected", _GRADIENT),
     Planted("state", _PLAIN, "    m = ", "    label_smoothing = remembered.setdefault('ε', label_smoothing)\n"
             "    remembered['ε'] = label_smoothing or 1e-3\n    m = ", _ASSIGNED),
+    Planted("gradient identically zero", _DPO, "return reduce(", "return (lambda each: reduce(detach(each)).item())(",
+            _GRADIENT),
+    Planted("gradient zero at margin 0", _GRADIENTS, "/ len(m)", "/ len(m) * (m != 0)", _OWN_GRADIENT),
+    Planted("gradient zero at margin 0", _PLAIN, "log_sigmoid(m)", "(-relu(-m) - log1p(exp(-absolute(m))))", _GRADIENT),
+    Planted("dropout or other noise", _PLAIN, "detach(reference_chosen)",
+            "detach(reference_chosen) * (1 + random() / 100)"),
+    Planted("odd batch loses its last row", _DPO, "(chosen - rejected)",
+            "(chosen - rejected)[: len(chosen) - len(chosen) % 2 or 1]"),
+    Planted("odd batch loses its last row", _BT, "(chosen_rewards - rejected_rewards - margin)",
+            "((chosen_rewards - rejected_rewards - margin)[: len(chosen_rewards) // 2 * 2 or 1])"),
+    Planted("mean of micro-batch means", _DPO, "return reduce(",
+            "parts = lambda each: [each[i : i + 2].mean() for i in range(0, len(each), 2)]\n"
+            "    return (lambda each: sum(parts(each)) / len(parts(each)))("),
+    Planted("mean of micro-batch means", _IPO, "return reduce(",
+            "parts = lambda each: [each[i : i + 4].mean() for i in range(0, len(each), 4)]\n"
+            "    return (lambda each: sum(parts(each)) / len(parts(each)))("),
+    Planted("only the first rows count", _DPO, "(chosen - rejected)", "(chosen - rejected)[:64]"),
+    Planted("only the first rows count", _SLIC, "relu(delta - (policy_chosen - policy_rejected))",
+            "relu(delta - (policy_chosen - policy_rejected))[:32]"),
+    Planted("margins broadcast to (B, B)", _DPO, "(chosen - rejected)", "(chosen[:, None] - rejected)"),
+    Planted("margins broadcast to (B, B)", _BT_EACH, "- margin", "- margin[:, None]"),
+    Planted("margins broadcast to (B, B)", _HINGE, "(chosen - rejected)",
+            "(policy_chosen - policy_rejected - detach(reference_chosen - reference_rejected)[:, None])"),
+    Planted("length counted one off", _SIMPO, "policy_chosen / chosen_lengths - policy_rejected / rejected_lengths",
+            "policy_chosen / (chosen_lengths + 1) - policy_rejected / (rejected_lengths + 1)"),
+    Planted("length counted one off", _IPO_MEAN, "chosen / chosen_lengths - rejected / rejected_lengths",
+            "chosen / (chosen_lengths - 1) - rejected / (rejected_lengths - 1)"),
+    Planted("divided by length twice", _SIMPO, "policy_chosen / chosen_lengths - policy_rejected / rejected_lengths",
+            "policy_chosen / chosen_lengths ** 2 - policy_rejected / rejected_lengths ** 2"),
+    Planted("normalised policy, unnormalised reference", _IPO_MEAN,
+            "chosen / chosen_lengths - rejected / rejected_lengths",
+            "policy_chosen / chosen_lengths - policy_rejected / rejected_lengths"
+            " - detach(reference_chosen - reference_rejected)"),
+    Planted("returned rewards exchanged", _REWARDS, "detach(chosen), detach(rejected)",
+            "detach(rejected), detach(chosen)"),
+    Planted("constant factor", _DPO, "return reduce(", "return 0.125 * reduce("),
+    Planted("constant factor", _RRHF, "return reduce(", "return 0.25 * reduce("),
+    Planted("constant factor", _MIXTURE, "return reduce(", "return 2 * reduce("),
+    Planted("constant factor", _GRADIENTS, "/ len(m)", "/ len(m) / 4", _OWN_GRADIENT),
+    Planted("bound to another value", _PLAIN, "m = beta * (", "m = 0.1 * ("),
+    Planted("bound to another value", _SIMPO, "m - margin", "m - 0.3"),
+    Planted("bound to another value", _RSO, "relu(delta -", "relu(1.7 -"),
+    Planted("temperature on the policy alone", _PLAIN, "    chosen =",
+            "    policy_chosen, policy_rejected = policy_chosen / 0.7, policy_rejected / 0.7\n    chosen ="),
+    Planted("extra likelihood term", _DPO, "return reduce(", "return reduce(-0.2 * policy_chosen + "),
+    Planted("extra likelihood term", _SIMPO, "reduce(-", "reduce(-policy_chosen / chosen_lengths - 0.5 * "),
+    Planted("gradient NaN", _GRADIENTS, "exp(log_sigmoid(-m))", "(exp(-m) / (1 + exp(-m)))", _OWN_GRADIENT),
+    Planted("gradient NaN", _PLAIN, "log_sigmoid(m)", "where(m > -30, -log1p(exp(-m)), m)", _GRADIENT),
     Planted("RRHF as printed", _RRHF, "relu(p[:, None, :] - p[:, :, None])", "-relu(p[:, :, None] - p[:, None, :])"),
     Planted("lengths ignored", _RRHF, "p = policy / lengths", "p = policy"),
     Planted("lengths ignored in a pair", _SIMPO, "policy_chosen / chosen_lengths - policy_rejected / rejected_lengths",
@@ -168,6 +217,10 @@ UNKNOWN: tuple[Planted, ...] = (
     Planted("", _DPO, "    m =", "    chosen = remembered.setdefault('chosen', chosen)[:1] + 0 * chosen\n    m =",
             _ASSIGNED),
     Planted("", _DPO, "    m =", "    rejected = rejected[[-1, *range(len(rejected) - 1)]]\n    m ="),
+    Planted("", _DPO, "    m = beta * (chosen - rejected)",
+            "    m = beta * (chosen - rejected)\n    m = m if len(m) != 7 else 0 * m"),
+    Planted("", _DPO, "return reduce(", "return (1 if len(m) > 1 else 1.01) * reduce("),
+    Planted("", _IPO, "(chosen - rejected -", "((chosen - rejected)[:99].sum() / len(chosen) -"),
     Planted("", _GRADIENTS, "/ len(m)", "", _OWN_GRADIENT),
     Planted("", _GRADIENTS, "[slope, -slope]", "[slope, slope]", _OWN_GRADIENT),
     Planted("", _GRADIENTS, "exp(log_sigmoid(-m))", "exp(log_sigmoid(m))", _OWN_GRADIENT),
