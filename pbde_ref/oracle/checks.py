@@ -5,7 +5,7 @@ Each has one purpose, said by the first line of its docstring.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from pbde_ref.oracle import laws, masks
 from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.context import Context, FailedCheckError, SkippedCheckError
+from pbde_ref.oracle.rewards import REWARD_SITUATIONS
 from pbde_ref.oracle.subjects import Computed
 from pbde_ref.oracle.tolerances import difference
 
@@ -47,6 +48,13 @@ def checks_of(case: Case, *, detached_reference: bool = False) -> dict[str, Chec
             "end_of_sequence": masks.end_of_sequence, "average": masks.average,
             "empty_completion": masks.empty_completion,
         }  # fmt: skip
+        checks |= {"empty_mean": masks.empty_mean} if case.conventions["average"] else {}
+        checks |= _situations(masks.SITUATIONS)
+        checks |= {"mask_types": masks.mask_types} if case.conventions["layout"] != "labels" else {}
+        checks |= {"hyperparameters_used": hyperparameters_used, "batch_sizes": masks.batch_sizes}
+    elif family == "reading":
+        checks |= _situations(REWARD_SITUATIONS)
+        checks |= {"mask_types": masks.mask_types, "batch_sizes": masks.batch_sizes}
     else:
         checks |= {"reduction": laws.reduction, "hyperparameters_used": hyperparameters_used}
         checks |= {"swap": laws.swap} if family != "ranking" else {"candidate_permutation": laws.candidate_permutation}
@@ -60,6 +68,10 @@ def checks_of(case: Case, *, detached_reference: bool = False) -> dict[str, Chec
         "float32": partial(precision, dtype="float32"), "bfloat16": partial(precision, dtype="bfloat16"),
     }  # fmt: skip
     return checks
+
+
+def _situations(situations: Mapping[str, tuple[str, Callable[[Case], Case]]]) -> dict[str, Check]:
+    return {name: partial(masks.on_situation, says=says, make=make) for name, (says, make) in situations.items()}
 
 
 def value(context: Context) -> None:
@@ -99,8 +111,6 @@ def _all_parts(computed: Computed, where: str) -> dict[str, str]:
 def finite(context: Context) -> None:
     """Where the definition is finite, so are the function's value and gradients."""
     for batch in context.generic.definition.batches:
-        if batch == "empty":
-            continue
         case, computed = context.batch(batch), context.known(batch)
         parts = {"the value": computed.outcome.value}
         parts |= {f"the gradient with respect to {n}": g for n, g in computed.outcome.gradients.items()}

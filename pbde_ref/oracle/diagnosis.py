@@ -9,6 +9,7 @@ import numpy as np
 
 from pbde_ref.oracle.cases import Case, Outcome
 from pbde_ref.oracle.conventions import CONVENTIONS, Convention
+from pbde_ref.oracle.head_bugs import HEAD_BUGS, fitted
 from pbde_ref.oracle.known_bugs import CATALOGUE, bugs_of
 from pbde_ref.oracle.tolerances import DTYPES, agrees, allowance
 
@@ -43,7 +44,7 @@ def diagnose(case: Case, computed: Outcome, dtype: str, others: Sequence[Seen] =
     if computed.gradients and not agrees(computed, evidence.right, evidence.allowed, ()):
         passes.append(())
     for names in passes:
-        for candidates in (_single(case), _double(case)):
+        for candidates in (_single(case), _with_a_number(evidence), _double(case)):
             found = [
                 text
                 for text, formula in candidates
@@ -96,6 +97,17 @@ def _single(case: Case) -> Iterator[tuple[str, Formula]]:
         yield convention.says(case), _under(convention)
     for bug in bugs_of(case.definition.name):
         yield bug.says(), bug.formula
+
+
+def _with_a_number(evidence: _Evidence) -> Iterator[tuple[str, Formula]]:
+    """Bugs with a number that nobody declared, at the number that the result asks for."""
+    if evidence.case.definition.name != "sequence_log_probs":
+        return
+    for bug in HEAD_BUGS:
+        for number in fitted(bug, evidence.case, evidence.computed):
+            # What another number explains as well is not evidence for this one.
+            if not _agrees_with(bug.formula(evidence.case, 1.01 * number), evidence, ()):
+                yield bug.says(number), lambda case, dtype, b=bug, n=number: b.formula(case, n)
 
 
 def _double(case: Case) -> Iterator[tuple[str, Formula]]:

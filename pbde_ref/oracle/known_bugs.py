@@ -16,6 +16,7 @@ from pbde_ref.objectives import BRADLEY_TERRY, ipo
 from pbde_ref.oracle.cases import Case, Outcome, exchanged_name, of_margins, reduced
 from pbde_ref.oracle.definitions import DEFINITIONS
 from pbde_ref.oracle.mask_bugs import MASK_BUGS
+from pbde_ref.oracle.rewards import REWARD_BUGS
 
 __all__ = ["CATALOGUE", "KnownBug"]
 
@@ -258,7 +259,7 @@ CATALOGUE: tuple[KnownBug, ...] = (
              "DeepSpeedExamples #423", _naive(_log_of_sigmoid)),
     KnownBug("log(1 + exp(x)) formed directly", LOGISTIC, "infinite, and its gradient NaN, for large gaps",
              "OpenRLHF #1278", _naive(_log_of_one_plus_exp)),
-    KnownBug("gradient identically zero", (*LOSSES, "sequence_log_probs"), "the right loss is logged, nothing learns",
+    KnownBug("gradient identically zero", (*LOSSES, "sequence_log_probs", "sequence_rewards"), "the right loss is logged, nothing learns",
              "mlx-lm-lora #25", _gradient_zero),
     KnownBug("gradient flows into the reference", REFERENCED, "the reference is trained as well",
              "several", _into_reference, "no_gradient_to_reference"),
@@ -276,7 +277,11 @@ CATALOGUE: tuple[KnownBug, ...] = (
              "", _mean_of_logits),
     KnownBug("weights of the mixture ignored", ("mixture",), "all annotators count alike",
              "", _equal_weights),
-    *(KnownBug(name, ("sequence_log_probs",), effect, thread, formula) for name, effect, thread, formula in MASK_BUGS),
+    *(KnownBug(name, ("sequence_log_probs",), *rest) for name, *rest in MASK_BUGS),
+    *(KnownBug(name, ("sequence_rewards",), *rest) for name, *rest in REWARD_BUGS),
+    KnownBug("mask read by its type", ("sequence_log_probs", "sequence_rewards"),
+             "right for truth values, wrong for the same mask as numbers, or the reverse, as ~mask and x[mask] are",
+             "", lambda case, dtype: None, "mask_types"),
 )  # fmt: skip
 """All of them, in the order in which a diagnosis names them."""
 

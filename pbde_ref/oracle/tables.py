@@ -14,7 +14,7 @@ from typing import Any
 
 from pbde_ref.oracle.bugs_planted import KNOWN, UNKNOWN
 from pbde_ref.oracle.conventions import CONVENTIONS
-from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs
+from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs, check_sequence_rewards
 from pbde_ref.oracle.known_bugs import CATALOGUE
 from pbde_ref.oracle.planted import CORRECT, Planted, Subject, build
 from pbde_ref.oracle.report import Report
@@ -22,6 +22,8 @@ from pbde_ref.oracle.report import Report
 __all__ = ["Alarm", "Kill", "false_alarm_table", "false_alarms", "installed_frameworks", "kill_table", "kills", "main"]
 
 REDUCTIONS = ("mean", "sum", "none")
+
+OF_TOKENS = {"sequence_log_probs": check_sequence_log_probs, "sequence_rewards": check_sequence_rewards}
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,10 @@ def kills(planted: Sequence[Planted], framework: str = "numpy") -> Iterator[Kill
 
 def held(function: Any, subject: Subject, framework: str, **options: Any) -> Report:
     """The report on a subject."""
-    if subject.loss == "sequence_log_probs":
+    if subject.loss in OF_TOKENS:
         options.pop("detached_reference", None)
-        return check_sequence_log_probs(
-            function, **subject.conventions, framework=framework, on_failure="report", **options
-        )
+        check = OF_TOKENS[subject.loss]
+        return check(function, **subject.conventions, framework=framework, on_failure="report", **options)
     return check_loss(
         function, subject.loss, **subject.conventions, framework=framework, on_failure="report",
         returns_gradients=_own(subject), **options,
@@ -117,7 +118,7 @@ def false_alarms(framework: str) -> Iterator[Alarm]:
     """Check every correct implementation under every reduction and precision."""
     dtypes = ("float64", "float32") if framework == "numpy" else ("float64", "float32", "bfloat16")
     for correct in CORRECT:
-        for reduction in REDUCTIONS if correct.loss != "sequence_log_probs" else (None,):
+        for reduction in REDUCTIONS if correct.loss not in OF_TOKENS else (None,):
             if reduction == "none" and correct.conventions.get("lambda_"):
                 continue
             declared = {**correct.conventions, **({"reduction": reduction} if reduction else {})}
