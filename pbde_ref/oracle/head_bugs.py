@@ -18,7 +18,7 @@ from pbde_ref.oracle.sequences import sequence_mask
 
 __all__ = ["HEAD_BUGS", "HeadBug", "fitted"]
 
-TRIED = 256
+TRIED = 64
 ZOOMS = 6
 DIGITS = 3
 

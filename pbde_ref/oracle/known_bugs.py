@@ -240,7 +240,7 @@ CATALOGUE: tuple[KnownBug, ...] = (
              "Liger-Kernel #378, #387", _without_reference),
     KnownBug("reference swapped", REFERENCED, "the reference's chosen and rejected log-probabilities are exchanged",
              "", _reference_swapped),
-    KnownBug("sign inverted", LOSSES, "minus the loss: training makes it worse",
+    KnownBug("sign inverted", (*LOSSES, "sequence_log_probs", "sequence_rewards"), "minus the loss: training makes it worse",
              "Liger-Kernel #481, #484", _sign_inverted),
     KnownBug("chosen and rejected swapped", PAIRED, "the loss rewards what was rejected", "several", _swapped),
     KnownBug("label smoothing ignored", ("dpo",), "label_smoothing has no effect",

@@ -77,7 +77,7 @@ def _turns_joined(case: Case) -> Any:
 def _right_padded(case: Case) -> Any:
     """The attention mask's sum taken for the position at which padding begins."""
     lengths = case.arrays["attention_mask"].sum(axis=1, keepdims=True)
-    return _after_prompt(case) & (_positions(case) < lengths)
+    return _after_prompt(case) & ~case.arrays["gaps"] & (_positions(case) < lengths)
 
 
 def _one_pad_more(case: Case) -> Any:
