@@ -20,6 +20,7 @@ from pbde_ref.oracle.definitions import DEFINITIONS
 from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs
 from pbde_ref.oracle.report import Report
 from pbde_ref.oracle.sequences import SEQUENCE_LOG_PROBS
+from pbde_ref.oracle.tolerances import DTYPES
 
 __all__ = ["add_arguments", "compliance_table", "run", "subject_named"]
 
@@ -30,7 +31,7 @@ _WORDS = {
     "ranking": ("scores", "ranks"),
     "layout": ("mask", "labels", "lengths"),
 }
-_SWITCHES = ("average", "average_likelihood", "no_shift")
+_SWITCHES = ("average", "average_likelihood", "reference_free", "no_shift")
 _SIGNS = {"passed": "ok", "failed": "FAILED", "skipped": "-", "expected failure": "known", "unexpected pass": "ok?"}
 
 
@@ -54,13 +55,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, words in _WORDS.items():
         conventions.add_argument(_option(name), dest=name, choices=words)
     for name in _SWITCHES:
-        conventions.add_argument(_option(name), dest=name, action="store_true")
+        conventions.add_argument(_option(name), dest=name, action="store_true", default=None)
     calling = parser.add_argument_group("how it is called")
     calling.add_argument("--framework", choices=("auto", "numpy", "torch", "jax"), default="auto", help="[auto]")
-    calling.add_argument("--dtype", choices=("float64", "float32", "bfloat16"), default="float64", help="[float64]")
+    calling.add_argument("--dtype", choices=tuple(DTYPES), default="float64", help="[float64]")
     calling.add_argument("--no-gradients", dest="gradients", action="store_false", help="do not look at gradients")
     calling.add_argument("--returns-gradients", action="store_true", help="it returns (loss, gradients)")
     calling.add_argument("--detached-reference", action="store_true", help="it keeps gradients from the reference")
+    calling.add_argument("--returns-rewards", action="store_true", help="it returns (loss, chosen, rejected rewards)")
+    calling.add_argument("--expect-checks", type=int, metavar="N", help="how many checks must hold something")
     calling.add_argument("--random-search", type=int, default=0, metavar="N", help="look at N random batches too [0]")
     calling.add_argument("--seed", type=int, default=0, help="of the random search [0]")
     calling.add_argument("--expect", action="append", default=[], metavar="CHECK=REASON", help="a check known to fail")
@@ -129,9 +132,11 @@ def compliance_table(reports: dict[str, Report]) -> str:
 
 
 def _report(function: Callable[..., Any], options: argparse.Namespace) -> Report:
-    names = (*_NUMBERS, "margin", *_WORDS, "average", "average_likelihood")
-    declared = {name: getattr(options, name) for name in names if getattr(options, name) not in (None, False)}
-    calling = {name: getattr(options, name) for name in ("framework", "dtype", "gradients", "returns_gradients")} | {
+    names = (*_NUMBERS, "margin", *_WORDS, "average", "average_likelihood", "reference_free")
+    # An option that is not given is None; 0 is a number like any other.
+    declared = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    passed_on = ("framework", "dtype", "gradients", "returns_gradients", "expect_checks")
+    calling = {name: getattr(options, name) for name in passed_on} | {
         "on_failure": "report",
         "expected_failed_checks": dict(_expected(text) for text in options.expect),
     }
@@ -141,7 +146,7 @@ def _report(function: Callable[..., Any], options: argparse.Namespace) -> Report
         raise TypeError(f"--no-shift belongs to {SEQUENCE_LOG_PROBS.name}; got --loss {options.loss}")
     return check_loss(
         function, options.loss, **declared, **calling, detached_reference=options.detached_reference,
-        random_search=options.random_search, seed=options.seed,
+        returns_rewards=options.returns_rewards, random_search=options.random_search, seed=options.seed,
     )  # fmt: skip
 
 

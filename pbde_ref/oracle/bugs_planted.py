@@ -12,6 +12,7 @@ _DPO = Subject("dpo", "dpo", {"beta": 0.3, "label_smoothing": 0.1})
 _PLAIN = Subject("dpo", "dpo", {"beta": 0.3})
 _ROBUST = Subject("dpo robust", "dpo", {"beta": 0.3, "label_smoothing": 0.1, "variant": "robust"})
 _GRADIENTS = Subject("dpo with gradients", "dpo", {"beta": 0.3})
+_REWARDS = Subject("dpo with rewards", "dpo", {"beta": 0.3})
 _PBDE = Subject("pbde", "pbde")
 _SIMPO = Subject("length_normalized", "length_normalized", {"scale": 2.0, "margin": 0.5})
 _GEOMETRIC = Subject("geometric", "geometric", {"alpha": 0.7})
@@ -33,8 +34,8 @@ _ROLLED = Subject("sequence_log_probs rolled", "sequence_log_probs")
 _ROW_BY_ROW = Subject("sequence_log_probs row by row", "sequence_log_probs")
 _HOT = Subject("sequence_log_probs hot", "sequence_log_probs", {"temperature": 0.6})
 _UNSHIFTED = Subject("sequence_log_probs not shifted", "sequence_log_probs", {"shift": False})
-_REWARDS = Subject("sequence_rewards", "sequence_rewards")
-_REWARDS_AT = Subject("sequence_rewards by positions", "sequence_rewards")
+_SCORES = Subject("sequence_rewards", "sequence_rewards")
+_SCORES_AT = Subject("sequence_rewards by positions", "sequence_rewards")
 
 _GRADIENT = ("torch", "jax")
 _OWN_GRADIENT = ("numpy",)
@@ -112,6 +113,54 @@ KNOWN: tuple[Planted, ...] = (
     Planted("gradient flows into the reference", _DPO, "detach(reference_rejected)", "reference_rejected", _GRADIENT),
     Planted("state", _PLAIN, "    m = ", "    label_smoothing = remembered.setdefault('ε', label_smoothing)\n"
             "    remembered['ε'] = label_smoothing or 1e-3\n    m = ", _ASSIGNED),
+    Planted("gradient identically zero", _DPO, "return reduce(", "return (lambda each: float(reduce(each)))(",
+            _GRADIENT),
+    Planted("gradient zero at margin 0", _GRADIENTS, "/ len(m)", "/ len(m) * (m != 0)", _OWN_GRADIENT),
+    Planted("gradient zero at margin 0", _PLAIN, "log_sigmoid(m)", "(-relu(-m) - log1p(exp(-absolute(m))))", _GRADIENT),
+    Planted("dropout or other noise", _PLAIN, "detach(reference_chosen)",
+            "detach(reference_chosen) * (1 + random() / 100)"),
+    Planted("odd batch loses its last row", _DPO, "(chosen - rejected)",
+            "(chosen - rejected)[: len(chosen) - len(chosen) % 2 or 1]"),
+    Planted("odd batch loses its last row", _BT, "(chosen_rewards - rejected_rewards - margin)",
+            "((chosen_rewards - rejected_rewards - margin)[: len(chosen_rewards) // 2 * 2 or 1])"),
+    Planted("mean of micro-batch means", _DPO, "return reduce(",
+            "parts = lambda each: [each[i : i + 2].mean() for i in range(0, len(each), 2)]\n"
+            "    return (lambda each: sum(parts(each)) / len(parts(each)))("),
+    Planted("mean of micro-batch means", _IPO, "return reduce(",
+            "parts = lambda each: [each[i : i + 4].mean() for i in range(0, len(each), 4)]\n"
+            "    return (lambda each: sum(parts(each)) / len(parts(each)))("),
+    Planted("only the first rows count", _DPO, "(chosen - rejected)", "(chosen - rejected)[:64]"),
+    Planted("only the first rows count", _SLIC, "relu(delta - (policy_chosen - policy_rejected))",
+            "relu(delta - (policy_chosen - policy_rejected))[:32]"),
+    Planted("margins broadcast to (B, B)", _DPO, "(chosen - rejected)", "(chosen[:, None] - rejected)"),
+    Planted("margins broadcast to (B, B)", _BT_EACH, "- margin", "- margin[:, None]"),
+    Planted("margins broadcast to (B, B)", _HINGE, "(chosen - rejected)",
+            "(policy_chosen - policy_rejected - detach(reference_chosen - reference_rejected)[:, None])"),
+    Planted("length counted one off", _SIMPO, "policy_chosen / chosen_lengths - policy_rejected / rejected_lengths",
+            "policy_chosen / (chosen_lengths + 1) - policy_rejected / (rejected_lengths + 1)"),
+    Planted("length counted one off", _IPO_MEAN, "chosen / chosen_lengths - rejected / rejected_lengths",
+            "chosen / (chosen_lengths - 1) - rejected / (rejected_lengths - 1)"),
+    Planted("divided by length twice", _SIMPO, "policy_chosen / chosen_lengths - policy_rejected / rejected_lengths",
+            "policy_chosen / chosen_lengths ** 2 - policy_rejected / rejected_lengths ** 2"),
+    Planted("normalised policy, unnormalised reference", _IPO_MEAN,
+            "chosen / chosen_lengths - rejected / rejected_lengths",
+            "policy_chosen / chosen_lengths - policy_rejected / rejected_lengths"
+            " - detach(reference_chosen - reference_rejected)"),
+    Planted("returned rewards exchanged", _REWARDS, "detach(chosen), detach(rejected)",
+            "detach(rejected), detach(chosen)"),
+    Planted("constant factor", _DPO, "return reduce(", "return 0.125 * reduce("),
+    Planted("constant factor", _RRHF, "return reduce(", "return 0.25 * reduce("),
+    Planted("constant factor", _MIXTURE, "return reduce(", "return 2 * reduce("),
+    Planted("constant factor", _GRADIENTS, "/ len(m)", "/ len(m) / 4", _OWN_GRADIENT),
+    Planted("bound to another value", _PLAIN, "m = beta * (", "m = 0.1 * ("),
+    Planted("bound to another value", _SIMPO, "m - margin", "m - 0.3"),
+    Planted("bound to another value", _RSO, "relu(delta -", "relu(1.7 -"),
+    Planted("temperature on the policy alone", _PLAIN, "    chosen =",
+            "    policy_chosen, policy_rejected = policy_chosen / 0.7, policy_rejected / 0.7\n    chosen ="),
+    Planted("extra likelihood term", _DPO, "return reduce(", "return reduce(-0.2 * policy_chosen + "),
+    Planted("extra likelihood term", _SIMPO, "reduce(-", "reduce(-policy_chosen / chosen_lengths - 0.5 * "),
+    Planted("gradient NaN", _GRADIENTS, "exp(log_sigmoid(-m))", "(exp(-m) / (1 + exp(-m)))", _OWN_GRADIENT),
+    Planted("gradient NaN", _PLAIN, "log_sigmoid(m)", "where(m > -30, -log1p(exp(-m)), m)", _GRADIENT),
     Planted("RRHF as printed", _RRHF, "relu(p[:, None, :] - p[:, :, None])", "-relu(p[:, :, None] - p[:, None, :])"),
     Planted("lengths ignored", _RRHF, "p = policy / lengths", "p = policy"),
     Planted("lengths ignored in a pair", _SIMPO, "policy_chosen / chosen_lengths - policy_rejected / rejected_lengths",
@@ -183,26 +232,26 @@ KNOWN: tuple[Planted, ...] = (
     Planted("smoothed labels", _BY_MASK, "    counted", "    tokens = 0.9 * tokens + 0.1 * log_softmax("
             "logits[:, :-1]).mean(-1)\n    counted"),
     Planted("mask read by its type", _BY_MASK, _COUNTED, "counted = ~(~mask[:, 1:] != 0)", ("numpy", "jax")),
-    Planted("mask read by its type", _REWARDS, "flipped(mask) != 0", "~flipped(mask) == -2"),
+    Planted("mask read by its type", _SCORES, "flipped(mask) != 0", "~flipped(mask) == -2"),
     Planted("sign inverted", _BY_MASK, "    return", "    return -1 *"),
-    Planted("sign inverted", _REWARDS, "    return", "    return -1 *"),
+    Planted("sign inverted", _SCORES, "    return", "    return -1 *"),
     Planted("gradient identically zero", _BY_MASK, "logits[:, :-1]", "detach(logits[:, :-1]) + 0 * logits[:, 1:]",
             _GRADIENT),
-    Planted("reward read one token late", _REWARDS_AT, "positions(mask) == last",
+    Planted("reward read one token late", _SCORES_AT, "positions(mask) == last",
             "positions(mask) == where(last < 7, last + 1, last)"),
-    Planted("reward read one token early", _REWARDS, "mask.shape[1] - 1", "mask.shape[1] - 2"),
-    Planted("reward read at the last position", _REWARDS_AT, "== last", "== mask.shape[1] - 1"),
-    Planted("reward read at the first position", _REWARDS_AT, "== last", "== 0"),
-    Planted("reward read where the mask's sum points", _REWARDS, "mask.shape[1] - 1 - first_of_row(flipped(mask) != 0)",
+    Planted("reward read one token early", _SCORES, "mask.shape[1] - 1", "mask.shape[1] - 2"),
+    Planted("reward read at the last position", _SCORES_AT, "== last", "== mask.shape[1] - 1"),
+    Planted("reward read at the first position", _SCORES_AT, "== last", "== 0"),
+    Planted("reward read where the mask's sum points", _SCORES, "mask.shape[1] - 1 - first_of_row(flipped(mask) != 0)",
             "of_numbers(mask).sum(-1) - 1"),
-    Planted("reward read before the first 0 of the mask", _REWARDS,
+    Planted("reward read before the first 0 of the mask", _SCORES,
             "mask.shape[1] - 1 - first_of_row(flipped(mask) != 0)", "(first_of_row(mask == 0) - 1) % mask.shape[1]"),
-    Planted("rewards averaged over the tokens", _REWARDS_AT, "(positions(mask) == last, scores, zeros_like(scores)).sum(-1)",
+    Planted("rewards averaged over the tokens", _SCORES_AT, "(positions(mask) == last, scores, zeros_like(scores)).sum(-1)",
             "(mask != 0, scores, zeros_like(scores)).sum(-1) / (mask != 0).sum(-1)"),
-    Planted("rewards summed over the tokens", _REWARDS_AT, "positions(mask) == last", "mask != 0"),
-    Planted("-inf · 0 at padding", _REWARDS_AT, "where(positions(mask) == last, scores, zeros_like(scores))",
+    Planted("rewards summed over the tokens", _SCORES_AT, "positions(mask) == last", "mask != 0"),
+    Planted("-inf · 0 at padding", _SCORES_AT, "where(positions(mask) == last, scores, zeros_like(scores))",
             "(scores * (positions(mask) == last))"),
-    Planted("gradient identically zero", _REWARDS_AT, "last, scores,", "last, detach(scores),", _GRADIENT),
+    Planted("gradient identically zero", _SCORES_AT, "last, scores,", "last, detach(scores),", _GRADIENT),
     # Conventions that were declared otherwise.
     Planted("reduction: sum", _DPO, "return reduce(", "return len(m) * reduce("),
     Planted("cDPO", _ROBUST, "each / (1 - 2 * label_smoothing)", "each - 2 * label_smoothing * log_sigmoid(-m)"),
@@ -246,6 +295,10 @@ UNKNOWN: tuple[Planted, ...] = (
     Planted("", _DPO, "    m =", "    chosen = remembered.setdefault('chosen', chosen)[:1] + 0 * chosen\n    m =",
             _ASSIGNED),
     Planted("", _DPO, "    m =", "    rejected = rejected[[-1, *range(len(rejected) - 1)]]\n    m ="),
+    Planted("", _DPO, "    m = beta * (chosen - rejected)",
+            "    m = beta * (chosen - rejected)\n    m = m if len(m) != 7 else 0 * m"),
+    Planted("", _DPO, "return reduce(", "return (1 if len(m) > 1 else 1.01) * reduce("),
+    Planted("", _IPO, "(chosen - rejected -", "((chosen - rejected)[:99].sum() / len(chosen) -"),
     Planted("", _GRADIENTS, "/ len(m)", "", _OWN_GRADIENT),
     Planted("", _GRADIENTS, "[slope, -slope]", "[slope, slope]", _OWN_GRADIENT),
     Planted("", _GRADIENTS, "exp(log_sigmoid(-m))", "exp(log_sigmoid(m))", _OWN_GRADIENT),
@@ -282,6 +335,6 @@ UNKNOWN: tuple[Planted, ...] = (
     Planted("", _ROW_BY_ROW, "range(len(labels))", "range(len(labels) - len(labels) % 2 if len(labels) > 4 else len(labels))"),
     Planted("", _BY_MASK, "    counted", "    tokens = tokens * (1 if len(labels) % 2 == 0 else 1.5)\n    counted"),
     Planted("", _BY_MASK_MEAN, "at_least_one(counted.sum(-1))", "(counted.sum(-1) + 1e-6)"),
-    Planted("", _REWARDS_AT, "scores, zeros", "clip(scores, -1000, 1000), zeros"),
-    Planted("", _REWARDS_AT, "scores, zeros", "tanh(scores), zeros"),
+    Planted("", _SCORES_AT, "scores, zeros", "clip(scores, -1000, 1000), zeros"),
+    Planted("", _SCORES_AT, "scores, zeros", "tanh(scores), zeros"),
 )  # fmt: skip

@@ -18,7 +18,7 @@ __all__ = ["FRAMEWORKS", "Framework", "Given", "Returned", "framework_named"]
 
 
 class Given(NamedTuple):
-    """One array to call with; `dtype` is "float64", "float32", "bfloat16", or "" for one that keeps its own."""
+    """One array to call with; `dtype` is one of the framework's, or "" for one that keeps its own."""
 
     values: NDArray[Any]
     dtype: str
@@ -43,6 +43,7 @@ class Framework(Protocol):
     name: str
     dtypes: tuple[str, ...]
     differentiates: bool
+    mutable: bool
 
     def call(self, function: Callable[..., Any], given: Sequence[Given], keywords: Mapping[str, Any]) -> Returned:
         """Call the function, and differentiate the sum of its first result."""
@@ -71,12 +72,25 @@ def _float64(result: Any) -> NDArray[Any] | None:
         return None
 
 
+def _no_gradients(given: Sequence[Given]) -> dict[int, NDArray[Any]]:
+    """What training sees of a result that cannot be differentiated: nothing that moves it."""
+    return {i: np.zeros(g.values.shape) for i, g in enumerate(given) if g.differentiate}
+
+
+def _not_an_array(loss: Any, wanted: str) -> str:
+    return (
+        f"the result is a {type(loss).__name__}, not a {wanted}: it has no gradient (float() and .item() cut it off; "
+        "if only its value is used, declare gradients=False)"
+    )
+
+
 class Numpy:
     """Plain arrays. A NumPy function has no derivative but the one that it returns itself."""
 
     name = "numpy"
-    dtypes = ("float64", "float32")
+    dtypes = ("float64", "float32", "float16")
     differentiates = False
+    mutable = True
 
     def call(self, function: Callable[..., Any], given: Sequence[Given], keywords: Mapping[str, Any]) -> Returned:
         """Call the function with fresh arrays."""
@@ -102,8 +116,9 @@ class Torch:
     """PyTorch on the CPU; gradients by its own backward pass."""
 
     name = "torch"
-    dtypes = ("float64", "float32", "bfloat16")
+    dtypes = ("float64", "float32", "bfloat16", "float16")
     differentiates = True
+    mutable = True
 
     def __init__(self) -> None:
         self.torch = importlib.import_module("torch")
@@ -120,11 +135,13 @@ class Torch:
         modified = tuple(i for i, (a, b) in enumerate(zip(tensors, before, strict=True)) if not torch.equal(a, b))
         places = [i for i, g in enumerate(given) if g.differentiate]
         loss = first_of(result)
-        if not places or not isinstance(loss, torch.Tensor):
+        if not places:
             return Returned(result, {}, "", modified)
+        if not isinstance(loss, torch.Tensor):
+            return Returned(result, _no_gradients(given), _not_an_array(loss, "tensor"), modified)
         if not loss.requires_grad:
-            zeros = {i: np.zeros(given[i].values.shape) for i in places}
-            return Returned(result, zeros, "the result is detached from its inputs (requires_grad is False)", modified)
+            note = "the result is detached from its inputs (requires_grad is False)"
+            return Returned(result, _no_gradients(given), note, modified)
         leaves = [tensors[i] for i in places]
         found = torch.autograd.grad(loss.sum(), leaves, allow_unused=True)
         gradients = {
@@ -159,8 +176,9 @@ class Jax:
     """
 
     name = "jax"
-    dtypes = ("float64", "float32", "bfloat16")
+    dtypes = ("float64", "float32", "bfloat16", "float16")
     differentiates = True
+    mutable = False
 
     def __init__(self) -> None:
         self.jax = importlib.import_module("jax")
@@ -190,8 +208,10 @@ class Jax:
             own = kinds == self._first
             result = function(*arrays, **keywords) if own else self._run(partial(function, **keywords), arrays)
             places = [i for i, g in enumerate(given) if g.differentiate]
-            if not places or not hasattr(first_of(result), "shape"):
+            if not places:
                 return Returned(result, {}, "", ())
+            if not isinstance(first_of(result), self.jax.Array):
+                return Returned(result, _no_gradients(given), _not_an_array(first_of(result), "JAX array"), ())
 
             def differentiated(*arrays: Any) -> Any:
                 def loss(*leaves: Any) -> Any:
@@ -239,7 +259,7 @@ def framework_named(name: str) -> Framework:
     Examples
     --------
     >>> framework_named("numpy").dtypes
-    ('float64', 'float32')
+    ('float64', 'float32', 'float16')
     """
     if name not in FRAMEWORKS:
         raise ValueError(f"`framework` must be 'auto', {', '.join(map(repr, FRAMEWORKS))}; got {name!r}")

@@ -90,6 +90,11 @@ def _without(token: int) -> Masking:
     return lambda case: _after_prompt(case) & ~case.arrays["gaps"] & (case.arrays["labels"] != token)
 
 
+def _fewer(token: int) -> Masking:
+    """The same beside the right mask."""
+    return lambda case: sequence_mask(case.arrays) & (case.arrays["labels"] != token)
+
+
 def _wrapped(case: Case, dtype: str) -> Outcome | None:
     """Labels and mask rolled by one: the first label, if it counts, is predicted by the last logits."""
     mask = sequence_mask(case.arrays)
@@ -175,7 +180,7 @@ MASK_BUGS = (
      _with_mask(_right_padded)),
     ("one pad counted", "one token after the end is added", "", _with_mask(_one_pad_more)),
     *((f"token {token} never counted", f"the mask is made from the padding's id {token}, which completions have too",
-       "TRL #6357, #741", _with_mask(_without(token))) for token in range(VOCABULARY)),
+       "TRL #6357, #741", _with_mask(_without(token)), _with_mask(_fewer(token))) for token in range(VOCABULARY)),
     ("the shift wraps around", "the first label, where it counts, is read from the last logits",
      "TRL #2733, #2568", _wrapped),
     ("mean over all columns", "divided by the padded length", "", _divided(_columns)),

@@ -15,8 +15,8 @@ from pbde_ref.oracle.subjects import SubjectError, rounded_case
 from pbde_ref.oracle.tolerances import agrees, difference
 
 __all__ = [
-    "SITUATIONS", "average", "batch_sizes", "empty_completion", "empty_mean", "end_of_sequence", "hold_all", "mask_types",
-    "on_situation", "padding", "prompt", "shift",
+    "SITUATIONS", "average", "empty_completion", "empty_mean", "end_of_sequence", "mask_types", "on_situation", "padding",
+    "prompt", "shift",
 ]  # fmt: skip
 
 
@@ -91,14 +91,9 @@ def on_situation(context: Context, says: str, make: Callable[[Case], Case]) -> N
     case = rounded_case(make(context.batch("generic")), context.dtype)
     if case.conventions.get("layout") == "lengths" and case.arrays["gaps"].any():
         raise SkippedCheckError("an attention mask and the prompts' lengths cannot say that a completion has gaps")
-    hold_all(context, case, says)
-
-
-def hold_all(context: Context, case: Case, where: str) -> None:
-    """Value and gradients are right; `where` goes on after "the value"."""
-    computed = context.compute(case, gradients=True)
-    gradients = {n: f"the gradient with respect to {n} {where}" for n in computed.outcome.gradients}
-    context.hold(case, computed, {"": f"the value {where}", **gradients})
+    names = [i.name for i in case.inputs if i.differentiated and context.differentiable]
+    gradients = {name: f"the gradient with respect to {name} {says}" for name in names}
+    context.hold(case, context.compute(case, gradients=True), {"": f"the value {says}", **gradients})
 
 
 def _completion_at_start(case: Case) -> Case:
@@ -174,19 +169,6 @@ def mask_types(context: Context) -> None:
             )
     if len(refused) == len(others):
         raise SkippedCheckError(f"the function refuses a {name} of another type: {', '.join(refused)}")
-
-
-def batch_sizes(context: Context) -> None:
-    """Batches of 1, 2, 3, 5 and 7 sequences have the values and gradients of their sequences."""
-    case = context.batch("generic")
-    pool = case.take(np.tile(np.arange(case.size), 2)[:7])
-    first = case.inputs[0].name
-    # No sequence twice, or an exchange of rows could go unseen.
-    moved = pool.arrays[first].copy()
-    moved[case.size :] = -moved[case.size :]
-    pool = pool.with_arrays(**{first: moved})
-    for size in (1, 2, 3, 5, 7):
-        hold_all(context, pool.take(np.arange(size)), f"in a batch of {size}")
 
 
 def empty_completion(context: Context) -> None:

@@ -17,7 +17,7 @@ def namespace(framework: str, reduction: str) -> dict[str, Any]:
     reductions: dict[str, Callable[[Any], Any]] = {
         "mean": lambda each: each.mean(), "sum": lambda each: each.sum(), "none": lambda each: each,
     }  # fmt: skip
-    return {**names, "reduce": reductions[reduction], "remembered": {}}
+    return {**names, "reduce": reductions[reduction], "remembered": {}, "random": np.random.default_rng(0).random}
 
 
 def _numpy() -> dict[str, Any]:

@@ -42,6 +42,15 @@ def loss({_FOUR}, *, beta, label_smoothing=0.0):{_MARGIN}
     each = -(1 - label_smoothing) * log_sigmoid(m) + label_smoothing * log_sigmoid(-m)
     return reduce(each / (1 - 2 * label_smoothing))
 """,
+    "dpo with rewards": f"""
+def loss({_FOUR}, *, beta):{_MARGIN}
+    chosen, rejected = beta * chosen, beta * rejected
+    return reduce(-log_sigmoid(chosen - rejected)), detach(chosen), detach(rejected)
+""",
+    "dpo without reference": f"""
+def loss({_PAIR}, *, beta):
+    return reduce(-log_sigmoid(beta * (policy_chosen - policy_rejected)))
+""",
     "dpo with gradients": f"""
 def loss({_FOUR}, *, beta):
     m = beta * (policy_chosen - policy_rejected - (reference_chosen - reference_rejected))
@@ -257,6 +266,8 @@ CORRECT: tuple[Subject, ...] = (
     Subject("dpo", "dpo", _DPO),
     Subject("dpo robust", "dpo", {**_DPO, "variant": "robust"}),
     Subject("dpo", "dpo", {"beta": 2.5, "label_smoothing": 0.2}),
+    Subject("dpo with rewards", "dpo", {"beta": 0.3}),
+    Subject("dpo without reference", "dpo", {"beta": 0.3, "reference_free": True}),
     Subject("pbde", "pbde"),
     Subject("length_normalized", "length_normalized"),
     Subject("length_normalized", "length_normalized", {"scale": 2.0, "margin": 0.5}),

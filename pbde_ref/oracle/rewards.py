@@ -101,7 +101,7 @@ def _multiplied(case: Case, dtype: str) -> Outcome | None:
 
 REWARD_BUGS = (
     ("reward read one token late", "at the first position of padding, if there is padding", "gpt-neox #1285",
-     _read_at(lambda mask: np.minimum(_last(mask) + 1, 7))),
+     _read_at(lambda mask: np.minimum(_last(mask) + 1, 7)), _read_at(lambda mask: np.argmin(mask, axis=1))),
     ("reward read one token early", "at the token before the last one", "", _read_at(lambda mask: _last(mask) - 1)),
     ("reward read at the last position", "at padding, if there is padding on the right", "trlx #308, TRL #937",
      _read_at(lambda mask: np.full(len(mask), 7))),

@@ -120,8 +120,7 @@ def _certain() -> NDArray[np.float64]:
 BATCHES = {
     "generic": _batch(_logits(*_LABELS.shape)),
     "near_certain": _batch(_certain()),
-    # The sum of a completion stays below 65,504, the largest number of float16.
-    "extreme": _batch(_logits(*_LABELS.shape) * 1000.0),
+    "extreme": _batch(_logits(*_LABELS.shape) * 3000.0),
 }
 
 SEQUENCE_LOG_PROBS = Definition(

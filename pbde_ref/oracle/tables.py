@@ -15,6 +15,7 @@ from typing import Any
 from pbde_ref.oracle.bugs_planted import KNOWN, UNKNOWN
 from pbde_ref.oracle.conventions import CONVENTIONS
 from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs, check_sequence_rewards
+from pbde_ref.oracle.frameworks import framework_named
 from pbde_ref.oracle.known_bugs import CATALOGUE
 from pbde_ref.oracle.planted import CORRECT, Planted, Subject, build
 from pbde_ref.oracle.report import Report
@@ -74,7 +75,7 @@ def held(function: Any, subject: Subject, framework: str, **options: Any) -> Rep
         return check(function, **subject.conventions, framework=framework, on_failure="report", **options)
     return check_loss(
         function, subject.loss, **subject.conventions, framework=framework, on_failure="report",
-        returns_gradients=_own(subject), **options,
+        returns_gradients=_own(subject), returns_rewards="with rewards" in subject.source, **options,
     )  # fmt: skip
 
 
@@ -116,7 +117,7 @@ def _one_line(text: str) -> str:
 
 def false_alarms(framework: str) -> Iterator[Alarm]:
     """Check every correct implementation under every reduction and precision."""
-    dtypes = ("float64", "float32") if framework == "numpy" else ("float64", "float32", "bfloat16")
+    dtypes = framework_named(framework).dtypes
     for correct in CORRECT:
         for reduction in REDUCTIONS if correct.loss not in OF_TOKENS else (None,):
             if reduction == "none" and correct.conventions.get("lambda_"):
