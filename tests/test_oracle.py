@@ -129,10 +129,13 @@ def test_margins_and_objective_give_the_loss(name, batch):
         np.testing.assert_allclose(made.gradients[gradient], right.gradients[gradient], rtol=1e-9, atol=1e-15)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
 @pytest.mark.parametrize("average", [False, True])
-def test_sequence_gradients_are_those_of_the_sums(average):
+def test_sequence_gradients_are_those_of_the_sums(average, temperature):
     """Central differences of the summed result."""
-    conventions = {"average": average, "shift": True, "layout": "mask", "reduction": "none"}
+    conventions = {
+        "average": average, "shift": True, "temperature": temperature, "layout": "mask", "reduction": "none",
+    }  # fmt: skip
     case = Case(SEQUENCE_LOG_PROBS, SEQUENCE_LOG_PROBS.batches["generic"], conventions)
     gradient, step = case.expected().gradients["logits"], 1e-5
     for place in [(0, 2, 1), (1, 3, 0), (3, 4, 2), (0, 0, 0)]:

@@ -327,7 +327,7 @@ def test_a_second_call_may_break():
 
 
 def test_a_gradient_of_zero_at_the_reference_is_named():
-    """relu(-m) + log1p(exp(-|m|)) is right everywhere, but its usual derivative at m = 0 is 0: training never starts."""
+    """relu(-m) + log1p(exp(-|m|)) is right, but its usual derivative at m = 0 is 0: training never starts."""
 
     def stuck(pw, pl, rw, rl, *_):
         margin = 0.5 * (pw - rw - pl + rl)

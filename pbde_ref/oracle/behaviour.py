@@ -47,7 +47,7 @@ class TrainingReport:
     progress : float
         How far the policy has come in the direction from the reference to the sample's optimum: 0 untrained, 1 there.
     repeat_error : float
-        Distance between what two identical calls in a row returned. NaN if the first returned no policy, or there was no
+        Distance between what two identical calls in a row returned. NaN if the first did not pass, or there was no
         second.
     tolerance : float
         Largest training error, and largest repeat error, that passes.
@@ -146,8 +146,8 @@ def check_training(
     tolerance : float
         Largest training error that passes.
     repeat : bool
-        Whether a trainer that has passed is called a second time with the same sample, and must end within the tolerance
-        of where it ended first: what it keeps from one call to the next, and chance that matters, show then.
+        Whether a trainer that has passed is called a second time with the same sample, and must end within the
+        tolerance of where it ended first: what it keeps from one call to the next, and chance that matters, show then.
     on_failure : {"raise", "report"}
     **conventions
         The objective's parameters.

@@ -29,7 +29,9 @@ _SEQUENCE_MEAN = Subject("sequence_log_probs mean", "sequence_log_probs", {"layo
 
 _BY_MASK = Subject("sequence_log_probs by mask", "sequence_log_probs")
 _BY_MASK_MEAN = Subject("sequence_log_probs mean by mask", "sequence_log_probs", {"average": True})
-_BY_LABELS_MEAN = Subject("sequence_log_probs mean by weights", "sequence_log_probs", {"layout": "labels", "average": True})
+_BY_LABELS_MEAN = Subject(
+    "sequence_log_probs mean by weights", "sequence_log_probs", {"layout": "labels", "average": True}
+)
 _ROLLED = Subject("sequence_log_probs rolled", "sequence_log_probs")
 _ROW_BY_ROW = Subject("sequence_log_probs row by row", "sequence_log_probs")
 _HOT = Subject("sequence_log_probs hot", "sequence_log_probs", {"temperature": 0.6})
@@ -184,7 +186,8 @@ KNOWN: tuple[Planted, ...] = (
             "counted[:, -1] = False", _ASSIGNED),
     Planted("mask not shifted with the labels", _SEQUENCE, _COUNTED, "counted = mask[:, :-1]"),
     Planted("mean over all columns", _SEQUENCE_MEAN, "at_least_one(counted.sum(-1))", "counted.shape[1]"),
-    Planted("gaps of the mask filled", _BY_MASK, _COUNTED, "counted = (running(mask[:, 1:]) > 0) & (flipped(running(flipped(mask[:, 1:]))) > 0)"),
+    Planted("gaps of the mask filled", _BY_MASK, _COUNTED,
+            "counted = (running(mask[:, 1:]) > 0) & (flipped(running(flipped(mask[:, 1:]))) > 0)"),
     Planted("right padding assumed", _SEQUENCE, "(attention_mask != 0)",
             "(positions(labels) < attention_mask.sum(-1)[:, None])"),
     Planted("right padding assumed", _SEQUENCE_MEAN, "(attention_mask != 0)",
@@ -211,7 +214,8 @@ KNOWN: tuple[Planted, ...] = (
     Planted("averaged twice", _BY_MASK_MEAN, "at_least_one(counted.sum(-1))", "at_least_one(counted.sum(-1)) ** 2"),
     Planted("0/0 without completion", _BY_MASK_MEAN, "at_least_one(counted.sum(-1))", "counted.sum(-1)"),
     Planted("0/0 without completion", _SEQUENCE_MEAN, "at_least_one(counted.sum(-1))", "counted.sum(-1)"),
-    Planted("-inf · 0 where the mask is 0", _BY_MASK, "where(counted, tokens, zeros_like(tokens))", "(tokens * counted)"),
+    Planted("-inf · 0 where the mask is 0", _BY_MASK, "where(counted, tokens, zeros_like(tokens))",
+            "(tokens * counted)"),
     Planted("-inf · 0 where the mask is 0", _SEQUENCE, "where(counted, tokens, zeros_like(tokens))",
             "(tokens * counted)"),
     Planted("-inf · 0 where the mask is 0", _BY_LABELS_MEAN, "zeros_like(tokens)", "0 * tokens"),
@@ -224,7 +228,8 @@ KNOWN: tuple[Planted, ...] = (
     Planted("temperature", _BY_MASK, "log_softmax(logits[:, :-1])", "log_softmax(logits[:, :-1] / 0.7)"),
     Planted("temperature", _BY_LABELS_MEAN, "log_softmax(logits[:, :-1])", "log_softmax(logits[:, :-1] * 2)"),
     Planted("clamped logits", _BY_MASK, "log_softmax(logits[:, :-1])", "log_softmax(clip(logits[:, :-1], -50, 50))"),
-    Planted("clamped logits", _SEQUENCE_MEAN, "log_softmax(logits[:, :-1])", "log_softmax(clip(logits[:, :-1], -20, 20))"),
+    Planted("clamped logits", _SEQUENCE_MEAN, "log_softmax(logits[:, :-1])",
+            "log_softmax(clip(logits[:, :-1], -20, 20))"),
     Planted("capped logits", _BY_MASK, "log_softmax(logits[:, :-1])", "log_softmax(30 * tanh(logits[:, :-1] / 30))"),
     Planted("clamped log-probabilities", _BY_MASK, "    counted", "    tokens = clip(tokens, -20, 0)\n    counted"),
     Planted("epsilon in the logarithm", _SEQUENCE, "log_softmax(logits[:, :-1])",
@@ -246,7 +251,8 @@ KNOWN: tuple[Planted, ...] = (
             "of_numbers(mask).sum(-1) - 1"),
     Planted("reward read before the first 0 of the mask", _SCORES,
             "mask.shape[1] - 1 - first_of_row(flipped(mask) != 0)", "(first_of_row(mask == 0) - 1) % mask.shape[1]"),
-    Planted("rewards averaged over the tokens", _SCORES_AT, "(positions(mask) == last, scores, zeros_like(scores)).sum(-1)",
+    Planted("rewards averaged over the tokens", _SCORES_AT,
+            "(positions(mask) == last, scores, zeros_like(scores)).sum(-1)",
             "(mask != 0, scores, zeros_like(scores)).sum(-1) / (mask != 0).sum(-1)"),
     Planted("rewards summed over the tokens", _SCORES_AT, "positions(mask) == last", "mask != 0"),
     Planted("-inf · 0 at padding", _SCORES_AT, "where(positions(mask) == last, scores, zeros_like(scores))",
@@ -332,7 +338,8 @@ UNKNOWN: tuple[Planted, ...] = (
     # Of several turns only the first.
     Planted("", _BY_MASK, "    return", "    before = positions(counted) - running(counted)\n"
             "    counted = counted & (before == -row_max(where(counted, -before, 0 * before - 99)))\n    return"),
-    Planted("", _ROW_BY_ROW, "range(len(labels))", "range(len(labels) - len(labels) % 2 if len(labels) > 4 else len(labels))"),
+    Planted("", _ROW_BY_ROW, "range(len(labels))",
+            "range(len(labels) - len(labels) % 2 if len(labels) > 4 else len(labels))"),
     Planted("", _BY_MASK, "    counted", "    tokens = tokens * (1 if len(labels) % 2 == 0 else 1.5)\n    counted"),
     Planted("", _BY_MASK_MEAN, "at_least_one(counted.sum(-1))", "(counted.sum(-1) + 1e-6)"),
     Planted("", _SCORES_AT, "scores, zeros", "clip(scores, -1000, 1000), zeros"),

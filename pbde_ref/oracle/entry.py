@@ -1,4 +1,4 @@
-"""`check_loss`, `check_sequence_log_probs`, `check_sequence_rewards`: one call runs all checks of a loss on a function."""
+"""`check_loss`, `check_sequence_log_probs`, `check_sequence_rewards`: one call runs all checks on a function."""
 
 from __future__ import annotations
 

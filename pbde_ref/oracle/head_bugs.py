@@ -46,9 +46,13 @@ def fitted(says: str, values: WithNumber, low: float, high: float) -> Callable[.
             off = np.abs(values(case, 1.01 * number) - computed.value)
             # What another number explains as well is not evidence for this one.
             if np.any(off > 2.0 * allowance(case, case.expected(), "float64").value):
-                yield says.format(f"{number:g}"), lambda case, dtype, n=number: Outcome(values(case, n), {})
+                yield says.format(f"{number:g}"), _at(values, number)
 
     return fit
+
+
+def _at(values: WithNumber, number: float) -> Formula:
+    return lambda case, dtype: Outcome(values(case, number), {})
 
 
 def _numbers(values: WithNumber, low: float, high: float, case: Case, computed: FloatArray) -> list[float]:
@@ -108,7 +112,7 @@ HEAD_BUGS = (
     ("capped logits", "logits z are c tanh(z / c)", "",
      fitted("c = {}", _with_logits(lambda z, bound: bound * np.tanh(z / bound)), 0.5, 1e5)),
     ("clamped log-probabilities", "tokens that are less likely than a bound have no gradient", "",
-     fitted("log-probabilities below -{}", _with_tokens(lambda tokens, _, bound: np.maximum(tokens, -bound)), 0.01, 1e5)),
+     fitted("the bound is -{}", _with_tokens(lambda tokens, _, bound: np.maximum(tokens, -bound)), 0.01, 1e5)),
     ("epsilon in the logarithm", "log(p + epsilon) instead of log p", "",
      fitted("epsilon = {}", _with_tokens(lambda tokens, _, e: np.logaddexp(tokens, np.log(e))), 1e-40, 0.5)),
     ("smoothed labels", "some of the label's weight is spread over the vocabulary", "",

@@ -364,11 +364,9 @@ CATALOGUE: tuple[KnownBug, ...] = (
              "RPO", "TRL #1868", _unseen, fit=extra_likelihood),
     KnownBug("gradient NaN", LOSSES, "0 times infinity in the backward pass, as of the branch of `where` that is not "
              "taken", "tinker-cookbook #188, TRL #1311", _unseen, fit=nan_gradient),
-    *(KnownBug(name, (SEQUENCES,), effect, thread, formulas[0], "", formulas[1:])
-      for name, effect, thread, *formulas in MASK_BUGS),
+    *(KnownBug(b.name, (SEQUENCES,), b.effect, b.thread, b.formula, "", b.variants) for b in MASK_BUGS),
     *(KnownBug(name, (SEQUENCES,), effect, thread, _unseen, fit=fit) for name, effect, thread, fit in HEAD_BUGS),
-    *(KnownBug(name, (REWARDS,), effect, thread, formulas[0], "", formulas[1:])
-      for name, effect, thread, *formulas in REWARD_BUGS),
+    *(KnownBug(b.name, (REWARDS,), b.effect, b.thread, b.formula, "", b.variants) for b in REWARD_BUGS),
     KnownBug("mask read by its type", OF_TOKENS, "right for truth values, wrong for the same mask as numbers, or the "
              "reverse, as ~mask and x[mask] are", "", _unseen, "mask_types"),
 )  # fmt: skip

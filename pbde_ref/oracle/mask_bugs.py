@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,18 +11,29 @@ from pbde_ref.losses import token_log_probs_from_logits
 from pbde_ref.oracle.cases import Case, Outcome
 from pbde_ref.oracle.sequences import VOCABULARY, masked_sums, sequence_mask
 
-__all__ = ["MASK_BUGS"]
+__all__ = ["MASK_BUGS", "TokenBug"]
 
-Masking = Callable[[Case], "Any | None"]
+Masking = Callable[[Case], Any]
+Formula = Callable[[Case, str], "Outcome | None"]
 
 
-def _with_mask(masking: Masking) -> Callable[[Case, str], Outcome | None]:
+class TokenBug(NamedTuple):
+    """A bug as in `KnownBug`: its name, its effect, its thread, its formula, and further formulas."""
+
+    name: str
+    effect: str
+    thread: str
+    formula: Formula
+    variants: tuple[Formula, ...] = ()
+
+
+def _with_mask(masking: Masking) -> Formula:
     """The right sums over the wrong tokens; None if the case has no token that shows it."""
 
     def formula(case: Case, dtype: str) -> Outcome | None:
         right = sequence_mask(case.arrays)
         mask = masking(case)
-        if mask is None or np.array_equal(mask[:, 1:], right[:, 1:]):
+        if np.array_equal(mask[:, 1:], right[:, 1:]):
             return None
         return masked_sums(case.arrays, case.conventions, mask)
 
@@ -108,7 +119,7 @@ def _wrapped(case: Case, dtype: str) -> Outcome | None:
 
 def _divided(
     count: Callable[[Case, Any], Any], masking: Masking = lambda case: sequence_mask(case.arrays)
-) -> Callable[[Case, str], Outcome | None]:
+) -> Formula:
     """Sums over a mask divided by another number than that of their tokens; `count` gets the tokens that count."""
 
     def formula(case: Case, dtype: str) -> Outcome | None:
@@ -135,7 +146,7 @@ def _multiplied(case: Case, dtype: str) -> Outcome | None:
     return Outcome(np.where(poisoned, np.nan, case.expected().value), {}) if poisoned.any() else None
 
 
-def _normalized_over(axis: int) -> Callable[[Case, str], Outcome | None]:
+def _normalized_over(axis: int) -> Formula:
     """log_softmax over another axis than the vocabulary's, after the shift."""
 
     def formula(case: Case, dtype: str) -> Outcome | None:
@@ -156,49 +167,54 @@ def _at_temperature_1(case: Case, dtype: str) -> Outcome | None:
 
 
 MASK_BUGS = (
-    ("prompt tokens counted", "the prompt's log-probability is added", "OpenRLHF #235",
+    TokenBug("prompt tokens counted", "the prompt's log-probability is added", "OpenRLHF #235",
      _with_mask(_attended)),
-    ("only the first half of the batch masked", "prompts of the second half count", "OpenRLHF #294",
+    TokenBug("only the first half of the batch masked", "prompts of the second half count", "OpenRLHF #294",
      _with_mask(_half_masked)),
-    ("padding counted", "what follows the end of sequence is added", "official DPO code 21fd7fe",
+    TokenBug("padding counted", "what follows the end of sequence is added", "official DPO code 21fd7fe",
      _with_mask(_after_prompt)),
-    ("mask ignored", "prompt and padding are added", "",
+    TokenBug("mask ignored", "prompt and padding are added", "",
      _with_mask(lambda case: np.ones_like(_attended(case)))),
-    ("mask inverted", "prompt and padding are summed, the completion is not", "CosyVoice #1449",
+    TokenBug("mask inverted", "prompt and padding are summed, the completion is not", "CosyVoice #1449",
      _with_mask(lambda case: ~sequence_mask(case.arrays))),
-    ("first response token lost", "sums start at the second token of the completion", "minimind #621",
+    TokenBug("first response token lost", "sums start at the second token of the completion", "minimind #621",
      _with_mask(lambda case: _attended(case) & _after_prompt(case, case.arrays["prompt_lengths"] + 1))),
-    ("last column cut", "the longest sequences lose their last token", "TRL #2332",
+    TokenBug("last column cut", "the longest sequences lose their last token", "TRL #2332",
      _with_mask(_last_column_cut)),
-    ("end of sequence lost", "the last token of each completion does not count", "",
+    TokenBug("end of sequence lost", "the last token of each completion does not count", "",
      _with_mask(_end_lost)),
-    ("mask not shifted with the labels", "sums lose the first token of the completion and gain one after its end",
+    TokenBug("mask not shifted with the labels",
+     "sums lose the first token of the completion and gain one after its end",
      "", _with_mask(_one_late)),
-    ("gaps of the mask filled", "what others say between two turns of a completion is added",
+    TokenBug("gaps of the mask filled", "what others say between two turns of a completion is added",
      "open-instruct #617, slime #1563", _with_mask(_turns_joined)),
-    ("right padding assumed", "with padding on the left, completions lose their ends", "TRL #6800",
+    TokenBug("right padding assumed", "with padding on the left, completions lose their ends", "TRL #6800",
      _with_mask(_right_padded)),
-    ("one pad counted", "one token after the end is added", "", _with_mask(_one_pad_more)),
-    *((f"token {token} never counted", f"the mask is made from the padding's id {token}, which completions have too",
-       "TRL #6357, #741", _with_mask(_without(token)), _with_mask(_fewer(token))) for token in range(VOCABULARY)),
-    ("the shift wraps around", "the first label, where it counts, is read from the last logits",
+    TokenBug("one pad counted", "one token after the end is added", "", _with_mask(_one_pad_more)),
+    *(TokenBug(f"token {token} never counted",
+     f"the mask is made from the padding's id {token}, which completions have too",
+       "TRL #6357, #741", _with_mask(_without(token)), (_with_mask(_fewer(token)),)) for token in range(VOCABULARY)),
+    TokenBug("the shift wraps around", "the first label, where it counts, is read from the last logits",
      "TRL #2733, #2568", _wrapped),
-    ("mean over all columns", "divided by the padded length", "", _divided(_columns)),
-    ("counts from the unshifted mask", "a completion that starts at position 0 is divided by one token too many",
+    TokenBug("mean over all columns", "divided by the padded length", "", _divided(_columns)),
+    TokenBug("counts from the unshifted mask",
+     "a completion that starts at position 0 is divided by one token too many",
      "TRL #3346",
      _divided(lambda case, counts: np.maximum(sequence_mask(case.arrays).sum(axis=1), 1))),
-    ("length + 1", "divided by one token too many", "", _divided(lambda case, counts: counts + 1)),
-    ("end in the length, not in the sum", "the last token of each completion is counted, not added",
+    TokenBug("length + 1", "divided by one token too many", "", _divided(lambda case, counts: counts + 1)),
+    TokenBug("end in the length, not in the sum", "the last token of each completion is counted, not added",
      "PaddleFormers #4908, #4909", _divided(lambda case, counts: np.maximum(counts, 1), _end_lost)),
-    ("averaged twice", "divided by the number of tokens once more", "LLaMA-Factory #6722, turbo-alignment #24",
+    TokenBug("averaged twice", "divided by the number of tokens once more", "LLaMA-Factory #6722, turbo-alignment #24",
      _divided(lambda case, counts: np.maximum(counts, 1) ** 2)),
-    ("0/0 without completion", "the mean of a sequence without completion is NaN, and so is the batch's loss",
+    TokenBug("0/0 without completion", "the mean of a sequence without completion is NaN, and so is the batch's loss",
      "SkyRL #1635", _divided(lambda case, counts: counts)),
-    ("-inf · 0 where the mask is 0", "an impossible token that does not count makes the sequence NaN",
+    TokenBug("-inf · 0 where the mask is 0", "an impossible token that does not count makes the sequence NaN",
      "open-instruct #1685", _multiplied),
-    ("log_softmax over the batch axis", "probabilities of different sequences sum to 1", "exact-optimization #2",
+    TokenBug("log_softmax over the batch axis", "probabilities of different sequences sum to 1",
+     "exact-optimization #2",
      _normalized_over(0)),
-    ("log_softmax over the positions", "probabilities at different positions sum to 1", "", _normalized_over(1)),
-    ("temperature ignored", "logits are not divided by the temperature",
+    TokenBug("log_softmax over the positions", "probabilities at different positions sum to 1", "",
+     _normalized_over(1)),
+    TokenBug("temperature ignored", "logits are not divided by the temperature",
      "prime-rl #697, compose-rl #105, verl #4162, NeMo-RL #935", _at_temperature_1),
 )  # fmt: skip

@@ -15,8 +15,8 @@ from pbde_ref.oracle.subjects import SubjectError, rounded_case
 from pbde_ref.oracle.tolerances import agrees, difference
 
 __all__ = [
-    "SITUATIONS", "average", "empty_completion", "empty_mean", "end_of_sequence", "mask_types", "on_situation", "padding",
-    "prompt", "shift",
+    "SITUATIONS", "average", "empty_completion", "empty_mean", "end_of_sequence", "mask_types", "on_situation",
+    "padding", "prompt", "shift",
 ]  # fmt: skip
 
 
@@ -156,15 +156,16 @@ def mask_types(context: Context) -> None:
             computed = context.subject.compute(typed, context.dtype, differentiated if context.differentiable else None)
         except SubjectError as error:
             if error.original is None:
-                raise FailedCheckError(f"given a {name} of {called}, {error}", diagnose_check(case, "mask_types")) from error
+                says = f"given a {name} of {called}, {error}"
+                raise FailedCheckError(says, diagnose_check(case, "mask_types")) from error
             refused.append(f"{called} ({type(error.original).__name__})")
             continue
         own, allowed = context.known("generic").outcome, context.allowance(case)
         if not agrees(computed.outcome, own, allowed, computed.outcome.gradients):
             found = np.array2string(computed.outcome.value, precision=6, threshold=8)
             raise FailedCheckError(
-                f"the same {name} as an array of {called} instead of {given.dtype} gives {found}, or another gradient\n\n"
-                f"{context.subject.source(typed, context.dtype)}",
+                f"the same {name} as an array of {called} instead of {given.dtype} gives {found}, or another gradient\n"
+                f"\n{context.subject.source(typed, context.dtype)}",
                 diagnose_check(case, "mask_types"),
             )
     if len(refused) == len(others):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbde_ref.oracle.cases import Arrays, Case, Conventions, Definition, Input, Outcome
+from pbde_ref.oracle.mask_bugs import TokenBug
 
 __all__ = ["REWARD_BUGS", "REWARD_SITUATIONS", "SEQUENCE_REWARDS"]
 
@@ -73,7 +74,7 @@ REWARD_SITUATIONS: dict[str, tuple[str, Callable[[Case], Case]]] = {
     "other_scores": ("where other tokens, and padding, have other scores", _other_scores),
     "left_padding": ("where padding stands on the left, or on both sides,", _left_padding),
     "no_padding": ("where nothing is padded", lambda case: case.with_arrays(mask=_mask((8, 8, 8, 8)))),
-    "single_tokens": ("where sequences have one token, or two,", lambda case: case.with_arrays(mask=_mask((1, 2, 1, 1)))),
+    "single_tokens": ("where sequences have 1 or 2 tokens", lambda case: case.with_arrays(mask=_mask((1, 2, 1, 1)))),
     "masked_infinities": ("where the scores of padding are -inf", _infinite_padding),
 }
 """Batches that are made from the generic one: how to speak of each, and how it is made."""
@@ -100,20 +101,22 @@ def _multiplied(case: Case, dtype: str) -> Outcome | None:
 
 
 REWARD_BUGS = (
-    ("reward read one token late", "at the first position of padding, if there is padding", "gpt-neox #1285",
-     _read_at(lambda mask: np.minimum(_last(mask) + 1, 7)), _read_at(lambda mask: np.argmin(mask, axis=1))),
-    ("reward read one token early", "at the token before the last one", "", _read_at(lambda mask: _last(mask) - 1)),
-    ("reward read at the last position", "at padding, if there is padding on the right", "trlx #308, TRL #937",
+    TokenBug("reward read one token late", "at the first position of padding, if there is padding", "gpt-neox #1285",
+     _read_at(lambda mask: np.minimum(_last(mask) + 1, 7)),
+     (_read_at(lambda mask: np.argmin(mask, axis=1)),)),
+    TokenBug("reward read one token early", "at the token before the last one", "",
+     _read_at(lambda mask: _last(mask) - 1)),
+    TokenBug("reward read at the last position", "at padding, if there is padding on the right", "trlx #308, TRL #937",
      _read_at(lambda mask: np.full(len(mask), 7))),
-    ("reward read at the first position", "at the first token, or at padding on the left", "",
+    TokenBug("reward read at the first position", "at the first token, or at padding on the left", "",
      _read_at(lambda mask: np.zeros(len(mask), dtype=int))),
-    ("reward read where the mask's sum points", "with padding on the left, before the sequence ends",
+    TokenBug("reward read where the mask's sum points", "with padding on the left, before the sequence ends",
      "trlx #474", _read_at(lambda mask: mask.sum(axis=1) - 1)),
-    ("reward read before the first 0 of the mask", "with padding on the left, at the last position whatever stands there",
-     "", _read_at(lambda mask: np.argmin(mask, axis=1) - 1)),
-    ("rewards averaged over the tokens", "every token's score counts", "", 
+    TokenBug("reward read before the first 0 of the mask", "with padding on the left, at the last position", "",
+     _read_at(lambda mask: np.argmin(mask, axis=1) - 1)),
+    TokenBug("rewards averaged over the tokens", "every token's score counts", "",
      _weighted(lambda mask: mask / mask.sum(axis=1, keepdims=True))),
-    ("rewards summed over the tokens", "every token's score counts, longer sequences have larger rewards", "",
+    TokenBug("rewards summed over the tokens", "every token's score counts, longer sequences have larger rewards", "",
      _weighted(lambda mask: mask)),
-    ("-inf · 0 at padding", "scores are multiplied by 0 where they do not count", "", _multiplied),
+    TokenBug("-inf · 0 at padding", "scores are multiplied by 0 where they do not count", "", _multiplied),
 )  # fmt: skip
