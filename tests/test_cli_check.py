@@ -15,6 +15,15 @@ def right(chosen, rejected):
 
 def inverted(chosen, rejected):
     return -right(chosen, rejected)
+
+def with_beta(policy_chosen, policy_rejected, beta):
+    return right(beta * policy_chosen, beta * policy_rejected)
+
+def ranking(*arrays):
+    policy, lengths, scores = arrays[:3]
+    p = policy / lengths
+    gaps = np.maximum(p[:, None, :] - p[:, :, None], 0.0)
+    return np.where(scores[:, :, None] > scores[:, None, :], gaps, 0.0).sum((1, 2)).mean()
 """
 
 
@@ -48,6 +57,48 @@ def test_several_subjects_make_a_table(capsys, tmp_path):
     assert all(name in out for name in (*names, "batch_independence", "FAILED", "sign inverted"))
     reports = json.loads(path.read_text("utf-8"))["reports"]
     assert [report["passed"] for report in reports] == [True, False]
+
+
+@pytest.mark.usefixtures("subjects")
+@pytest.mark.parametrize(
+    ("arguments", "declared"),
+    [
+        (["--loss", "rrhf", "--likelihood-weight", "0"], "likelihood_weight=0.0"),
+        (["--loss", "dpo", "--beta", "0.3", "--label-smoothing", "0"], "label_smoothing=0.0"),
+        (["--loss", "slic", "--delta", "0", "--lambda", "0"], "delta=0.0, lambda_=0.0"),
+    ],
+)
+def test_zero_is_a_number_like_any_other(arguments, declared, capsys):
+    """An option that is given as 0 reaches the check; RRHF without the likelihood is right."""
+    expected = 0 if "rrhf" in arguments else 1
+    assert status("subjects_of_this_test:ranking", *arguments) == expected
+    assert declared in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.usefixtures("subjects")
+@pytest.mark.parametrize("loss", ["dpo", "hinge"])
+def test_a_beta_of_zero_is_refused(loss):
+    """It is not replaced by another."""
+    with pytest.raises(ValueError, match="`beta` must be positive; got 0"):
+        status("subjects_of_this_test:with_beta", "--loss", loss, "--beta", "0")
+
+
+@pytest.mark.usefixtures("subjects")
+def test_switches_and_pinned_counts(capsys):
+    """A loss of the policy alone, its number of checks, rewards, and half precision."""
+    arguments = ("subjects_of_this_test:with_beta", "--loss", "dpo", "--beta", "0.3", "--reference-free")
+    assert status(*arguments) == 0
+    held = int(capsys.readouterr().out.splitlines()[-1].split()[0])
+    assert status(*arguments, "--expect-checks", str(held), "--dtype", "float16") == 0
+    capsys.readouterr()
+    assert status(*arguments, "--expect-checks", str(held + 1)) == 1
+    assert f"{held} checks held something, {held + 1} were expected to" in capsys.readouterr().out
+    assert status(*arguments, "--returns-rewards") == 1
+    assert "no rewards came beside the loss" in capsys.readouterr().out
+    assert status(*arguments[:-1]) == 1
+    assert "declare reference_free=True" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(ValueError, match="`expect_checks` must be"):
+        status(*arguments, "--expect-checks", "0")
 
 
 @pytest.mark.usefixtures("subjects")

@@ -215,11 +215,11 @@ def test_tuple_results_and_single_numbers_in_arrays():
 @pytest.mark.parametrize(
     ("keywords", "error", "says"),
     [
-        ({"tau": 1.0}, TypeError, "has beta, label_smoothing, variant and reduction"),
+        ({"tau": 1.0}, TypeError, "has beta, label_smoothing, variant, reference_free and reduction"),
         ({}, TypeError, "needs beta=..."),
         ({"beta": -1.0}, ValueError, "`beta` must be positive"),
         ({"beta": 1.0, "variant": "x"}, ValueError, "`variant` must be"),
-        ({"beta": 1.0, "dtype": "float16"}, ValueError, "`dtype` must be"),
+        ({"beta": 1.0, "dtype": "float8"}, ValueError, "`dtype` must be"),
         ({"beta": 1.0, "framework": "mlx"}, ValueError, "`framework` must be"),
         ({"beta": 1.0, "on_failure": "ignore"}, ValueError, "`on_failure` must be"),
         ({"beta": 1.0, "expected_failed_checks": {"valu": ""}}, ValueError, "names of checks"),
@@ -300,21 +300,18 @@ def single_precision_head(logits, labels, mask, *, shifted, dropped=0):
     return np.where(counted, tokens, 0).sum(-1)
 
 
-def test_a_float32_head_that_cancels_its_logits_is_named():
-    """logit − logsumexp misses the tolerance that the shifted difference keeps, and the report says why."""
-    shifted = check_sequence_log_probs(functools.partial(single_precision_head, shifted=True), on_failure="report")
-    assert shifted.passed
-    cancelled = check_sequence_log_probs(functools.partial(single_precision_head, shifted=False), on_failure="report")
-    assert [result.name for result in cancelled.results if result.status == "failed"] == ["float32"]
-    assert "logit - logsumexp" in str(cancelled)
+@pytest.mark.parametrize("shifted", [True, False])
+def test_an_honest_float32_head_passes(shifted):
+    """The shifted difference, and logit − logsumexp too, whose normaliser is rounded to its own size."""
+    head = functools.partial(single_precision_head, shifted=shifted)
+    assert check_sequence_log_probs(head, on_failure="report").passed
 
 
 def test_a_wrong_head_is_not_excused_by_rounding():
     """A head that also loses a token is wrong by more than its logits' last places."""
     head = functools.partial(single_precision_head, shifted=False, dropped=4)
     wrong = check_sequence_log_probs(head, on_failure="report")
-    assert "value" in [result.name for result in wrong.results if result.status == "failed"]
-    assert "logit - logsumexp" not in str(wrong)
+    assert {"value", "float32"} <= {result.name for result in wrong.results if result.status == "failed"}
 
 
 def test_own_gradients_of_numpy_functions():
@@ -342,7 +339,7 @@ def test_random_search_finds_what_fixed_vectors_do_not_show():
     pytest.importorskip("hypothesis")
 
     def clipped(a, b):
-        return np.logaddexp(0.0, np.where((b - a > 2.0) & (b - a < 3.0), 2.0, b - a)).mean()
+        return np.logaddexp(0.0, np.where((b - a > 3.0) & (b - a < 4.0), 2.0, b - a)).mean()
 
     report = check_loss(clipped, "reward", random_search=300, on_failure="report")
     assert failed(report) == ["random_search"]

@@ -10,7 +10,7 @@ True
 >>> print(check_loss(lambda *batch: -mine(*batch, beta=0.3), "dpo", beta=0.3, on_failure="report"))
 function held against dpo (beta=0.3, label_smoothing=0.0, variant='cdpo',
   reduction='mean'), NumPy arrays of float64
-18 checks: 8 passed, 5 failed, 5 skipped
+21 checks: 9 passed, 7 failed, 5 skipped
 <BLANKLINE>
 Diagnosis
   - matches a known bug: sign inverted (Liger-Kernel #481, #484): minus the

@@ -106,7 +106,8 @@ def bench_for(
     misplaced = misplaced_arguments(function, case)
     if misplaced:
         subject = Subject(function, name_of(function), framework_named(tried[0]), keywords)
-        return Bench(case, subject, None, CheckResult("call", "failed", misplaced), checks)
+        says = "\n".join([misplaced, *subject.why_not(case)])
+        return Bench(case, subject, None, CheckResult("call", "failed", says), checks)
     subjects: list[Subject] = []
     errors: list[SubjectError] = []
     for name in tried:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from pbde_ref.oracle.cases import Case, Input, Outcome
-from pbde_ref.oracle.diagnosis import diagnose
+from pbde_ref.oracle.diagnosis import diagnose, diagnose_check
 from pbde_ref.oracle.subjects import Computed, Subject, SubjectError, rounded_case
-from pbde_ref.oracle.tolerances import Difference, allowance, condition_numbers, difference, is_right
+from pbde_ref.oracle.tolerances import Difference, agrees, allowance, condition_numbers, difference, is_right
 
 __all__ = ["Context", "FailedCheckError", "SkippedCheckError"]
 
@@ -37,6 +37,9 @@ def differentiated_or_reference(given: Input) -> bool:
     """The inputs that a gradient might wrongly flow into, too."""
     return given.differentiated or given.role == "reference"
 
+
+# How often an equal call is made again to tell noise from state.
+REPETITIONS = 16
 
 # Examples that are tried alone to find one that shows what is wrong.
 MOST_SINGLES = 8
@@ -106,7 +109,7 @@ class Context:
             if found is not None:
                 raise FailedCheckError(
                     self._says(case, computed, name, called, found, dtype),
-                    self.diagnosis(case, computed.outcome, dtype),
+                    self._unrepeated(case, computed, dtype) or self.diagnosis(case, computed.outcome, dtype),
                 )
 
     def is_right(self, case: Case) -> bool:
@@ -124,7 +127,8 @@ class Context:
             case = self.batch("generic")
             raise FailedCheckError(
                 f"{says}\n{_numbers(found, self.dtype, 'found', 'wanted')}\n\n{self.subject.source(case, self.dtype)}",
-                self.diagnosis(case, self.known("generic").outcome, self.dtype),
+                self._unrepeated(case, self.known("generic"), self.dtype)
+                or self.diagnosis(case, self.known("generic").outcome, self.dtype),
             )
 
     def diagnosis(self, case: Case, outcome: Outcome, dtype: str) -> str:
@@ -152,6 +156,33 @@ class Context:
     def allowance(self, case: Case, dtype: str | None = None) -> Outcome:
         """What is allowed for a case."""
         return allowance(case, case.expected(), dtype or self.dtype)
+
+    def unsteadiness(self, case: Case, outcomes: Sequence[Outcome], dtype: str | None = None) -> str:
+        """State or noise, if equal calls gave these: what it is called, by what the call gives again and again.
+
+        What a state does to equal calls settles, repeats itself, or moves in one direction (a counter, a running mean);
+        noise, even if it seldom strikes, comes back to a value that it had left.
+        """
+        again = [self.compute(case, dtype).outcome for _ in range(REPETITIONS)]
+        series = np.array([np.sum(outcome.value) for outcome in (*outcomes, *again)])
+        late, steps = series[len(series) // 2 :], np.diff(series)
+        if np.all(late == series[-1]):
+            before = np.flatnonzero(series != series[-1])
+            state = not np.any(series[: before[-1]] == series[-1]) if before.size else True
+        else:
+            periodic = any(np.array_equal(late[period:], late[:-period]) for period in (2, 3))
+            state = periodic or bool(np.all(steps >= 0.0) or np.all(steps <= 0.0))
+        return diagnose_check(case, "state" if state else "noise")
+
+    def _unrepeated(self, case: Case, computed: Computed, dtype: str) -> str:
+        """What a wrong result is called if the same call gives another one now; empty if it does not."""
+        try:
+            again = self.compute(case, dtype, gradients=bool(computed.outcome.gradients)).outcome
+            if agrees(again, computed.outcome, self.allowance(case, dtype), again.gradients):
+                return ""
+            return self.unsteadiness(case, [computed.outcome, again], dtype)
+        except FailedCheckError:
+            return ""
 
     def numbers_of(self, found: Difference, dtype: str) -> str:
         """The lines that tell what was computed, what is right, and what is allowed."""

@@ -25,7 +25,7 @@ def repeatability(context: Context) -> None:
         raise FailedCheckError(
             f"the same call gave {_shown(context.first)} first, and {_shown(again)} at once afterwards\n\n"
             f"{context.subject.source(case, context.dtype)}",
-            diagnose_check(case, _cause(context, case)),
+            context.unsteadiness(case, [context.first.outcome, again.outcome]),
         )
 
 
@@ -38,23 +38,8 @@ def statelessness(context: Context) -> None:
         raise FailedCheckError(
             f"the same call gave {_shown(context.first)} first, and {_shown(again)} after other calls\n\n"
             f"{context.subject.source(case, context.dtype)}",
-            diagnose_check(case, _cause(context, case)),
+            context.unsteadiness(case, [context.first.outcome, again.outcome]),
         )
-
-
-REPETITIONS = 16
-
-
-def _cause(context: Context, case: Case) -> str:
-    """Noise or state, by what the same call gives again and again.
-
-    What a state does to equal calls settles, repeats, or moves in one direction (a counter, a running mean); noise does
-    none of these. A dropout that seldom strikes returns often to one value, but not to it in the whole second half.
-    """
-    series = np.array([np.sum(context.compute(case).outcome.value) for _ in range(REPETITIONS)])
-    half, steps = series[REPETITIONS // 2 :], np.diff(series)
-    periodic = any(np.array_equal(half[period:], half[:-period], equal_nan=True) for period in (1, 2, 3))
-    return "state" if periodic or np.all(steps >= 0.0) or np.all(steps <= 0.0) else "noise"
 
 
 def _another(case: Case) -> Case:

@@ -15,6 +15,8 @@ From the command line, without a test file:
 
     pytest --pbde-subject package.module:my_dpo --pbde-loss dpo --pbde beta=0.1 -v
 
+With ``expect_checks=17`` (``--pbde expect_checks=17``) one more test fails unless so many checks held something.
+
 The options are declared by the module ``pytest_pbde_ref``, which pytest finds by itself where the package is installed
 (elsewhere: ``-p pytest_pbde_ref``).
 """

@@ -169,18 +169,19 @@ class Subject:
         if not self.takes(case):
             names = ", ".join(i.name for i in case.inputs)
             lines.append(f"expected   a function of these {len(case.inputs)} arrays; wrap yours: lambda {names}: ...")
-            lines += self._why_not(case)
+            lines += self.why_not(case)
         if any(word in str(error).lower() for word in _GPU):
             lines.append("hint       the oracle calls with arrays on the CPU; wrap the function so that it moves them")
         return "\n".join(lines)
 
-    def _why_not(self, case: Case) -> list[str]:
+    def why_not(self, case: Case) -> list[str]:
         """What the function's signature says about a call that does not fit it."""
         parameters = parameters_of(self.function)
         demanded = [p.name for p in parameters if p.default is p.empty and p.kind in _NAMED]
         keywords = set(self.keywords.values())
-        positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY and p.name in demanded]
-        unknown = [name for name in demanded if name not in {*positional[: len(case.inputs)], *keywords}]
+        own = {word for h in case.definition.hyperparameters.values() for word in h.keywords}
+        positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY and p.name in set(demanded) - own]
+        unknown = [name for name in demanded if name not in {*positional[: len(case.inputs)], *keywords, *own}]
         lines = []
         if unknown:
             known = ", ".join(case.definition.hyperparameters) or "none"
