@@ -435,6 +435,12 @@ def test_every_formula_of_the_catalogue_can_be_computed():
     assert computed > 300
 
 
+@pytest.mark.parametrize("value", [complex(0.5, 0.1), "0.5", np.array(["0.5"]), np.complex128(0.5)])
+def test_what_is_not_a_real_number_is_no_loss(value):
+    """An imaginary part would not be compared."""
+    assert failed(report_of(lambda *four: value)) == ["call"]
+
+
 # Messages
 
 
@@ -611,8 +617,23 @@ def test_float16_can_be_declared():
     """A right loss passes, a wrong one fails, and what is beyond its largest number is not held."""
     assert report_of(dpo, dtype="float16").passed
     assert not report_of(lambda *four: dpo(*four, beta=0.31), dtype="float16").passed
-    assert report_of(lambda *four: (margin(*four, beta=1.0) - 25.0).__pow__(2).sum(), "ipo", tau=0.02,
-                     dtype="float16", reduction="sum").passed  # fmt: skip
+
+
+def test_what_float16_does_not_have_is_not_held():
+    """A sum of squares beyond 65504: skipped, whatever comes; in float64 it is held."""
+
+    def ipo(*four, factor=1.0):
+        with np.errstate(over="ignore"):
+            squares = (margin(*four, beta=1.0) - 100.0) ** 2
+            return np.where(squares > 40000.0, factor, 1.0).astype(squares.dtype) @ squares
+
+    for factor in (1.0, 2.0):
+        wrong = functools.partial(ipo, factor=factor)
+        half = report_of(wrong, "ipo", tau=0.005, dtype="float16", reduction="sum")
+        assert status_of(half, "extreme_gaps") == "skipped"
+        assert "beyond the numbers of float16" in " ".join(str(half).split())
+        double = report_of(wrong, "ipo", tau=0.005, reduction="sum")
+        assert ("extreme_gaps" in failed(double)) == (factor == 2.0)
 
 
 def with_rewards(*four, beta=0.3):

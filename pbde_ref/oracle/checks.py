@@ -95,19 +95,24 @@ def _situations(situations: Mapping[str, tuple[str, Callable[[Case], Case]]]) ->
 
 def value(context: Context) -> None:
     """The loss of a generic batch is that of the definition."""
-    context.hold(context.batch("generic"), context.known("generic"), {"": "the value"})
+    _hold_known(context, "generic", {"": "the value"})
 
 
 def gradient(context: Context, name: str) -> None:
     """The gradient with respect to one input is that of the definition."""
     if not context.differentiable:
         raise SkippedCheckError(laws.no_derivative(context))
-    context.hold(context.batch("generic"), context.known("generic"), {name: f"the gradient with respect to {name}"})
+    _hold_known(context, "generic", {name: f"the gradient with respect to {name}"})
 
 
 def on_batch(context: Context, batch: str) -> None:
     """Value and gradients are right on a batch of difficult inputs too."""
-    context.hold(context.batch(batch), context.known(batch), _all_parts(context, f"on the batch {batch!r}"))
+    _hold_known(context, batch, _all_parts(context, f"on the batch {batch!r}"))
+
+
+def _hold_known(context: Context, batch: str, parts: Mapping[str, str]) -> None:
+    if not context.hold(context.batch(batch), context.known(batch), parts):
+        raise SkippedCheckError(f"what is right on the batch {batch!r} is beyond the numbers of {context.dtype}")
 
 
 def batch_sizes(context: Context) -> None:

@@ -178,10 +178,9 @@ class Subject:
         """What the function's signature says about a call that does not fit it."""
         parameters = parameters_of(self.function)
         demanded = [p.name for p in parameters if p.default is p.empty and p.kind in _NAMED]
-        keywords = set(self.keywords.values())
         own = {word for h in case.definition.hyperparameters.values() for word in h.keywords}
         positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY and p.name in set(demanded) - own]
-        unknown = [name for name in demanded if name not in {*positional[: len(case.inputs)], *keywords, *own}]
+        unknown = [name for name in demanded if name not in {*positional[: len(case.inputs)], *own}]
         lines = []
         if unknown:
             known = ", ".join(case.definition.hyperparameters) or "none"
@@ -190,7 +189,7 @@ class Subject:
                 f"bind it: functools.partial({self.name}, {unknown[0]}=...), and declare what that makes of those"
             )
         references = sum(i.role == "reference" for i in case.inputs)
-        if references and len(positional) == len(case.inputs) - references:
+        if "reference_free" in case.conventions and len(positional) == len(case.inputs) - references:
             lines.append("hint       for a loss of the policy alone declare reference_free=True")
         return lines
 
