@@ -106,11 +106,21 @@ def test_names_of_the_catalogue_are_unique():
 
 def test_tables_are_markdown(monkeypatch):
     """Both tables can be made by a command; their last line counts."""
-    monkeypatch.setattr(tables, "false_alarms", alarms)
+    monkeypatch.setattr(tables, "false_alarms", lambda framework, correct_ones: alarms(framework))
     assert kill_table(planted=KNOWN[:2]).splitlines()[-1] == "2 of 2 found, 2 of 2 named."
     table = false_alarm_table()
     assert "| dpo | numpy |" in table
     assert table.splitlines()[-1].startswith("0 false alarms in ")
+
+
+@pytest.mark.parametrize(("level", "tokens"), [("tokens", {True}), ("pairs", {False}), ("", {True, False})])
+def test_tables_of_one_level(monkeypatch, level, tokens):
+    """A word asks for the bugs and implementations of one level; without it there are those of both."""
+    asked = []
+    monkeypatch.setattr(tables, "kill_table", lambda frameworks, planted: asked.extend(bug.subject for bug in planted))
+    monkeypatch.setattr(tables, "false_alarm_table", lambda frameworks, correct: asked.extend(correct))
+    tables.main([level, "numpy"] if level else ["numpy"])
+    assert {subject.loss in tables.OF_TOKENS for subject in asked} == tokens
 
 
 # Definitions
