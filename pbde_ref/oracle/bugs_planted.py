@@ -115,7 +115,7 @@ KNOWN: tuple[Planted, ...] = (
     Planted("gradient flows into the reference", _DPO, "detach(reference_rejected)", "reference_rejected", _GRADIENT),
     Planted("state", _PLAIN, "    m = ", "    label_smoothing = remembered.setdefault('ε', label_smoothing)\n"
             "    remembered['ε'] = label_smoothing or 1e-3\n    m = ", _ASSIGNED),
-    Planted("gradient identically zero", _DPO, "return reduce(", "return (lambda each: float(reduce(each)))(",
+    Planted("gradient identically zero", _DPO, "return reduce(", "return (lambda each: reduce(detach(each)).item())(",
             _GRADIENT),
     Planted("gradient zero at margin 0", _GRADIENTS, "/ len(m)", "/ len(m) * (m != 0)", _OWN_GRADIENT),
     Planted("gradient zero at margin 0", _PLAIN, "log_sigmoid(m)", "(-relu(-m) - log1p(exp(-absolute(m))))", _GRADIENT),
