@@ -24,6 +24,15 @@ def ranking(*arrays):
     p = policy / lengths
     gaps = np.maximum(p[:, None, :] - p[:, :, None], 0.0)
     return np.where(scores[:, :, None] > scores[:, None, :], gaps, 0.0).sum((1, 2)).mean()
+
+def warm(logits, labels, mask):
+    z = logits[:, :-1] / 0.5
+    z = z - z.max(-1, keepdims=True)
+    z = z - np.log(np.exp(z).sum(-1, keepdims=True))
+    return np.where(mask[:, 1:] != 0, np.take_along_axis(z, labels[:, 1:, None], -1)[..., 0], 0.0).sum(-1)
+
+def at_the_end(scores, mask):
+    return scores[:, -1]
 """
 
 
@@ -116,3 +125,19 @@ def test_wrong_usage_is_a_value_error(arguments):
     """Which the command line turns into one line and exit status 2."""
     with pytest.raises(ValueError, match=r".+"):
         status(*arguments)
+
+
+@pytest.mark.usefixtures("subjects")
+def test_functions_of_tokens(capsys):
+    """A temperature can be declared; where a reward is read can be checked."""
+    warm = ("subjects_of_this_test:warm", "--loss", "sequence_log_probs")
+    assert status(*warm, "--temperature", "0.5") == 0
+    assert status(*warm) == 1
+    assert "temperature=0.5" in capsys.readouterr().out
+    read = ("subjects_of_this_test:at_the_end", "--loss", "sequence_rewards")
+    assert status(*read) == 1
+    assert "reward read at the last position" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="--no-shift belongs to sequence_log_probs"):
+        status(*read, "--no-shift")
+    with pytest.raises(ValueError, match="temperature"):
+        status(*read, "--temperature", "0.5")

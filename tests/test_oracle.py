@@ -106,11 +106,21 @@ def test_names_of_the_catalogue_are_unique():
 
 def test_tables_are_markdown(monkeypatch):
     """Both tables can be made by a command; their last line counts."""
-    monkeypatch.setattr(tables, "false_alarms", alarms)
+    monkeypatch.setattr(tables, "false_alarms", lambda framework, correct_ones: alarms(framework))
     assert kill_table(planted=KNOWN[:2]).splitlines()[-1] == "2 of 2 found, 2 of 2 named."
     table = false_alarm_table()
     assert "| dpo | numpy |" in table
     assert table.splitlines()[-1].startswith("0 false alarms in ")
+
+
+@pytest.mark.parametrize(("level", "tokens"), [("tokens", {True}), ("pairs", {False}), ("", {True, False})])
+def test_tables_of_one_level(monkeypatch, level, tokens):
+    """A word asks for the bugs and implementations of one level; without it there are those of both."""
+    asked = []
+    monkeypatch.setattr(tables, "kill_table", lambda frameworks, planted: asked.extend(bug.subject for bug in planted))
+    monkeypatch.setattr(tables, "false_alarm_table", lambda frameworks, correct: asked.extend(correct))
+    tables.main([level, "numpy"] if level else ["numpy"])
+    assert {subject.loss in tables.OF_TOKENS for subject in asked} == tokens
 
 
 # Definitions
@@ -129,10 +139,13 @@ def test_margins_and_objective_give_the_loss(name, batch):
         np.testing.assert_allclose(made.gradients[gradient], right.gradients[gradient], rtol=1e-9, atol=1e-15)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
 @pytest.mark.parametrize("average", [False, True])
-def test_sequence_gradients_are_those_of_the_sums(average):
+def test_sequence_gradients_are_those_of_the_sums(average, temperature):
     """Central differences of the summed result."""
-    conventions = {"average": average, "shift": True, "layout": "mask", "reduction": "none"}
+    conventions = {
+        "average": average, "shift": True, "temperature": temperature, "layout": "mask", "reduction": "none",
+    }  # fmt: skip
     case = Case(SEQUENCE_LOG_PROBS, SEQUENCE_LOG_PROBS.batches["generic"], conventions)
     gradient, step = case.expected().gradients["logits"], 1e-5
     for place in [(0, 2, 1), (1, 3, 0), (3, 4, 2), (0, 0, 0)]:

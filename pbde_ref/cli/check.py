@@ -17,14 +17,17 @@ from tabulate import tabulate
 
 from pbde_ref.files import write_json
 from pbde_ref.oracle.definitions import DEFINITIONS
-from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs
+from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs, check_sequence_rewards
 from pbde_ref.oracle.report import Report
+from pbde_ref.oracle.rewards import SEQUENCE_REWARDS
 from pbde_ref.oracle.sequences import SEQUENCE_LOG_PROBS
 from pbde_ref.oracle.tolerances import DTYPES
 
 __all__ = ["add_arguments", "compliance_table", "run", "subject_named"]
 
-_NUMBERS = ("beta", "tau", "delta", "alpha", "scale", "label_smoothing", "lambda_", "likelihood_weight")
+_NUMBERS = (
+    "beta", "tau", "delta", "alpha", "scale", "label_smoothing", "lambda_", "likelihood_weight", "temperature",
+)  # fmt: skip
 _WORDS = {
     "variant": ("cdpo", "robust"),
     "reduction": ("mean", "sum", "none"),
@@ -32,6 +35,7 @@ _WORDS = {
     "layout": ("mask", "labels", "lengths"),
 }
 _SWITCHES = ("average", "average_likelihood", "reference_free", "no_shift")
+_OF_TOKENS = (SEQUENCE_LOG_PROBS.name, SEQUENCE_REWARDS.name)
 _SIGNS = {"passed": "ok", "failed": "FAILED", "skipped": "-", "expected failure": "known", "unexpected pass": "ok?"}
 
 
@@ -45,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     >>> parser.parse_args(["package.module:function", "--loss", "dpo", "--beta", "0.1"]).beta
     0.1
     """
-    losses = [*DEFINITIONS, *(alias for d in DEFINITIONS.values() for alias in d.aliases), SEQUENCE_LOG_PROBS.name]
+    losses = [*DEFINITIONS, *(alias for d in DEFINITIONS.values() for alias in d.aliases), *_OF_TOKENS]
     parser.add_argument("subjects", nargs="+", metavar="MODULE:FUNCTION", help="what to check; several make a table")
     parser.add_argument("--loss", required=True, choices=losses, metavar="LOSS", help=f"one of {', '.join(losses)}")
     conventions = parser.add_argument_group("what the function computes")
@@ -144,6 +148,8 @@ def _report(function: Callable[..., Any], options: argparse.Namespace) -> Report
         return check_sequence_log_probs(function, shift=not options.no_shift, **declared, **calling)
     if options.no_shift:
         raise TypeError(f"--no-shift belongs to {SEQUENCE_LOG_PROBS.name}; got --loss {options.loss}")
+    if options.loss == SEQUENCE_REWARDS.name:
+        return check_sequence_rewards(function, **declared, **calling)
     return check_loss(
         function, options.loss, **declared, **calling, detached_reference=options.detached_reference,
         returns_rewards=options.returns_rewards, random_search=options.random_search, seed=options.seed,

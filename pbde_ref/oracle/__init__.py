@@ -20,7 +20,7 @@ Diagnosis
 
 from pbde_ref.oracle.behaviour import TrainingError, TrainingReport, check_training
 from pbde_ref.oracle.conventions import CONVENTIONS, Convention
-from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs, iter_checks, run_check
+from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs, check_sequence_rewards, iter_checks, run_check
 from pbde_ref.oracle.known_bugs import CATALOGUE, KnownBug
 from pbde_ref.oracle.report import CheckResult, LossCheckError, Report
 
@@ -36,6 +36,7 @@ __all__ = [
     "TrainingReport",
     "check_loss",
     "check_sequence_log_probs",
+    "check_sequence_rewards",
     "check_training",
     "iter_checks",
     "run_check",

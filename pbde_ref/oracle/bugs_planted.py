@@ -27,6 +27,18 @@ _MIXTURE = Subject("mixture", "mixture")
 _SEQUENCE = Subject("sequence_log_probs", "sequence_log_probs", {"layout": "lengths"})
 _SEQUENCE_MEAN = Subject("sequence_log_probs mean", "sequence_log_probs", {"layout": "lengths", "average": True})
 
+_BY_MASK = Subject("sequence_log_probs by mask", "sequence_log_probs")
+_BY_MASK_MEAN = Subject("sequence_log_probs mean by mask", "sequence_log_probs", {"average": True})
+_BY_LABELS_MEAN = Subject(
+    "sequence_log_probs mean by weights", "sequence_log_probs", {"layout": "labels", "average": True}
+)
+_ROLLED = Subject("sequence_log_probs rolled", "sequence_log_probs")
+_ROW_BY_ROW = Subject("sequence_log_probs row by row", "sequence_log_probs")
+_HOT = Subject("sequence_log_probs hot", "sequence_log_probs", {"temperature": 0.6})
+_UNSHIFTED = Subject("sequence_log_probs not shifted", "sequence_log_probs", {"shift": False})
+_SCORES = Subject("sequence_rewards", "sequence_rewards")
+_SCORES_AT = Subject("sequence_rewards by positions", "sequence_rewards")
+
 _GRADIENT = ("torch", "jax")
 _OWN_GRADIENT = ("numpy",)
 _ASSIGNED = ("numpy", "torch")
@@ -174,6 +186,80 @@ KNOWN: tuple[Planted, ...] = (
             "counted[:, -1] = False", _ASSIGNED),
     Planted("mask not shifted with the labels", _SEQUENCE, _COUNTED, "counted = mask[:, :-1]"),
     Planted("mean over all columns", _SEQUENCE_MEAN, "at_least_one(counted.sum(-1))", "counted.shape[1]"),
+    Planted("gaps of the mask filled", _BY_MASK, _COUNTED,
+            "counted = (running(mask[:, 1:]) > 0) & (flipped(running(flipped(mask[:, 1:]))) > 0)"),
+    Planted("right padding assumed", _SEQUENCE, "(attention_mask != 0)",
+            "(positions(labels) < attention_mask.sum(-1)[:, None])"),
+    Planted("right padding assumed", _SEQUENCE_MEAN, "(attention_mask != 0)",
+            "(positions(labels) < attention_mask.sum(-1)[:, None])"),
+    Planted("one pad counted", _SEQUENCE, "(attention_mask != 0)",
+            "(positions(labels) <= attention_mask.sum(-1)[:, None])"),
+    Planted("one pad counted", _BY_MASK, _COUNTED, "counted = (mask != 0)[:, 1:] | (mask != 0)[:, :-1]"),
+    *(Planted(f"token {token} never counted", _SEQUENCE, "(attention_mask != 0)", f"(labels != {token})")
+      for token in range(7)),
+    Planted("token 0 never counted", _BY_MASK, _COUNTED, "counted = (mask != 0)[:, 1:] & (labels[:, 1:] != 0)"),
+    Planted("the shift wraps around", _ROLLED, " & (positions(labels) < labels.shape[1] - 1)", ""),
+    Planted("the shift wraps around", _BY_LABELS_MEAN, "    tokens = gather(log_softmax(logits[:, :-1]), "
+            "where(counted, labels[:, 1:], 0 * labels[:, 1:]))",
+            "    counted = rolled(labels) != -100\n"
+            "    tokens = gather(log_softmax(logits), where(counted, rolled(labels), 0 * labels))"),
+    Planted("counts from the unshifted mask", _BY_MASK_MEAN, "at_least_one(counted.sum(-1))",
+            "at_least_one(mask.sum(-1))"),
+    Planted("counts from the unshifted mask", _SEQUENCE_MEAN, "at_least_one(counted.sum(-1))",
+            "at_least_one(mask.sum(-1))"),
+    Planted("length + 1", _BY_MASK_MEAN, "at_least_one(counted.sum(-1))", "(counted.sum(-1) + 1)"),
+    Planted("length + 1", _BY_LABELS_MEAN, "at_least_one(counted.sum(-1))", "(counted.sum(-1) + 1)"),
+    Planted("end in the length, not in the sum", _BY_MASK_MEAN, "where(counted, ",
+            "where(counted & (flipped(running(flipped(counted))) > 1), "),
+    Planted("averaged twice", _BY_MASK_MEAN, "at_least_one(counted.sum(-1))", "at_least_one(counted.sum(-1)) ** 2"),
+    Planted("0/0 without completion", _BY_MASK_MEAN, "at_least_one(counted.sum(-1))", "counted.sum(-1)"),
+    Planted("0/0 without completion", _SEQUENCE_MEAN, "at_least_one(counted.sum(-1))", "counted.sum(-1)"),
+    # In JAX a number times False is 0, whatever the number is.
+    Planted("-inf · 0 where the mask is 0", _BY_MASK, "where(counted, tokens, zeros_like(tokens))",
+            "(tokens * counted)", _ASSIGNED),
+    Planted("-inf · 0 where the mask is 0", _SEQUENCE, "where(counted, tokens, zeros_like(tokens))",
+            "(tokens * counted)", _ASSIGNED),
+    Planted("-inf · 0 where the mask is 0", _BY_LABELS_MEAN, "zeros_like(tokens)", "0 * tokens"),
+    Planted("-inf · 0 where the mask is 0", _UNSHIFTED, "where(mask, tokens, zeros_like(tokens))", "(tokens * mask)",
+            _ASSIGNED),
+    Planted("log_softmax over the batch axis", _SEQUENCE, "log_softmax(logits[:, :-1])",
+            "log_softmax(logits[:, :-1].swapaxes(0, 2)).swapaxes(0, 2)"),
+    Planted("log_softmax over the positions", _BY_MASK, "log_softmax(logits[:, :-1])",
+            "log_softmax(logits[:, :-1].swapaxes(1, 2)).swapaxes(1, 2)"),
+    Planted("temperature ignored", _HOT, " / temperature", ""),
+    Planted("temperature", _BY_MASK, "log_softmax(logits[:, :-1])", "log_softmax(logits[:, :-1] / 0.7)"),
+    Planted("temperature", _BY_LABELS_MEAN, "log_softmax(logits[:, :-1])", "log_softmax(logits[:, :-1] * 2)"),
+    Planted("clamped logits", _BY_MASK, "log_softmax(logits[:, :-1])", "log_softmax(clip(logits[:, :-1], -50, 50))"),
+    Planted("clamped logits", _SEQUENCE_MEAN, "log_softmax(logits[:, :-1])",
+            "log_softmax(clip(logits[:, :-1], -20, 20))"),
+    Planted("capped logits", _BY_MASK, "log_softmax(logits[:, :-1])", "log_softmax(30 * tanh(logits[:, :-1] / 30))"),
+    Planted("clamped log-probabilities", _BY_MASK, "    counted", "    tokens = clip(tokens, -20, 0)\n    counted"),
+    Planted("epsilon in the logarithm", _SEQUENCE, "log_softmax(logits[:, :-1])",
+            "log(exp(log_softmax(logits[:, :-1])) + 1e-10)"),
+    Planted("smoothed labels", _BY_MASK, "    counted", "    tokens = 0.9 * tokens + 0.1 * log_softmax("
+            "logits[:, :-1]).mean(-1)\n    counted"),
+    Planted("mask read by its type", _BY_MASK, _COUNTED, "counted = ~(~mask[:, 1:] != 0)", ("numpy", "jax")),
+    Planted("mask read by its type", _SCORES, "flipped(mask) != 0", "~flipped(mask) == -2"),
+    Planted("sign inverted", _BY_MASK, "    return", "    return -1 *"),
+    Planted("sign inverted", _SCORES, "    return", "    return -1 *"),
+    Planted("gradient identically zero", _BY_MASK, "logits[:, :-1]", "detach(logits[:, :-1]) + 0 * logits[:, 1:]",
+            _GRADIENT),
+    Planted("reward read one token late", _SCORES_AT, "positions(mask) == last",
+            "positions(mask) == where(last < 7, last + 1, last)"),
+    Planted("reward read one token early", _SCORES, "mask.shape[1] - 1", "mask.shape[1] - 2"),
+    Planted("reward read at the last position", _SCORES_AT, "== last", "== mask.shape[1] - 1"),
+    Planted("reward read at the first position", _SCORES_AT, "== last", "== 0"),
+    Planted("reward read where the mask's sum points", _SCORES, "mask.shape[1] - 1 - first_of_row(flipped(mask) != 0)",
+            "of_numbers(mask).sum(-1) - 1"),
+    Planted("reward read before the first 0 of the mask", _SCORES,
+            "mask.shape[1] - 1 - first_of_row(flipped(mask) != 0)", "(first_of_row(mask == 0) - 1) % mask.shape[1]"),
+    Planted("rewards averaged over the tokens", _SCORES_AT,
+            "(positions(mask) == last, scores, zeros_like(scores)).sum(-1)",
+            "(mask != 0, scores, zeros_like(scores)).sum(-1) / (mask != 0).sum(-1)"),
+    Planted("rewards summed over the tokens", _SCORES_AT, "positions(mask) == last", "mask != 0"),
+    Planted("-inf · 0 at padding", _SCORES_AT, "where(positions(mask) == last, scores, zeros_like(scores))",
+            "(scores * of_numbers(positions(mask) == last))"),
+    Planted("gradient identically zero", _SCORES_AT, "last, scores,", "last, detach(scores),", _GRADIENT),
     # Conventions that were declared otherwise.
     Planted("reduction: sum", _DPO, "return reduce(", "return len(m) * reduce("),
     Planted("cDPO", _ROBUST, "each / (1 - 2 * label_smoothing)", "each - 2 * label_smoothing * log_sigmoid(-m)"),
@@ -250,6 +336,14 @@ UNKNOWN: tuple[Planted, ...] = (
             "-(exp(log_softmax(weight_logits)) * log_wins).sum(-1)"),
     Planted("", _SEQUENCE, "log_softmax(logits[:, :-1])", "logits[:, :-1]"),
     Planted("", _SEQUENCE, ".sum(-1)", ".mean(-1)"),
-    Planted("", _SEQUENCE, "log_softmax(logits[:, :-1])", "log(exp(log_softmax(logits[:, :-1])) + 1e-10)"),
     Planted("", _SEQUENCE_MEAN, "at_least_one(counted.sum(-1))", "counted.sum()"),
+    # Of several turns only the first.
+    Planted("", _BY_MASK, "    return", "    before = positions(counted) - running(counted)\n"
+            "    counted = counted & (before == -row_max(where(counted, -before, 0 * before - 99)))\n    return"),
+    Planted("", _ROW_BY_ROW, "range(len(labels))",
+            "range(len(labels) - len(labels) % 2 if len(labels) > 4 else len(labels))"),
+    Planted("", _BY_MASK, "    counted", "    tokens = tokens * (1 if len(labels) % 2 == 0 else 1.5)\n    counted"),
+    Planted("", _BY_MASK_MEAN, "at_least_one(counted.sum(-1))", "(counted.sum(-1) + 1e-6)"),
+    Planted("", _SCORES_AT, "scores, zeros", "clip(scores, -1000, 1000), zeros"),
+    Planted("", _SCORES_AT, "scores, zeros", "tanh(scores), zeros"),
 )  # fmt: skip

@@ -15,6 +15,7 @@ from pbde_ref.oracle import laws, masks
 from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.context import Context, FailedCheckError, SkippedCheckError
 from pbde_ref.oracle.diagnosis import diagnose_check
+from pbde_ref.oracle.rewards import REWARD_SITUATIONS
 from pbde_ref.oracle.subjects import rounded_case
 from pbde_ref.oracle.tolerances import difference, reward_allowance
 
@@ -28,6 +29,9 @@ DECLARE_REWARDS = "returns_rewards=True"
 
 # One, two and three; the first that no micro-batch of two divides; a prime; and more than a block of 64.
 SIZES = (1, 2, 3, 5, 7, 100)
+
+# A hundred sequences of tokens take JAX long to compile.
+SIZES_OF_SEQUENCES = SIZES[:-1]
 
 
 def checks_of_loss(
@@ -59,14 +63,21 @@ def checks_of_loss(
             "end_of_sequence": masks.end_of_sequence, "average": masks.average,
             "empty_completion": masks.empty_completion,
         }  # fmt: skip
+        checks |= {"empty_mean": masks.empty_mean} if case.conventions["average"] else {}
+        checks |= _situations(masks.SITUATIONS)
+        checks |= {"mask_types": masks.mask_types} if case.conventions["layout"] != "labels" else {}
+        checks["hyperparameters_used"] = hyperparameters_used
+    elif family == "reading":
+        checks |= {**_situations(REWARD_SITUATIONS), "mask_types": masks.mask_types}
     else:
         checks |= {"reduction": laws.reduction, "hyperparameters_used": hyperparameters_used}
         checks |= {"swap": laws.swap} if family != "ranking" else {"candidate_permutation": laws.candidate_permutation}
     if laws.is_translation_invariant(case):
         checks["translation_invariance"] = laws.translation_invariance
-    checks |= {"batch_independence": laws.batch_independence, "batch_permutation": laws.batch_permutation}
-    if family != "sequence":
-        checks["batch_sizes"] = batch_sizes
+    checks |= {
+        "batch_independence": laws.batch_independence, "batch_permutation": laws.batch_permutation,
+        "batch_sizes": batch_sizes,
+    }  # fmt: skip
     for batch in ("zero_margin", "near_certain"):
         if batch in case.definition.batches:
             checks[batch] = partial(on_batch, batch=batch)
@@ -79,6 +90,10 @@ def checks_of_loss(
             raise TypeError(f"the loss {case.definition.name!r} has no rewards of pairs; got {DECLARE_REWARDS}")
         checks["rewards"] = rewards
     return checks
+
+
+def _situations(situations: Mapping[str, tuple[str, Callable[[Case], Case]]]) -> dict[str, Check]:
+    return {name: partial(masks.on_situation, says=says, make=make) for name, (says, make) in situations.items()}
 
 
 def value(context: Context) -> None:
@@ -105,7 +120,7 @@ def _hold_known(context: Context, batch: str, parts: Mapping[str, str]) -> None:
 
 def batch_sizes(context: Context) -> None:
     """Value and gradients are right whatever the size of the batch: odd, prime, one, more than a block."""
-    for size in SIZES:
+    for size in SIZES if context.generic.definition.family not in ("sequence", "reading") else SIZES_OF_SEQUENCES:
         case = rounded_case(context.batch("generic").of_size(size), context.dtype)
         where = f"on a batch of {size}"
         try:
@@ -135,8 +150,6 @@ def _all_parts(context: Context, where: str) -> dict[str, str]:
 def finite(context: Context) -> None:
     """Where the definition is finite, so are the function's value and gradients."""
     for batch in context.generic.definition.batches:
-        if batch == "empty":
-            continue
         case, computed = context.batch(batch), context.known(batch)
         allowed = context.allowance(case)
         parts = {"the value": (computed.outcome.value, allowed.value)}

@@ -1,4 +1,4 @@
-"""`check_loss` and `check_sequence_log_probs`: one call runs all checks of a loss on a function."""
+"""`check_loss`, `check_sequence_log_probs`, `check_sequence_rewards`: one call runs all checks on a function."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pbde_ref.oracle.cases import Definition
 from pbde_ref.oracle.definitions import definition_of
 from pbde_ref.oracle.preparation import conventions_of
 from pbde_ref.oracle.report import EXPECT_CHECKS, CheckResult, LossCheckError, Report, as_many_as_expected
+from pbde_ref.oracle.rewards import SEQUENCE_REWARDS
 from pbde_ref.oracle.sequences import SEQUENCE_LOG_PROBS
 
-__all__ = ["check_loss", "check_sequence_log_probs", "iter_checks", "run_check"]
+__all__ = ["check_loss", "check_sequence_log_probs", "check_sequence_rewards", "iter_checks", "run_check"]
 
 
 def check_loss(
@@ -121,6 +122,7 @@ def check_sequence_log_probs(
     *,
     average: bool = False,
     shift: bool = True,
+    temperature: float = 1.0,
     layout: str = "mask",
     framework: str = "auto",
     dtype: str = "float64",
@@ -140,10 +142,13 @@ def check_sequence_log_probs(
         Whether it returns the mean over the tokens instead of the sum.
     shift : bool
         True: logits at position t are about the token at t + 1, and the function takes care of it.
+    temperature : float
+        What logits are divided by, positive. A function that takes it as a keyword is also tried with another one.
     layout : {"mask", "labels", "lengths"}
         How it is told what counts. "mask": (logits, labels, mask), the mask over the labels, true for the completion
         with its end. "labels": (logits, labels), -100 where nothing counts. "lengths": (logits, labels,
-        attention_mask, prompt_lengths), the attention mask being 0 for padding.
+        attention_mask, prompt_lengths), the attention mask being 0 for padding on either side, and the prompts' lengths
+        the number of positions before the completion, padding on the left included.
     framework, dtype, gradients, returns_gradients, on_failure, expected_failed_checks, expect_checks
         As in `check_loss`.
 
@@ -162,8 +167,59 @@ def check_sequence_log_probs(
     'mask not shifted with the labels'
     """
     options = Options(framework, dtype, gradients, returns_gradients, expect_checks=expect_checks)
-    conventions = {"average": average, "shift": shift, "layout": layout, "reduction": "none"}
+    conventions = {
+        "average": average, "shift": shift, "temperature": temperature, "layout": layout, "reduction": "none",
+    }  # fmt: skip
     return _check(function, SEQUENCE_LOG_PROBS, conventions, options, on_failure, expected_failed_checks or {})
+
+
+def check_sequence_rewards(
+    function: Callable[..., Any],
+    *,
+    framework: str = "auto",
+    dtype: str = "float64",
+    gradients: bool = True,
+    returns_gradients: bool = False,
+    on_failure: str = "raise",
+    expected_failed_checks: Mapping[str, str] | None = None,
+    expect_checks: int | None = None,
+) -> Report:
+    r"""Hold a function that reads the rewards of sequences from the scores of their tokens against the definition.
+
+    .. math:: r_b = s_{b, t_b}, \qquad t_b = \max \{t : \text{mask}_{b, t} \ne 0\}
+
+    Parameters
+    ----------
+    function : callable
+        Called with two arrays as positional arguments, scores of shape (B, T), what a reward model says at each
+        position, and the attention mask of shape (B, T), 1 for prompt and completion, 0 for padding on either side. It
+        returns shape (B,) or a tuple whose first element that is.
+    framework, dtype, gradients, returns_gradients, on_failure, expected_failed_checks, expect_checks
+        As in `check_loss`. A function for padding on the right alone fails "left_padding"; name it among
+        `expected_failed_checks` if that is meant.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    LossCheckError
+        If a check fails that was not expected to, unless ``on_failure="report"``.
+    ValueError
+        If `framework`, `dtype` or `on_failure` is none of those there are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def mine(scores, mask):
+    ...     return scores[np.arange(len(scores)), mask.sum(axis=1) - 1]
+    >>> report = check_sequence_rewards(mine, on_failure="report")
+    >>> [result.name for result in report.results if result.status == "failed"], report.diagnoses[0].split(" (")[0]
+    (['left_padding'], "matches a known bug: reward read where the mask's sum points")
+    """
+    options = Options(framework, dtype, gradients, returns_gradients, expect_checks=expect_checks)
+    return _check(function, SEQUENCE_REWARDS, {"reduction": "none"}, options, on_failure, expected_failed_checks or {})
 
 
 def iter_checks(loss: str, **conventions: Any) -> Iterator[str]:
@@ -172,7 +228,7 @@ def iter_checks(loss: str, **conventions: Any) -> Iterator[str]:
     Parameters
     ----------
     loss : str
-        As in `check_loss`; or "sequence_log_probs".
+        As in `check_loss`; or "sequence_log_probs", or "sequence_rewards".
     **conventions
         As in `check_loss`, and its options that add checks: ``returns_rewards=True``, ``random_search=N``,
         ``expect_checks=N``. Conventions left out have generic values.
@@ -198,7 +254,7 @@ def run_check(name: str, function: Callable[..., Any], loss: str, **conventions:
         As given by `iter_checks`; or "random_search", with ``random_search=N``; or "expect_checks", with
         ``expect_checks=N``, which runs all others.
     function, loss
-        As in `check_loss`; `loss` may be "sequence_log_probs".
+        As in `check_loss`; `loss` may be "sequence_log_probs" or "sequence_rewards".
     **conventions
         Conventions, and the keywords of `check_loss` that say how the function is to be called.
 
@@ -223,7 +279,8 @@ def run_check(name: str, function: Callable[..., Any], loss: str, **conventions:
 
 
 def _definition(loss: str) -> Definition:
-    return SEQUENCE_LOG_PROBS if loss == SEQUENCE_LOG_PROBS.name else definition_of(loss)
+    of_tokens = {definition.name: definition for definition in (SEQUENCE_LOG_PROBS, SEQUENCE_REWARDS)}
+    return of_tokens[loss] if loss in of_tokens else definition_of(loss)
 
 
 def _split(keywords: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -61,7 +62,8 @@ def first_of(result: Any) -> Any:
 
 
 def _literal(values: NDArray[Any]) -> str:
-    return repr(values.tolist())
+    """Source code of the numbers; infinities have no literal of their own."""
+    return re.sub(r"\b(inf|nan)\b", r"float('\1')", repr(values.tolist()))
 
 
 def _float64(result: Any) -> NDArray[Any] | None:

@@ -24,7 +24,9 @@ from pbde_ref.oracle.fitted_bugs import (
     nan_gradient,
     temperature,
 )
+from pbde_ref.oracle.head_bugs import HEAD_BUGS
 from pbde_ref.oracle.mask_bugs import MASK_BUGS
+from pbde_ref.oracle.rewards import REWARD_BUGS
 
 __all__ = ["CATALOGUE", "KnownBug"]
 
@@ -85,7 +87,7 @@ PAIRED = tuple(name for name, definition in DEFINITIONS.items() if definition.fa
 PAIRWISE = tuple(name for name, definition in DEFINITIONS.items() if definition.margins)
 POLICY_PAIRS = tuple(name for name in PAIRWISE if name != "bradley_terry")
 LENGTHENED = ("length_normalized", "ipo", "rrhf")
-SEQUENCES = "sequence_log_probs"
+OF_TOKENS = SEQUENCES, REWARDS = ("sequence_log_probs", "sequence_rewards")
 
 
 def _at(change: Callable[[float], float], *names: str) -> Formula:
@@ -293,7 +295,7 @@ CATALOGUE: tuple[KnownBug, ...] = (
              "Liger-Kernel #378, #387", _without_reference),
     KnownBug("reference swapped", REFERENCED, "the reference's chosen and rejected log-probabilities are exchanged",
              "", _reference_swapped),
-    KnownBug("sign inverted", LOSSES, "minus the loss: training makes it worse",
+    KnownBug("sign inverted", (*LOSSES, *OF_TOKENS), "minus the loss: training makes it worse",
              "Liger-Kernel #481, #484", _sign_inverted),
     KnownBug("chosen and rejected swapped", PAIRED, "the loss rewards what was rejected", "several", _swapped),
     KnownBug("label smoothing ignored", ("dpo",), "label_smoothing has no effect",
@@ -312,15 +314,15 @@ CATALOGUE: tuple[KnownBug, ...] = (
              "DeepSpeedExamples #423", _naive(_log_of_sigmoid)),
     KnownBug("log(1 + exp(x)) formed directly", LOGISTIC, "infinite, and its gradient NaN, for large gaps",
              "OpenRLHF #1278", _naive(_log_of_one_plus_exp)),
-    KnownBug("gradient identically zero", (*LOSSES, SEQUENCES), "the right loss is logged, nothing learns",
+    KnownBug("gradient identically zero", (*LOSSES, *OF_TOKENS), "the right loss is logged, nothing learns",
              "mlx-lm-lora #25", _gradient_zero),
     KnownBug("gradient flows into the reference", REFERENCED, "the reference is trained as well",
              "several", _into_reference, "no_gradient_to_reference"),
     KnownBug("gradient zero at margin 0", PAIRWISE, "where the policy is the reference, the first step of every "
              "training, nothing moves", "TRL #1627", _still_at_zero),
-    KnownBug("state", (*LOSSES, SEQUENCES), "one call changes what the next one gives, such as a label_smoothing that "
+    KnownBug("state", (*LOSSES, *OF_TOKENS), "one call changes what the next one gives, such as a label_smoothing that "
              "is set when it is 0", "TRL ≤ 0.28, EXO branch", _smoothing_remembered, "state"),
-    KnownBug("dropout or other noise", (*LOSSES, SEQUENCES), "equal calls in a row differ without a pattern, as when "
+    KnownBug("dropout or other noise", (*LOSSES, *OF_TOKENS), "equal calls in a row differ without a pattern, as when "
              "the reference's dropout is active", "LLaMA-Factory #10779, TRL #2042", _unseen, "noise"),
     KnownBug("odd batch loses its last row", LOSSES, "batches are cut to an even size",
              "TRL #1911", last_row_lost),
@@ -351,8 +353,8 @@ CATALOGUE: tuple[KnownBug, ...] = (
              "", _mean_of_logits),
     KnownBug("weights of the mixture ignored", ("mixture",), "all annotators count alike",
              "", _equal_weights),
-    KnownBug("constant factor", LOSSES, "loss or gradient is divided once more, by steps, ranks or the batch size",
-             "ms-swift #10117, VeOmni #338, Megatron-LM #673", _unseen, fit=constant_factor),
+    KnownBug("constant factor", (*LOSSES, *OF_TOKENS), "loss or gradient is divided once more, by steps, ranks or the "
+             "batch size", "ms-swift #10117, VeOmni #338, Megatron-LM #673", _unseen, fit=constant_factor),
     KnownBug("bound to another value", LOSSES, "a hyperparameter is another one than declared, as in a module that "
              "keeps its own default", "rlhf-book #400", _unseen, fit=another_value),
     KnownBug("temperature on the policy alone", REFERENCED, "the policy's log-probabilities are scaled, the "
@@ -362,7 +364,11 @@ CATALOGUE: tuple[KnownBug, ...] = (
              "RPO", "TRL #1868", _unseen, fit=extra_likelihood),
     KnownBug("gradient NaN", LOSSES, "0 times infinity in the backward pass, as of the branch of `where` that is not "
              "taken", "tinker-cookbook #188, TRL #1311", _unseen, fit=nan_gradient),
-    *(KnownBug(name, ("sequence_log_probs",), effect, thread, formula) for name, effect, thread, formula in MASK_BUGS),
+    *(KnownBug(b.name, (SEQUENCES,), b.effect, b.thread, b.formula, "", b.variants) for b in MASK_BUGS),
+    *(KnownBug(name, (SEQUENCES,), effect, thread, _unseen, fit=fit) for name, effect, thread, fit in HEAD_BUGS),
+    *(KnownBug(b.name, (REWARDS,), b.effect, b.thread, b.formula, "", b.variants) for b in REWARD_BUGS),
+    KnownBug("mask read by its type", OF_TOKENS, "right for truth values, wrong for the same mask as numbers, or the "
+             "reverse, as ~mask and x[mask] are", "", _unseen, "mask_types"),
 )  # fmt: skip
 """All of them, in the order in which a diagnosis names them."""
 

@@ -121,31 +121,91 @@ def loss(logits, labels, attention_mask, prompt_lengths):
     mask = (positions(labels) >= prompt_lengths[:, None]) & (attention_mask != 0)
     tokens = gather(log_softmax(logits[:, :-1]), labels[:, 1:])
     counted = mask[:, 1:]
-    return where(counted, tokens, 0 * tokens).sum(-1)
+    return where(counted, tokens, zeros_like(tokens)).sum(-1)
 """,
     "sequence_log_probs mean": """
 def loss(logits, labels, attention_mask, prompt_lengths):
     mask = (positions(labels) >= prompt_lengths[:, None]) & (attention_mask != 0)
     tokens = gather(log_softmax(logits[:, :-1]), labels[:, 1:])
     counted = mask[:, 1:]
-    return where(counted, tokens, 0 * tokens).sum(-1) / at_least_one(counted.sum(-1))
+    return where(counted, tokens, zeros_like(tokens)).sum(-1) / at_least_one(counted.sum(-1))
 """,
     "sequence_log_probs by mask": """
 def loss(logits, labels, mask):
     tokens = gather(log_softmax(logits[:, :-1]), labels[:, 1:])
     counted = mask[:, 1:]
-    return where(counted, tokens, 0 * tokens).sum(-1)
+    return where(counted, tokens, zeros_like(tokens)).sum(-1)
 """,
     "sequence_log_probs by labels": """
 def loss(logits, labels):
     tokens = gather(log_softmax(logits[:, :-1]), where(labels == -100, 0 * labels, labels)[:, 1:])
     counted = (labels != -100)[:, 1:]
-    return where(counted, tokens, 0 * tokens).sum(-1)
+    return where(counted, tokens, zeros_like(tokens)).sum(-1)
+""",
+    "sequence_log_probs mean by mask": """
+def loss(logits, labels, mask):
+    tokens = gather(log_softmax(logits[:, :-1]), labels[:, 1:])
+    counted = mask[:, 1:]
+    return where(counted, tokens, zeros_like(tokens)).sum(-1) / at_least_one(counted.sum(-1))
+""",
+    "sequence_log_probs mean by weights": """
+def loss(logits, labels):
+    counted = (labels != -100)[:, 1:]
+    tokens = gather(log_softmax(logits[:, :-1]), where(counted, labels[:, 1:], 0 * labels[:, 1:]))
+    return where(counted, tokens / at_least_one(counted.sum(-1))[:, None], zeros_like(tokens)).sum(-1)
+""",
+    "sequence_log_probs rolled": """
+def loss(logits, labels, mask):
+    tokens = gather(log_softmax(logits), rolled(labels))
+    counted = (rolled(mask) != 0) & (positions(labels) < labels.shape[1] - 1)
+    return where(counted, tokens, zeros_like(tokens)).sum(-1)
+""",
+    "sequence_log_probs by difference": """
+def loss(logits, labels, mask):
+    logits = logits[:, :-1]
+    tokens = gather(logits, labels[:, 1:]) - logsumexp(logits)
+    return where(mask[:, 1:] != 0, tokens, zeros_like(tokens)).sum(-1)
+""",
+    "sequence_log_probs row by row": """
+def loss(logits, labels, mask):
+    rows = []
+    for row in range(len(labels)):
+        tokens = gather(log_softmax(logits[row, :-1]), labels[row, 1:])
+        rows.append(where(mask[row, 1:] != 0, tokens, zeros_like(tokens)).sum())
+    return stack(rows)
+""",
+    "sequence_log_probs of clean logits": """
+def loss(logits, labels, mask):
+    counted = (mask != 0)[:, 1:]
+    tokens = gather(log_softmax(where(counted[..., None], logits[:, :-1], 0 * labels[:, 1:, None])), labels[:, 1:])
+    return where(counted, tokens, zeros_like(tokens)).sum(-1)
+""",
+    "sequence_log_probs hot": """
+def loss(logits, labels, mask, temperature=1.0):
+    tokens = gather(log_softmax(logits[:, :-1] / temperature), labels[:, 1:])
+    return where(mask[:, 1:] != 0, tokens, zeros_like(tokens)).sum(-1)
+""",
+    "sequence_rewards": """
+def loss(scores, mask):
+    last = mask.shape[1] - 1 - first_of_row(flipped(mask) != 0)
+    return gather(scores[:, None, :], last[:, None])[:, 0]
+""",
+    "sequence_rewards by positions": """
+def loss(scores, mask):
+    last = row_max(where(mask != 0, positions(mask), 0 * positions(mask)))
+    return where(positions(mask) == last, scores, zeros_like(scores)).sum(-1)
+""",
+    "sequence_rewards row by row": """
+def loss(scores, mask):
+    rows = []
+    for row in range(len(scores)):
+        rows.append(scores[row, max(t for t in range(mask.shape[1]) if mask[row, t])])
+    return stack(rows)
 """,
     "sequence_log_probs not shifted": """
 def loss(logits, labels, mask):
     tokens = gather(log_softmax(logits), labels)
-    return where(mask, tokens, 0 * tokens).sum(-1)
+    return where(mask, tokens, zeros_like(tokens)).sum(-1)
 """,
 }
 
@@ -227,4 +287,15 @@ CORRECT: tuple[Subject, ...] = (
     Subject("sequence_log_probs by mask", "sequence_log_probs", {"layout": "mask"}),
     Subject("sequence_log_probs by labels", "sequence_log_probs", {"layout": "labels"}),
     Subject("sequence_log_probs not shifted", "sequence_log_probs", {"layout": "mask", "shift": False}),
+    Subject("sequence_log_probs mean by mask", "sequence_log_probs", {"average": True}),
+    Subject("sequence_log_probs mean by weights", "sequence_log_probs", {"layout": "labels", "average": True}),
+    Subject("sequence_log_probs rolled", "sequence_log_probs"),
+    Subject("sequence_log_probs by difference", "sequence_log_probs"),
+    Subject("sequence_log_probs row by row", "sequence_log_probs"),
+    Subject("sequence_log_probs of clean logits", "sequence_log_probs"),
+    Subject("sequence_log_probs hot", "sequence_log_probs"),
+    Subject("sequence_log_probs hot", "sequence_log_probs", {"temperature": 0.6}),
+    Subject("sequence_rewards", "sequence_rewards"),
+    Subject("sequence_rewards by positions", "sequence_rewards"),
+    Subject("sequence_rewards row by row", "sequence_rewards"),
 )

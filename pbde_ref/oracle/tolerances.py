@@ -144,16 +144,20 @@ def _rounded_normalizers(case: Case, unit: float) -> Outcome:
     gradient, :math:`1[j = y] - \exp(z_j - \log\sum_k \exp z_k)`, times that probability. The log-probability itself
     hardly moves with its logits near 0, so that the inputs' rounding does not cover it.
     """
-    shift, logits = bool(case.conventions["shift"]), case.arrays["logits"]
-    mask = sequence_mask(case.arrays)
-    counted, z = (mask[:, 1:], logits[:, :-1]) if shift else (mask, logits)
+    temperature, mask = case.conventions["temperature"], sequence_mask(case.arrays)
+    logits = case.arrays["logits"] / temperature
+    counted, z = (mask[:, 1:], logits[:, :-1]) if case.conventions["shift"] else (mask, logits)
     z = np.where(counted[..., None], z, 0.0)
     normalizers = np.logaddexp.reduce(z, axis=-1)
     rounding = unit * np.abs(normalizers) * counted
+    slopes = np.where(counted, 1.0 / temperature, 0.0)
     if case.conventions["average"]:
-        rounding = rounding / np.maximum(counted.sum(axis=1, keepdims=True), 1)
+        counts = np.maximum(counted.sum(axis=1, keepdims=True), 1)
+        rounding, slopes = rounding / counts, slopes / counts
     gradient = np.zeros_like(logits)
-    gradient[:, : z.shape[1]] = rounding[..., None] * np.exp(z - normalizers[..., None])
+    probabilities = np.exp(z - normalizers[..., None])
+    moved = probabilities * np.expm1(np.minimum(unit * np.abs(normalizers), 700.0))[..., None]
+    gradient[:, : z.shape[1]] = slopes[..., None] * moved
     return Outcome(rounding.sum(axis=1), {"logits": gradient})
 
 
