@@ -58,7 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--corpus", metavar="PATH", help="language: LM1B, or a file with a sentence a line")
     parser.add_argument(
-        "--checkpoints", metavar="DIR", help="language: finished models whole, short, long and a *.model; no training"
+        "--checkpoints", metavar="DIR", help="language: finished models whole, short, long with their "
+        "sentencepiece_model, or a *.model beside them; no training",
     )
     parser.add_argument("--format", choices=FORMATS, default="png", help="of the figures [png]")
     parser.add_argument("--json", metavar="PATH", help="also write all settings and numbers there")
