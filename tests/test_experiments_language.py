@@ -1,6 +1,7 @@
 """The experiments with language models at small size, and their arithmetic against loops and difference quotients."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +10,11 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 from scipy.special import expit
-from scipy.stats import binom
 
 from pbde_ref.cli import main
 from pbde_ref.experiments.language.catalogue import language_page, length_rows, position_rows, runs, table_2_rows
 from pbde_ref.experiments.language.figure_6 import adapt, preference_probability
 from pbde_ref.experiments.language.findings import DEEP, bin_share, dip, findings
-from pbde_ref.experiments.language.intervals import difference, share_interval
 from pbde_ref.experiments.language.models import checkpoint_files, model_of, tokenizer_of
 from pbde_ref.experiments.language.sentences import Pairs, pairs_of
 from pbde_ref.experiments.language.settings import PRESETS, LanguageSettings, Workplace, preset
@@ -111,9 +110,8 @@ def test_the_end_piece_is_left_out_as_said(records, place):
     pairs, numbers = pairs_of(place), records["table-2"].numbers
     lengths = pairs.lengths[: SMALL.table_sentences]
     config, parameters = model_of(place, "short")
-    scores = np.array([
-        sequence_log_probs(config, parameters, row[None, : n - 1])[0] for row, n in zip(pairs.tokens, lengths)
-    ])  # fmt: skip
+    rows = zip(pairs.tokens, lengths, strict=True)
+    scores = np.array([sequence_log_probs(config, parameters, row[None, : n - 1])[0] for row, n in rows])
     chosen = {"S": (lengths <= 20) & (lengths > 1), "L": lengths >= 30}
     for rule, utility in (("luce without end", scores), ("scale 50 without end", 50.0 * scores / (lengths - 1.0))):
         expected = expit(utility[chosen["S"]][:, None] - utility[chosen["L"]][None, :]).mean()
@@ -209,29 +207,11 @@ def test_too_few_sentences_have_no_preference():
     assert mean_preference(np.ones(9), np.ones(4)) is None
 
 
-@pytest.mark.parametrize(("total", "share"), [(20, 0.05), (200, 0.002), (4096, 0.0002), (50, 0.5)])
-def test_intervals_of_shares_hold_their_level(total, share):
-    """By the binomial law itself, no sampling; Wilson's interval is known to fall to 0.89 at single shares."""
-    counts = np.arange(total + 1)
-    held = [share_interval(k, total).low <= share <= share_interval(k, total).high for k in counts]
-    assert binom.pmf(counts[held], total, share).sum() > 0.89
-    assert share_interval(0, total).high > share_interval(0, total).low
-
-
-def test_intervals_of_differences_add_reaches():
-    one, other = share_interval(300, 1000), share_interval(0, 1000)
-    found = difference(one, other)
-    assert found.value == pytest.approx(0.3)
-    assert (found.low, found.high) == pytest.approx(
-        (0.3 - np.hypot(0.3 - one.low, other.high), 0.3 + np.hypot(one.high - 0.3, 0.0)), rel=1e-9
-    )
-
-
 def test_loss_and_its_error_against_repeated_draws(records, place):
     """A ratio of sums over sentences; its error is the spread of 400 samples of 40 sentences."""
     config, parameters = model_of(place, "whole")
     pairs = pairs_of(place)
-    sequences = [row[:n] for row, n in zip(pairs.tokens, pairs.lengths)]
+    sequences = [row[:n] for row, n in zip(pairs.tokens, pairs.lengths, strict=True)]
     costs, rng = -pairs.log_probs["whole"], np.random.default_rng(11)
     draws = rng.integers(0, len(sequences), (400, 40))
     spread = np.std([costs[chosen].sum() / pairs.lengths[chosen].sum() for chosen in draws])
@@ -310,7 +290,8 @@ def test_flat_histograms_have_no_valley():
 
 def table(luce, normalized):
     numbers = {"long.luce.S>L": luce, "long.scale 50.S>L": normalized}
-    ends = {f"{name}.{end}": value + by for name, value in numbers.items() for end, by in (("low", -0.02), ("high", 0.02))}
+    ends = {f"{name}.low": value - 0.02 for name, value in numbers.items()}
+    ends |= {f"{name}.high": value + 0.02 for name, value in numbers.items()}
     return Record("table-2", {}, {**numbers, **ends}, {})
 
 
@@ -469,9 +450,36 @@ def test_the_command_line_runs_says_and_goes_on(corpus, tmp_path, capsys):
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()} == first
 
 
+def test_several_seeds_are_set_side_by_side(corpus, tmp_path, capsys):
+    """A folder each, as that seed alone would give; the mean and Student's interval by NumPy and a table of t."""
+    steps = [f"--set={kind}_steps=6" for kind in ("whole", "short", "long")]
+    command = [*COMMAND, "--corpus", corpus, *OPTIONS, *steps]
+    assert main([*command, "--seeds", "2", "--seed", "4", "--out", str(tmp_path / "both")]) == 0
+    shown = capsys.readouterr().out
+    assert main([*command, "--seed", "5", "--out", str(tmp_path / "one")]) == 0
+    capsys.readouterr()
+    both, one = (tmp_path / "both" / "seed-5", tmp_path / "one")
+    for name in ("table-2.json", "density-mixture.json", "long.npz"):
+        assert (both / "runs" / name).read_bytes() == (one / "runs" / name).read_bytes()
+    page = (tmp_path / "both" / "README.md").read_text()
+    assert "(seed-5/README.md)" in page
+    assert "seed 4" in shown
+    values = [
+        json.loads((tmp_path / "both" / f"seed-{seed}" / "runs" / "table-2.json").read_text())["numbers"]
+        for seed in (4, 5)
+    ]
+    first, second = (numbers["whole.scale 50.S>L"] for numbers in values)
+    line = next(line for line in page.splitlines() if line.startswith("| *whole* prefers short to long"))
+    found = [float(number) for number in re.findall(r"-?\d+\.\d+", line.partition("c = 50")[2])]
+    reach = 12.706204736 * abs(first - second) / 2.0
+    mean = (first + second) / 2.0
+    assert found == pytest.approx([first, second, mean, mean - reach, mean + reach], abs=6e-4)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["figure-5", "--seeds", "3"], "--seeds is for the target language"),
         (["language", "toy"], "`language` must be the only target"),
         (["toy", "--corpus", "x"], "--corpus and --checkpoints are for the target language"),
         (["language", "--preset", "notebook"], "--preset must be one of laptop, quick, paper here; got 'notebook'"),

@@ -1,4 +1,4 @@
-"""Corpora: sentences to train language models on, sentences held out to choose among weights, and others to test them."""
+"""Corpora: sentences to train language models on, sentences that choose among weights, and sentences for testing."""
 
 from __future__ import annotations
 

@@ -135,8 +135,7 @@ def _corpus_text(records: Mapping[str, Record]) -> str:
         model = records[kind].numbers
         stop, loss, error = model["end_after_stop"], test[kind], test[f"{kind}.error"]
         tested = "" if loss is None or error is None else (
-            f", {with_error(loss, error)} on {test[f'{kind}.sentences']:,.0f} test sentences (standard error of drawing "
-            "them)"
+            f", {with_error(loss, error)} on {test[f'{kind}.sentences']:,.0f} test sentences (standard error)"
         )  # fmt: skip
         lines.append(
             f"Model *{kind}*: {model['parameters']:,.0f} parameters, weights of step {model['best_step']:,.0f}, where "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pbde_ref.experiments.language.intervals import Interval, difference, share_interval
+from pbde_ref.experiments.intervals import Interval, difference, share_interval
 from pbde_ref.experiments.records import Record
 from pbde_ref.language.length_bias import bin_members
 from pbde_ref.validation import FloatArray

@@ -59,8 +59,8 @@ def measure_positions(place: Workplace, needed: Mapping[str, Record], progress: 
     Returns
     -------
     Record
-        Numbers ``<model>.<bin>.<first>-<last>``, nats per piece at these positions, ``<model>.<bin>.pieces`` at all, and
-        ``<model>.<bin>.end``, of the end piece; None where there is no piece.
+        Numbers ``<model>.<bin>.<first>-<last>``, nats per piece at these positions, ``<model>.<bin>.pieces`` at all,
+        and ``<model>.<bin>.end``, of the end piece; None where there is no piece.
     """
     pairs, count = pairs_of(place), place.settings.table_sentences
     tokens, lengths = pairs.tokens[:count], pairs.lengths[:count]

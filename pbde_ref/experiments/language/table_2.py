@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.special import expit, stdtrit
 
-from pbde_ref.experiments.language.intervals import TAIL, Interval
+from pbde_ref.experiments.intervals import TAIL, Interval
 from pbde_ref.experiments.language.models import KINDS
 from pbde_ref.experiments.language.positions import end_log_probs
 from pbde_ref.experiments.language.sentences import pairs_of

@@ -28,7 +28,7 @@ class Interval(NamedTuple):
 
         Examples
         --------
-        >>> from pbde_ref.experiments.language.intervals import Interval
+        >>> from pbde_ref.experiments.intervals import Interval
         >>> str(Interval(0.379, 0.3586, 0.3994)), str(Interval(0.99923, 0.99851, 1.0))
         ('0.379 [0.359, 0.399]', '0.9992 [0.9985, 1.0000]')
         """
@@ -43,7 +43,7 @@ def share_interval(count: float, total: float) -> Interval:
 
     Examples
     --------
-    >>> from pbde_ref.experiments.language.intervals import share_interval
+    >>> from pbde_ref.experiments.intervals import share_interval
     >>> str(share_interval(0, 10)), str(share_interval(7, 10))
     ('0.000 [0.000, 0.278]', '0.700 [0.397, 0.892]')
     """
@@ -58,7 +58,7 @@ def difference(one: Interval, other: Interval) -> Interval:
 
     Examples
     --------
-    >>> from pbde_ref.experiments.language.intervals import difference, share_interval
+    >>> from pbde_ref.experiments.intervals import difference, share_interval
     >>> str(difference(share_interval(56, 70), share_interval(48, 80)))
     '0.200 [0.052, 0.334]'
     """
@@ -73,7 +73,7 @@ def mean_interval(values: FloatArray) -> Interval:
     Examples
     --------
     >>> import numpy as np
-    >>> from pbde_ref.experiments.language.intervals import mean_interval
+    >>> from pbde_ref.experiments.intervals import mean_interval
     >>> str(mean_interval(np.array([1.0, 2.0, 3.0])))
     '2.000 [-0.484, 4.484]'
     """
