@@ -35,7 +35,7 @@ class ToySettings:
     pretraining_learning_rate : float
         Of the regression that makes the energy-based model the reference policy.
     data : str
-        "sample": policies are trained on sampled comparisons. "population": on the expected loss itself, summed over all
+        "sample": policies are trained on sampled comparisons. "population": on the expected loss itself, a sum over all
         pairs of grid points, so that what remains between them and the optimum is the network's and the optimiser's.
         Fig. 11 and the errors against the number of comparisons have samples in any case.
     reward_pairs : str
