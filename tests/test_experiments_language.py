@@ -201,6 +201,19 @@ def test_no_interval_is_a_point():
     assert (opposite.low, opposite.high) == pytest.approx((0.0, 1.0 - found.low), abs=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_the_interval_holds_the_estimate_and_turns_with_the_question(seed):
+    """Of whatever sizes, scales and shifts: within [0, 1], around the mean; and P(B ≻ A) is 1 − P(A ≻ B), ends too."""
+    rng = np.random.default_rng([13, seed])
+    sizes, scale = rng.integers(5, 400, 2), 10.0 ** rng.uniform(-6, 3)
+    first, second = scale * (rng.standard_t(2, sizes[0]) + rng.normal()), scale * rng.standard_t(2, sizes[1])
+    found, turned = mean_preference(first, second), mean_preference(second, first)
+    assert 0.0 <= found.low <= found.value <= found.high <= 1.0
+    assert found.low < found.high
+    ends = 1.0 - turned.value, 1.0 - turned.high, 1.0 - turned.low
+    assert found == pytest.approx(ends, abs=1e-12)
+
+
 def test_too_few_sentences_have_no_preference():
     assert mean_preference(np.empty(0), np.ones(9)) is None
     assert mean_preference(np.ones(4), np.ones(9)) is None

@@ -71,6 +71,8 @@ def train_language_model(
 ) -> TrainedModel:
     """Train a Transformer on sequences, and keep the weights of the lowest held-out loss.
 
+    What the model is worth is its loss on other sequences, ``data.test``: `loss_and_error`.
+
     Parameters
     ----------
     config : TransformerConfig
