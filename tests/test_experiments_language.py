@@ -105,18 +105,22 @@ def test_table_2_is_the_mean_over_cross_pairs(records, place):
         assert abs(printed - 0.5) <= abs(computed - 0.5) + 0.02
 
 
-def test_the_end_piece_is_left_out_as_said(records, place):
-    """Prefix by prefix: a sentence's score without its end is that of the pieces before it, over their number."""
+@pytest.mark.parametrize(("dropped", "end"), [(1, " without end"), (2, " without last two")])
+def test_last_pieces_are_left_out_as_said(records, place, dropped, end):
+    """Prefix by prefix: a sentence's score without its last pieces is that of those before, over their number."""
     pairs, numbers = pairs_of(place), records["table-2"].numbers
     lengths = pairs.lengths[: SMALL.table_sentences]
     config, parameters = model_of(place, "short")
-    rows = zip(pairs.tokens, lengths, strict=True)
-    scores = np.array([sequence_log_probs(config, parameters, row[None, : n - 1])[0] for row, n in rows])
-    chosen = {"S": (lengths <= 20) & (lengths > 1), "L": lengths >= 30}
-    for rule, utility in (("luce without end", scores), ("scale 50 without end", 50.0 * scores / (lengths - 1.0))):
-        expected = expit(utility[chosen["S"]][:, None] - utility[chosen["L"]][None, :]).mean()
-        assert numbers[f"short.{rule}.S>L"] == pytest.approx(expected, abs=1e-4)
-        assert numbers[f"short.{rule}.S>L"] != numbers[f"short.{rule.removesuffix(' without end')}.S>L"]
+    kept = np.flatnonzero(lengths > dropped)
+    scores = np.array([sequence_log_probs(config, parameters, pairs.tokens[i : i + 1, : lengths[i] - dropped])[0]
+                       for i in kept])  # fmt: skip
+    lengths = lengths[kept]
+    for rule, utility in (("luce", scores), ("scale 50", 50.0 * scores / (lengths - dropped))):
+        expected = expit(utility[lengths <= 20][:, None] - utility[lengths >= 30][None, :]).mean()
+        if f"short.{rule}{end}.S>L" in numbers:
+            assert numbers[f"short.{rule}{end}.S>L"] == pytest.approx(expected, abs=1e-4)
+            assert numbers[f"short.{rule}{end}.S>L"] != numbers[f"short.{rule}.S>L"]
+    assert f"short.scale 50{end}.S>L" in numbers
 
 
 def test_costs_by_position_add_up_to_the_sentences(records, place):
@@ -138,7 +142,7 @@ def test_costs_by_position_add_up_to_the_sentences(records, place):
     assert numbers["long.S.21-29"] is None
     total = -pairs.log_probs["long"][:count][members].mean()
     assert numbers["long.S.end"] == pytest.approx(total - pieces / members.size, rel=1e-3)
-    assert [row[0] for row in position_rows(records)][::7] == ["1", "the end"]
+    assert [row[0] for row in position_rows(records)][::8] == ["1", "the end"]
 
 
 def utilities_of(name, scale, size, rng):
@@ -342,8 +346,8 @@ def test_a_bin_without_sentences_has_no_valley():
 def test_page_and_figure_show_the_records(records, tmp_path):
     page = language_page(records, "pbde-ref reproduce language", "figure-6.png")
     assert "small.txt, 600 sentences" in page
-    assert page.count("| short ") == 6
-    assert len(table_2_rows(records)) == 15
+    assert page.count("| short ") == 7
+    assert len(table_2_rows(records)) == 18
     assert "test sentences" in page
     assert len(length_rows(records)) == 5
     for folder in ("a", "b"):

@@ -21,6 +21,7 @@ RULE_NAMES = {
     "scale 50": "Eq. 26, c = 50",
     "luce without end": "Eq. 9 without the end",
     "scale 50 without end": "Eq. 26, c = 50 without the end",
+    "scale 50 without last two": "Eq. 26, c = 50 without the last two",
 }
 SAMPLE_NAMES = {
     "pairs": "whole",
@@ -60,8 +61,8 @@ def length_rows(records: Mapping[str, Record]) -> list[list[str]]:
 def position_rows(records: Mapping[str, Record], kind: str = "whole") -> list[list[str]]:
     """A line for each range of positions: nats per piece that a model gives the pieces of S, M and L sentences."""
     numbers = records["positions"].numbers
-    named = [*(f"{first}-{last}" for first, last in positions.POSITIONS), "pieces", "end"]
-    shown = [*(name.replace("-", " to ") for name in named[:-2]), "all but the end", "the end"]
+    named = [*(f"{first}-{last}" for first, last in positions.POSITIONS), "pieces", "before_end", "end"]
+    shown = [*(name.replace("-", " to ") for name in named[:-3]), "all but the end", "the one before it", "the end"]
     shown[0] = "1"
     return [
         [label, *(_nats(numbers[f"{kind}.{letter}.{name}"]) for letter in LENGTH_BINS)]
@@ -95,7 +96,7 @@ def language_page(records: Mapping[str, Record], command: str, image: str) -> st
         "## Table 2",
         "Probability that the annotator prefers a sentence of the first bin to one of the second; S up to 20 pieces, M "
         "21 to 29, L 30 to 50, drawn from *whole*. Without the end: of a sentence of l pieces the first l − 1 are "
-        "scored, and Eq. 26 divides by l − 1.",
+        "scored, and Eq. 26 divides by l − 1; without the last two, mostly a full stop and the end, l − 2.",
         tabulate(
             table_2_rows(records),
             ["annotator", "rule", *(f"{first} ≻ {second}" for first, second in GROUP_PAIRS)],

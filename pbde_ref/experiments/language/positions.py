@@ -22,7 +22,7 @@ from pbde_ref.language.training_data import training_data
 from pbde_ref.models.transformer import token_log_probs
 from pbde_ref.validation import FloatArray
 
-__all__ = ["POSITIONS", "end_log_probs", "measure_positions", "measure_test_loss", "runs"]
+__all__ = ["POSITIONS", "last_log_probs", "measure_positions", "measure_test_loss", "runs"]
 
 POSITIONS = ((1, 1), (2, 5), (6, 10), (11, 20), (21, 29), (30, 49))
 """First and last position of the ranges over which costs are averaged."""
@@ -47,9 +47,12 @@ def measure_test_loss(place: Workplace, needed: Mapping[str, Record], progress: 
     return Record("test-loss", {}, numbers, {})
 
 
-def end_log_probs(place: Workplace) -> Mapping[str, FloatArray]:
-    """What the run "positions" left: log-probabilities of the end piece of each of Table 2's sentences, by model."""
-    arrays = read_arrays(place.folder / "ends.npz")
+def last_log_probs(place: Workplace) -> Mapping[str, FloatArray]:
+    """What the run "positions" left: log-probabilities of the last pieces of each of Table 2's sentences, by model.
+
+    Of the end piece and of the one before it (0 if there is none), shape (count, 2).
+    """
+    arrays = read_arrays(place.folder / "last.npz")
     return {kind: arrays[kind] for kind in KINDS}
 
 
@@ -60,7 +63,8 @@ def measure_positions(place: Workplace, needed: Mapping[str, Record], progress: 
     -------
     Record
         Numbers ``<model>.<bin>.<first>-<last>``, nats per piece at these positions, ``<model>.<bin>.pieces`` at all,
-        and ``<model>.<bin>.end``, of the end piece; None where there is no piece.
+        ``<model>.<bin>.before_end``, of the last one before the end piece, which mostly is a full stop, and
+        ``<model>.<bin>.end``, of the end piece; None where there is no piece.
     """
     pairs, count = pairs_of(place), place.settings.table_sentences
     tokens, lengths = pairs.tokens[:count], pairs.lengths[:count]
@@ -68,19 +72,22 @@ def measure_positions(place: Workplace, needed: Mapping[str, Record], progress: 
     inside = positions < lengths[:, None]
     members = {name: bin_members(lengths, name) for name in LENGTH_BINS}
     numbers: dict[str, float | None] = {}
-    ends = {}
+    last_pieces = {}
     for kind in KINDS:
         config, parameters = model_of(place, kind)
         batches = [tokens[begin : begin + SCORED_AT_ONCE] for begin in range(0, count, SCORED_AT_ONCE)]
         costs = -np.concatenate([token_log_probs(config, parameters, batch) for batch in batches])
-        ends[kind] = -costs[rows, lengths - 1]
+        ends = costs[rows, lengths - 1]
+        before = np.where(lengths > 1, costs[rows, lengths - 2], 0.0)
+        last_pieces[kind] = -np.stack([ends, before], axis=1)
         for name, chosen in members.items():
             for first, last in POSITIONS:
                 here = inside & chosen[:, None] & (positions >= first) & (positions <= last)
                 numbers[f"{kind}.{name}.{first}-{last}"] = _mean(costs[here])
             numbers[f"{kind}.{name}.pieces"] = _mean(costs[inside & chosen[:, None]])
-            numbers[f"{kind}.{name}.end"] = _mean(-ends[kind][chosen])
-    write_arrays(place.folder / "ends.npz", ends)
+            numbers[f"{kind}.{name}.before_end"] = _mean(before[chosen & (lengths > 1)])
+            numbers[f"{kind}.{name}.end"] = _mean(ends[chosen])
+    write_arrays(place.folder / "last.npz", last_pieces)
     return Record("positions", {}, numbers, {})
 
 

@@ -35,6 +35,7 @@ STATISTICS: Mapping[str, Callable[[Records], float | None]] = {
     "the same, length-normalised rule (26), c = 50": _number("table-2", "long.scale 50.S>L"),
     "*whole* prefers short to long, (26), c = 50": _number("table-2", "whole.scale 50.S>L"),
     "the same without the end piece": _number("table-2", "whole.scale 50 without end.S>L"),
+    "the same without the last two pieces": _number("table-2", "whole.scale 50 without last two.S>L"),
     "medium-length sentences, annotator mixture (27)": _medium("annotator-mixture"),
     "the same, density mixture (28)": _medium("density-mixture"),
     "valley between the peaks of (28), of the lower peak": _valley("density-mixture"),

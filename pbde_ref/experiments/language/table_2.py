@@ -13,7 +13,7 @@ from scipy.special import expit, stdtrit
 
 from pbde_ref.experiments.intervals import TAIL, Interval
 from pbde_ref.experiments.language.models import KINDS
-from pbde_ref.experiments.language.positions import end_log_probs
+from pbde_ref.experiments.language.positions import last_log_probs
 from pbde_ref.experiments.language.sentences import pairs_of
 from pbde_ref.experiments.language.settings import Workplace
 from pbde_ref.experiments.records import Record
@@ -23,8 +23,15 @@ from pbde_ref.validation import FloatArray
 
 __all__ = ["RULES", "mean_preference", "runs", "table_2"]
 
-RULES = ("luce", "scale 1", "scale 50", "luce without end", "scale 50 without end")
-"""Eq. (9), Eq. (26) as printed, Eq. (26) as it was computed; the first and the last also without the end piece."""
+RULES: Mapping[str, tuple[float | None, int]] = {
+    "luce": (None, 0),
+    "scale 1": (1.0, 0),
+    "scale 50": (50.0, 0),
+    "luce without end": (None, 1),
+    "scale 50 without end": (50.0, 1),
+    "scale 50 without last two": (50.0, 2),
+}
+"""Eq. (9), or the scale of Eq. (26), 1 as printed and 50 as computed; and how many last pieces are not scored."""
 
 FEWEST = 5
 """Sentences in a group below which nothing is said about it."""
@@ -39,30 +46,24 @@ def table_2(place: Workplace, needed: Mapping[str, Record], progress: Progress) 
     r"""Mean preferences over all cross pairs of the first sentences drawn from *whole*, with 95 % intervals.
 
     Without the end piece, a sentence of l pieces has the log-probability of its first l − 1, and Eq. (26) divides by
-    l − 1; the empty sentence is left out.
+    l − 1; without the last two, which mostly are a full stop and the end, l − 2. Sentences of which nothing is left are
+    left out.
 
     Returns
     -------
     Record
         ``<annotator>.<rule>.S>L`` and the same with ``.low`` and ``.high``; ``sentences.S`` and so on.
     """
-    pairs, ends, count = pairs_of(place), end_log_probs(place), place.settings.table_sentences
+    pairs, last, count = pairs_of(place), last_log_probs(place), place.settings.table_sentences
     lengths = pairs.lengths[:count].astype(np.float64)
     members = {name: bin_members(lengths, name) for name in LENGTH_BINS}
     numbers: dict[str, float | None] = {f"sentences.{name}": float(chosen.sum()) for name, chosen in members.items()}
-    said = lengths > 1.0
     for kind in KINDS:
         log_probs = pairs.log_probs[kind][:count]
-        without_end = log_probs - ends[kind]
-        utilities = {
-            "luce": log_probs,
-            "scale 1": log_probs / lengths,
-            "scale 50": 50.0 * log_probs / lengths,
-            "luce without end": without_end,
-            "scale 50 without end": 50.0 * without_end / np.maximum(lengths - 1.0, 1.0),
-        }
-        for rule, utility in utilities.items():
-            kept = {name: chosen & said if rule.endswith("end") else chosen for name, chosen in members.items()}
+        for rule, (scale, dropped) in RULES.items():
+            scores = log_probs - last[kind][:, :dropped].sum(axis=1)
+            utility = scores if scale is None else scale * scores / np.maximum(lengths - dropped, 1.0)
+            kept = {name: chosen & (lengths > dropped) for name, chosen in members.items()}
             for first, second in GROUP_PAIRS:
                 found = mean_preference(utility[kept[first]], utility[kept[second]])
                 name = f"{kind}.{rule}.{first}>{second}"
