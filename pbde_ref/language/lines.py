@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-__all__ = ["GZIP_DAMAGE", "open_bytes", "read_lines"]
+__all__ = ["GZIP_DAMAGE", "is_blank", "open_bytes", "read_lines"]
 
 GZIP_MAGIC = b"\x1f\x8b"
 GZIP_DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error)
@@ -22,8 +22,21 @@ def open_bytes(path: Path) -> IO[bytes] | gzip.GzipFile:
     return gzip.open(path) if compressed else path.open("rb")
 
 
+def is_blank(text: str) -> bool:
+    r"""Whether a text shows nothing: blanks, controls, joiners, byte order marks, of which a tokenizer leaves nothing.
+
+    Examples
+    --------
+    >>> from pbde_ref.language.lines import is_blank
+    >>> [is_blank(text) for text in ("\u00a0", "\u200b \ufeff", "\u2581", "\u00a0a", "…")]
+    [True, True, True, False, False]
+    """
+    # SentencePiece writes blanks as U+2581, and reads U+FFFD as one.
+    return not any(character.isprintable() and character not in " \u2581\ufffd" for character in text)
+
+
 def read_lines(stream: IO[bytes] | gzip.GzipFile, name: str) -> Iterator[str]:
-    r"""Non-empty lines, split at ``\n`` alone: Unicode's other separators occur inside of sentences.
+    r"""Lines that are not blank, split at ``\n`` alone: Unicode's other separators occur inside of sentences.
 
     Raises
     ------
@@ -44,5 +57,5 @@ def read_lines(stream: IO[bytes] | gzip.GzipFile, name: str) -> Iterator[str]:
             text = line.decode("utf-8").strip(" \t\r\n")
         except UnicodeDecodeError as error:
             raise ValueError(f"`path` must be UTF-8; got {error.reason} in {name}, line {number}") from error
-        if text:
+        if not is_blank(text):
             yield text

@@ -109,7 +109,7 @@ class History:
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A language model with the weights of its lowest held-out loss.
+    """A language model with the weights of its lowest held-out loss: a minimum over evaluations, which flatters it.
 
     Attributes
     ----------

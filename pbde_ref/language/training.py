@@ -41,7 +41,7 @@ from pbde_ref.models.transformer import (
 )  # fmt: skip
 from pbde_ref.validation import instance, whole_number
 
-__all__ = ["end_probability", "held_out_loss", "train_language_model"]
+__all__ = ["end_probability", "held_out_loss", "loss_and_error", "train_language_model"]
 
 CHECKPOINT_FORMAT = "pbde_ref language training 1"
 EVALUATION_TOKENS = 8192
@@ -70,6 +70,8 @@ def train_language_model(
     progress: bool = False,
 ) -> TrainedModel:
     """Train a Transformer on sequences, and keep the weights of the lowest held-out loss.
+
+    What the model is worth is its loss on other sequences, ``data.test``: `loss_and_error`.
 
     Parameters
     ----------
@@ -141,6 +143,35 @@ def held_out_loss(config: TransformerConfig, parameters: Parameters, sequences: 
     for batch in _batches(chosen):
         total -= float(token_log_probs(config, parameters, padded(batch)).sum())
     return total / sum(len(sequence) for sequence in chosen)
+
+
+def loss_and_error(
+    config: TransformerConfig, parameters: Parameters, sequences: Sequence[Tokens]
+) -> tuple[float, float]:
+    r"""Mean cross-entropy per token of at least two sequences, and its standard error, in nats.
+
+    .. math:: R = \frac{\sum_i c_i}{\sum_i |x_i|}, \qquad
+              \text{error}^2 = \frac{m}{m - 1} \frac{\sum_i (c_i - R |x_i|)^2}{(\sum_i |x_i|)^2}
+
+    with :math:`c_i = -\log \pi(x_i)`: sequences are what was drawn, not tokens. The error says nothing about another
+    seed of training.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pbde_ref.language.training import loss_and_error
+    >>> from pbde_ref.models.transformer import TransformerConfig, parameter_count
+    >>> config = TransformerConfig(vocabulary_size=8, embedding_dim=4, layers=1, heads=1, mlp_dim=2)
+    >>> loss, error = loss_and_error(config, np.zeros(parameter_count(config)), [[3, 4, 1], [5, 1]])
+    >>> round(loss, 6), error < 1e-12  # each token costs log 8
+    (2.079442, True)
+    """
+    chosen = sorted(sequences, key=len)
+    batches = [token_log_probs(config, parameters, padded(batch)).sum(axis=1) for batch in _batches(chosen)]
+    costs, lengths = -np.concatenate(batches), np.array([len(sequence) for sequence in chosen], dtype=np.float64)
+    loss = float(costs.sum() / lengths.sum())
+    spread = float(np.square(costs - loss * lengths).sum()) * costs.size / (costs.size - 1)
+    return loss, math.sqrt(spread) / float(lengths.sum())
 
 
 def end_probability(

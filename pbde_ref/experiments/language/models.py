@@ -28,6 +28,7 @@ __all__ = ["KINDS", "checkpoint_files", "model_of", "runs", "tokenizer_of"]
 
 KINDS = ("whole", "short", "long")
 FULL_STOP_AT = 15
+FLAX_TOKENIZER = "sentencepiece_model"
 
 Model = tuple[TransformerConfig, Floats]
 
@@ -42,8 +43,10 @@ def runs(place: Workplace) -> list[Run]:
 
 
 def checkpoint_files(folder: str) -> dict[str, Path]:
-    """Finished models in a folder: ``whole``, ``short`` and ``long``, each a file or a folder of Flax's LM1B example,
-    and one SentencePiece model, ``*.model``.
+    """Finished models in a folder: ``whole``, ``short`` and ``long``, each a file or a folder of Flax's LM1B example.
+
+    Their one tokenizer is a SentencePiece model: ``*.model`` beside them or, as Flax's example leaves it, a file
+    ``sentencepiece_model`` in their folders, where several must be the same.
 
     Raises
     ------
@@ -53,13 +56,15 @@ def checkpoint_files(folder: str) -> dict[str, Path]:
     root = Path(folder)
     found = {kind: root / kind for kind in KINDS}
     missing = [kind for kind, path in found.items() if not path.exists()]
-    tokenizers = sorted(root.glob("*.model"))
+    files = [*root.glob("*.model"), *(path / FLAX_TOKENIZER for path in found.values())]
+    tokenizers = {path.read_bytes(): path for path in sorted(files, reverse=True) if path.is_file()}
     if missing or len(tokenizers) != 1:
         raise ValueError(
-            f"`checkpoints` must name a folder with {', '.join(KINDS)} and one *.model file; got {folder!r} with "
-            f"{'no ' + ', '.join(missing) + ' and ' if missing else ''}{len(tokenizers)} *.model files"
+            f"`checkpoints` must name a folder with {', '.join(KINDS)} and one *.model file or the same "
+            f"{FLAX_TOKENIZER} in each; got {folder!r} with {'no ' + ', '.join(missing) + ' and ' if missing else ''}"
+            f"{len(tokenizers)} tokenizers"
         )
-    return {**found, "tokenizer": tokenizers[0]}
+    return {**found, "tokenizer": next(iter(tokenizers.values()))}
 
 
 def tokenizer_of(place: Workplace) -> Tokenizer:
@@ -88,9 +93,9 @@ def prepare_tokenizer(place: Workplace, needed: Mapping[str, Record], progress: 
         # A bin without sentences is better known now than after the first model.
         training_data(corpus, tokenizer, kind)
     write_atomically(place.folder / "tokenizer.model", tokenizer.model_bytes)
-    lengths = count_lengths(tokenizer.encode([*corpus.training, *corpus.held_out]))
-    counts = {f"sentences.{name}": float(count) for name, count in lengths.items()}
-    counts |= {"sentences": float(len(corpus.training) + len(corpus.held_out))}
+    every = [*corpus.training, *corpus.held_out, *corpus.test]
+    counts = {f"sentences.{name}": float(count) for name, count in count_lengths(tokenizer.encode(every)).items()}
+    counts |= {"sentences": float(len(every))}
     return Record("tokenizer", {}, counts, {}, {"corpus": [corpus.name], "sentences": list(corpus.held_out[:5])})
 
 
