@@ -2,44 +2,128 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import json
 import os
+import stat
+import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["read_arrays", "write_arrays", "write_atomically", "write_json"]
+__all__ = ["check_writable", "read_arrays", "write_arrays", "write_atomically", "write_json"]
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Write `content` to `path`: either all of it arrives, or the file stays as it was.
 
+    A link is followed to its target, which is replaced. Into a character device, a named pipe (which waits for its
+    reader) or the file that is this process's stdout the content is written as it is, neither atomically nor undone.
+
+    Parameters
+    ----------
+    path : path
+    content : bytes
+
     Raises
     ------
     OSError
-        If the folder does not exist or cannot be written to.
+        If the folder does not exist or cannot be written to, or `path` is a folder, a socket or a loop of links.
     """
-    target = Path(path)
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    check_writable(path)
+    try:
+        stream = _standard_stream(path)
+        if stream is not None:
+            stream.flush()
+            with os.fdopen(os.dup(stream.fileno()), "wb") as file:
+                file.write(content)
+        elif os.path.exists(path) and not os.path.isfile(path):
+            # It was looked at; should it have become a file meanwhile, that is not cut off.
+            with os.fdopen(os.open(path, os.O_WRONLY), "wb") as file:
+                file.write(content)
+        else:
+            # A link to nothing resolves to the place where the file will be.
+            _replace(Path(os.path.realpath(path)), content)
+    except OSError as error:
+        # The temporary file's name would tell nobody anything.
+        raise type(error)(error.errno, error.strerror or str(error), os.fspath(path)) from error
+
+
+def check_writable(path: str | os.PathLike[str], endings: Sequence[str] = ()) -> None:
+    """Raise now, rather than after long work, what `write_atomically` would raise.
+
+    Parameters
+    ----------
+    path : path
+    endings : sequence of str, optional
+        Those that the name may have, in lower case.
+
+    Raises
+    ------
+    ValueError
+        If the ending is another one, or `path` is empty or holds a null character.
+    OSError
+        If the folder does not exist, or `path` is something that cannot be written to.
+    """
+    name = os.fspath(path)
+    if not name or "\0" in name:
+        raise ValueError(f"`path` must be the name of a file; got {name!r}")
+    if endings and Path(name).suffix.lower() not in endings:
+        raise ValueError(f"`path` must end in one of {', '.join(endings)}; got {name!r}")
+    try:
+        mode = os.stat(name).st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFREG
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, name) from error
+    if stat.S_ISDIR(mode) or name.endswith(("/", os.sep)):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
+    if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)):
+        raise OSError(errno.EINVAL, "neither a file nor a character device or pipe", name)
+    if stat.S_ISREG(mode) and not os.path.isdir(os.path.dirname(os.path.realpath(name))):
+        raise FileNotFoundError(errno.ENOENT, "the folder does not exist", name)
+
+
+def _standard_stream(path: str | os.PathLike[str]) -> IO[str] | None:
+    """The stream of this process that writes to this very place: replacing it would lose what was printed."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        there = os.stat(path)
+        for stream in (sys.stdout, sys.stderr):
+            if not stat.S_ISCHR(there.st_mode) and os.path.samestat(there, os.fstat(stream.fileno())):
+                return stream
+    return None
+
+
+def _replace(target: Path, content: bytes) -> None:
+    # A long name leaves no room for a longer one.
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:64]}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files private; a result is as readable as any other file that the user writes.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
+        os.chmod(temporary, _mode(target))
         os.replace(temporary, target)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _mode(target: Path) -> int:
+    """Permissions: those that the file has, or that any new file of the user gets; mkstemp makes files private."""
+    try:
+        return stat.S_IMODE(target.stat().st_mode)
+    except FileNotFoundError:
+        mask = os.umask(0)
+        os.umask(mask)
+        return 0o666 & ~mask
 
 
 def write_json(path: str | os.PathLike[str], value: Any, *, indent: int | None = 2) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pbde_ref.cli.arguments import table, whole
+from pbde_ref.cli.arguments import output_path, table, whole
 from pbde_ref.experiments.records import Record
 from pbde_ref.files import write_atomically, write_json
 
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoints", metavar="DIR", help="language: finished models whole, short, long and a *.model; no training"
     )
     parser.add_argument("--format", choices=FORMATS, default="png", help="of the figures [png]")
-    parser.add_argument("--json", metavar="PATH", help="also write all settings and numbers there")
+    parser.add_argument("--json", metavar="PATH", type=output_path(), help="also write all settings and numbers there")
     parser.add_argument("--show-settings", action="store_true", help="say what would run, and stop")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pbde_ref.cli.arguments import finite_or_none, table, whole
+from pbde_ref.cli.arguments import finite_or_none, output_path, table, whole
 from pbde_ref.files import write_json
 from pbde_ref.verification import CLAIMS, Claim, Verdict, check, problems
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--support", metavar="N", type=whole(8, 2048), default=256, help="grid points [256]")
     parser.add_argument("--seed", metavar="S", type=whole(0, 2**63 - 1), default=0, help="of the random problems [0]")
     parser.add_argument("--controls", action="store_true", help="show that each broken claim is caught")
-    parser.add_argument("--json", metavar="PATH", help="also write the results there")
+    parser.add_argument("--json", metavar="PATH", type=output_path(), help="also write the results there")
 
 
 def _claims(text: str) -> list[Claim]:

@@ -230,7 +230,10 @@ def _check(
             raise ValueError(f"`expected_failed_checks` must have names of checks ({', '.join(names)}); got {name!r}")
     results = tuple(_as_expected(result, expected) for result in bench.run(names))
     shown = {name: value for name, value in bench.case.conventions.items() if name != "lengths_given"}
-    report = Report(bench.subject.name, definition.name, shown, results, bench.subject.framework.name, options.dtype)
+    report = Report(
+        bench.subject.name, definition.name, shown, results, bench.subject.framework.name, options.dtype,
+        notes=tuple(sorted(bench.subject.changes)),
+    )  # fmt: skip
     if on_failure == "raise" and not report.passed:
         raise LossCheckError(report)
     return report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -53,6 +53,8 @@ class Report:
         In the order in which the checks ran.
     framework, dtype : str
         What arrays the function was given.
+    notes : tuple of str
+        What it did besides computing, such as changing the global generator; that alone fails no check.
 
     Examples
     --------
@@ -70,6 +72,7 @@ class Report:
     results: tuple[CheckResult, ...]
     framework: str
     dtype: str
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "conventions", MappingProxyType(dict(self.conventions)))
@@ -105,7 +108,22 @@ class Report:
                 {"name": r.name, "status": r.status, "message": r.message, "diagnosis": r.diagnosis}
                 for r in self.results
             ],
+            "notes": list(self.notes),
         }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Report:
+        """The report that `as_dict` has put into types of JSON.
+
+        Examples
+        --------
+        >>> report = Report("mine", "dpo", {"beta": 0.3}, (CheckResult("value", "passed"),), "numpy", "float64")
+        >>> Report.from_dict(report.as_dict()) == report
+        True
+        """
+        kept = {field.name: content[field.name] for field in fields(cls)}
+        results = tuple(CheckResult(**result) for result in content["results"])
+        return cls(**kept | {"results": results, "notes": tuple(content["notes"])})
 
     def __str__(self) -> str:
         lines = [self._headline(), self._counts()]
@@ -127,6 +145,9 @@ class Report:
             for reason, names in reasons.items():
                 text = f"{', '.join(names)}: {reason}".rstrip(": ")
                 lines += _wrapped(text, "  ", "    ")
+        lines += [""] if self.notes else []
+        for note in self.notes:
+            lines += _wrapped(note, "note: it ", "  ")
         return "\n".join(lines)
 
     def _headline(self) -> str:
@@ -140,7 +161,7 @@ class Report:
         return f"{len(self.results)} check{'s' if len(self.results) != 1 else ''}: {words or 'none'}"
 
 
-_ARRAYS = {"numpy": "NumPy arrays", "torch": "PyTorch tensors", "jax": "JAX arrays"}
+_ARRAYS = {"auto": "arrays", "numpy": "NumPy arrays", "torch": "PyTorch tensors", "jax": "JAX arrays"}
 _SHOWN: tuple[Status, ...] = ("failed", "unexpected pass", "expected failure", "skipped")
 _SHOWN_AS = {
     "unexpected pass": "Expected to fail, but passed",
