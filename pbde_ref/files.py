@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Writing files so that a reader never sees half of one, and reading no more of them than is reasonable."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["check_writable", "read_arrays", "write_arrays", "write_atomically", "write_json"]
+__all__ = [
+    "MOST_BYTES", "check_writable", "read_arrays", "read_bytes", "read_json", "write_arrays", "write_atomically",
+    "write_json",
+]  # fmt: skip
+
+MOST_BYTES = 2**28
+"""Largest file that is read at once unless another limit is given: 256 MiB."""
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
@@ -159,6 +165,66 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]
     content = io.BytesIO()
     np.savez(content, **named)
     write_atomically(path, content.getvalue())
+
+
+def read_bytes(path: str | os.PathLike[str], *, limit: int = MOST_BYTES) -> bytes:
+    """A whole file, unless it is too large; devices and pipes are read as far as that, too.
+
+    Parameters
+    ----------
+    path : path
+    limit : int
+        Most bytes.
+
+    Raises
+    ------
+    ValueError
+        If there are more.
+    OSError
+        If it cannot be read.
+    """
+    with open(path, "rb") as file:
+        # A file with holes announces more than it is worth reading; a pipe announces nothing.
+        if os.fstat(file.fileno()).st_size <= limit:
+            content = _at_most(file, limit)
+            if len(content) <= limit:
+                return content
+    raise ValueError(f"`path` must hold at most {limit:,} bytes; got more in {os.fspath(path)!r}")
+
+
+def read_json(path: str | os.PathLike[str], *, limit: int = MOST_BYTES) -> Any:
+    """What a JSON file says.
+
+    Parameters
+    ----------
+    path : path
+    limit : int
+        Most bytes.
+
+    Raises
+    ------
+    ValueError
+        If it is larger, is no JSON, is nested deeper than Python can follow, or holds NaN or an infinity.
+    OSError
+        If it cannot be read.
+    """
+    try:
+        return json.loads(read_bytes(path, limit=limit), parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError(f"`path` must be nested less deeply; got {os.fspath(path)!r}") from None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"JSON has no {name}")
+
+
+def _at_most(file: IO[bytes], limit: int) -> bytes:
+    """So many bytes, and one more if there are more."""
+    parts, left = [], limit + 1
+    while left > 0 and (part := file.read(min(left, 2**20))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:

@@ -464,12 +464,12 @@ def test_command_measures_a_function(command, tmp_path, capsys):
     assert plot.exists()
     assert "| n " in document.read_text("utf-8")
     assert command("--function", "mine:wrong_dpo", "--quick", "--sizes", "8") == 1
+    assert "WRONG  mine:wrong_dpo, n = 8: value error 1.0e+00" in capsys.readouterr().out
     assert command("--function", "mine:dpo_exits", "--quick", "--sizes", "8") == 1
     assert "WRONG  mine:dpo_exits: it ended the process with exit status 0" in capsys.readouterr().out
     assert command("--function", "mine:dpo_nan", "--quick", "--sizes", "8", "--json", str(json_path)) == 1
     tracked = [m["tracked"] for m in json.loads(json_path.read_text("utf-8"))["measurements"]]
     assert {"value_error": None} in tracked
-    assert "WRONG  mine:wrong_dpo, n = 8: value error 1.0e+00" in capsys.readouterr().out
 
 
 def test_command_runs_suites(command, monkeypatch, capsys):

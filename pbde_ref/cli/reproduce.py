@@ -11,7 +11,7 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ def _language(options: argparse.Namespace) -> int:
     from pbde_ref.experiments.language import catalogue
     from pbde_ref.experiments.language.settings import LanguageSettings, Workplace, preset
     from pbde_ref.experiments.language.sources import fingerprint
-    from pbde_ref.experiments.runs import execute
+    from pbde_ref.experiments.runs import execute, files_folder
     from pbde_ref.figures.language import draw_figure_6
     from pbde_ref.figures.saving import save_figure
 
@@ -121,8 +121,10 @@ def _language(options: argparse.Namespace) -> int:
     if options.show_settings:
         return _show(options, settings, runs)
     identity = {**asdict(settings), **fingerprint(place)}
+    folder = place.folder
+    place = replace(place, folder=files_folder(folder, identity))
     with _Reporter(bar=False) as reporter:
-        records = execute(runs, place, place.folder, identity=identity, reporter=reporter)
+        records = execute(runs, place, folder, identity=identity, files=place.folder, reporter=reporter)
     image = f"figure-6.{options.format}"
     save_figure(draw_figure_6(records), options.out / image)
     write_atomically(options.out / "README.md", catalogue.language_page(records, _command(options), image).encode())
@@ -228,7 +230,7 @@ class _Reporter:
 
     def outdated(self, name: str) -> None:
         """Say so."""
-        self._say(f"{name}: found with other settings or of another version, computed again")
+        self._say(f"{name}: found of another run (settings, version, sources) or damaged, computed again")
 
     def _say(self, text: str) -> None:
         tqdm.write(text, file=sys.stderr)
