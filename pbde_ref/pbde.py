@@ -83,7 +83,7 @@ class PBDE:
         """Raise ``ValueError`` unless `f` and `g` fit a support of `size` outcomes."""
         for name, value in (("f", self.f), ("g", self.g)):
             if value.ndim == 1:
-                same_size(name, value.size, size)
+                same_size(f"pbde.{name}", value.size, size)
 
 
 def luce() -> PBDE:

@@ -18,7 +18,17 @@ from pbde_ref.estimation.sparse_tally import sparse_tally
 from pbde_ref.estimation.tallies import Tally
 from pbde_ref.exact.optima import normalized_log_policy
 from pbde_ref.pbde import PBDE, luce
-from pbde_ref.validation import FloatArray, instance, matrix, positive_number, reject, vector, whole_number
+from pbde_ref.validation import (
+    FloatArray,
+    choice,
+    instance,
+    matrix,
+    plain_array,
+    positive_number,
+    reject,
+    vector,
+    whole_number,
+)
 
 __all__ = ["fit_comparisons"]
 
@@ -115,8 +125,7 @@ def fit_comparisons(
     >>> fit.distribution.pmf.round(4)
     array([0.3356, 0.0176, 0.2077, 0.4391])
     """
-    if incomparable not in ("error", "drop", "separate"):
-        raise ValueError(f'`incomparable` must be "error", "drop" or "separate"; got {incomparable!r}')
+    choice("incomparable", incomparable, ("error", "drop", "separate"))
     tolerance, max_steps = positive_number("tolerance", tolerance), whole_number("max_steps", max_steps, least=1)
     process = luce() if pbde is None else pbde
     instance("pbde", process, PBDE, "a PBDE")
@@ -215,7 +224,7 @@ def _items(name: str, value: Sequence[int] | NDArray[Any] | None) -> _Integers:
     """Indices as they came, without a copy."""
     if value is None:
         raise TypeError(f"`{name}` must be given, or `counts` instead")
-    result = np.asarray(value)
+    result = plain_array(name, value)
     if result.ndim != 1 or not np.issubdtype(result.dtype, np.integer):
         raise TypeError(
             f"`{name}` must be a vector of whole numbers; got shape {result.shape} and dtype {result.dtype}"

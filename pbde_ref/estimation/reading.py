@@ -105,7 +105,7 @@ def read_comparisons(
     chosen_form = _form(path) if form is None else form
     _one_of("form", chosen_form, FORMATS)
     if delimiter is not None and len(delimiter) != 1:
-        raise ValueError(f"`delimiter` must be one character; got {delimiter!r}")
+        raise ValueError(f"`delimiter` must be one character; got {delimiter!r:.100}")
     columns = {"left": left, "right": right, "winner": winner, "chosen": chosen, "rejected": rejected}
     given = _given(columns)
     extra = {role: name for role, name in (("weight", weight), ("annotator", annotator)) if name is not None}

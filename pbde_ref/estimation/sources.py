@@ -93,7 +93,7 @@ def open_text(path: str | os.PathLike[str], encoding: str | None) -> Iterator[Te
         try:
             stream = io.TextIOWrapper(content, encoding=chosen, newline="")
         except LookupError:
-            raise ValueError(f"`encoding` must be one that Python knows; got {encoding!r}") from None
+            raise ValueError(f"`encoding` must be one that Python knows; got {encoding!r:.100}") from None
         try:
             yield Text(name, stream, raw, chosen)
         finally:

@@ -280,7 +280,7 @@ def expected_hessian_vector_product(
     objective = as_objective(objective)
     if takes_linear_time(method, objective is BRADLEY_TERRY, annotator, proposal):
         if objective is not BRADLEY_TERRY:
-            raise ValueError(f"`objective` must be 'bradley_terry' for linear-time sums; got {objective.name!r}")
+            raise ValueError(f"`objective` must be 'bradley_terry' for linear-time sums; got {objective.name!r:.100}")
         return kernel_hessian_vector_product(utilities, proposal, direction)
     direction = vector("direction", direction, size=annotator.size)
     reject("direction", "finite", direction, ~np.isfinite(direction))
@@ -299,7 +299,7 @@ def check_models(annotator: PreferenceModel, proposal: Proposal) -> None:
 def takes_linear_time(method: str, possible: bool, annotator: PreferenceModel, proposal: Proposal) -> bool:
     """Whether a method means linear time, which "auto" takes where it is possible above 4,096 outcomes."""
     if method not in METHODS:
-        raise ValueError(f"`method` must be 'auto', 'dense' or 'kernel_sum'; got {method!r}")
+        raise ValueError(f"`method` must be 'auto', 'dense' or 'kernel_sum'; got {method!r:.100}")
     if method == "auto":
         return possible and isinstance(proposal, ProductProposal) and annotator.size > LARGE
     return method == "kernel_sum"

@@ -18,12 +18,12 @@ from scipy.special import expit
 
 from pbde_ref.annotators import Annotator, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
-from pbde_ref.exact.expected import expected_hessian
+from pbde_ref.exact.expected import check_models, expected_hessian
 from pbde_ref.objectives import BRADLEY_TERRY
 from pbde_ref.pairs import PairBlock
 from pbde_ref.pbde import luce
 from pbde_ref.proposals import Proposal
-from pbde_ref.validation import FloatArray, IndexArray, reject, vector, whole_number
+from pbde_ref.validation import FloatArray, IndexArray, instance, reject, vector, whole_number
 
 __all__ = [
     "Identifiability", "asymptotic_covariance", "comparison_components", "expected_excess_loss", "finite_fit_exists",
@@ -44,7 +44,8 @@ def comparison_components(proposal: Proposal, size: int) -> IndexArray:
     >>> pb.comparison_components(pb.PairListProposal([0, 3, 2], [1, 1, 2]), size=4)
     array([0, 0, 1, 0])
     """
-    size = whole_number("size", size, least=1)
+    instance("proposal", proposal, Proposal, "a proposal")
+    size = whole_number("size", size, least=1, most=2**31 - 1)
     return _contract((_edges(block) for block in proposal.blocks(size)), size, "weak")
 
 
@@ -95,6 +96,7 @@ def identifiability(annotator: PreferenceModel, proposal: Proposal) -> Identifia
     >>> pb.identifiability(annotator, pb.PairListProposal([0, 1], [2, 2])).policy_is_unique
     False
     """
+    check_models(annotator, proposal)
     size = annotator.size
     positive = np.ones(size, dtype=bool)
     if isinstance(annotator, Annotator):
@@ -127,6 +129,7 @@ def finite_fit_exists(annotator: PreferenceModel, proposal: Proposal) -> bool:
     >>> pb.finite_fit_exists(always, pb.ProductProposal([1, 1]))
     False
     """
+    check_models(annotator, proposal)
     groups = preference_components(annotator, proposal)
     return bool(np.array_equal(groups, comparison_components(proposal, annotator.size)))
 
@@ -252,6 +255,7 @@ def expected_excess_loss(
     >>> round(pb.expected_excess_loss(pb.Annotator(p, pb.luce()), p.log_pmf, q, n_comparisons=1000), 12)
     0.001
     """
+    check_models(annotator, proposal)
     score = score_covariance(annotator, utilities, proposal)
     return 0.5 * float(np.sum(asymptotic_covariance(utilities, proposal, n_comparisons) * score))
 

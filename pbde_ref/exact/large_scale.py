@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from pbde_ref.annotators import PreferenceModel
+from pbde_ref.exact.expected import check_models
 from pbde_ref.exact.populations import Curvature, Population, product_factors, single_annotators, weighted_sums
 from pbde_ref.exact.solution import Certificate, Solution
 from pbde_ref.proposals import ProductProposal, Proposal
@@ -106,6 +107,7 @@ def minimize_product_loss(
     >>> solution.converged, solution.certificate.gap < 1e-20, solution.certificate.residual < 1e-13
     (True, True, True)
     """
+    check_models(annotator, proposal)
     tolerance, max_steps = positive_number("tolerance", tolerance), whole_number("max_steps", max_steps, least=1)
     proposal = product_factors(proposal, annotator.size)
     weight = proposal.a + proposal.b

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pbde_ref.annotators import PreferenceMatrix, PreferenceModel
+from pbde_ref.exact.expected import check_models
 from pbde_ref.exact.identifiability import comparison_components, groups_that_lose, preference_components
 from pbde_ref.exact.minimizers import minimize_expected_loss
 from pbde_ref.exact.solution import Solution
@@ -82,6 +83,7 @@ def limit_fit(annotator: PreferenceModel, proposal: Proposal) -> LimitFit:
     >>> limit_fit(preferences, pb.PairListProposal([0, 1], [1, 2])).utilities
     array([  0.,   0., -inf])
     """
+    check_models(annotator, proposal)
     size = annotator.size
     components = comparison_components(proposal, size)
     if components.max() > 0:

@@ -9,7 +9,13 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigvalsh
 
 from pbde_ref.annotators import PreferenceModel
-from pbde_ref.exact.expected import expected_cross_entropy, expected_hessian, expected_kl, takes_linear_time
+from pbde_ref.exact.expected import (
+    check_models,
+    expected_cross_entropy,
+    expected_hessian,
+    expected_kl,
+    takes_linear_time,
+)
 from pbde_ref.exact.expected_loss import ExpectedLoss
 from pbde_ref.exact.identifiability import comparison_components, finite_fit_exists, null_projection
 from pbde_ref.exact.kernel_sums import splits
@@ -79,8 +85,9 @@ def minimize_expected_loss(
     >>> solution.converged, solution.value
     (True, array([0., 0., 0.]))
     """
+    check_models(annotator, proposal)
     if as_objective(objective) is not BRADLEY_TERRY:
-        raise ValueError(f"`objective` must be 'bradley_terry' here; got {as_objective(objective).name!r}")
+        raise ValueError(f"`objective` must be 'bradley_terry' here; got {as_objective(objective).name!r:.100}")
     tolerance = positive_number("tolerance", tolerance)
     max_steps = whole_number("max_steps", max_steps, least=1)
     if takes_linear_time(method, splits(annotator, proposal), annotator, proposal):

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.distributions import FiniteDistribution, mixture, uniform
 from pbde_ref.exact.expectation_maximization import run_one_start
-from pbde_ref.exact.expected import expected_entropy
+from pbde_ref.exact.expected import check_models, expected_entropy
 from pbde_ref.exact.identifiability import comparison_components, null_projection
 from pbde_ref.exact.mixture_curvature import MixtureCertificate, certify, mixture_hessian
 from pbde_ref.exact.mixture_model import MixtureModel, answered_pairs, divide_answers, evaluate
@@ -28,6 +28,7 @@ from pbde_ref.proposals import Proposal
 from pbde_ref.validation import (
     FloatArray,
     array,
+    instance,
     number,
     positive_number,
     probability_weights,
@@ -160,6 +161,7 @@ def expected_mixture_loss(
     >>> expected_mixture_loss(even, [1, 1], torn, pb.ProductProposal([1, 1])).value < 1e-30
     True
     """
+    check_models(annotator, proposal)
     utilities = _utility_rows("utilities", utilities, annotator.size)
     given = _positive_weights(weights, len(utilities))
     shares = probability_weights("weights", given)
@@ -202,6 +204,7 @@ def expected_mixture_hessian(
     >>> int((np.linalg.eigvalsh(hessian) > 1e-12).sum())  # one number is observed, so one direction is determined
     1
     """
+    check_models(annotator, proposal)
     utilities = _utility_rows("utilities", utilities, annotator.size)
     weights = probability_weights("weights", _positive_weights(weights, len(utilities)))
     pairs = answered_pairs(annotator, proposal)
@@ -294,9 +297,12 @@ def fit_annotator_mixture(
     >>> round(pb.total_variation(solution.marginal, problem.implicit_preference_distribution), 2)
     0.0
     """
+    check_models(annotator, proposal)
     size, k = annotator.size, whole_number("n_annotators", n_annotators, least=1)
     process = luce() if pbde is None else pbde
+    instance("pbde", process, PBDE, "a PBDE")
     reference = uniform(range(size)) if reference is None else reference
+    instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
     same_size("reference", len(reference), size)
     base = np.tile(process.utility(reference.log_pmf), (k, 1)) if start is None else start
     base = _utility_rows("start" if start is not None else "the reference's utilities", base, size, rows=k)

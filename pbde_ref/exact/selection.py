@@ -12,9 +12,10 @@ from scipy.sparse.csgraph import connected_components
 
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
+from pbde_ref.exact.expected import check_models
 from pbde_ref.pairs import PairBlock, all_pairs
 from pbde_ref.proposals import Proposal
-from pbde_ref.validation import FloatArray, IndexArray, matrix, reject
+from pbde_ref.validation import FloatArray, IndexArray, instance, matrix, reject
 
 __all__ = ["barker_transition_matrix", "detailed_balance_residual", "stationary_distribution",
            "win_weights", "winners_distribution"]  # fmt: skip
@@ -45,6 +46,7 @@ def winners_distribution(annotator: PreferenceModel, proposal: Proposal) -> Fini
     >>> pb.winners_distribution(annotator, pb.ProductProposal([1, 1])).pmf
     array([0.7, 0.3])
     """
+    check_models(annotator, proposal)
     result = np.zeros(annotator.size)
     for block in proposal.blocks(annotator.size):
         forward, backward = annotator.probabilities(block)
@@ -113,6 +115,7 @@ def barker_transition_matrix(annotator: PreferenceModel, kernel: ArrayLike) -> F
     array([[0.875, 0.125],
            [0.375, 0.625]])
     """
+    instance("annotator", annotator, PreferenceModel, "an annotator")
     kernel = _stochastic("kernel", kernel, annotator.size)
     block = all_pairs(annotator.size)
     # Pairs that the kernel never proposes need no preference.
@@ -189,6 +192,7 @@ def detailed_balance_residual(distribution: FiniteDistribution, transition: Arra
     >>> pb.detailed_balance_residual(pb.uniform([0, 1]), [[0.875, 0.125], [0.375, 0.625]])
     0.125
     """
+    instance("distribution", distribution, FiniteDistribution, "a FiniteDistribution")
     flow = distribution.pmf[:, None] * _stochastic("transition", transition, len(distribution))
     return float(np.abs(flow - flow.T).max())
 

@@ -97,7 +97,7 @@ class Tokenizer:
         if not (processor.is_control(PADDING) or processor.is_unknown(PADDING) or processor.is_unused(PADDING)):
             piece = processor.id_to_piece(PADDING)
             raise ValueError(
-                f"`model_bytes` must leave token {PADDING} to padding or the unknown piece; got the piece {piece!r}"
+                f"`model_bytes` must leave token {PADDING} to padding or the unknown piece; got the piece {piece!r:.80}"
             )
         for name, value in (
             ("vocabulary_size", size),

@@ -17,7 +17,7 @@ from pbde_ref.losses.pairwise import reduced
 from pbde_ref.losses.result import BatchLoss, Reduction, batch_size
 from pbde_ref.numerics import weighted
 from pbde_ref.objectives import hinge, ipo
-from pbde_ref.validation import FloatArray, non_negative_number
+from pbde_ref.validation import FloatArray, non_negative_number, switch
 
 __all__ = ["ipo_loss", "rso_loss", "slic_loss"]
 
@@ -214,6 +214,6 @@ def ipo_loss(
 
 def _tokens(name: str, lengths: ArrayLike | None, average: bool, shape: tuple[int, ...]) -> FloatArray:
     """What a sequence's log-probability is divided by."""
-    if average != (lengths is not None):
+    if switch("average", average) != (lengths is not None):
         raise ValueError(f"`{name}` must be given exactly if `average` is true; got average={average} and {lengths!r}")
     return np.ones(shape) if lengths is None else lengths_of(name, lengths, shape=shape)

@@ -59,7 +59,7 @@ def checkpoint_files(folder: str) -> dict[str, Path]:
     tokenizers = sorted(root.glob("*.model"))
     if missing or len(tokenizers) != 1:
         raise ValueError(
-            f"`checkpoints` must name a folder with {', '.join(KINDS)} and one *.model file; got {folder!r} with "
+            f"`checkpoints` must name a folder with {', '.join(KINDS)} and one *.model file; got {folder!r:.100} with "
             f"{'no ' + ', '.join(missing) + ' and ' if missing else ''}{len(tokenizers)} *.model files"
         )
     return {**found, "tokenizer": tokenizers[0]}

@@ -85,7 +85,7 @@ class ToySettings:
         whole_number("grid", self.grid, least=16)
         whole_number("outcomes", self.outcomes, least=2)
         if self.reward_pairs not in ("uniform", "reference"):
-            raise ValueError(f"`reward_pairs` must be 'uniform' or 'reference'; got {self.reward_pairs!r}")
+            raise ValueError(f"`reward_pairs` must be 'uniform' or 'reference'; got {self.reward_pairs!r:.100}")
         if self.least_comparisons > self.most_comparisons:
             raise ValueError(
                 f"`most_comparisons` must be at least `least_comparisons`, {self.least_comparisons}; "
