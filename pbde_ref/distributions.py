@@ -214,6 +214,8 @@ def truncated_normal(grid: ArrayLike, loc: float, scale: float) -> FiniteDistrib
     """
     points = vector("grid", grid)
     reject("grid", "finite", points, ~np.isfinite(points))
+    ordered = np.sort(points)
+    reject("grid", "distinct", ordered[1:], ordered[1:] == ordered[:-1])
     loc, scale = number("loc", loc), positive_number("scale", scale)
     with np.errstate(over="ignore"):
         return FiniteDistribution(-0.5 * ((points - loc) / scale) ** 2, points)
@@ -230,6 +232,8 @@ def mixture(weights: ArrayLike, distributions: Sequence[FiniteDistribution]) -> 
     array([0.4, 0.6])
     """
     weights = probability_weights("weights", vector("weights", weights))
+    if not isinstance(distributions, (list, tuple)):
+        raise TypeError(f"`distributions` must be a list or tuple of distributions; got {shown(distributions)}")
     if len(distributions) != weights.size:
         raise ValueError(
             f"`distributions` must have one entry for each weight, {weights.size}; got {len(distributions)}"

@@ -19,12 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "MOST_BYTES", "check_writable", "read_arrays", "read_bytes", "read_json", "write_arrays", "write_atomically",
-    "write_json",
+    "MOST_ARRAY_BYTES", "MOST_BYTES", "check_writable", "read_arrays", "read_bytes", "read_json", "write_arrays",
+    "write_atomically", "write_json",
 ]  # fmt: skip
 
 MOST_BYTES = 2**28
 """Largest file that is read at once unless another limit is given: 256 MiB."""
+
+MOST_ARRAY_BYTES = 2**34
+"""Most that the arrays of a file hold unless another limit is given: 16 GiB."""
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
@@ -227,24 +230,41 @@ def _at_most(file: IO[bytes], limit: int) -> bytes:
     return b"".join(parts)
 
 
-def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+def read_arrays(path: str | os.PathLike[str], *, limit: int = MOST_ARRAY_BYTES) -> dict[str, NDArray[Any]]:
     """The named arrays of an ``.npz``; nothing in it is executed.
+
+    Parameters
+    ----------
+    path : path
+    limit : int
+        Most bytes of all arrays.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no such file, is damaged, or holds Python objects.
+        If it is no such file, is damaged, is larger, or holds Python objects.
     """
     try:
         # NumPy leaves a file that it opened itself open when it cannot read it.
         with Path(path).open("rb") as file:
+            # The directory of an archive stands at its end, which a device does not have.
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or not zipfile.is_zipfile(file):
+                raise ValueError("it is no archive")
+            announced = sum(member.file_size for member in zipfile.ZipFile(file).infolist())
+            if announced > limit:
+                raise ValueError(f"it holds {announced:,} bytes, more than the limit of {limit:,}")
+            file.seek(0)
             content = np.load(file, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                raise ValueError("it is a single array")
-            return {name: content[name] for name in content.files}
-    except (zipfile.BadZipFile, EOFError, ValueError) as error:
-        raise ValueError(
-            f"`path` must be a whole .npz file of plain arrays; got {os.fspath(path)!r}: {error}"
-        ) from error
+            arrays = {name: content[name] for name in content.files}
+            for name, value in arrays.items():
+                if not isinstance(value, np.ndarray):
+                    raise ValueError(f"{name!r:.80} is no array")
+            return arrays
+    except OSError:
+        raise
+    except Exception as error:
+        # A damaged archive may raise anything: errors of zlib, of NumPy's parser of headers, of memory.
+        name = os.fspath(path)
+        raise ValueError(f"`path` must be a whole .npz file of plain arrays; got {name!r}: {error!s:.150}") from error

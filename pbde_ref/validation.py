@@ -58,7 +58,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 4]} ..."
 
 
-def plain_array(name: str, value: Any) -> NDArray[Any]:
+def plain_array(name: str, value: Any, kind: str = "an array") -> NDArray[Any]:
     """What NumPy makes of a value, of any type, or an error that names the argument.
 
     Raises
@@ -78,12 +78,12 @@ def plain_array(name: str, value: Any) -> NDArray[Any]:
         raise
     except Exception as error:
         # An object's own conversion may raise anything.
-        raise TypeError(f"`{name}` must be an array; got {shown(value)}") from error
+        raise TypeError(f"`{name}` must be {kind}; got {shown(value)}") from error
 
 
-def array(name: str, value: ArrayLike) -> FloatArray:
-    """A float64 copy of `value` without NaN."""
-    given = plain_array(name, value)
+def array(name: str, value: ArrayLike, *, nan: bool = False) -> FloatArray:
+    """A float64 copy of `value`, without NaN unless it is allowed."""
+    given = plain_array(name, value, "an array of real numbers")
     # Text, dates and complex numbers would convert, but not to what anyone meant.
     numbers = given.dtype.kind in "biuf" or (
         given.dtype.kind == "O" and not any(isinstance(entry, (str, bytes)) for entry in given.flat)
@@ -99,7 +99,8 @@ def array(name: str, value: ArrayLike) -> FloatArray:
         raise ValueError(f"`{name}` must fit into memory; got shape {given.shape}") from error
     except Exception as error:
         raise TypeError(f"`{name}` must be an array of real numbers; got {shown(value)}") from error
-    reject(name, "free of NaN", result, np.isnan(result))
+    if not nan:
+        reject(name, "free of NaN", result, np.isnan(result))
     return result
 
 

@@ -115,6 +115,56 @@ def test_without_the_bound_digits_are_lost(monkeypatch):
     )
 
 
+def two_scales(rng):
+    """Half of the outcomes nearly agree with the annotator and hardly meet the others, who disagree with it."""
+    chi = rng.normal(0.0, 3.0, SIZE)
+    near = np.arange(SIZE) % 2 == 0
+    annotator = process(chi)
+    omega = annotator.utility + np.where(near, 1e-13, 1.0) * rng.normal(size=SIZE)
+    weights = rng.random((SIZE, SIZE))
+    weights[near[:, None] != near] *= 1e-20
+    return annotator, omega, pb.JointProposal(weights)
+
+
+@pytest.mark.parametrize("loss", [pb.expected_kl, pb.expected_cross_entropy])
+@pytest.mark.parametrize("bounded", [True, False])
+def test_each_entry_of_the_gradient_keeps_its_digits(loss, bounded, monkeypatch):
+    """Within 1e-12 of the sum of its terms' sizes, however much larger the other entries of its blocks are. Control:
+    where only the block's value is bounded, some entries have a wrong third digit.
+    """
+    annotator, omega, q = two_scales(np.random.default_rng(9))
+    if not bounded:
+        monkeypatch.setattr(FastBlocks, "_gradient_is_right", lambda *_: True)
+    exact, size = np.zeros(SIZE), np.zeros(SIZE)
+    for block in q.blocks(SIZE):
+        terms = _accurate_kl(annotator, omega, block)[1]
+        exact += block.scatter(terms, SIZE)
+        size[block.a[:, 0]] += np.abs(terms).sum(axis=1)
+        size[block.b[0]] += np.abs(terms).sum(axis=0)
+    error = np.abs(loss(annotator, omega, q, method="dense").gradient - exact) / size
+    assert (error.max() < 1e-12) == bounded
+    assert bounded or error.max() > 1e-3
+
+
+def test_a_gradient_is_right_if_each_row_and_each_column_is():
+    """Odds of 1 and 3: σ(d) − σ(c) is ±1/4 of M = 3/8, errors are 3/8 of those of the odds; no pair of an outcome with
+    itself counts.
+    """
+    ones, model = (np.ones(3), np.ones(3)), (np.array([3.0, 1.0, 1.0]), np.array([1 / 3, 1.0, 1.0]))
+    for error, right in ((0.6e-12, True), (0.7e-12, False)):
+        fast = FastBlocks(ones, model, np.zeros(3), 0.0, 0.0, odds_error=error)
+        for weight in ([[1.0, 1.0]], [[1e-9, 1.0]], [[0.0, 1e-200]]):
+            block = PairBlock(np.array([[0]]), np.array([[1, 2]]), np.array(weight))
+            assert fast._gradient_is_right(0.25 * block.weight, block) == right
+    block = PairBlock(np.array([[0]]), np.array([[0, 1]]), np.array([[1e9, 1.0]]))
+    assert FastBlocks(ones, model, np.zeros(3), 0.0, 0.0, odds_error=1e-13)._gradient_is_right(
+        np.array([[0.0, 0.25]]), block
+    )
+    # One column that agrees exactly has an error and no size.
+    block = PairBlock(np.array([[0, 1]]).T, np.array([[2]]), np.array([[1.0], [1.0]]))
+    assert not fast._gradient_is_right(np.array([[0.25], [0.0]]), block)
+
+
 def test_most_blocks_are_accepted():
     """Where the two disagree the fast path does nearly all the work."""
     rng = np.random.default_rng(5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pbde_ref.files import check_writable, write_atomically
+from pbde_ref.files import check_writable, read_bytes, write_atomically
 
 __all__ = ["BEGIN", "END", "check_writable", "put_between_marks", "split_at_marks"]
 
@@ -29,7 +29,7 @@ def split_at_marks(path: str | os.PathLike[str]) -> tuple[str, str]:
     target = Path(path)
     if not target.exists():
         return "", "\n"
-    document = target.read_text(encoding="utf-8")
+    document = read_bytes(target, limit=2**26).decode()
     head, begin, rest = document.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not (begin and end) or BEGIN in rest or END in tail or END in head:

@@ -23,7 +23,7 @@ from pbde_ref.numerics import bernoulli_entropy, bernoulli_kl, weighted
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, as_objective
 from pbde_ref.pairs import PairBlock
 from pbde_ref.proposals import ProductProposal, Proposal
-from pbde_ref.validation import FloatArray, instance, reject, vector
+from pbde_ref.validation import FloatArray, choice, instance, reject, vector
 
 __all__ = [
     "ExpectedLoss",
@@ -298,8 +298,7 @@ def check_models(annotator: PreferenceModel, proposal: Proposal) -> None:
 
 def takes_linear_time(method: str, possible: bool, annotator: PreferenceModel, proposal: Proposal) -> bool:
     """Whether a method means linear time, which "auto" takes where it is possible above 4,096 outcomes."""
-    if method not in METHODS:
-        raise ValueError(f"`method` must be 'auto', 'dense' or 'kernel_sum'; got {method!r:.100}")
+    choice("method", method, METHODS)
     if method == "auto":
         return possible and isinstance(proposal, ProductProposal) and annotator.size > LARGE
     return method == "kernel_sum"

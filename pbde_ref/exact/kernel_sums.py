@@ -20,7 +20,7 @@ from pbde_ref.exact import close_kernel_sums
 from pbde_ref.exact.expected_loss import ExpectedLoss
 from pbde_ref.exact.populations import Curvature, Population, product_factors, single_annotators, weighted_sums
 from pbde_ref.proposals import ProductProposal, Proposal
-from pbde_ref.validation import FloatArray, instance, reject, same_size, vector
+from pbde_ref.validation import FloatArray, instance, probability_weights, reject, same_size, vector
 
 __all__ = [
     "kernel_cross_entropy", "kernel_entropy", "kernel_hessian_vector_product", "kernel_kl", "splits",
@@ -214,6 +214,8 @@ def win_probabilities(annotator: PreferenceModel, opponents: FiniteDistribution 
     array([0.625, 0.375])
     """
     instance("annotator", annotator, PreferenceModel, "an annotator")
+    if not isinstance(opponents, FiniteDistribution):
+        probability_weights("opponents", vector("opponents", opponents))
     proposal = product_factors(ProductProposal(opponents), annotator.size)
     ones = np.ones(annotator.size)
     members = [(weight, Population.of(chi, proposal, refuse=False)) for weight, chi in single_annotators(annotator)]

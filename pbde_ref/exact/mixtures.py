@@ -28,12 +28,14 @@ from pbde_ref.proposals import Proposal
 from pbde_ref.validation import (
     FloatArray,
     array,
+    generator_of,
     instance,
     number,
     positive_number,
     probability_weights,
     reject,
     same_size,
+    shown,
     vector,
     whole_number,
 )
@@ -298,6 +300,8 @@ def fit_annotator_mixture(
     0.0
     """
     check_models(annotator, proposal)
+    if callback is not None and not callable(callback):
+        raise TypeError(f"`callback` must be callable; got {shown(callback)}")
     size, k = annotator.size, whole_number("n_annotators", n_annotators, least=1)
     process = luce() if pbde is None else pbde
     instance("pbde", process, PBDE, "a PBDE")
@@ -318,7 +322,7 @@ def fit_annotator_mixture(
     components = comparison_components(proposal, size)
     null = null_projection(components)
     runs = []
-    for index, child in enumerate(np.random.default_rng(rng).spawn(n_starts)):
+    for index, child in enumerate(generator_of(rng).spawn(n_starts)):
         utilities = base + noise * child.standard_normal(base.shape)
         model = evaluate(pairs, shares, utilities)
         runs.append(run_one_start(pairs, model, null, max_steps, tolerance, partial(_report, callback, index)))

@@ -12,12 +12,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pbde_ref.files import read_bytes
 from pbde_ref.language.length_bias import LENGTH_BINS
 from pbde_ref.validation import instance, whole_number
 
@@ -148,10 +148,10 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     FileNotFoundError
         If there is no such file.
     ValueError
-        As `Tokenizer`.
+        As `Tokenizer`, or if the file is larger than 256 MiB.
     """
     try:
-        return Tokenizer(Path(path).read_bytes())
+        return Tokenizer(read_bytes(path))
     except ValueError as error:
         raise ValueError(f"`path` must name a usable SentencePiece model, {str(path)!r} is not: {error}") from error
 

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pbde_ref.losses.inputs import batch, precision
 from pbde_ref.numerics import expit, log_sigmoid, logsumexp
-from pbde_ref.validation import FloatArray, plain_array, reject, switch, whole_number
+from pbde_ref.validation import FloatArray, array, plain_array, reject, switch, whole_number
 
 __all__ = [
     "completion_mask", "sequence_log_probs", "sequence_log_probs_vjp", "token_log_probs_from_logits",
@@ -64,7 +64,7 @@ def sequence_log_probs(token_log_probs: ArrayLike, mask: ArrayLike, *, average: 
     """
     counts = _mask(mask)
     # What is masked may be garbage, even NaN: it is replaced, not multiplied by zero.
-    values = np.array(token_log_probs, dtype=np.float64)
+    values = array("token_log_probs", token_log_probs, nan=True)
     if values.shape != counts.shape:
         raise ValueError(f"`token_log_probs` must have the mask's shape {counts.shape}; got shape {values.shape}")
     values = np.where(counts, values, 0.0)
@@ -244,6 +244,7 @@ def completion_mask(
             f"got shape {prompt.shape} and dtype {prompt.dtype}"
         )
     reject("prompt_lengths", "non-negative", prompt, prompt < 0)
+    reject("prompt_lengths", "below the number of tokens", prompt, prompt >= tokens.shape[1])
     completion = np.arange(tokens.shape[1]) >= prompt.reshape(-1, 1)
     result = np.broadcast_to(completion, tokens.shape).copy()
     ends = np.zeros_like(result)
