@@ -101,7 +101,7 @@ def test_deep_json_is_a_bad_line(tmp_path):
     with pytest.raises(DataError, match="line 2: JSON nested deeper than Python can follow"):
         read_comparisons(path)
     table = read_comparisons(path, bad_lines="skip")
-    assert (table.n_bad, table.n_rows) == (1, 3)
+    assert (table.n_bad, table.n_rows) == (1, 2)
 
 
 def tar_of(*members):
@@ -120,7 +120,7 @@ def test_a_member_that_announces_too_much_is_refused(tmp_path, size, name):
     """10 KB that took for ever."""
     path = tmp_path / "bomb.tar"
     path.write_bytes(tar_of((name, size, b"text\n")))
-    with pytest.raises(ValueError, match="`path` must be"):
+    with pytest.raises(ValueError, match="`path` must (be|have)"):
         open_corpus(path)
 
 
@@ -130,7 +130,7 @@ def test_extended_headers_change_no_limit(tmp_path):
         member = tarfile.TarInfo("root/README")
         member.pax_headers = {"size": str(2**60)}
         archive.addfile(member)
-    with pytest.raises(ValueError, match=r"`path` must have members of at most 4,294,967,296 bytes"):
+    with pytest.raises(ValueError, match=r"`path` must have members of at most 17,179,869,184 bytes"):
         open_corpus(path)
 
 

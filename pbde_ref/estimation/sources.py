@@ -17,8 +17,6 @@ from itertools import islice
 from operator import itemgetter
 from typing import IO, Any
 
-from pbde_ref.validation import shown
-
 __all__ = ["FORMATS", "BadLine", "Chunk", "DataError", "Limits", "open_text", "rows_of"]
 
 FORMATS = ("csv", "tsv", "jsonl")
@@ -115,13 +113,18 @@ class _Limited(io.RawIOBase):
         part = self._content.read1(len(buffer))
         buffer[: len(part)] = part
         self._total += len(part)
-        end = max(part.rfind(b"\n"), part.rfind(b"\r"))
-        self._lines += part.count(b"\n")
-        self._line = self._line + len(part) if end < 0 else len(part) - end
-        if self._line > self._limits.line:
-            raise DataError(
-                f"{self._name}, line {self._lines + 1}: longer than {self._limits.line:,} bytes, the limit of a line"
-            )
+        if len(part) + self._line > self._limits.line:
+            for line in part.splitlines(keepends=True):
+                self._line += len(line)
+                if self._line > self._limits.line:
+                    where = f"{self._name}, line {self._lines + 1}"
+                    raise DataError(f"{where}: longer than {self._limits.line:,} bytes, the limit of a line")
+                if line.endswith((b"\n", b"\r")):
+                    self._line, self._lines = 0, self._lines + 1
+        else:
+            end = max(part.rfind(b"\n"), part.rfind(b"\r"))
+            self._lines += part.count(b"\n")
+            self._line = self._line + len(part) if end < 0 else len(part) - end - 1
         if self._total > self._limits.total:
             raise DataError(f"{self._name}: longer than {self._limits.total:,} bytes, the limit of a file")
         return len(part)
@@ -352,7 +355,7 @@ def _json_chunks(text: Text, wanted: _Wanted) -> Iterator[Chunk]:
             cells = [_json_cell(record.get(name)) for name in columns]
             missing = [name for name, cell in zip(columns, cells, strict=True) if cell is None]
             if missing:
-                given = shown(record[missing[0]])[:SHOWN] if missing[0] in record else "nothing"
+                given = _json_shown(record[missing[0]]) if missing[0] in record else "nothing"
                 chunk.bad.append(BadLine(number, f"{missing[0]!r} must be text or a number; got {given}"))
                 continue
             chunk.lines.append(number)
@@ -360,6 +363,13 @@ def _json_chunks(text: Text, wanted: _Wanted) -> Iterator[Chunk]:
         yield chunk
     if empty:
         raise DataError(f"{text.name}: the file is empty")
+
+
+def _json_shown(value: Any) -> str:
+    try:
+        return json.dumps(value)[:SHOWN]
+    except RecursionError:
+        return f"a deeply nested {type(value).__name__}"
 
 
 def _json_cell(value: Any) -> str | None:

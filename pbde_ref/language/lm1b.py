@@ -27,7 +27,7 @@ SHARDS = {
 TRAINING = next(iter(SHARDS))
 
 MAX_HEADER_BYTES = 2**16
-MAX_MEMBER_BYTES = 2**32
+MAX_MEMBER_BYTES = 2**34
 MAX_MEMBERS = 10_000
 
 
@@ -68,8 +68,8 @@ def lm1b_sentences(
     ------
     ValueError
         If it is not such an archive or folder, is damaged or cut off, has a shard twice, lacks training or held-out
-        shards, or a line is not UTF-8 or over 1 MiB long; if an archive has more than 10,000 members, one of more than
-        4 GiB, or more than 16 GiB in all.
+        shards, or a line is not UTF-8 or over 1 MiB long; if an archive has more than 10,000 members, or more than
+        16 GiB in one or in all.
     """
     path = Path(path)
     if path.is_dir():
