@@ -272,8 +272,12 @@ def geometric_mean(p: FiniteDistribution, r: FiniteDistribution, alpha: float) -
     """
     alpha = number("alpha", alpha)
     support = common_support(p=p, r=r)
-    with np.errstate(invalid="ignore"):
-        log_weights = _power(p.log_pmf, alpha) + _power(r.log_pmf, 1.0 - alpha)
+    with np.errstate(invalid="ignore", over="ignore"):
+        powers = [_power(p.log_pmf, alpha), _power(r.log_pmf, 1.0 - alpha)]
+        for power, factor in zip(powers, (p, r), strict=True):
+            if (np.isinf(power) & np.isfinite(factor.log_pmf)).any():
+                raise ValueError(f"`alpha` must leave log-probabilities in the range of float64; got {alpha}")
+        log_weights = powers[0] + powers[1]
     # 0 to a positive power times 0 to a negative power: the outcome is excluded by the positive one.
     log_weights[np.isnan(log_weights)] = -np.inf
     unbounded = np.isposinf(log_weights)
@@ -325,7 +329,11 @@ def tilt(p: FiniteDistribution, rewards: ArrayLike, beta: float) -> FiniteDistri
     instance("p", p, FiniteDistribution, "a FiniteDistribution")
     rewards = vector("rewards", rewards, size=len(p))
     reject("rewards", "below +inf", rewards, np.isposinf(rewards))
-    log_weights = p.log_pmf + rewards / positive_number("beta", beta)
+    with np.errstate(over="ignore"):
+        scaled = rewards / positive_number("beta", beta)
+        overflown = np.isinf(scaled) & np.isfinite(rewards)
+        reject("rewards", "in the range of float64 when divided by `beta`", rewards, overflown)
+        log_weights = p.log_pmf + scaled
     if np.isneginf(log_weights).all():
         raise ValueError("`rewards` must be finite at an outcome of positive probability; got -inf at all of them")
     return FiniteDistribution(log_weights, p.support)

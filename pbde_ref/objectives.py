@@ -201,6 +201,8 @@ def ipo(tau: float) -> Objective:
     array([4., 0.])
     """
     tau = positive_number("tau", tau)
+    if tau < 1e-150:
+        raise ValueError(f"`tau` must be at least 1e-150, or (1/2τ)² is infinite; got {tau}")
     target = 0.5 / tau
     return Objective(
         "ipo",

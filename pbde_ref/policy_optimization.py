@@ -69,7 +69,10 @@ def log_partition(rewards: ArrayLike, beta: float, reference: FiniteDistribution
     3.5
     """
     instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
-    scaled = _rewards(rewards, len(reference)) / positive_number("beta", beta)
+    rewards = _rewards(rewards, len(reference))
+    with np.errstate(over="ignore"):
+        scaled = rewards / positive_number("beta", beta)
+    reject("rewards", "in the range of float64 when divided by `beta`", rewards, np.isinf(scaled))
     return float(logsumexp(reference.log_pmf + scaled))
 
 

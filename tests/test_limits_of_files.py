@@ -120,7 +120,7 @@ def test_a_member_that_announces_too_much_is_refused(tmp_path, size, name):
     """10 KB that took for ever."""
     path = tmp_path / "bomb.tar"
     path.write_bytes(tar_of((name, size, b"text\n")))
-    with pytest.raises(ValueError, match="`path` must (be|have)"):
+    with pytest.raises(ValueError, match=r"`path` must (be|have)"):
         open_corpus(path)
 
 

@@ -215,7 +215,10 @@ def _prior(text: str) -> Prior | str | None:
         return None if text else ""
     if kind not in makers or not size:
         raise argparse.ArgumentTypeError(f"must be none, gaussian:SCALE or pseudo:COUNT; got {text!r}")
-    return makers[kind](_positive(size))
+    try:
+        return makers[kind](_positive(size))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _whole(text: str, least: int) -> int:

@@ -188,7 +188,17 @@ def _finish(options: argparse.Namespace, settings: Any, records: Mapping[str, Re
     if options.json:
         numbers = {name: dict(record.numbers) for name, record in records.items()}
         write_json(options.json, {"version": version("pbde-ref"), "settings": asdict(settings), "runs": numbers})
-    return 0
+    diverged = [record for record in records.values() if _diverged(record)]
+    for record in diverged:
+        first, last = record.arrays["losses"][[0, -1]]
+        print(f"{record.name}: training diverged, its loss went from {first:.4g} to {last:.4g}", file=sys.stderr)
+    return 1 if diverged else 0
+
+
+def _diverged(record: Record) -> bool:
+    """Whether training ended far above where it began; noise alone does not lead there."""
+    losses = record.arrays.get("losses")
+    return losses is not None and losses.size > 0 and not losses[-1] <= losses[0] + max(1.0, abs(float(losses[0])))
 
 
 class _Reporter:

@@ -26,6 +26,7 @@ from pbde_ref.validation import (
     plain_array,
     positive_number,
     reject,
+    shown,
     vector,
     whole_number,
 )
@@ -241,7 +242,10 @@ def _same_length(name: str, size: int, expected: int) -> None:
 
 
 def _support_size(support: Sequence[Hashable] | NDArray[Any], needed: int, exactly: bool) -> int:
-    given = len(support)
+    try:
+        given = len(support)
+    except TypeError:
+        raise TypeError(f"`support` must be a sequence of labels; got {shown(support)}") from None
     if given < needed or (exactly and given > needed):
         rule = "one label for each row of counts" if exactly else "a label for each index"
         raise ValueError(f"`support` must have {rule}, {needed}; got {given}")

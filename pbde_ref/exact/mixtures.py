@@ -312,8 +312,8 @@ def fit_annotator_mixture(
     base = _utility_rows("start" if start is not None else "the reference's utilities", base, size, rows=k)
     shares = probability_weights("weights", np.ones(k) if weights is None else _positive_weights(weights, k))
     noise, n_starts = number("noise", noise), whole_number("n_starts", n_starts, least=1)
-    if noise < 0.0:
-        raise ValueError(f"`noise` must be non-negative; got {noise}")
+    if not 0.0 <= noise <= 1e100:
+        raise ValueError(f"`noise` must be {'non-negative' if noise < 0.0 else 'at most 1e100'}; got {noise}")
     if noise == 0.0 and n_starts > 1:
         raise ValueError(f"`n_starts` must be 1 where `noise` is 0, for all starts are the same; got {n_starts}")
     max_steps, tolerance = whole_number("max_steps", max_steps, least=1), positive_number("tolerance", tolerance)

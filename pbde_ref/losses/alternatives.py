@@ -83,7 +83,10 @@ def slic_loss(
         given.append(regularization)
         samples = log_probabilities("regularization", regularization)
         count = batch_size(reduction, samples.size)
-        penalty = float(np.sum(weighted(np.asarray(weight), -samples))) / count
+        with np.errstate(over="ignore"):
+            penalty = float(np.sum(weighted(np.asarray(weight), -samples))) / count
+        if np.isinf(penalty) and np.isfinite(samples).all():
+            raise ValueError("`regularization` must have a sum in the range of float64, times `lambda_`; got more")
         penalty_gradients["regularization"] = np.full(samples.shape, -weight / count)
     elif weight > 0.0:
         raise ValueError(f"`regularization` must be given if `lambda_` is positive; got lambda_={weight} and None")

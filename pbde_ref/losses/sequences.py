@@ -148,6 +148,7 @@ def token_log_probs_from_logits(logits: ArrayLike, labels: ArrayLike, *, shift: 
     >>> np.exp(losses.token_log_probs_from_logits(logits, [[0, 1, 0]]))  # 1 after 0, then 0
     array([[0.75, 0.8 ]])
     """
+    shift = switch("shift", shift)
     chosen, others, _ = _split(logits, labels, shift)
     return log_sigmoid(chosen - others).astype(precision(logits))
 
@@ -179,6 +180,7 @@ def token_log_probs_vjp(
     array([[[-0.5,  0.5],
             [ 0. ,  0. ]]])
     """
+    shift = switch("shift", shift)
     chosen, others, z = _split(logits, labels, shift)
     slopes = batch("upstream", upstream, shape=chosen.shape)
     tokens = _labels(labels, shift)[..., None]
@@ -186,7 +188,7 @@ def token_log_probs_vjp(
     # Where the label is nearly certain, the digits of 1 − softmax are in the others.
     np.put_along_axis(slope, tokens, expit(others - chosen)[..., None], axis=-1)
     result = slopes[..., None] * slope
-    if switch("shift", shift):
+    if shift:
         result = np.concatenate([result, np.zeros_like(result[:, :1])], axis=1)
     return result.astype(precision(upstream, logits))
 
@@ -281,7 +283,7 @@ def _tokens(name: str, tokens: ArrayLike) -> NDArray[np.intp]:
 
 def _labels(labels: ArrayLike, shift: bool) -> NDArray[np.intp]:
     result = _tokens("labels", labels)
-    return result[:, 1:] if switch("shift", shift) else result
+    return result[:, 1:] if shift else result
 
 
 def _split(logits: ArrayLike, labels: ArrayLike, shift: bool) -> tuple[FloatArray, FloatArray, FloatArray]:
