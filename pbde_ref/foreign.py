@@ -94,8 +94,8 @@ def ask_child(task: str, request: Any, *, timeout: float) -> Answer:
     >>> ask_child("math:fsum", [0.5], timeout=60.0).refused
     'math.fsum() takes exactly one argument (2 given)'
     """
-    command = [sys.executable, "-P", "-c", _CHILD, json.dumps(sys.path), task, json.dumps(request), str(os.getpid())]
-    process = subprocess.Popen(
+    command = [sys.executable, "-P", "-c", _CHILD, json.dumps(sys.path), task, str(os.getpid())]
+    process: Any = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
     heard = _Heard()
@@ -107,6 +107,10 @@ def ask_child(task: str, request: Any, *, timeout: float) -> Answer:
         thread.start()
     deadline, ended = time.monotonic() + timeout, ""
     try:
+        with contextlib.suppress(OSError):
+            # It stays open: when it closes, this process has ended.
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
         while process.poll() is None and not ended:
             if time.monotonic() > deadline:
                 ended = f"it did not end within {timeout:g} s"
@@ -120,7 +124,7 @@ def ask_child(task: str, request: Any, *, timeout: float) -> Answer:
         for thread in threads:
             # A process that left the group may hold the other end for ever.
             thread.join(2.0)
-        if process.stdin is not None:
+        with contextlib.suppress(OSError):
             process.stdin.close()
     return heard.answer(ended, process.returncode)
 
@@ -183,10 +187,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def child_main() -> None:
     """What the process that `ask_child` starts does; it does not return."""
-    _, _, task, request, parent = sys.argv
+    _, _, task, parent = sys.argv
     end_with_parent(int(parent))
     # The foreign code gets streams of its own: it can neither read the lifeline nor write into the messages.
-    lifeline, channel = os.dup(0), os.fdopen(os.dup(1), "wb")
+    lifeline, channel = os.fdopen(os.dup(0), "rb", buffering=0), os.fdopen(os.dup(1), "wb")
+    request = lifeline.readline()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     threading.Thread(target=_end_when_closed, args=(lifeline,), daemon=True).start()
@@ -232,8 +237,8 @@ def end_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def _end_when_closed(lifeline: int) -> None:
-    while os.read(lifeline, 1):
+def _end_when_closed(lifeline: IO[bytes]) -> None:
+    while lifeline.read(1):
         pass
     os._exit(1)
 

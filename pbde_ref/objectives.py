@@ -184,6 +184,10 @@ def rrhf() -> Objective:
     return hinge(0.0)
 
 
+LEAST_TAU = 1e-150
+"""Below it the square of 1/2τ, which is the loss at a margin of zero, is infinite."""
+
+
 def ipo(tau: float) -> Objective:
     r"""The quadratic loss of IPO, Eq. (23).
 
@@ -200,9 +204,7 @@ def ipo(tau: float) -> Objective:
     >>> ipo(0.25).value(np.array([0.0, 2.0]))
     array([4., 0.])
     """
-    tau = positive_number("tau", tau)
-    if tau < 1e-150:
-        raise ValueError(f"`tau` must be at least 1e-150, or (1/2τ)² is infinite; got {tau}")
+    tau = positive_number("tau", tau, least=LEAST_TAU)
     target = 0.5 / tau
     return Objective(
         "ipo",

@@ -78,7 +78,7 @@ class PBDE:
         self.check_size(log_p.size)
         with np.errstate(invalid="ignore", over="ignore"):
             scaled = self.f * log_p
-            reject("f·log p", "finite where p is positive", scaled, np.isinf(scaled) & np.isfinite(log_p))
+            reject("pbde.f·log p", "finite where p is positive", scaled, np.isinf(scaled) & np.isfinite(log_p))
             return np.where(np.isneginf(log_p), -np.inf, scaled + self.g)
 
     def check_size(self, size: int) -> None:

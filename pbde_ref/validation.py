@@ -200,11 +200,13 @@ def number(name: str, value: Any) -> float:
     return float(result)
 
 
-def positive_number(name: str, value: Any) -> float:
-    """A finite real number above zero."""
+def positive_number(name: str, value: Any, *, least: float = 0.0) -> float:
+    """A finite real number above zero, and at least `least`."""
     result = number(name, value)
     if result <= 0:
         raise ValueError(f"`{name}` must be positive; got {result}")
+    if result < least:
+        raise ValueError(f"`{name}` must be at least {least:g}; got {result}")
     return result
 
 

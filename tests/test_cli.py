@@ -131,7 +131,7 @@ def command(*arguments, **options):
         (["fit", "votes.csv", "--json", ""], "`path` must be the name of a file; got ''"),
         (["fit", "votes.csv", "--json", "."], "cannot be written to: Is a directory"),
         (["optima", "--loss", "ipo", "--support", "16", "--tau", "1e-308"], "tau"),
-        (["check", "x" * 700_000 + ":f", "--loss", "reward"], "cannot be found"),
+        (["check", "x" * 700_000 + ":f", "--loss", "reward"], "pbde-ref check: the subject 'xxx"),
         (["reproduce", "figure-3", "--preset", "quick", "--set", "grid=1" + "0" * 4000], "grid"),
     ],
 )
@@ -163,7 +163,8 @@ def test_closed_streams_and_poor_locales():
 
 def test_an_interruption_is_one_word(tmp_path):
     """Five times Ctrl-C, at once and while it ends."""
-    (tmp_path / "never.py").write_text("import pathlib\npathlib.Path('begun').touch()\nwhile True: pass", encoding="utf-8")
+    never = "import pathlib\npathlib.Path('begun').touch()\nwhile True: pass"
+    (tmp_path / "never.py").write_text(never, encoding="utf-8")
     arguments = [sys.executable, "-m", "pbde_ref", "check", "never:ends", "--loss", "reward"]
     process = subprocess.Popen(
         arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

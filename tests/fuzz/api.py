@@ -165,7 +165,7 @@ def hostile_values(rng):
         dtype="datetime64[D]"),
         np.array([object()] * N), np.array([None] * N), np.ma.masked_array(v, [0, 1, 0, 0, 1]),
         np.ma.masked_array(np.ones((N, N)), np.eye(N)), np.ones((N, N)), np.eye(N), np.full((N, N), np.nan),
-        np.matrix(np.eye(N)),
+        np.eye(N).view(np.matrix),
         np.asfortranarray(rng.random((N, N))), np.ones((2, 3, 4)), np.ones(N + 1), np.ones((N, N + 1)), np.ones(1),
         np.array(0.5),
         np.broadcast_to(1.0, (10**6, 10**7)), np.zeros(N, dtype=[("a", float)]), np.ones((1,) * 32), np.full((N, N),
