@@ -25,7 +25,9 @@ from typing import IO, Any
 
 import numpy as np
 
-__all__ = ["MOST_ANSWER", "MOST_OUTPUT", "MOST_SHOWN", "Answer", "ask_child", "child_main", "watched"]
+__all__ = [
+    "MOST_ANSWER", "MOST_OUTPUT", "MOST_SHOWN", "Answer", "ask_child", "child_main", "end_with_parent", "watched",
+]  # fmt: skip
 
 MOST_SHOWN = 10_000
 """Bytes of a child's output that are passed on to stderr."""

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from threadpoolctl import threadpool_limits
 
 from pbde_ref.experiments.records import Record, file_digest, read_record, write_record
+from pbde_ref.foreign import end_with_parent
 
 __all__ = ["Reporter", "Run", "Silent", "execute", "files_folder"]
 
@@ -272,15 +273,17 @@ def _begin_process(queue: Any) -> None:
     _messages = queue
     # Ctrl-C reaches every process of a terminal; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
-
-
-def _end_with_the_parent() -> None:
-    """A killed process cannot end its children; they would finish their runs, and wait for others for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
-        parent.join()
-        os._exit(1)
+        if parent.pid is not None:
+            end_with_parent(parent.pid)
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: Any) -> None:
+    """A killed process cannot end its children; they would finish their runs, and wait for others for ever."""
+    parent.join()
+    os._exit(1)
 
 
 def _perform_there(
