@@ -214,8 +214,10 @@ def truncated_normal(grid: ArrayLike, loc: float, scale: float) -> FiniteDistrib
     """
     points = vector("grid", grid)
     reject("grid", "finite", points, ~np.isfinite(points))
-    ordered = np.sort(points)
-    reject("grid", "distinct", ordered[1:], ordered[1:] == ordered[:-1])
+    order = np.argsort(points, kind="stable")
+    again = np.zeros(points.size, dtype=bool)
+    again[order[1:]] = points[order[1:]] == points[order[:-1]]
+    reject("grid", "distinct points", points, again)
     loc, scale = number("loc", loc), positive_number("scale", scale)
     with np.errstate(over="ignore"):
         return FiniteDistribution(-0.5 * ((points - loc) / scale) ** 2, points)

@@ -78,14 +78,14 @@ class PBDE:
         self.check_size(log_p.size)
         with np.errstate(invalid="ignore", over="ignore"):
             scaled = self.f * log_p
-            reject("pbde.f·log p", "finite where p is positive", scaled, np.isinf(scaled) & np.isfinite(log_p))
+            reject("f·log p", "finite where p is positive", scaled, np.isinf(scaled) & np.isfinite(log_p))
             return np.where(np.isneginf(log_p), -np.inf, scaled + self.g)
 
     def check_size(self, size: int) -> None:
         """Raise ``ValueError`` unless `f` and `g` fit a support of `size` outcomes."""
         for name, value in (("f", self.f), ("g", self.g)):
             if value.ndim == 1:
-                same_size(f"pbde.{name}", value.size, size)
+                same_size(name, value.size, size)
 
 
 def luce() -> PBDE:

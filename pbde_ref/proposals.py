@@ -179,7 +179,7 @@ class PairListProposal:
 
     def _check_size(self, size: int) -> None:
         for name, value in (("x_a", self.x_a), ("x_b", self.x_b)):
-            reject(f"proposal.{name}", f"an index below the number of outcomes, {size}", value, value >= size)
+            reject(name, f"an index below the number of outcomes, {size}", value, value >= size)
 
 
 def _triangle(size: int) -> Iterator[tuple[slice, slice]]:

@@ -185,11 +185,9 @@ def _solve(utilities: ArrayLike, pbde: PBDE) -> tuple[float, FloatArray, Normali
     # An outcome that the annotator excludes stays excluded where the reference policy excludes it too.
     with np.errstate(invalid="ignore"):
         target = np.where(np.isneginf(utilities), -np.inf, utilities - pbde.g)
-    reject("utilities less g, χ − g", "below +inf for a normalisable policy to exist", target, ~(target < np.inf))
+    reject("χ − g", "below +inf for a normalisable policy to exist", target, ~(target < np.inf))
     if np.isneginf(target).all():
-        raise ValueError(
-            "`utilities` less g, χ − g, must be finite at some outcome for a policy to exist; got -inf everywhere"
-        )
+        raise ValueError("χ − g must be finite at some outcome for a policy to exist; got -inf everywhere")
     # Large common utilities would otherwise cost the sum eps · |C| / min f.
     offset = float(target.max())
     shifted = target - offset

@@ -246,7 +246,6 @@ def completion_mask(
             f"got shape {prompt.shape} and dtype {prompt.dtype}"
         )
     reject("prompt_lengths", "non-negative", prompt, prompt < 0)
-    reject("prompt_lengths", "below the number of tokens", prompt, prompt >= tokens.shape[1])
     completion = np.arange(tokens.shape[1]) >= prompt.reshape(-1, 1)
     result = np.broadcast_to(completion, tokens.shape).copy()
     ends = np.zeros_like(result)

@@ -35,6 +35,10 @@ NOT_CALLED = {
 }  # fmt: skip
 
 
+# What an argument is made of: a proposal's pairs, a process's f and g, and the quantities of the paper.
+PARTS = ("`x_a`", "`x_b`", "`f`", "`g`", "`f·log p`", "χ − g", "`mask`")
+
+
 class Hung(BaseException):
     """A call took too long."""
 
@@ -268,7 +272,8 @@ def fault(function, arguments, names):
         if len(message) > 300:
             return f"message of more than 300 characters: {message[:80]}"
         # An argument may be named by a part of it, as `distributions[1]`, or be one of the argument's own.
-        if not any(re.search(rf"(?<![a-z]){re.escape(name.rstrip('_'))}(?![a-z])", message) for name in names):
+        known = [re.escape(name.rstrip("_")) for name in names]
+        if not re.search(rf"(?<![a-z])({'|'.join(known)}|{'|'.join(PARTS)})(?![a-z])", message):
             return f"names no argument: {type(error).__name__}: {message[:120]}"
     except BaseException as error:
         return f"{type(error).__name__}: {str(error)[:120]}"
