@@ -11,9 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pbde_ref.distributions import FiniteDistribution, kl_divergence, rewards_in_units, tilt, total_variation
+from pbde_ref.distributions import (
+    FiniteDistribution,
+    common_support,
+    kl_divergence,
+    rewards_in_units,
+    tilt,
+    total_variation,
+)
 from pbde_ref.numerics import log_normalize, logsumexp, weighted
-from pbde_ref.validation import FloatArray, non_negative_number, positive_number, reject, vector, whole_number
+from pbde_ref.validation import FloatArray, instance, non_negative_number, positive_number, reject, vector, whole_number
 
 __all__ = ["PolicySolution", "gradient_ascent", "kl_controlled_objective", "log_partition", "policy_gradient"]
 
@@ -53,6 +60,7 @@ def kl_controlled_objective(
     >>> round(pb.kl_controlled_objective(policy, [3.0, 5.0], 1.0, reference), 6)  # 3 - log 2
     2.306853
     """
+    common_support(policy=policy, reference=reference)
     rewards, beta = _rewards(rewards, len(policy)), non_negative_number("beta", beta)
     penalty = beta * kl_divergence(policy, reference) if beta > 0.0 else 0.0
     return policy.expectation(rewards) - penalty
@@ -69,6 +77,7 @@ def log_partition(rewards: ArrayLike, beta: float, reference: FiniteDistribution
     >>> pb.log_partition([7.0, 7.0], 2.0, pb.uniform([0, 1]))
     3.5
     """
+    instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
     scaled = rewards_in_units(_rewards(rewards, len(reference)), positive_number("beta", beta))
     return float(logsumexp(reference.log_pmf + scaled))
 
@@ -102,6 +111,7 @@ def policy_gradient(logits: ArrayLike, rewards: ArrayLike, beta: float, referenc
     >>> pb.policy_gradient([0.0, 0.0], [1.0, 0.0], 0.0, pb.uniform([0, 1]))
     array([ 0.25, -0.25])
     """
+    instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
     logits = vector("logits", logits, size=len(reference))
     reject("logits", "finite", logits, ~np.isfinite(logits))
     rewards, beta = _rewards(rewards, logits.size), non_negative_number("beta", beta)
@@ -199,6 +209,7 @@ def gradient_ascent(
     >>> solution.converged, pb.total_variation(solution.policy, pb.tilt(reference, [1.0, 0.0, -1.0], 1.0)) < 1e-9
     (True, True)
     """
+    instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
     rewards, beta = _rewards(rewards, len(reference)), positive_number("beta", beta)
     learning_rate, tolerance = positive_number("learning_rate", learning_rate), positive_number("tolerance", tolerance)
     policy_tolerance = positive_number("policy_tolerance", policy_tolerance)

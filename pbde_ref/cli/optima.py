@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pbde_ref.cli.arguments import finite_or_none, real, table, whole
+from pbde_ref.cli.arguments import finite_or_none, output_path, real, table, whole
 from pbde_ref.experiments.optima import LOSSES, Optimum, optimum
 from pbde_ref.files import write_json
 
@@ -30,8 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, letter in PARAMETERS.items():
         option = name.rstrip("_")
         parser.add_argument(f"--{option}", dest=name, metavar="X", type=real, help=f"{letter} instead of the sweep")
-    parser.add_argument("--json", metavar="PATH", help="also write all numbers and policies there")
-    parser.add_argument("--plot", metavar="PATH", help="also draw all policies there (PNG, PDF or SVG)")
+    parser.add_argument("--json", metavar="PATH", type=output_path(), help="also write all numbers and policies there")
+    parser.add_argument("--plot", metavar="PATH", type=output_path(".png", ".pdf", ".svg"),
+                        help="also draw all policies there (PNG, PDF or SVG)")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:

@@ -11,14 +11,14 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from pbde_ref.cli.arguments import table, whole
+from pbde_ref.cli.arguments import output_path, table, whole
 from pbde_ref.experiments.records import Record
 from pbde_ref.files import write_atomically, write_json
 
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sentencepiece_model, or a *.model beside them; no training",
     )
     parser.add_argument("--format", choices=FORMATS, default="png", help="of the figures [png]")
-    parser.add_argument("--json", metavar="PATH", help="also write all settings and numbers there")
+    parser.add_argument("--json", metavar="PATH", type=output_path(), help="also write all settings and numbers there")
     parser.add_argument("--show-settings", action="store_true", help="say what would run, and stop")
 
 
@@ -136,7 +136,7 @@ def _one_language_run(options: argparse.Namespace) -> tuple[int, dict[str, Recor
     from pbde_ref.experiments.language import catalogue
     from pbde_ref.experiments.language.settings import LanguageSettings, Workplace, preset
     from pbde_ref.experiments.language.sources import fingerprint
-    from pbde_ref.experiments.runs import execute
+    from pbde_ref.experiments.runs import execute, files_folder
     from pbde_ref.figures.language import draw_figure_6
     from pbde_ref.figures.saving import save_figure
 
@@ -146,8 +146,10 @@ def _one_language_run(options: argparse.Namespace) -> tuple[int, dict[str, Recor
     if options.show_settings:
         return _show(options, settings, runs), {}
     identity = {**asdict(settings), **fingerprint(place)}
+    folder = place.folder
+    place = replace(place, folder=files_folder(folder, identity))
     with _Reporter(bar=False) as reporter:
-        records = execute(runs, place, place.folder, identity=identity, reporter=reporter)
+        records = execute(runs, place, folder, identity=identity, files=place.folder, reporter=reporter)
     image = f"figure-6.{options.format}"
     save_figure(draw_figure_6(records), options.out / image)
     write_atomically(options.out / "README.md", catalogue.language_page(records, _command(options), image).encode())
@@ -212,7 +214,17 @@ def _finish(options: argparse.Namespace, settings: Any, records: Mapping[str, Re
     if options.json:
         numbers = {name: dict(record.numbers) for name, record in records.items()}
         write_json(options.json, {"version": version("pbde-ref"), "settings": asdict(settings), "runs": numbers})
-    return 0
+    diverged = [record for record in records.values() if _diverged(record)]
+    for record in diverged:
+        first, last = record.arrays["losses"][[0, -1]]
+        print(f"{record.name}: training diverged, its loss went from {first:.4g} to {last:.4g}", file=sys.stderr)
+    return 1 if diverged else 0
+
+
+def _diverged(record: Record) -> bool:
+    """Whether training ended far above where it began; noise alone does not lead there."""
+    losses = record.arrays.get("losses")
+    return losses is not None and losses.size > 0 and not losses[-1] <= losses[0] + max(1.0, abs(float(losses[0])))
 
 
 class _Reporter:
@@ -254,7 +266,7 @@ class _Reporter:
 
     def outdated(self, name: str) -> None:
         """Say so."""
-        self._say(f"{name}: found with other settings or of another version, computed again")
+        self._say(f"{name}: found of another run (settings, version, sources) or damaged, computed again")
 
     def _say(self, text: str) -> None:
         tqdm.write(text, file=sys.stderr)

@@ -299,7 +299,12 @@ def _settings(
     check_models(annotator, proposal)
     instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
     same_support("reference", reference.support, "annotator", annotator.support)
-    return non_negative_number("delta", delta), non_negative_number("lambda_", lambda_)
+    settings = non_negative_number("delta", delta), non_negative_number("lambda_", lambda_)
+    for name, value in zip(("delta", "lambda_"), settings, strict=True):
+        # Their squares are taken on the way.
+        if value > 1e100:
+            raise ValueError(f"`{name}` must be at most 1e100; got {value}")
+    return settings
 
 
 def _rounded(

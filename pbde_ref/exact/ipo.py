@@ -21,7 +21,7 @@ from pbde_ref.exact.expected import check_models, expected_loss
 from pbde_ref.exact.identifiability import comparison_components
 from pbde_ref.exact.laplacian import centred, conductances_of, smallest_eigenvalue, solve_flows
 from pbde_ref.exact.selection import win_weights, win_weights_error
-from pbde_ref.objectives import ipo
+from pbde_ref.objectives import LEAST_TAU, ipo
 from pbde_ref.pairs import PairBlock
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray, IndexArray, instance, positive_number, probability_weights, vector
@@ -246,7 +246,7 @@ def _settings(annotator: PreferenceModel, tau: float, reference: FiniteDistribut
     instance("annotator", annotator, PreferenceModel, "an annotator")
     instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
     same_support("reference", reference.support, "annotator", annotator.support)
-    return positive_number("tau", tau)
+    return positive_number("tau", tau, least=LEAST_TAU)
 
 
 def _behaviour(annotator: PreferenceModel, mu: FiniteDistribution | ArrayLike) -> FloatArray:

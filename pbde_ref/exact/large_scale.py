@@ -15,6 +15,7 @@ from scipy.special import expit, logit
 
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.exact.enclosures import largest_difference, lies_between
+from pbde_ref.exact.expected import check_models
 from pbde_ref.exact.populations import Curvature, Population, product_factors, single_annotators, weighted_sums
 from pbde_ref.exact.solution import Certificate, Solution
 from pbde_ref.proposals import ProductProposal, Proposal
@@ -123,6 +124,7 @@ def minimize_product_loss(
     >>> solution.converged, solution.certificate.gap < 1e-20, solution.certificate.residual < 1e-13
     (True, True, True)
     """
+    check_models(annotator, proposal)
     tolerance, max_steps = positive_number("tolerance", tolerance), whole_number("max_steps", max_steps, least=1)
     utility_tolerance = positive_number("utility_tolerance", utility_tolerance)
     proposal = product_factors(proposal, annotator.size)

@@ -10,6 +10,7 @@ from scipy.special import expit
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceMatrix, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
+from pbde_ref.exact.expected import check_models
 from pbde_ref.exact.identifiability import comparison_components, groups_that_lose, preference_components
 from pbde_ref.exact.minimizers import minimize_expected_loss
 from pbde_ref.exact.selection import win_weights
@@ -94,6 +95,7 @@ def limit_fit(annotator: PreferenceModel, proposal: Proposal) -> LimitFit:
     >>> limit_fit(preferences, pb.PairListProposal([0, 1], [1, 2])).utilities
     array([  0.,   0., -inf])
     """
+    check_models(annotator, proposal)
     size = annotator.size
     components = comparison_components(proposal, size)
     if components.max() > 0:

@@ -148,7 +148,7 @@ def optimum(loss: str, *, size: int = 256, **parameters: float) -> Optimum:
     0.111
     """
     if loss not in LOSSES:
-        raise ValueError(f"`loss` must be one of {', '.join(map(repr, LOSSES))}; got {loss!r}")
+        raise ValueError(f"`loss` must be one of {', '.join(map(repr, LOSSES))}; got {loss!r:.100}")
     rule = LOSSES[loss]
     if set(parameters) != set(rule.sweep):
         raise TypeError(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from pbde_ref.language.lines import GZIP_DAMAGE, open_bytes, read_lines
+from pbde_ref.language.lines import GZIP_DAMAGE, LimitedBytes, open_bytes, read_lines
 from pbde_ref.language.lm1b import is_lm1b_folder, lm1b_sentences
 from pbde_ref.language.python_documentation import python_sentences
 from pbde_ref.validation import whole_number
@@ -167,6 +167,6 @@ def _is_archive(path: Path) -> bool:
 def _lines_of(path: Path) -> Iterator[str]:
     try:
         with open_bytes(path) as stream:
-            yield from read_lines(stream, path.name)
+            yield from read_lines(LimitedBytes(stream, path.name), path.name)
     except GZIP_DAMAGE as error:
         raise ValueError(f"`path` must be a whole gzip or plain text file; got {str(path)!r}: {error}") from error

@@ -12,12 +12,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pbde_ref.files import read_bytes
 from pbde_ref.language.length_bias import LENGTH_BINS
 from pbde_ref.validation import instance, whole_number
 
@@ -92,7 +92,7 @@ class Tokenizer:
         if not (processor.is_control(PADDING) or processor.is_unknown(PADDING) or processor.is_unused(PADDING)):
             piece = processor.id_to_piece(PADDING)
             raise ValueError(
-                f"`model_bytes` must leave token {PADDING} to padding or the unknown piece; got the piece {piece!r}"
+                f"`model_bytes` must leave token {PADDING} to padding or the unknown piece; got the piece {piece!r:.80}"
             )
         for name, value in (
             ("vocabulary_size", size),
@@ -143,10 +143,10 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     FileNotFoundError
         If there is no such file.
     ValueError
-        As `Tokenizer`.
+        As `Tokenizer`, or if the file is larger than 256 MiB.
     """
     try:
-        return Tokenizer(Path(path).read_bytes())
+        return Tokenizer(read_bytes(path))
     except ValueError as error:
         raise ValueError(f"`path` must name a usable SentencePiece model, {str(path)!r} is not: {error}") from error
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pbde_ref.files import read_arrays, write_arrays
 from pbde_ref.language.tokenizers import Tokenizer
 from pbde_ref.language.trained_models import (
+    CheckpointError,
     History,
     TrainedModel,
     TrainingSettings,
@@ -87,9 +88,11 @@ def train_language_model(
 
     Raises
     ------
+    CheckpointError
+        If the checkpoint is of another run or damaged; a ``ValueError``, too.
     ValueError
-        If a sequence is longer than ``config.max_length`` or has a token outside the vocabulary, the checkpoint is of
-        another run or damaged, or the loss becomes infinite or NaN (the learning rate is too high).
+        If a sequence is longer than ``config.max_length`` or has a token outside the vocabulary, or the loss
+        becomes infinite or NaN (the learning rate is too high).
     OSError
         If the checkpoint cannot be written.
 
@@ -309,12 +312,15 @@ def _write(path: str | os.PathLike[str], identity: dict[str, NDArray[Any]], stat
 
 
 def _read(path: str | os.PathLike[str], identity: dict[str, NDArray[Any]], config: TransformerConfig) -> _State:
-    arrays = read_arrays(path)
+    try:
+        arrays = read_arrays(path)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
     for name, expected in identity.items():
         if name not in arrays or str(arrays[name]) != str(expected):
-            raise ValueError(
+            raise CheckpointError(
                 f"`checkpoint` must be of the same run, or not exist; {os.fspath(path)!r} has another {name}: "
-                f"{arrays.get(name)} instead of {expected}"
+                f"{arrays.get(name)!s:.200} instead of {expected!s:.200}"
             )
     try:
         count = parameter_count(config)
@@ -322,10 +328,16 @@ def _read(path: str | os.PathLike[str], identity: dict[str, NDArray[Any]], confi
         for name, value in flat.items():
             if value.shape != (count,) or value.dtype != np.float32:
                 raise ValueError(f"{name} has shape {value.shape} and dtype {value.dtype}, not ({count},) and float32")
+            if not np.isfinite(value).all():
+                raise ValueError(f"{name} must be finite")
         adam = AdamState(flat["first_moment"], flat["second_moment"], int(arrays["steps"]))
-        return _State(flat["parameters"], adam, flat["best"], history_of(arrays))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"`checkpoint` must be a whole checkpoint; {os.fspath(path)!r} is not: {error}") from error
+        history = history_of(arrays)
+        if not 0 <= adam.steps == (history.steps[-1] if history.steps.size else 0):
+            raise ValueError(f"it is after {adam.steps} steps, and its history is not")
+        return _State(flat["parameters"], adam, flat["best"], history)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError) as error:
+        name = os.fspath(path)
+        raise CheckpointError(f"`checkpoint` must be a whole checkpoint; {name!r} is not: {error}") from error
 
 
 def _batches(sequences: Sequence[Any]) -> list[Sequence[Any]]:

@@ -143,6 +143,8 @@ def batch_order(lengths: Sequence[int] | NDArray[Any], tokens_per_batch: int, *,
     [[1], [2], [0, 3, 4]]
     """
     lengths = np.asarray(lengths)
+    if lengths.ndim != 1 or lengths.size == 0:
+        raise ValueError(f"`lengths` must be a vector with at least one entry; got shape {lengths.shape}")
     tokens_per_batch = whole_number("tokens_per_batch", tokens_per_batch, least=1)
     root = np.random.default_rng(rng)
     while True:

@@ -310,7 +310,10 @@ def _check(
     hidden = {"lengths_given"} | ({"reference_free"} if not bench.case.conventions.get("reference_free") else set())
     shown = {name: value for name, value in bench.case.conventions.items() if name not in hidden}
     framework = bench.subject.framework.name
-    report = Report(bench.subject.name, definition.name, shown, results, framework, options.dtype, bench.notes)
+    changes = tuple(sorted(bench.subject.changes))
+    report = Report(
+        bench.subject.name, definition.name, shown, results, framework, options.dtype, bench.notes, changes
+    )
     if on_failure == "raise" and not report.passed:
         raise LossCheckError(report)
     return report

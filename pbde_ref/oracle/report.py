@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -79,6 +79,8 @@ class Report:
         What arrays the function was given.
     notes : tuple of str
         What no check has looked at, though the function returned it.
+    changes : tuple of str
+        What it did besides computing, such as changing the global generator; that alone fails no check.
 
     Examples
     --------
@@ -99,6 +101,7 @@ class Report:
     framework: str
     dtype: str
     notes: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "conventions", MappingProxyType(dict(self.conventions)))
@@ -141,7 +144,22 @@ class Report:
                 {"name": r.name, "status": r.status, "message": r.message, "diagnosis": r.diagnosis}
                 for r in self.results
             ],
+            "changes": list(self.changes),
         }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Report:
+        """The report that `as_dict` has put into types of JSON.
+
+        Examples
+        --------
+        >>> report = Report("mine", "dpo", {"beta": 0.3}, (CheckResult("value", "passed"),), "numpy", "float64")
+        >>> Report.from_dict(report.as_dict()) == report
+        True
+        """
+        kept = {field.name: content[field.name] for field in fields(cls)}
+        results = tuple(CheckResult(**result) for result in content["results"])
+        return cls(**kept | {name: tuple(content[name]) for name in ("notes", "changes")} | {"results": results})
 
     def __str__(self) -> str:
         lines = [self._headline(), self._counts()]
@@ -165,6 +183,9 @@ class Report:
                 lines += _wrapped(text, "  ", "    ")
         if self.notes:
             lines += ["", "Not looked at", *(line for note in self.notes for line in _wrapped(note, "  ", "    "))]
+        lines += [""] if self.changes else []
+        for change in self.changes:
+            lines += _wrapped(change, "note: it ", "  ")
         return "\n".join([*lines, "", self._held()])
 
     def _held(self) -> str:
@@ -183,7 +204,7 @@ class Report:
         return f"{len(self.results)} check{'s' if len(self.results) != 1 else ''}: {words or 'none'}"
 
 
-_ARRAYS = {"numpy": "NumPy arrays", "torch": "PyTorch tensors", "jax": "JAX arrays"}
+_ARRAYS = {"auto": "arrays", "numpy": "NumPy arrays", "torch": "PyTorch tensors", "jax": "JAX arrays"}
 _SHOWN: tuple[Status, ...] = ("failed", "unexpected pass", "expected failure", "skipped")
 _SHOWN_AS = {
     "unexpected pass": "Expected to fail, but passed",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from pbde_ref.foreign import watched
 from pbde_ref.oracle.cases import Case, Input, Outcome
 from pbde_ref.oracle.frameworks import Framework, Given, Returned, first_of
 from pbde_ref.oracle.recognition import framework_of
@@ -28,7 +29,7 @@ class SubjectError(Exception):
     `original` is what it raised itself, if it raised.
     """
 
-    def __init__(self, message: str, original: Exception | None = None) -> None:
+    def __init__(self, message: str, original: BaseException | None = None) -> None:
         super().__init__(message)
         self.original = original
 
@@ -87,7 +88,8 @@ def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
 class Subject:
     """A function, the framework whose arrays it takes, and what it accepts.
 
-    `keywords` maps the definition's hyperparameters to the function's own names for them, where it takes them.
+    `keywords` maps the definition's hyperparameters to the function's own names for them, where it takes them;
+    `changes` collects what the function changes for everybody.
     """
 
     function: Callable[..., Any]
@@ -95,6 +97,7 @@ class Subject:
     framework: Framework
     keywords: Mapping[str, str]
     returns_gradients: bool = False
+    changes: set[str] = field(default_factory=set)
 
     @property
     def differentiable(self) -> bool:
@@ -124,8 +127,8 @@ class Subject:
         given = [Given(case.arrays[i.name], dtype if i.floating else "", by(i) and i.floating) for i in case.inputs]
         keywords = {own: case.conventions[name] for name, own in self.keywords.items()}
         try:
-            returned = self.framework.call(self.function, given, keywords)
-        except Exception as error:
+            returned = self.framework.call(self._watched, given, keywords)
+        except (Exception, SystemExit) as error:
             raise SubjectError(self._raised(case, dtype, error), error) from error
         value = self._value(case, dtype, returned)
         gradients = self._gradients(case, dtype, returned, wanted)
@@ -134,6 +137,10 @@ class Subject:
         extras = tuple(behind[2 if self.returns_gradients else 1 :])
         framework = framework_of(first_of(returned.result))
         return Computed(Outcome(value, gradients), framework, returned.note, modified, extras)
+
+    def _watched(self, *arrays: Any, **keywords: Any) -> Any:
+        with watched(self.changes):
+            return self.function(*arrays, **keywords)
 
     def takes(self, case: Case) -> bool:
         """Whether the function's signature fits the call; yes if it has none."""
@@ -164,7 +171,7 @@ class Subject:
         lines += [f"    {own}={case.conventions[name]!r}," for name, own in self.keywords.items()]
         return "\n".join([f"{self.name}(", *lines, ")"])
 
-    def _raised(self, case: Case, dtype: str, error: Exception) -> str:
+    def _raised(self, case: Case, dtype: str, error: BaseException) -> str:
         lines = [f"it raised {type(error).__name__}: {str(error)[:400]}", self.call_description(case, dtype)]
         if not self.takes(case):
             names = ", ".join(i.name for i in case.inputs)

@@ -6,11 +6,13 @@ About a minute each with the default settings on two cores.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from pbde_ref.experiments.language.settings import Workplace
 from pbde_ref.experiments.records import Record
@@ -18,7 +20,7 @@ from pbde_ref.experiments.runs import Progress, Run
 from pbde_ref.files import write_atomically
 from pbde_ref.language.corpora import open_corpus
 from pbde_ref.language.tokenizers import Tokenizer, count_lengths, load_tokenizer, train_tokenizer
-from pbde_ref.language.trained_models import TrainingSettings, load_model, save_model
+from pbde_ref.language.trained_models import CheckpointError, TrainingSettings, load_model, save_model
 from pbde_ref.language.training import end_probability, train_language_model
 from pbde_ref.language.training_data import training_data
 from pbde_ref.models.transformer import TransformerConfig, parameter_count
@@ -37,8 +39,9 @@ def runs(place: Workplace) -> list[Run]:
     """The tokenizer, then the models."""
     if place.checkpoints is not None:
         return []
-    return [Run("tokenizer", prepare_tokenizer)] + [
-        Run(kind, partial(train_model, kind=kind), ("tokenizer",), threaded=True) for kind in KINDS
+    return [Run("tokenizer", prepare_tokenizer, files=("tokenizer.model",))] + [
+        Run(kind, partial(train_model, kind=kind), ("tokenizer",), threaded=True, files=(f"{kind}.npz",))
+        for kind in KINDS
     ]
 
 
@@ -61,8 +64,8 @@ def checkpoint_files(folder: str) -> dict[str, Path]:
     if missing or len(tokenizers) != 1:
         raise ValueError(
             f"`checkpoints` must name a folder with {', '.join(KINDS)} and one *.model file or the same "
-            f"{FLAX_TOKENIZER} in each; got {folder!r} with {'no ' + ', '.join(missing) + ' and ' if missing else ''}"
-            f"{len(tokenizers)} tokenizers"
+            f"{FLAX_TOKENIZER} in each; got {folder!r:.100} with "
+            f"{'no ' + ', '.join(missing) + ' and ' if missing else ''}{len(tokenizers)} tokenizers"
         )
     return {**found, "tokenizer": next(iter(tokenizers.values()))}
 
@@ -116,10 +119,15 @@ def train_model(place: Workplace, needed: Mapping[str, Record], progress: Progre
     # One that was left by a run with other settings must not be in the way.
     what = hashlib.sha256(f"{config} {training} {data.digest()}".encode()).hexdigest()
     checkpoint = place.folder / f"{kind}-{what[:16]}.checkpoint.npz"
-    model = train_language_model(config, data, training, checkpoint=checkpoint, progress=True)
+    try:
+        model = train_language_model(config, data, training, checkpoint=checkpoint, progress=True)
+    except CheckpointError as error:
+        tqdm.write(f"{kind}: trained from the beginning: {error}", file=sys.stderr)
+        checkpoint.unlink(missing_ok=True)
+        model = train_language_model(config, data, training, checkpoint=checkpoint, progress=True)
     save_model(place.folder / f"{kind}.npz", model)
     for left in place.folder.glob(f"{kind}-*.checkpoint.npz"):
-        left.unlink()
+        left.unlink(missing_ok=True)
     history = model.history
     numbers: dict[str, float | None] = {
         "parameters": float(parameter_count(config)),

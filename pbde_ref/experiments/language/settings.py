@@ -122,7 +122,7 @@ class Workplace:
     ----------
     settings : LanguageSettings
     folder : Path
-        Where runs keep tokenizer, models and sentences.
+        Where runs keep tokenizer, models and sentences; those of these settings alone.
     corpus : str or None
         As `pbde_ref.language.corpora.open_corpus` has it.
     checkpoints : str or None

@@ -92,7 +92,7 @@ class ToySettings:
         if self.data not in ("sample", "population"):
             raise ValueError(f"`data` must be 'sample' or 'population'; got {self.data!r}")
         if self.reward_pairs not in ("uniform", "reference"):
-            raise ValueError(f"`reward_pairs` must be 'uniform' or 'reference'; got {self.reward_pairs!r}")
+            raise ValueError(f"`reward_pairs` must be 'uniform' or 'reference'; got {self.reward_pairs!r:.100}")
         if self.least_comparisons > self.most_comparisons:
             raise ValueError(
                 f"`most_comparisons` must be at least `least_comparisons`, {self.least_comparisons}; "
