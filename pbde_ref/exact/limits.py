@@ -151,7 +151,8 @@ def _with_rounding(fit: Solution, wins: FloatArray, weights: FloatArray) -> tupl
     total = wins + wins.T
     compared = total > 0.0
     probabilities = np.divide(wins, total, out=np.full_like(wins, 0.5), where=compared)
-    with np.errstate(divide="ignore", over="ignore"):
+    # Where a curvature has underflowed nothing is bounded: not a number there is no bound below.
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         moved = np.abs(model - probabilities) + 746.0 * probabilities * probabilities.T
         flow = np.where(compared, share * moved / curvature, 0.0)
         added = float((weights * curvature * np.where(compared, flow, 0.0) ** 2).sum())
