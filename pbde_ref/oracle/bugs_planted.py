@@ -118,7 +118,11 @@ KNOWN: tuple[Planted, ...] = (
     Planted("gradient identically zero", _DPO, "return reduce(", "return (lambda each: reduce(detach(each)).item())(",
             _GRADIENT),
     Planted("gradient zero at margin 0", _GRADIENTS, "/ len(m)", "/ len(m) * (m != 0)", _OWN_GRADIENT),
-    Planted("gradient zero at margin 0", _PLAIN, "log_sigmoid(m)", "(-relu(-m) - log1p(exp(-absolute(m))))", _GRADIENT),
+    # JAX's derivative of the absolute value is 1 at 0, which makes this right there.
+    Planted("gradient zero at margin 0", _PLAIN, "log_sigmoid(m)", "(-relu(-m) - log1p(exp(-absolute(m))))",
+            ("torch",)),
+    Planted("gradient zero at margin 0", _PLAIN, "log_sigmoid(m)", "log_sigmoid(where(m == 0, detach(m), m))",
+            ("jax",)),
     Planted("dropout or other noise", _PLAIN, "detach(reference_chosen)",
             "detach(reference_chosen) * (1 + random() / 100)"),
     Planted("odd batch loses its last row", _DPO, "(chosen - rejected)",
