@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from tabulate import tabulate
 
-from pbde_ref.experiments.intervals import mean_interval
+from pbde_ref.experiments.intervals import Interval, mean_interval
 from pbde_ref.experiments.language.findings import bin_share, dip
 from pbde_ref.experiments.language.models import KINDS
 from pbde_ref.experiments.records import Record
@@ -55,6 +55,8 @@ def seed_headers(found: Mapping[int, Records]) -> list[str]:
 def seed_rows(found: Mapping[int, Records]) -> list[list[str]]:
     """A line for each statistic: its value with each seed, and the mean with Student's 95 % interval over seeds.
 
+    Shares cannot be outside [0, 1], nor can their intervals.
+
     Parameters
     ----------
     found : mapping of int to mapping
@@ -65,7 +67,11 @@ def seed_rows(found: Mapping[int, Records]) -> list[list[str]]:
         values = [read(records) for records in found.values()]
         known = np.array([value for value in values if value is not None])
         shown = ["–" if value is None else f"{value:.4f}" for value in values]
-        rows.append([name, *shown, str(mean_interval(known)) if known.size == len(values) else "–"])
+        mean = "–"
+        if known.size == len(values):
+            ends = (0.0, np.inf if name.startswith("test loss") else 1.0)
+            mean = str(Interval(*(float(np.clip(end, *ends)) for end in mean_interval(known))))
+        rows.append([name, *shown, mean])
     return rows
 
 
