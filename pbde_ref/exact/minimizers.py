@@ -104,7 +104,9 @@ def minimize_expected_loss(
     utility_tolerance = positive_number("utility_tolerance", utility_tolerance)
     max_steps = whole_number("max_steps", max_steps, least=1)
     if takes_linear_time(method, splits(annotator, proposal), annotator, proposal):
-        return minimize_product_loss(annotator, proposal, tolerance=tolerance, max_steps=max_steps)
+        return minimize_product_loss(
+            annotator, proposal, tolerance=tolerance, utility_tolerance=utility_tolerance, max_steps=max_steps
+        )
     if not finite_fit_exists(annotator, proposal):
         raise ValueError(
             "`annotator` must prefer outcomes in such a way that finite utilities fit best (Ford's condition: within "
