@@ -35,6 +35,7 @@ def warm(logits, labels, mask):
 
 def at_the_end(scores, mask):
     return scores[:, -1]
+
 def exits(chosen, rejected):
     sys.exit(0)
 
@@ -160,6 +161,9 @@ def test_functions_of_tokens(capsys):
         status(*read, "--no-shift")
     with pytest.raises(ValueError, match="temperature"):
         status(*read, "--temperature", "0.5")
+
+
+@pytest.mark.usefixtures("subjects")
 def test_a_subject_that_ends_its_process_hides_nobody(capsys, tmp_path):
     """Each of them ended the command with status 0, and the wrong loss behind it was never looked at."""
     names = [f"subjects_of_this_test:{n}" for n in ("exits", "exits_at_once", "loops", "seeds", "inverted", "right")]
