@@ -220,7 +220,10 @@ def truncated_normal(grid: ArrayLike, loc: float, scale: float) -> FiniteDistrib
     reject("grid", "distinct points", points, again)
     loc, scale = number("loc", loc), positive_number("scale", scale)
     with np.errstate(over="ignore"):
-        return FiniteDistribution(-0.5 * ((points - loc) / scale) ** 2, points)
+        log_weights = -0.5 * ((points - loc) / scale) ** 2
+    if np.isneginf(log_weights).all():
+        raise ValueError(f"`grid` must have a point within 1e154 `scale` of `loc`; got none for {loc} and {scale}")
+    return FiniteDistribution(log_weights, points)
 
 
 def mixture(weights: ArrayLike, distributions: Sequence[FiniteDistribution]) -> FiniteDistribution:
