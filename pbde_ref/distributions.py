@@ -151,8 +151,10 @@ def labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int) -> NDAr
     same_size("support", len(given), size)
     seen: set[Hashable] = set()
     for index, label in enumerate(given):
-        if not isinstance(label, Hashable):
-            raise TypeError(f"`support` must hold hashable labels; got {label!r:.100} at index {index}")
+        try:
+            hash(label)
+        except Exception:
+            raise TypeError(f"`support` must hold hashable labels; got {label!r:.100} at index {index}") from None
         if isinstance(label, float) and label != label:
             raise ValueError(f"`support` must hold labels that equal themselves; got nan at index {index}")
         if label in seen:

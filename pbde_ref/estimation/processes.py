@@ -57,6 +57,7 @@ def read_process(path: str | os.PathLike[str], items: NDArray[Any]) -> PBDE:
                     raise DataError(f"{text.name}, line {line}: {item!r:.100} has other values than before")
     missing = [name for i, name in enumerate(items.tolist()) if i not in numbers]
     if missing:
-        raise DataError(f"{os.fspath(path)}: there is no line for {missing[0]!r:.80} and {len(missing) - 1} other items")
+        others = f"{missing[0]!r:.80} and {len(missing) - 1} other items"
+        raise DataError(f"{os.fspath(path)}: there is no line for {others}")
     f, g = np.array([numbers[i] for i in range(items.size)]).T
     return PBDE(f, g)
