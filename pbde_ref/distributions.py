@@ -151,8 +151,10 @@ def labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int) -> NDAr
     same_size("support", len(given), size)
     seen: set[Hashable] = set()
     for index, label in enumerate(given):
-        if not isinstance(label, Hashable):
-            raise TypeError(f"`support` must hold hashable labels; got {label!r:.100} at index {index}")
+        try:
+            hash(label)
+        except Exception:
+            raise TypeError(f"`support` must hold hashable labels; got {label!r:.100} at index {index}") from None
         if isinstance(label, float) and label != label:
             raise ValueError(f"`support` must hold labels that equal themselves; got nan at index {index}")
         if label in seen:
@@ -220,7 +222,10 @@ def truncated_normal(grid: ArrayLike, loc: float, scale: float) -> FiniteDistrib
     reject("grid", "distinct points", points, again)
     loc, scale = number("loc", loc), positive_number("scale", scale)
     with np.errstate(over="ignore"):
-        return FiniteDistribution(-0.5 * ((points - loc) / scale) ** 2, points)
+        log_weights = -0.5 * ((points - loc) / scale) ** 2
+    if np.isneginf(log_weights).all():
+        raise ValueError(f"`grid` must have a point within 1e154 `scale` of `loc`; got none for {loc} and {scale}")
+    return FiniteDistribution(log_weights, points)
 
 
 def mixture(weights: ArrayLike, distributions: Sequence[FiniteDistribution]) -> FiniteDistribution:
