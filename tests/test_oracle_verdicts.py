@@ -571,7 +571,7 @@ def test_what_rounding_the_normalizer_costs_is_allowed_and_no_more():
     """float32 of numbers at 27: one rounding of 2^-24 times the size at each token, beside exact arithmetic."""
     from pbde_ref.oracle.sequences import SEQUENCE_LOG_PROBS, sequence_mask
 
-    conventions = {"average": False, "shift": True, "layout": "mask", "reduction": "none"}
+    conventions = {"average": False, "shift": True, "layout": "mask", "reduction": "none", "temperature": 1.0}
     case = Case(SEQUENCE_LOG_PROBS, SEQUENCE_LOG_PROBS.batches["near_certain"], conventions)
     logits = rounded(case.arrays["logits"], "float32")
     case = case.with_arrays(logits=logits)

@@ -79,6 +79,7 @@ def good(rng):
         "kernel": kernel, "transition": np.full((N, N), 1 / N),
         "probabilities": annotators[3].preference_probabilities(),
         "support": list("abcde"), "size": 8, "steps": 7, "support_size": N, "n_comparisons": 100, "n_candidates": 2,
+        "pairs": np.array([[0, 1], [2, 4]]),
         "n_annotators": 2, "x_a": np.array([0, 1, 2]), "x_b": np.array([1, 2, 0]), "winner": np.array([0, 1, 2, 0]),
         "loser": np.array([1, 2, 0, 2]), "objective": "bradley_terry", "rng": 3, "max_steps": 30, "n_starts": 1,
         "noise": 1e-4, "learning_rate": 0.5, "tolerance": 1e-8, "weight_logits": np.zeros(2), "start": None,
