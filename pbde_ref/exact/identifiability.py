@@ -25,7 +25,7 @@ from pbde_ref.objectives import BRADLEY_TERRY
 from pbde_ref.pairs import PairBlock
 from pbde_ref.pbde import luce
 from pbde_ref.proposals import Proposal
-from pbde_ref.validation import FloatArray, IndexArray, indices, instance, reject, vector, whole_number
+from pbde_ref.validation import FloatArray, IndexArray, indices, instance, plain_array, reject, vector, whole_number
 
 __all__ = [
     "Identifiability", "asymptotic_covariance", "comparison_components", "difference_variances", "expected_excess_loss",
@@ -402,7 +402,7 @@ def _truth(utilities: ArrayLike, size: int | None = None) -> FloatArray:
 
 
 def _named_pairs(pairs: ArrayLike, size: int) -> tuple[IndexArray, IndexArray]:
-    given = np.asarray(pairs)
+    given = plain_array("pairs", pairs)
     if given.ndim != 2 or given.shape[1] != 2:
         raise ValueError(f"`pairs` must have shape (m, 2); got {given.shape}")
     flat = indices("pairs", given.ravel())
