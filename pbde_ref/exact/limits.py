@@ -142,8 +142,8 @@ def _restricted(annotator: PreferenceModel, members: IndexArray) -> PreferenceMo
 def _with_rounding(fit: Solution, wins: FloatArray, weights: FloatArray) -> tuple[float, float]:
     r"""The fit's gap and error, with what rounding of weights to the group's shares adds.
 
-    A pair's flow :math:`w (\sigma - p)` moves by a share of itself, and by what its logit's rounding makes of p, which
-    is at most 746 nats; see ``proofs/minimizer_certificate.md``.
+    A pair's flow :math:`w (\sigma - p)` moves by a share of itself, and by what rounding of a logit of up to 746 nats
+    makes of p; see ``proofs/minimizer_certificate.md``.
     """
     model = expit(fit.value[:, None] - fit.value)
     curvature = model * model.T
