@@ -253,7 +253,7 @@ def geometric_mean(p: FiniteDistribution, r: FiniteDistribution, alpha: float) -
     """
     alpha = number("alpha", alpha)
     support = common_support(p=p, r=r)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         log_weights = _power(p.log_pmf, alpha) + _power(r.log_pmf, 1.0 - alpha)
     # 0 to a positive power times 0 to a negative power: the outcome is excluded by the positive one.
     log_weights[np.isnan(log_weights)] = -np.inf

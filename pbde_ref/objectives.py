@@ -193,7 +193,7 @@ def ipo(tau: float) -> Objective:
     Parameters
     ----------
     tau : float
-        :math:`\tau` of Eq. (22), at least 1e-150; most code calls it beta.
+        :math:`\tau` of Eq. (22), from 1e-150 to 1e150; most code calls it beta.
 
     Examples
     --------
@@ -201,8 +201,8 @@ def ipo(tau: float) -> Objective:
     array([4., 0.])
     """
     tau = positive_number("tau", tau)
-    if tau < 1e-150:
-        raise ValueError(f"`tau` must be at least 1e-150, so that 1 / tau² is finite; got {tau}")
+    if not 1e-150 <= tau <= 1e150:
+        raise ValueError(f"`tau` must be from 1e-150 to 1e150, so that its square is a number; got {tau}")
     target = 0.5 / tau
 
     def value(m: FloatArray) -> FloatArray:

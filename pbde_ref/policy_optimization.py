@@ -195,6 +195,7 @@ def gradient_ascent(
     learning_rate, tolerance = positive_number("learning_rate", learning_rate), positive_number("tolerance", tolerance)
     max_steps = whole_number("max_steps", max_steps)
     reject("reference", "positive everywhere", reference.pmf, np.isneginf(reference.log_pmf))
+    rewards_in_units(rewards, beta)
     logits = np.array(reference.log_pmf)
     for steps in range(max_steps + 1):
         gradient = _softmax_gradient(logits, rewards, beta, reference.log_pmf) / beta

@@ -322,7 +322,8 @@ def _margins(utilities: FloatArray, proposal: Proposal) -> Iterator[tuple[PairBl
 
 def _pair_loss(objective: Objective, annotator: PreferenceModel, block: PairBlock, margin: FloatArray) -> FloatArray:
     forward, backward = annotator.probabilities(block)
-    return weighted(forward, objective.value(margin)) + weighted(backward, objective.value(-margin))
+    with np.errstate(over="ignore"):
+        return weighted(forward, objective.value(margin)) + weighted(backward, objective.value(-margin))
 
 
 def _curvatures(

@@ -97,7 +97,8 @@ def normalized_log_policy(utilities: ArrayLike, pbde: PBDE) -> FloatArray:
     _, shifted, constant = _solve(utilities, pbde)
     if not constant.converged:
         raise ArithmeticError(f"the normalising constant did not converge: {constant}")
-    return (shifted + constant.value) / pbde.f
+    with np.errstate(over="ignore"):
+        return np.asarray((shifted + constant.value) / pbde.f)
 
 
 def optimal_policy(annotator: Annotator, pbde: PBDE) -> FiniteDistribution:
@@ -183,16 +184,17 @@ def _solve(utilities: ArrayLike, pbde: PBDE) -> tuple[float, FloatArray, Normali
         raise TypeError(f"`pbde` must be a PBDE; got {type(pbde).__name__}")
     pbde.check_size(utilities.size)
     # An outcome that the annotator excludes stays excluded where the reference policy excludes it too.
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         target = np.where(np.isneginf(utilities), -np.inf, utilities - pbde.g)
     reject("χ − g", "below +inf for a normalisable policy to exist", target, ~(target < np.inf))
     if np.isneginf(target).all():
         raise ValueError("χ − g must be finite at some outcome for a policy to exist; got -inf everywhere")
     # Large common utilities would otherwise cost the sum eps · |C| / min f.
     offset = float(target.max())
+    # What overflows is the exponent of an outcome without mass.
     with np.errstate(over="ignore"):
         shifted = target - offset
-    return offset, shifted, _newton(shifted, np.broadcast_to(pbde.f, shifted.shape))
+        return offset, shifted, _newton(shifted, np.broadcast_to(pbde.f, shifted.shape))
 
 
 def _newton(shifted: FloatArray, f: FloatArray) -> NormalizingConstant:
