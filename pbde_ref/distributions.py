@@ -17,12 +17,15 @@ from numpy.typing import ArrayLike, NDArray
 from pbde_ref.numerics import log_normalize, logsumexp, weighted
 from pbde_ref.validation import (
     FloatArray,
+    generator_of,
     instance,
     number,
+    plain_array,
     positive_number,
     probability_weights,
     reject,
     same_size,
+    shown,
     vector,
 )  # fmt: skip
 
@@ -137,32 +140,44 @@ class FiniteDistribution:
         >>> pb.FiniteDistribution([0.0, float("-inf")], support=["a", "b"]).sample(3, rng=0)
         array(['a', 'a', 'a'], dtype='<U1')
         """
-        return self.support[np.random.default_rng(rng).choice(len(self), size=size, p=self.pmf)]
+        return self.support[generator_of(rng).choice(len(self), size=size, p=self.pmf)]
 
 
 def labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int) -> NDArray[Any]:
     """A read-only array of `size` distinct labels; ``range(size)`` if none are given."""
     if support is None:
         support = range(size)
-    if not isinstance(support, Iterable):
-        raise TypeError(f"`support` must be a sequence of labels; got {support!r}")
-    given = list(support)
+    given = _sequence(support)
     same_size("support", len(given), size)
     seen: set[Hashable] = set()
     for index, label in enumerate(given):
-        if not isinstance(label, Hashable):
-            raise TypeError(f"`support` must hold hashable labels; got {label!r} at index {index}")
+        try:
+            hash(label)
+        except Exception:
+            raise TypeError(f"`support` must hold hashable labels; got {label!r:.100} at index {index}") from None
+        if isinstance(label, float) and label != label:
+            raise ValueError(f"`support` must hold labels that equal themselves; got nan at index {index}")
         if label in seen:
-            raise ValueError(f"`support` must hold distinct labels; got {label!r} again at index {index}")
+            raise ValueError(f"`support` must hold distinct labels; got {label!r:.100} again at index {index}")
         seen.add(label)
+    result: NDArray[Any] | None = None
     if len({type(label) for label in given}) == 1 and np.ndim(given[0]) == 0:
         result = np.array(given)
-    else:
+    # NumPy drops null characters at the end of texts: 'a' and 'a\0' would be one label.
+    if result is None or (result.dtype.kind in "US" and result.tolist() != given):
         # Mixed and composite labels must not be converted to a common type, or split into rows.
         result = np.empty(size, dtype=object)
         result[:] = given
     result.flags.writeable = False
     return result
+
+
+def _sequence(support: Any) -> list[Any]:
+    if isinstance(support, np.ndarray):
+        plain_array("support", support)  # refuses masked entries
+    if not isinstance(support, Iterable) or (isinstance(support, np.ndarray) and support.ndim == 0):
+        raise TypeError(f"`support` must be a sequence of labels; got {shown(support)}")
+    return list(support)
 
 
 def uniform(support: Sequence[Hashable] | NDArray[Any]) -> FiniteDistribution:
@@ -174,7 +189,9 @@ def uniform(support: Sequence[Hashable] | NDArray[Any]) -> FiniteDistribution:
     >>> pb.uniform("abcd").pmf
     array([0.25, 0.25, 0.25, 0.25])
     """
-    outcomes = list(support)
+    outcomes = _sequence(support)
+    if not outcomes:
+        raise ValueError("`support` must hold at least one label; got none")
     return FiniteDistribution(np.zeros(len(outcomes)), outcomes)
 
 
@@ -199,9 +216,16 @@ def truncated_normal(grid: ArrayLike, loc: float, scale: float) -> FiniteDistrib
     """
     points = vector("grid", grid)
     reject("grid", "finite", points, ~np.isfinite(points))
+    order = np.argsort(points, kind="stable")
+    again = np.zeros(points.size, dtype=bool)
+    again[order[1:]] = points[order[1:]] == points[order[:-1]]
+    reject("grid", "distinct points", points, again)
     loc, scale = number("loc", loc), positive_number("scale", scale)
     with np.errstate(over="ignore"):
-        return FiniteDistribution(-0.5 * ((points - loc) / scale) ** 2, points)
+        log_weights = -0.5 * ((points - loc) / scale) ** 2
+    if np.isneginf(log_weights).all():
+        raise ValueError(f"`grid` must have a point within 1e154 `scale` of `loc`; got none for {loc} and {scale}")
+    return FiniteDistribution(log_weights, points)
 
 
 def mixture(weights: ArrayLike, distributions: Sequence[FiniteDistribution]) -> FiniteDistribution:
@@ -215,6 +239,8 @@ def mixture(weights: ArrayLike, distributions: Sequence[FiniteDistribution]) -> 
     array([0.4, 0.6])
     """
     weights = probability_weights("weights", vector("weights", weights))
+    if not isinstance(distributions, (list, tuple)):
+        raise TypeError(f"`distributions` must be a list or tuple of distributions; got {shown(distributions)}")
     if len(distributions) != weights.size:
         raise ValueError(
             f"`distributions` must have one entry for each weight, {weights.size}; got {len(distributions)}"
@@ -254,7 +280,11 @@ def geometric_mean(p: FiniteDistribution, r: FiniteDistribution, alpha: float) -
     alpha = number("alpha", alpha)
     support = common_support(p=p, r=r)
     with np.errstate(invalid="ignore", over="ignore"):
-        log_weights = _power(p.log_pmf, alpha) + _power(r.log_pmf, 1.0 - alpha)
+        powers = [_power(p.log_pmf, alpha), _power(r.log_pmf, 1.0 - alpha)]
+        for power, factor in zip(powers, (p, r), strict=True):
+            if (np.isinf(power) & np.isfinite(factor.log_pmf)).any():
+                raise ValueError(f"`alpha` must leave log-probabilities in the range of float64; got {alpha}")
+        log_weights = powers[0] + powers[1]
     # 0 to a positive power times 0 to a negative power: the outcome is excluded by the positive one.
     log_weights[np.isnan(log_weights)] = -np.inf
     unbounded = np.isposinf(log_weights)
@@ -303,6 +333,7 @@ def tilt(p: FiniteDistribution, rewards: ArrayLike, beta: float) -> FiniteDistri
     >>> pb.tilt(pb.uniform([0, 1]), rewards=[0.0, 2 * np.log(3.0)], beta=2.0).pmf
     array([0.25, 0.75])
     """
+    instance("p", p, FiniteDistribution, "a FiniteDistribution")
     rewards = vector("rewards", rewards, size=len(p))
     reject("rewards", "below +inf", rewards, np.isposinf(rewards))
     log_weights = p.log_pmf + rewards_in_units(rewards, positive_number("beta", beta))
@@ -387,5 +418,5 @@ def same_support(name: str, support: NDArray[Any], expected_name: str, expected:
         i = int(np.argmax(different))
         raise ValueError(
             f"`{name}` must have the support of `{expected_name}`; "
-            f"got {support[i]!r} where that has {expected[i]!r}, at index {i}"
+            f"got {support[i]!r:.100} where that has {expected[i]!r}, at index {i}"
         )

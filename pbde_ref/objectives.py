@@ -184,6 +184,10 @@ def rrhf() -> Objective:
     return hinge(0.0)
 
 
+LEAST_TAU = 1e-150
+"""Below it the square of 1/2τ, which is the loss at a margin of zero, is infinite, and above its inverse that of τ."""
+
+
 def ipo(tau: float) -> Objective:
     r"""The quadratic loss of IPO, Eq. (23).
 
@@ -201,7 +205,7 @@ def ipo(tau: float) -> Objective:
     array([4., 0.])
     """
     tau = positive_number("tau", tau)
-    if not 1e-150 <= tau <= 1e150:
+    if not LEAST_TAU <= tau <= 1.0 / LEAST_TAU:
         raise ValueError(f"`tau` must be from 1e-150 to 1e150, so that its square is a number; got {tau}")
     target = 0.5 / tau
 
@@ -297,12 +301,12 @@ def as_objective(objective: str | Objective, **parameters: float) -> Objective:
             raise TypeError(f"an Objective already has its parameters; got also {_listed(parameters)}")
         return objective
     if not isinstance(objective, str):
-        raise TypeError(f"`objective` must be a name or an Objective; got {objective!r}")
+        raise TypeError(f"`objective` must be a name or an Objective; got {objective!r:.100}")
     if objective not in _KNOWN:
         known = ", ".join(
             f"{name!r} ({', '.join(needs)})" if needs else repr(name) for name, (needs, _) in _KNOWN.items()
         )
-        raise ValueError(f"`objective` must be one of {known}; got {objective!r}")
+        raise ValueError(f"`objective` must be one of {known}; got {objective!r:.100}")
     needs, make = _KNOWN[objective]
     if set(needs) != set(parameters):
         raise TypeError(

@@ -55,7 +55,8 @@ class PBDE:
                 raise ValueError(f"`{name}` must be a number or a vector; got shape {value.shape}")
         reject("f", "positive", f, f <= 0)
         reject("f", "finite", f, np.isinf(f))
-        reject("f", "at least 1e-308, so that 1 / f is finite", f, f < 1e-308)
+        # Its inverse is a power of policies.
+        reject("f", "at least 1e-300", f, f < 1e-300)
         if f.ndim == g.ndim == 1:
             same_size("g", g.size, f.size)
         for name, value in (("f", f), ("g", g)):
@@ -120,7 +121,10 @@ def dpo(beta: float, reference: FiniteDistribution) -> PBDE:
     """
     instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
     with np.errstate(over="ignore"):
-        return PBDE(positive_number("beta", beta), -beta * reference.log_pmf)
+        g = -positive_number("beta", beta) * reference.log_pmf
+    if (np.isinf(g) & np.isfinite(reference.log_pmf)).any():
+        raise ValueError(f"`beta` must leave beta log `reference` in the range of float64; got {beta}")
+    return PBDE(beta, g)
 
 
 def geometric_average(alpha: float, reference: FiniteDistribution) -> PBDE:
@@ -145,7 +149,11 @@ def geometric_average(alpha: float, reference: FiniteDistribution) -> PBDE:
     inverse = 1.0 / positive_number("alpha", alpha)
     if inverse == 1.0:
         return luce()
-    return PBDE(inverse, (1.0 - inverse) * reference.log_pmf)
+    with np.errstate(over="ignore"):
+        g = (1.0 - inverse) * reference.log_pmf
+    if (np.isinf(g) & np.isfinite(reference.log_pmf)).any():
+        raise ValueError(f"`alpha` must leave (1 - 1/alpha) log `reference` in the range of float64; got {alpha}")
+    return PBDE(inverse, g)
 
 
 def length_normalized(lengths: ArrayLike, scale: float = 1.0) -> PBDE:

@@ -11,11 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pbde_ref.distributions import FiniteDistribution, kl_divergence, rewards_in_units, tilt
+from pbde_ref.distributions import (
+    FiniteDistribution,
+    common_support,
+    kl_divergence,
+    rewards_in_units,
+    tilt,
+    total_variation,
+)
 from pbde_ref.numerics import log_normalize, logsumexp, weighted
-from pbde_ref.validation import FloatArray, non_negative_number, positive_number, reject, vector, whole_number
+from pbde_ref.validation import FloatArray, instance, non_negative_number, positive_number, reject, vector, whole_number
 
 __all__ = ["PolicySolution", "gradient_ascent", "kl_controlled_objective", "log_partition", "policy_gradient"]
+
+EPS = float(np.finfo(float).eps)
 
 
 def kl_controlled_objective(
@@ -51,6 +60,7 @@ def kl_controlled_objective(
     >>> round(pb.kl_controlled_objective(policy, [3.0, 5.0], 1.0, reference), 6)  # 3 - log 2
     2.306853
     """
+    common_support(policy=policy, reference=reference)
     rewards, beta = _rewards(rewards, len(policy)), non_negative_number("beta", beta)
     penalty = beta * kl_divergence(policy, reference) if beta > 0.0 else 0.0
     return policy.expectation(rewards) - penalty
@@ -67,6 +77,7 @@ def log_partition(rewards: ArrayLike, beta: float, reference: FiniteDistribution
     >>> pb.log_partition([7.0, 7.0], 2.0, pb.uniform([0, 1]))
     3.5
     """
+    instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
     scaled = rewards_in_units(_rewards(rewards, len(reference)), positive_number("beta", beta))
     return float(logsumexp(reference.log_pmf + scaled))
 
@@ -100,6 +111,7 @@ def policy_gradient(logits: ArrayLike, rewards: ArrayLike, beta: float, referenc
     >>> pb.policy_gradient([0.0, 0.0], [1.0, 0.0], 0.0, pb.uniform([0, 1]))
     array([ 0.25, -0.25])
     """
+    instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
     logits = vector("logits", logits, size=len(reference))
     reject("logits", "finite", logits, ~np.isfinite(logits))
     rewards, beta = _rewards(rewards, logits.size), non_negative_number("beta", beta)
@@ -133,19 +145,22 @@ class PolicySolution:
     objective : float
         Eq. (12) there.
     gap : float
-        :math:`\beta \log Z - J(\pi) = \beta D_{KL}(\pi \,\|\, \pi_{13}) \ge 0`: by how much the objective falls short
-        of the greatest possible value, exactly.
+        :math:`\beta \log Z - J(\pi) = \beta D_{KL}(\pi \,\|\, \pi_{13}) \ge 0`, by how much the objective falls short
+        of the greatest possible value, and all that rounding may have done to that.
+    policy_error : float
+        Total variation between `policy` and :math:`\pi_{13}`, Eq. (13), and what rounding may have done to it.
     gradient_norm : float
         Largest absolute entry of the policy gradient.
     converged : bool
-        Whether gradient and gap are both within the tolerance. The gradient alone proves nothing: it vanishes wherever
-        the softmax saturates.
+        Whether gradient, gap and `policy_error` are within the tolerances. The gradient alone proves nothing: it
+        vanishes wherever the softmax saturates.
     steps : int
     """
 
     policy: FiniteDistribution
     objective: float
     gap: float
+    policy_error: float
     gradient_norm: float
     converged: bool
     steps: int
@@ -158,6 +173,7 @@ def gradient_ascent(
     *,
     learning_rate: float = 1.0,
     tolerance: float = 1e-10,
+    policy_tolerance: float = 1e-4,
     max_steps: int = 1_000_000,
 ) -> PolicySolution:
     r"""Maximise Eq. (12) by plain gradient ascent with the exact gradient of Eq. (5), starting at the reference.
@@ -176,6 +192,8 @@ def gradient_ascent(
         :math:`\eta`, positive. In units of :math:`1 / \beta`, because Eq. (12) is curved in proportion to `beta`.
     tolerance : float
         Bound on the gradient's largest entry, divided by `beta`, at which to stop, and on the gap divided by `beta`.
+    policy_tolerance : float
+        Bound on the policy's total variation from Eq. (13) at which the result counts as converged.
     max_steps : int
 
     Returns
@@ -191,8 +209,10 @@ def gradient_ascent(
     >>> solution.converged, pb.total_variation(solution.policy, pb.tilt(reference, [1.0, 0.0, -1.0], 1.0)) < 1e-9
     (True, True)
     """
+    instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
     rewards, beta = _rewards(rewards, len(reference)), positive_number("beta", beta)
     learning_rate, tolerance = positive_number("learning_rate", learning_rate), positive_number("tolerance", tolerance)
+    policy_tolerance = positive_number("policy_tolerance", policy_tolerance)
     max_steps = whole_number("max_steps", max_steps)
     reject("reference", "positive everywhere", reference.pmf, np.isneginf(reference.log_pmf))
     rewards_in_units(rewards, beta)
@@ -204,15 +224,34 @@ def gradient_ascent(
             break
         logits += learning_rate * gradient
     policy = FiniteDistribution(logits, reference.support)
-    divergence = kl_divergence(policy, tilt(reference, rewards, beta))
+    best = tilt(reference, rewards, beta)
+    unit = _rounding(policy, best, rewards, beta, reference)
+    ratio = np.abs(policy.log_pmf - best.log_pmf)
+    divergence = (1.0 + 64.0 * EPS) * kl_divergence(policy, best)
+    divergence += float((policy.pmf * unit * (ratio + unit)).sum())
+    error = total_variation(policy, best) + float((policy.pmf * unit).sum())
     return PolicySolution(
         policy=policy,
         objective=kl_controlled_objective(policy, rewards, beta, reference),
         gap=beta * divergence,
+        policy_error=min(1.0, error),
         gradient_norm=beta * size,
-        converged=size <= tolerance and divergence <= tolerance,
+        converged=size <= tolerance and divergence <= tolerance and error <= policy_tolerance,
         steps=steps,
     )
+
+
+def _rounding(
+    policy: FiniteDistribution,
+    best: FiniteDistribution,
+    rewards: FloatArray,
+    beta: float,
+    reference: FiniteDistribution,
+) -> FloatArray:
+    """Bound on the error of the logarithm of the ratio of the two policies, each of which was rounded a few times."""
+    scaled = np.abs(rewards) / beta
+    own = np.abs(policy.log_pmf) + np.abs(best.log_pmf) + np.abs(reference.log_pmf) + scaled + float(scaled.max())
+    return 4.0 * EPS * (1.0 + own)
 
 
 def _rewards(rewards: ArrayLike, size: int) -> FloatArray:

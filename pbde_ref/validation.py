@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,12 @@ FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
 
 __all__ = [
-    "FloatArray", "IndexArray", "array", "comparison_weights", "flip_probability", "indices", "instance", "matrix",
-    "non_negative_number", "number", "positive_number", "probability_weights", "reject", "same_size",
-    "transition_matrix", "vector", "whole_number",
+    "FloatArray", "IndexArray", "array", "choice", "comparison_weights", "flip_probability", "generator_of", "indices",
+    "instance", "matrix", "non_negative_number", "number", "plain_array", "positive_number", "probability_weights",
+    "reject", "same_size", "shown", "switch", "transition_matrix", "vector", "whole_number",
 ]  # fmt: skip
+
+MOST_SHOWN = 100
 
 
 def reject(name: str, rule: str, values: NDArray[Any], bad: NDArray[np.bool_]) -> None:
@@ -35,21 +37,96 @@ def reject(name: str, rule: str, values: NDArray[Any], bad: NDArray[np.bool_]) -
         return
     place = np.unravel_index(int(np.argmax(bad)), bad.shape)
     value = values[place]
+    value = shown(value) if values.dtype.hasobject else value
     at = "" if not place else f" at index {place[0] if len(place) == 1 else tuple(int(i) for i in place)}"
     raise ValueError(f"`{name}` must be {rule}; got {value}{at}")
 
 
-def array(name: str, value: ArrayLike) -> FloatArray:
-    """A float64 copy of `value` without NaN."""
+def shown(value: Any) -> str:
+    """A value for an error message, in at most 100 characters.
+
+    Examples
+    --------
+    >>> shown([0.5, "a"]), len(shown("x" * 1000))
+    ("[0.5, 'a']", 100)
+    """
     try:
-        # Text, dates and complex numbers would convert, but not to what anyone meant.
-        if np.asarray(value).dtype.kind not in "biufO":
+        text = " ".join(repr(value).split())
+    except Exception:
+        # Its own code; or a number of so many digits that Python refuses to write them.
+        return f"an object of type {type(value).__name__}"
+    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 4]} ..."
+
+
+def plain_array(name: str, value: Any, kind: str = "an array") -> NDArray[Any]:
+    """What NumPy makes of a value, of any type, or an error that names the argument.
+
+    Raises
+    ------
+    TypeError
+        If it cannot be an array.
+    ValueError
+        If entries are masked: what they stand for is not known here.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        masked = int(np.ma.getmaskarray(value).sum())
+        if masked:
+            raise ValueError(f"`{name}` must be free of masked entries; got {masked} of {value.size}")
+    try:
+        return np.asarray(value)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # An object's own conversion may raise anything.
+        raise TypeError(f"`{name}` must be {kind}; got {shown(value)}") from error
+
+
+def array(name: str, value: ArrayLike, *, nan: bool = False) -> FloatArray:
+    """A float64 copy of `value`, without NaN unless it is allowed."""
+    given = plain_array(name, value, "an array of real numbers")
+    # Text, dates and complex numbers would convert, but not to what anyone meant.
+    numbers = given.dtype.kind in "biuf" or (
+        given.dtype.kind == "O" and not any(isinstance(entry, (str, bytes)) for entry in given.flat)
+    )
+    try:
+        if not numbers:
             raise TypeError("not real numbers")
-        result = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"`{name}` must be an array of real numbers; got {value!r}") from error
-    reject(name, "free of NaN", result, np.isnan(result))
+        with np.errstate(over="raise"):
+            result = np.array(given, dtype=np.float64)
+    except (OverflowError, FloatingPointError) as error:
+        raise ValueError(f"`{name}` must be in the range of float64; got {shown(value)}") from error
+    except MemoryError as error:
+        raise ValueError(f"`{name}` must fit into memory; got shape {given.shape}") from error
+    except Exception as error:
+        raise TypeError(f"`{name}` must be an array of real numbers; got {shown(value)}") from error
+    if not nan:
+        reject(name, "free of NaN", result, np.isnan(result))
     return result
+
+
+def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
+    """One of several words.
+
+    Examples
+    --------
+    >>> choice("reduction", "median", ("mean", "sum"))
+    Traceback (most recent call last):
+        ...
+    ValueError: `reduction` must be 'mean' or 'sum'; got 'median'
+    """
+    words = list(allowed)
+    if not isinstance(value, str) or value not in words:
+        *first, last = [repr(word) for word in words]
+        rule = f"{', '.join(first)} or {last}" if first else last
+        raise ValueError(f"`{name}` must be {rule}; got {shown(value)}")
+    return value
+
+
+def switch(name: str, value: Any) -> bool:
+    """True or False, and nothing that is merely taken for it."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"`{name}` must be True or False; got {shown(value)}")
+    return bool(value)
 
 
 def instance(name: str, value: Any, kind: type, description: str) -> None:
@@ -62,7 +139,13 @@ def instance(name: str, value: Any, kind: type, description: str) -> None:
         ...
     TypeError: `reference` must be a dictionary; got list
     """
-    if not isinstance(value, kind):
+    try:
+        # A type has the methods of its instances, but no values.
+        fits = isinstance(value, kind) and not isinstance(value, type)
+    except Exception:
+        # A protocol asks the value for its attributes, which may raise anything.
+        fits = False
+    if not fits:
         raise TypeError(f"`{name}` must be {description}; got {type(value).__name__}")
 
 
@@ -133,11 +216,13 @@ def number(name: str, value: Any) -> float:
     return float(result)
 
 
-def positive_number(name: str, value: Any) -> float:
-    """A finite real number above zero."""
+def positive_number(name: str, value: Any, *, least: float = 0.0) -> float:
+    """A finite real number above zero, and at least `least`."""
     result = number(name, value)
     if result <= 0:
         raise ValueError(f"`{name}` must be positive; got {result}")
+    if result < least:
+        raise ValueError(f"`{name}` must be at least {least:g}; got {result}")
     return result
 
 
@@ -175,26 +260,49 @@ def transition_matrix(name: str, value: ArrayLike, *, size: int | None = None) -
     return result
 
 
-def whole_number(name: str, value: Any, *, least: int = 0) -> int:
-    """A whole number of at least `least`."""
+def whole_number(name: str, value: Any, *, least: int = 0, most: int = 2**63 - 1) -> int:
+    """A whole number from `least` to `most`."""
     try:
         result = operator.index(value)
-    except TypeError as error:
-        raise TypeError(f"`{name}` must be a whole number; got {value!r}") from error
+    except Exception as error:
+        raise TypeError(f"`{name}` must be a whole number; got {shown(value)}") from error
     if result < least:
-        raise ValueError(f"`{name}` must be at least {least}; got {result}")
+        raise ValueError(f"`{name}` must be at least {least}; got {shown(result)}")
+    if result > most:
+        raise ValueError(f"`{name}` must be at most {most}; got {shown(result)}")
     return result
+
+
+def generator_of(rng: Any) -> np.random.Generator:
+    """The generator that `rng` is, or that it seeds.
+
+    Examples
+    --------
+    >>> generator_of("dice")
+    Traceback (most recent call last):
+        ...
+    TypeError: `rng` must be a numpy.random.Generator or a seed; got 'dice'
+    """
+    try:
+        if isinstance(rng, (Sequence, np.ndarray)):
+            # NumPy follows a list that holds itself, or a matrix, whose rows are matrices, until the process ends.
+            rng = [operator.index(part) for part in rng]
+        return np.random.default_rng(rng)
+    except Exception as error:
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(f"`rng` must be a numpy.random.Generator or a seed; got {shown(rng)}") from error
 
 
 def indices(name: str, value: Sequence[int] | NDArray[Any]) -> IndexArray:
     """A read-only vector of non-negative whole numbers."""
-    result = np.array(value)
+    result = plain_array(name, value)
     if result.ndim != 1 or result.size == 0 or not np.issubdtype(result.dtype, np.integer):
         raise TypeError(
             f"`{name}` must be a vector of whole numbers with at least one entry; "
             f"got shape {result.shape} and dtype {result.dtype}"
         )
     reject(name, "non-negative", result, result < 0)
+    reject(name, "below 2**63", result, result > np.iinfo(np.intp).max)
     result = result.astype(np.intp)
     result.flags.writeable = False
     return result

@@ -2,10 +2,10 @@
 
 import gc
 import importlib.util
+import inspect
 import json
 import math
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -296,9 +296,9 @@ def test_tables_replace_what_stands_between_the_marks(tmp_path):
 def test_unwritable_paths_are_refused_before_measuring(tmp_path):
     """A missing folder, an ending that no figure has."""
     check_writable(tmp_path / "x.png", (".png",))
-    with pytest.raises(ValueError, match=r"the path must end in one of .png; got"):
+    with pytest.raises(ValueError, match=r"`path` must end in one of .png; got"):
         check_writable(tmp_path / "x.txt", (".png",))
-    with pytest.raises(ValueError, match=r"the folder of the path must exist; got"):
+    with pytest.raises(FileNotFoundError, match=r"the folder does not exist: "):
         check_writable(tmp_path / "missing" / "x.json")
 
 
@@ -423,12 +423,31 @@ def test_wrong_usage_is_named(make, message):
 # --- the command ---
 
 
+MINE = f"""
+import os
+import numpy as np
+
+{inspect.getsource(numpy_dpo)}
+
+def dpo_loss(*arrays, beta):
+    return numpy_dpo(*arrays, beta)
+
+def wrong_dpo(*arrays, beta):
+    return 2.0 * numpy_dpo(*arrays, beta).mean()
+
+def dpo_exits(*arrays, beta):
+    os._exit(0)
+
+def dpo_nan(*arrays, beta):
+    return float("nan")
+"""
+
+
 @pytest.fixture
-def command(monkeypatch):
+def command(monkeypatch, tmp_path):
     """``pbde-ref bench`` with a module `mine` to bring losses from."""
-    module = types.ModuleType("mine")
-    module.dpo_loss, module.wrong_dpo = numpy_dpo, lambda *a, beta: 2.0 * numpy_dpo(*a, beta).mean()
-    monkeypatch.setitem(sys.modules, "mine", module)
+    (tmp_path / "mine.py").write_text(MINE, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
     parser = Parser(prog="pbde-ref bench")
     bench.add_arguments(parser)
     return lambda *arguments: bench.run(parser.parse_args(list(arguments)))
@@ -446,6 +465,11 @@ def test_command_measures_a_function(command, tmp_path, capsys):
     assert "| n " in document.read_text("utf-8")
     assert command("--function", "mine:wrong_dpo", "--quick", "--sizes", "8") == 1
     assert "WRONG  mine:wrong_dpo, n = 8: value error 1.0e+00" in capsys.readouterr().out
+    assert command("--function", "mine:dpo_exits", "--quick", "--sizes", "8") == 1
+    assert "WRONG  mine:dpo_exits: it ended the process with exit status 0" in capsys.readouterr().out
+    assert command("--function", "mine:dpo_nan", "--quick", "--sizes", "8", "--json", str(json_path)) == 1
+    tracked = [m["tracked"] for m in json.loads(json_path.read_text("utf-8"))["measurements"]]
+    assert {"value_error": None} in tracked
 
 
 def test_command_runs_suites(command, monkeypatch, capsys):
@@ -469,6 +493,9 @@ def test_command_runs_suites(command, monkeypatch, capsys):
         (["--sizes", "0"], "argument --sizes: must be positive; got 0"),
         (["--sizes", "x"], "argument --sizes: must be whole numbers with commas between; got 'x'"),
         (["--set", "beta"], "argument --set: must be a name, = and a number; got 'beta'"),
+        (["--plot", "x.txt"], "argument --plot: `path` must end in one of .png, .pdf, .svg; got 'x.txt'"),
+        (["--json", "missing/x.json"], "argument --json: cannot be written to: the folder does not exist"),
+        (["--json", ""], "argument --json: `path` must be the name of a file; got ''"),
         (["--set", "beta=nan"], "argument --set: must be a name, = and a number; got 'beta=nan'"),
     ],
 )
@@ -484,8 +511,6 @@ def test_command_refuses_wrong_options(command, capsys, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--plot", "x.txt"], r"the path must end in one of .png, .pdf, .svg"),
-        (["--json", "missing/x.json"], r"the folder of the path must exist"),
         (["--function", "mine:dpo_loss", "--suite", "samplers"], r"--suite does not go with it"),
         (["--function", "mine:nothing", "--loss", "dpo"], r"cannot be found"),
     ],

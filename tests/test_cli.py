@@ -1,8 +1,12 @@
 """The command line as a user meets it: output, files, exit status, one-line errors."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -199,3 +203,67 @@ def test_optima_answers_one_question_in_one_row(tmp_path, capsys):
     assert row["certificate"] == "dual"
     assert row["gap"] <= 1e-7
     assert sum(row["policy"]) == pytest.approx(1.0, abs=1e-12)
+
+
+def command(*arguments, **options):
+    """The command line in a process of its own, as a shell would start it."""
+    run = [sys.executable, "-m", "pbde_ref", *arguments]
+    return subprocess.run(run, capture_output=True, text=True, check=False, timeout=300, **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["fit", "votes.csv", "--f", "5e-324"], "`f` must be at least 1e-300"),
+        (["fit", "votes.csv", "--prior", "gaussian:1e308"], "`scale` must be from 1e-150 to 1e150"),
+        (["fit", "votes.csv", "--json", ""], "`path` must be the name of a file; got ''"),
+        (["fit", "votes.csv", "--json", "."], "cannot be written to: Is a directory"),
+        (["optima", "--loss", "ipo", "--support", "16", "--tau", "1e-308"], "tau"),
+        (["check", "x" * 700_000 + ":f", "--loss", "reward"], "pbde-ref check: the subject 'xxx"),
+        (["reproduce", "figure-3", "--preset", "quick", "--set", "grid=1" + "0" * 4000], "grid"),
+    ],
+)
+def test_every_error_is_one_short_line(arguments, said, tmp_path, monkeypatch, capsys):
+    """Each was a traceback, ignored, or up to 700,000 characters."""
+    (tmp_path / "votes.csv").write_text("chosen,rejected\na,b\nb,a\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = main(arguments)
+    except SystemExit as ended:
+        status = ended.code
+    error = capsys.readouterr().err
+    assert status == 2
+    assert said in error
+    assert error.count("\n") == 1
+    assert len(error) < 400
+
+
+def test_closed_streams_and_poor_locales():
+    poor = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    found = command("list", env=poor)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "Eq. (16)" in found.stdout
+    for closed in (">&-", "2>&-", "<&- >&- 2>&-"):
+        script = f'"{sys.executable}" -m pbde_ref list {closed}'
+        found = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, timeout=300)
+        assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_an_interruption_is_one_word(tmp_path):
+    """Five times Ctrl-C, at once and while it ends."""
+    never = "import pathlib\npathlib.Path('begun').touch()\nwhile True: pass"
+    (tmp_path / "never.py").write_text(never, encoding="utf-8")
+    arguments = [sys.executable, "-m", "pbde_ref", "check", "never:ends", "--loss", "reward"]
+    process = subprocess.Popen(
+        arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )  # fmt: skip
+    deadline = time.monotonic() + 120.0
+    while not (tmp_path / "begun").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for _ in range(5):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.01)
+    assert process.communicate(timeout=120) == ("", "interrupted\n")
+    assert process.returncode == 130

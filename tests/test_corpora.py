@@ -10,15 +10,18 @@ import re
 import subprocess
 import sys
 import tarfile
+import unicodedata
 import zipfile
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
 import pbde_ref as pb
-from pbde_ref.language.corpora import Corpus, is_held_out, open_corpus
+from pbde_ref.language.corpora import Corpus, is_held_out, is_test, open_corpus
 from pbde_ref.language.lm1b import lm1b_sentences
 from pbde_ref.language.python_documentation import python_sentences, sentences_of
+from pbde_ref.language.tokenizers import train_tokenizer
 
 ROOT = "1-billion-word-language-modeling-benchmark-r13output"
 TRAINING = "training-monolingual.tokenized.shuffled"
@@ -69,7 +72,8 @@ def test_benchmark_is_the_same_from_folder_and_archive(tmp_path):
         for order in (1, -1):
             archive = archive_of(plain_members(FILES)[::order], tmp_path / name)
             corpus = open_corpus(archive)
-            assert (corpus.training, corpus.held_out, corpus.name) == (*EXPECTED, name)
+            assert (corpus.training, corpus.name) == (EXPECTED[0], name)
+            assert sorted(corpus.held_out + corpus.test) == list(EXPECTED[1])
     assert open_corpus(folder).training == EXPECTED[0]
 
 
@@ -185,25 +189,98 @@ def test_text_files_plain_and_compressed(tmp_path):
     plain.write_text("\n".join(LINES) + "\n\n", encoding="utf-8")
     packed.write_bytes(gzip.compress(plain.read_bytes()))
     corpus = open_corpus(plain)
-    held = [line for line in LINES if hashlib.sha256(line.encode()).hexdigest()[0] == "0"]
-    assert corpus.held_out == tuple(held)
-    assert corpus.training == tuple(line for line in LINES if line not in held)
+    held, test = ([line for line in LINES if chosen(line)] for chosen in (is_held_out, is_test))
+    assert (corpus.held_out, corpus.test) == (tuple(held), tuple(test))
+    assert corpus.training == tuple(line for line in LINES if line not in held + test)
     assert (open_corpus(packed).training, open_corpus(packed).name) == (corpus.training, "no suffix")
     assert len(open_corpus(plain, limit=100).training) < 100 <= 100 + len(held)
 
 
-def test_a_sentence_is_on_one_side_however_often_it_occurs(tmp_path):
+def sides(corpus):
+    return [set(part) for part in (corpus.training, corpus.held_out, corpus.test)]
+
+
+TYPESETTINGS = {
+    "as it is": lambda line: line,
+    "doubled blanks": lambda line: line.replace(" ", "  "),
+    "no-break spaces": lambda line: line.replace(" ", "\u00a0"),
+    "zero-width spaces": lambda line: line.replace(" ", " \u200b"),
+    "a byte order mark": lambda line: f"\ufeff{line}",
+    "full-width digits": lambda line: line.translate({ord("0") + i: ord("\uff10") + i for i in range(10)}),
+    "capitals": str.upper,
+}
+
+
+@pytest.mark.parametrize("name", TYPESETTINGS)
+def test_a_sentence_is_on_one_side_however_it_is_typeset(tmp_path, name):
+    """Wherever it stands and however often; none is lost."""
+    lines = [*LINES, *(TYPESETTINGS[name](line) for line in LINES[::-1])]
     path = tmp_path / "twice.txt"
-    path.write_text("\n".join([*LINES, *LINES[::-1]]), encoding="utf-8")
+    path.write_text("\n".join(lines), encoding="utf-8")
     corpus = open_corpus(path)
-    assert not set(corpus.training) & set(corpus.held_out)
-    assert len(corpus.training) + len(corpus.held_out) == 2 * len(LINES)
+    for one, other in combinations(sides(corpus), 2):
+        assert not {said(line) for line in one} & {said(line) for line in other}
+    assert len(corpus.training) + len(corpus.held_out) + len(corpus.test) == 2 * len(LINES)
+    assert min(map(len, sides(corpus))) > 0
+
+
+def said(line):
+    return "".join(re.findall(r"\w", unicodedata.normalize("NFKC", line).lower()))
+
+
+def unsalted(line):
+    return hashlib.sha256(line.encode()).digest()[0] < 16
+
+
+def test_the_split_knows_nothing_of_the_order_of_a_file(tmp_path):
+    """In a file sorted by the digest of its lines, its head is split as its whole; control: by the digest it is not."""
+    lines = [f"Sentence number {i}, said by {i * i}." for i in range(8000)]
+    path = tmp_path / "sorted.txt"
+    path.write_text("\n".join(sorted(lines, key=lambda line: hashlib.sha256(line.encode()).digest())), encoding="utf-8")
+    assert all(map(unsalted, open_corpus(path, limit=400).training))
+    for limit in (400, 2000, 8000):
+        corpus = open_corpus(path, limit=limit)
+        for part in (corpus.held_out, corpus.test):
+            # Five standard deviations of a binomial count.
+            assert abs(len(part) - limit / 16) < 5.0 * (limit * 15 / 256) ** 0.5
+
+
+@pytest.mark.parametrize("line", ["\u00a0", "\u200b", "\ufeff", " \u3000\u2028 ", "\u2581", "\x0b\x01", "\ufffd"])
+def test_lines_that_show_nothing_are_passed_over(tmp_path, line):
+    """A tokenizer would leave the end piece of them, an empty sentence."""
+    path = tmp_path / "blank.txt"
+    path.write_text("\n".join([line, *LINES, line]), encoding="utf-8")
+    corpus = open_corpus(path)
+    assert set.union(*sides(corpus)) == set(LINES)
+    assert train_tokenizer(LINES, vocabulary_size=30).encode([line])[0].size == 1
+
+
+def test_pythons_documentation_has_a_limit(tmp_path):
+    """The first sentences of the same list."""
+    small, whole = open_corpus(limit=500), open_corpus()
+    assert sum(map(len, sides(small))) == 500
+    assert set(python_sentences()[:500]) == set.union(*sides(small))
+    assert small.training == whole.training[: len(small.training)]
+
+
+def test_the_benchmarks_held_out_sentences_choose_and_test(tmp_path):
+    """About half of them each; a single one chooses."""
+    held_out = [f"Said {i}." for i in range(200)]
+    shard = f"{HELD_OUT}/news.en.heldout-00000-of-00050"
+    corpus = open_corpus(folder_of({**FILES, shard: "\n".join(held_out)}, tmp_path / "many"))
+    assert set(corpus.held_out) | set(corpus.test) == {*held_out, "test two"}
+    assert 60 < len(corpus.test) < 140
+    assert not set(corpus.held_out) & set(corpus.test)
+    one = {name: text for name, text in FILES.items() if "heldout-00001" not in name and "news.en-00000" not in name}
+    for sentence in held_out[:8]:
+        corpus = open_corpus(folder_of({**one, shard: sentence}, tmp_path / sentence))
+        assert (corpus.held_out, corpus.test) == ((sentence,), ())
 
 
 BAD_TEXTS = {
     "empty": (b"\n \n", r"must have at least one sentence; got none in a\.txt"),
     "latin-1": ("Ein süßer Satz.\n".encode("latin-1"), r"must be UTF-8; got .* a\.txt, line 1"),
-    "one sentence": (b"Sentence number 0.\n", "`training` must have at least one sentence; got none of 1"),
+    "one sentence": (b"Sentence number 0.\n", r"must have at least one sentence; got none of 1 in a\.txt"),
     "cut gzip": (gzip.compress("\n".join(LINES).encode())[:-20], "must be a whole gzip"),
     "cut gzip header": (b"\x1f\x8b\x08", "must be a whole gzip"),
 }

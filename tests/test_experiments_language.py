@@ -1,16 +1,18 @@
 """The experiments with language models at small size, and their arithmetic against loops and difference quotients."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 from scipy.special import expit
 
 from pbde_ref.cli import main
-from pbde_ref.experiments.language.catalogue import language_page, length_rows, runs, table_2_rows
+from pbde_ref.experiments.language.catalogue import language_page, length_rows, position_rows, runs, table_2_rows
 from pbde_ref.experiments.language.figure_6 import adapt, preference_probability
 from pbde_ref.experiments.language.findings import DEEP, bin_share, dip, findings
 from pbde_ref.experiments.language.models import checkpoint_files, model_of, tokenizer_of
@@ -23,6 +25,7 @@ from pbde_ref.experiments.runs import execute
 from pbde_ref.figures import save_figure
 from pbde_ref.figures.language import draw_figure_6
 from pbde_ref.language.tokenizers import train_tokenizer
+from pbde_ref.language.training import loss_and_error
 from pbde_ref.models.transformer import TransformerConfig, initial_parameters, sequence_log_probs
 
 FIXTURE = Path(__file__).parent / "data" / "flax" / "bare_2023.msgpack"
@@ -59,8 +62,8 @@ def records(place):
 
 def test_every_run_leaves_a_record(records):
     assert list(records) == [
-        "tokenizer", "whole", "short", "long", "pairs", "samples-short", "samples-long", "table-2",
-        "annotator-mixture", "density-mixture",
+        "tokenizer", "whole", "short", "long", "pairs", "samples-short", "samples-long", "test-loss", "positions",
+        "table-2", "annotator-mixture", "density-mixture",
     ]  # fmt: skip
 
 
@@ -102,18 +105,136 @@ def test_table_2_is_the_mean_over_cross_pairs(records, place):
         assert abs(printed - 0.5) <= abs(computed - 0.5) + 0.02
 
 
-def test_standard_errors_are_those_of_repeated_samples():
-    """The spread of 400 estimates, against the mean of their stated errors."""
-    rng = np.random.default_rng(1)
-    found = [mean_preference(rng.normal(0.5, 2, 40), rng.normal(0, 1, 30)) for _ in range(400)]
-    spread, stated = np.std([value for value, _ in found]), np.mean([error for _, error in found])
-    # A standard deviation of 400 draws has a relative error of 3.5 %.
-    assert stated == pytest.approx(spread, rel=0.15)
+@pytest.mark.parametrize(("dropped", "end"), [(1, " without end"), (2, " without last two")])
+def test_last_pieces_are_left_out_as_said(records, place, dropped, end):
+    """Prefix by prefix: a sentence's score without its last pieces is that of those before, over their number."""
+    pairs, numbers = pairs_of(place), records["table-2"].numbers
+    lengths = pairs.lengths[: SMALL.table_sentences]
+    config, parameters = model_of(place, "short")
+    kept = np.flatnonzero(lengths > dropped)
+    scores = np.array([sequence_log_probs(config, parameters, pairs.tokens[i : i + 1, : lengths[i] - dropped])[0]
+                       for i in kept])  # fmt: skip
+    lengths = lengths[kept]
+    for rule, utility in (("luce", scores), ("scale 50", 50.0 * scores / (lengths - dropped))):
+        expected = expit(utility[lengths <= 20][:, None] - utility[lengths >= 30][None, :]).mean()
+        if f"short.{rule}{end}.S>L" in numbers:
+            assert numbers[f"short.{rule}{end}.S>L"] == pytest.approx(expected, abs=1e-4)
+            assert numbers[f"short.{rule}{end}.S>L"] != numbers[f"short.{rule}.S>L"]
+    assert f"short.scale 50{end}.S>L" in numbers
 
 
-def test_an_empty_bin_has_no_preference():
-    assert mean_preference(np.empty(0), np.ones(2)) is None
-    assert mean_preference(np.ones(1), np.ones(2)) is None
+def test_costs_by_position_add_up_to_the_sentences(records, place):
+    """Each piece's cost, by its own softmax; the ranges' means, weighted by how many there are, give all pieces'."""
+    pairs, numbers = pairs_of(place), records["positions"].numbers
+    count = SMALL.table_sentences
+    lengths, config_parameters = pairs.lengths[:count], model_of(place, "long")
+    members = np.flatnonzero(lengths <= 20)
+    firsts, pieces = [], 0.0
+    for i in members:
+        prefixes = [
+            sequence_log_probs(*config_parameters, pairs.tokens[i : i + 1, :n])[0] for n in range(1, lengths[i] + 1)
+        ]
+        costs = -np.diff(np.array([0.0, *prefixes]))
+        firsts.append(costs[0] if lengths[i] > 1 else np.nan)
+        pieces += costs[:-1].sum()
+    assert numbers["long.S.1-1"] == pytest.approx(np.nanmean(firsts), rel=1e-4)
+    assert numbers["long.S.pieces"] == pytest.approx(pieces / (lengths[members] - 1).sum(), rel=1e-4)
+    assert numbers["long.S.21-29"] is None
+    total = -pairs.log_probs["long"][:count][members].mean()
+    assert numbers["long.S.end"] == pytest.approx(total - pieces / members.size, rel=1e-3)
+    assert [row[0] for row in position_rows(records)][::8] == ["1", "the end"]
+
+
+def utilities_of(name, scale, size, rng):
+    """Utilities of a population."""
+    if name == "normal":
+        return rng.normal(0.0, scale, size)
+    if name == "heavy tails":
+        return scale * rng.standard_t(2, size)
+    if name == "skew":
+        return scale * rng.exponential(1.0, size)
+    return np.where(rng.random(size) < 0.03, -40.0, rng.normal(0.0, 0.3 * scale, size))
+
+
+def coverage(sizes, name, scale, mean, repetitions, rng):
+    """Shares of intervals that hold the truth: `mean_preference`'s, and of 1.96 standard errors about the estimate."""
+    u, v = utilities_of(name, scale, 1000, rng), -utilities_of(name, scale, 1000, rng)
+    shift = brentq(lambda shift: expit(u[:, None] + shift - v).mean() - mean, -500.0, 500.0, xtol=1e-3)
+    u += shift
+    truth = expit(u[:, None] - v).mean()
+    held = np.zeros(2)
+    for _ in range(repetitions):
+        first, second = rng.choice(u, sizes[0]), rng.choice(v, sizes[1])
+        found = mean_preference(first, second)
+        each = expit(first[:, None] - second)
+        error = np.sqrt(sum(np.var(each.mean(axis=a), ddof=1) / sizes[1 - a] for a in (0, 1)))
+        held += [found.low <= truth <= found.high, abs(each.mean() - truth) <= 1.96 * error]
+    return held / repetitions
+
+
+@pytest.mark.parametrize("sizes", [(5, 5), (10, 10), (30, 300), (300, 30)])
+@pytest.mark.parametrize("name", ["normal", "heavy tails", "skew", "outliers"])
+def test_intervals_of_table_2_hold_their_level(sizes, name):
+    """Drawn from populations whose mean preference is known; 300 draws each have a standard error of 1.3 %."""
+    rng = np.random.default_rng([9, *sizes, len(name)])
+    found = [coverage(sizes, name, scale, mean, 300, rng) for scale in (1.0, 30.0) for mean in (0.5, 0.98)]
+    assert min(held for held, _ in found) > 0.95 - 3.0 * 0.0126
+    # Control: the estimate and 1.96 standard errors fall short.
+    assert min(usual for _, usual in found) < 0.93
+
+
+def test_intervals_of_large_samples_are_the_usual_ones():
+    """Where both are right, the interval is not much longer than that of the standard error."""
+    rng = np.random.default_rng(10)
+    first, second = rng.normal(0.5, 2.0, 2000), rng.normal(0.0, 1.0, 1000)
+    found, each = mean_preference(first, second), expit(first[:, None] - second)
+    error = np.sqrt(sum(np.var(each.mean(axis=a), ddof=1) / size for a, size in ((0, 1000), (1, 2000))))
+    assert found.value == pytest.approx(each.mean(), rel=1e-12)
+    assert found.low <= found.value <= found.high
+    assert found.high - found.low == pytest.approx(2.0 * 1.96 * error, rel=0.03)
+
+
+def test_no_interval_is_a_point():
+    """All sentences of one group are preferred to all of the other, and still 5 of them do not settle it."""
+    found = mean_preference(np.full(5, 100.0), np.full(8, -100.0))
+    assert found.value == 1.0
+    assert found.low < 0.75
+    assert found.high == 1.0
+    assert str(found) == f"1.000 [{found.low:.3f}, 1.000]"
+    opposite = mean_preference(np.full(8, -100.0), np.full(5, 100.0))
+    assert (opposite.low, opposite.high) == pytest.approx((0.0, 1.0 - found.low), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_interval_holds_the_estimate_and_turns_with_the_question(seed):
+    """Of whatever sizes, scales and shifts: within [0, 1], around the mean; and P(B ≻ A) is 1 − P(A ≻ B), ends too."""
+    rng = np.random.default_rng([13, seed])
+    sizes, scale = rng.integers(5, 400, 2), 10.0 ** rng.uniform(-6, 3)
+    first, second = scale * (rng.standard_t(2, sizes[0]) + rng.normal()), scale * rng.standard_t(2, sizes[1])
+    found, turned = mean_preference(first, second), mean_preference(second, first)
+    assert 0.0 <= found.low <= found.value <= found.high <= 1.0
+    assert found.low < found.high
+    ends = 1.0 - turned.value, 1.0 - turned.high, 1.0 - turned.low
+    assert found == pytest.approx(ends, abs=1e-12)
+
+
+def test_too_few_sentences_have_no_preference():
+    assert mean_preference(np.empty(0), np.ones(9)) is None
+    assert mean_preference(np.ones(4), np.ones(9)) is None
+    assert mean_preference(np.ones(9), np.ones(4)) is None
+
+
+def test_loss_and_its_error_against_repeated_draws(records, place):
+    """A ratio of sums over sentences; its error is the spread of 400 samples of 40 sentences."""
+    config, parameters = model_of(place, "whole")
+    pairs = pairs_of(place)
+    sequences = [row[:n] for row, n in zip(pairs.tokens, pairs.lengths, strict=True)]
+    costs, rng = -pairs.log_probs["whole"], np.random.default_rng(11)
+    draws = rng.integers(0, len(sequences), (400, 40))
+    spread = np.std([costs[chosen].sum() / pairs.lengths[chosen].sum() for chosen in draws])
+    found = [loss_and_error(config, parameters, [sequences[i] for i in chosen]) for chosen in draws[:20]]
+    assert found[0][0] == pytest.approx(costs[draws[0]].sum() / pairs.lengths[draws[0]].sum(), rel=1e-4)
+    assert np.mean([error for _, error in found]) == pytest.approx(spread, rel=0.2)
 
 
 def some_pairs(rng, config):
@@ -174,7 +295,7 @@ def test_histograms_tell_one_mode_from_two():
     found = dip(two)
     assert (found.left, found.right) == (8, 40)
     assert found.z > 10.0
-    assert bin_share(two, "M")[0] < 0.01 < bin_share(one, "M")[0]
+    assert bin_share(two, "M").value < 0.01 < bin_share(one, "M").value
 
 
 def test_flat_histograms_have_no_valley():
@@ -186,7 +307,9 @@ def test_flat_histograms_have_no_valley():
 
 def table(luce, normalized):
     numbers = {"long.luce.S>L": luce, "long.scale 50.S>L": normalized}
-    return Record("table-2", {}, {**numbers, **{f"{name}.error": 0.01 for name in numbers}}, {})
+    ends = {f"{name}.low": value - 0.02 for name, value in numbers.items()}
+    ends |= {f"{name}.high": value + 0.02 for name, value in numbers.items()}
+    return Record("table-2", {}, {**numbers, **ends}, {})
 
 
 def histogram(centres, without_end=0.0):
@@ -223,8 +346,9 @@ def test_a_bin_without_sentences_has_no_valley():
 def test_page_and_figure_show_the_records(records, tmp_path):
     page = language_page(records, "pbde-ref reproduce language", "figure-6.png")
     assert "small.txt, 600 sentences" in page
-    assert page.count("| short ") == 4
-    assert len(table_2_rows(records)) == 9
+    assert page.count("| short ") == 7
+    assert len(table_2_rows(records)) == 18
+    assert "test sentences" in page
     assert len(length_rows(records)) == 5
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
@@ -273,7 +397,7 @@ def test_finished_models_are_read_instead_of_trained(tmp_path):
     place = Workplace(settings, tmp_path / "out", checkpoints=str(tmp_path / "finished"))
     found = execute(runs(place), place, place.folder, identity={})
     assert set(found) == {
-        "pairs", "samples-short", "samples-long", "table-2", "annotator-mixture", "density-mixture",
+        "pairs", "samples-short", "samples-long", "positions", "table-2", "annotator-mixture", "density-mixture",
     }  # fmt: skip
     assert tokenizer_of(place).vocabulary_size == 17
     assert model_of(place, "long")[0].embedding_dim == 8
@@ -286,8 +410,37 @@ def test_finished_models_are_read_instead_of_trained(tmp_path):
     with pytest.raises(ValueError, match="models of the tokenizer's 18 pieces; got 17 in whole"):
         fingerprint(place)
     (tmp_path / "finished" / "short").unlink()
-    with pytest.raises(ValueError, match=r"whole, short, long and one \*.model file; got .* no short and 1 \*.model"):
+    with pytest.raises(ValueError, match=r"whole, short, long and one \*.model file .*; got .* no short and 1 tok"):
         checkpoint_files(str(tmp_path / "finished"))
+
+
+def test_a_folder_as_flax_leaves_it(tmp_path):
+    """``sentencepiece_model`` beside ``checkpoint_<step>`` in each model's folder, with what else training writes."""
+    finished_models(tmp_path / "flat")
+    root = tmp_path / "authors"
+    for kind in ("whole", "short", "long"):
+        (root / kind).mkdir(parents=True)
+        for step in (100, 2000):
+            shutil.copy(FIXTURE, root / kind / f"checkpoint_{step}")
+        (root / kind / "events.out.tfevents.1").write_bytes(b"")
+        shutil.copy(tmp_path / "flat" / "pieces.model", root / kind / "sentencepiece_model")
+    flat, authors = (Workplace(SMALL, tmp_path / "out", checkpoints=str(p)) for p in (tmp_path / "flat", root))
+    assert tokenizer_of(authors) == tokenizer_of(flat)
+    for one, other in zip(model_of(authors, "short"), model_of(flat, "short"), strict=True):
+        assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other
+    assert set(fingerprint(authors)) == {"checkpoints"}
+    # One folder may have it for all; two that differ are refused.
+    for kind in ("short", "long"):
+        (root / kind / "sentencepiece_model").unlink()
+    assert tokenizer_of(authors) == tokenizer_of(flat)
+    other = train_tokenizer(["A cat sat.", "A hat sat on a cat.", "That is that."], vocabulary_size=18)
+    (root / "long" / "sentencepiece_model").write_bytes(other.model_bytes)
+    with pytest.raises(ValueError, match=r"the same sentencepiece_model in each; got .* 2 tokenizers"):
+        checkpoint_files(str(root))
+    for kind in ("whole", "long"):
+        (root / kind / "sentencepiece_model").unlink()
+    with pytest.raises(ValueError, match="0 tokenizers"):
+        checkpoint_files(str(root))
 
 
 COMMAND = ["reproduce", "language", "--preset", "quick"]
@@ -314,9 +467,37 @@ def test_the_command_line_runs_says_and_goes_on(corpus, tmp_path, capsys):
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()} == first
 
 
+def test_several_seeds_are_set_side_by_side(corpus, tmp_path, capsys):
+    """A folder each, as that seed alone would give; the mean and Student's interval by NumPy and a table of t."""
+    steps = [f"--set={kind}_steps=6" for kind in ("whole", "short", "long")]
+    command = [*COMMAND, "--corpus", corpus, *OPTIONS, *steps]
+    assert main([*command, "--seeds", "2", "--seed", "4", "--out", str(tmp_path / "both")]) == 0
+    shown = capsys.readouterr().out
+    assert main([*command, "--seed", "5", "--out", str(tmp_path / "one")]) == 0
+    capsys.readouterr()
+    both, one = (tmp_path / "both" / "seed-5", tmp_path / "one")
+    for name in ("table-2.json", "density-mixture.json", "long.npz"):
+        assert (both / "runs" / name).read_bytes() == (one / "runs" / name).read_bytes()
+    page = (tmp_path / "both" / "README.md").read_text()
+    assert "(seed-5/README.md)" in page
+    assert "seed 4" in shown
+    values = [
+        json.loads((tmp_path / "both" / f"seed-{seed}" / "runs" / "table-2.json").read_text())["numbers"]
+        for seed in (4, 5)
+    ]
+    first, second = (numbers["whole.scale 50.S>L"] for numbers in values)
+    line = next(line for line in page.splitlines() if line.startswith("| *whole* prefers short to long"))
+    found = [float(number) for number in re.findall(r"-?\d+\.\d+", line.partition("c = 50")[2])]
+    reach = 12.706204736 * abs(first - second) / 2.0
+    mean = (first + second) / 2.0
+    ends = max(0.0, mean - reach), min(1.0, mean + reach)
+    assert found == pytest.approx([first, second, mean, *ends], abs=6e-4)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["figure-5", "--seeds", "3"], "--seeds is for the target language"),
         (["language", "toy"], "`language` must be the only target"),
         (["toy", "--corpus", "x"], "--corpus and --checkpoints are for the target language"),
         (["language", "--preset", "notebook"], "--preset must be one of laptop, quick, paper here; got 'notebook'"),

@@ -1,5 +1,6 @@
 """Records and the runner: what is stored, what is taken up again, and that the number of processes changes nothing."""
 
+import hashlib
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from pbde_ref.experiments.records import Record, read_record, write_record
-from pbde_ref.experiments.runs import Run, Silent, execute
+from pbde_ref.experiments.runs import Run, Silent, execute, files_folder
 
 RECORD = Record(
     "a", {"seed": 1}, {"loss": 0.1, "kl": None}, {"policy.p": np.array([0.25, 0.75]), "grid": np.array([-1.0, 1 / 3])},
@@ -180,3 +181,142 @@ def test_a_killed_command_ends_with_the_files_of_an_undisturbed_one(tmp_path):
     # What a killed writer leaves behind are temporary files, whose names begin with a dot.
     left = {name: content for name, content in files_of(killed).items() if "/." not in name}
     assert left == files_of(undisturbed)
+
+
+def flipped(content):
+    """One bit, in a digit of the arrays."""
+    place = content.rindex(b'"arrays"') + 20
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+def resigned(change):
+    """Somebody computes the digest anew."""
+
+    def damaged(content):
+        parts = json.loads(content)
+        del parts["digest"]
+        change(parts)
+        text = json.dumps(parts, sort_keys=True)
+        return json.dumps(parts | {"digest": hashlib.sha256(text.encode()).hexdigest()}).encode()
+
+    return damaged
+
+
+DAMAGES = {
+    "emptied": lambda content: b"",
+    "half": lambda content: content[: len(content) // 2],
+    "flipped bit": flipped,
+    "altered": lambda content: content.replace(b'"result": 11', b'"result": 12').replace(b"11.0", b"12.0"),
+    "NaN": lambda content: content.replace(b"11", b"NaN"),
+    "deep": lambda content: b"[" * 100_000,
+    "zeros": lambda content: bytes(len(content)),
+    "list": lambda content: b"[1]",
+    "numbers are text": resigned(lambda parts: parts["numbers"].update(result="11")),
+    "numbers are a list": resigned(lambda parts: parts.update(numbers=[])),
+    "arrays are a list": resigned(lambda parts: parts.update(arrays=[])),
+    "arrays are ragged": resigned(lambda parts: parts["arrays"].update(x=[[1.0], []])),
+    "texts are numbers": resigned(lambda parts: parts.update(texts={"a": 1})),
+    "settings are none": resigned(lambda parts: parts.update(settings=None)),
+    "no name": resigned(lambda parts: parts.update(name=None)),
+    "huge number": resigned(lambda parts: parts["arrays"].update(x=[10**400])),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_records_are_computed_again(tmp_path, damage):
+    """Each was "found finished", or a traceback."""
+    execute(RUNS, 10, tmp_path, identity={"seed": 0})
+    before = files_of(tmp_path)
+    content = DAMAGES[damage](before["one.json"])
+    assert content != before["one.json"]
+    (tmp_path / "one.json").write_bytes(content)
+    log = Log()
+    execute(RUNS, 10, tmp_path, identity={"seed": 0}, reporter=log)
+    assert log.events == [
+        ("outdated", "one"), ("start", 7), ("finished", "one"), ("kept", "two"), ("kept", "three")
+    ]  # fmt: skip
+    assert log.steps == 7
+    assert files_of(tmp_path) == before
+
+
+def test_swapped_and_renamed_records_are_computed_again(tmp_path):
+    execute(RUNS, 10, tmp_path, identity={"seed": 0})
+    before = files_of(tmp_path)
+    (tmp_path / "one.json").write_bytes(before["two.json"])
+    (tmp_path / "two.json").write_bytes(before["one.json"])
+    (tmp_path / "three.json").rename(tmp_path / "four.json")
+    log = Log()
+    execute(RUNS, 10, tmp_path, identity={"seed": 0}, reporter=log)
+    assert {event for event in log.events if event[0] != "start"} == {
+        ("outdated", "one"), ("outdated", "two"), *(("finished", name) for name in ("one", "two", "three"))
+    }  # fmt: skip
+    (tmp_path / "four.json").unlink()
+    assert files_of(tmp_path) == before
+
+
+def test_a_result_belongs_to_what_it_was_computed_from(tmp_path):
+    """The same settings, but another "one", as another machine's rounding makes it: what needs it is computed again."""
+    execute(RUNS, 10, tmp_path, identity={"seed": 0})
+    before = files_of(tmp_path)
+    change = resigned(lambda parts: parts["numbers"].update(result=11.5))
+    (tmp_path / "one.json").write_bytes(change(before["one.json"]))
+    log = Log()
+    found = execute(RUNS, 10, tmp_path, identity={"seed": 0}, reporter=log)
+    assert [event for event in log.events if event[0] == "outdated"] == [("outdated", "two"), ("outdated", "three")]
+    assert found["three"].numbers["result"] == 9 + 10 + 11.5 + found["two"].numbers["result"]
+
+
+def write_file(settings, needed, progress, *, folder):
+    """A run with a file besides its record."""
+    (folder / "weights.bin").write_bytes(bytes([settings] * 8))
+    return Record("", {}, {"result": float(settings)}, {})
+
+
+def read_file(settings, needed, progress, *, folder):
+    return Record("", {}, {"sum": float(sum((folder / "weights.bin").read_bytes()))}, {})
+
+
+def runs_with_files(folder):
+    return [
+        Run("weights", partial(write_file, folder=folder), files=("weights.bin",)),
+        Run("sum", partial(read_file, folder=folder), ("weights",)),
+    ]
+
+
+@pytest.mark.parametrize("damage", ["missing", "flipped", "of another run"])
+def test_a_file_belongs_to_its_record(tmp_path, damage):
+    folder = tmp_path / "files"
+    runs = runs_with_files(folder)
+    first = execute(runs, 3, tmp_path, identity={"n": 3}, files=folder)
+    before = files_of(tmp_path)
+    path = folder / "weights.bin"
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(b"\x03\x03\x03\x03\x03\x03\x03\x02" if damage == "flipped" else bytes([4] * 8))
+    log = Log()
+    again = execute(runs, 3, tmp_path, identity={"n": 3}, files=folder, reporter=log)
+    assert log.events == [("outdated", "weights"), ("start", 2), ("finished", "weights"), ("kept", "sum")]
+    assert files_of(tmp_path) == before
+    assert first["sum"].numbers == again["sum"].numbers == {"sum": 24.0}
+
+
+def test_two_runs_share_a_folder(tmp_path):
+    """A finished a piece; B, with other settings, was stopped between its file and its record; A goes on."""
+    places = {n: files_folder(tmp_path, {"n": n}) for n in (3, 4)}
+    alone = execute(runs_with_files(tmp_path / "alone"), 3, tmp_path / "alone", identity={"n": 3})
+    execute(runs_with_files(places[3])[:1], 3, tmp_path, identity={"n": 3}, files=places[3])
+    places[4].mkdir()
+    write_file(4, {}, None, folder=places[4])
+    log = Log()
+    found = execute(runs_with_files(places[3]), 3, tmp_path, identity={"n": 3}, files=places[3], reporter=log)
+    assert ("kept", "weights") in log.events
+    assert found["sum"].numbers == alone["sum"].numbers
+    other = execute(runs_with_files(places[4]), 4, tmp_path, identity={"n": 4}, files=places[4])
+    assert other["sum"].numbers == {"sum": 32.0}
+
+
+def test_a_folder_in_a_records_place_is_refused(tmp_path):
+    (tmp_path / "one.json").mkdir()
+    with pytest.raises(ValueError, match=r"`folder` must hold files alone; got something else in '.*one\.json'"):
+        execute(RUNS, 10, tmp_path, identity={})

@@ -15,6 +15,7 @@ from pbde_ref.experiments.toy import how_much_data
 from pbde_ref.experiments.toy.adaptation import Loss, exact_optimum
 from pbde_ref.experiments.toy.catalogue import FIGURES, runs_of
 from pbde_ref.experiments.toy.figure_4_preferences import preference_maps
+from pbde_ref.experiments.toy.figure_5_misspecification import maxima, misfit
 from pbde_ref.experiments.toy.gallery import gallery_page, rows_of, undefeated
 from pbde_ref.experiments.toy.settings import PRESETS, ToySettings, preset
 from pbde_ref.figures import save_figure
@@ -54,6 +55,8 @@ def test_settings_are_checked():
         preset("paper", learning_rate=0.0)
     with pytest.raises(ValueError, match="`reward_pairs` must be 'uniform' or 'reference'; got 'all'"):
         preset("paper", reward_pairs="all")
+    with pytest.raises(ValueError, match="`data` must be 'sample' or 'population'; got 'none'"):
+        preset("paper", data="none")
     with pytest.raises(ValueError, match=r"the setting must be one of grid, .*; got 'speed'"):
         preset("paper", speed=3)
     with pytest.raises(ValueError, match="`preset` must be one of 'paper', 'notebook', 'quick'; got 'mine'"):
@@ -120,6 +123,52 @@ def test_the_sample_optimum_minimises_the_sample_loss():
     assert optimum.unique
     assert optimum.loss == pytest.approx(newton.loss, rel=1e-12)
     assert loss.expected(sample[0], optimum.policy, sample[1]) == pytest.approx(optimum.loss, rel=1e-12)
+
+
+@pytest.mark.parametrize(("pairs", "height", "place"), [("reference", 0.1366, 1.50), ("uniform", 0.1415, 1.28)])
+def test_figure_5s_exact_curve_has_one_maximum(pairs, height, place):
+    """The known digits, for pairs from π_pre and for the uniform ones of section 4.1; maxima by a loop."""
+    problem = pb.paper_problem(1024)
+    proposal = pb.ProductProposal(problem.reference if pairs == "reference" else pb.uniform(problem.grid))
+    fit = pb.minimize_expected_loss("bradley_terry", pooled_annotators(problem), proposal)
+    policy = pb.FiniteDistribution(fit.value, problem.grid)
+    ((x, top),) = maxima(policy)
+    assert (x, top) == (pytest.approx(place, abs=0.02), pytest.approx(height, abs=5e-5))
+    density, step = policy.pmf / (problem.grid[1] - problem.grid[0]), problem.grid[1] - problem.grid[0]
+    assert sum(density[i - 1] < density[i] > density[i + 1] for i in range(1, 1023)) == 1
+    # Control: a bump of the size of those of trained curves is a maximum of its own, and is measured.
+    bumps = np.exp(-(((problem.grid + 1.7) / 0.2) ** 2))
+    bumpy = pb.FiniteDistribution.from_weights(density + 0.005 * bumps, problem.grid)
+    assert len(maxima(bumpy)) == 2
+    assert misfit(bumpy, policy, -1.7) == pytest.approx(0.005, rel=0.1)
+    assert step * density.sum() == pytest.approx(1.0)
+
+
+def test_without_sampling_only_network_and_optimiser_are_left(records):
+    """Training on the expected loss comes nearer to the optimum, and ten times as many steps nearer still."""
+    settings = replace(SMALL, data="population")
+    needed = {"pretrained": records["pretrained"]}
+    run = next(run for run in runs_of(["figure-5"], settings) if run.name == "pooled")
+    short, long = (
+        run.compute(replace(settings, steps=steps), needed, lambda steps, loss: None).numbers
+        for steps in (SMALL.steps, 10 * SMALL.steps)
+    )
+    sampled = records["pooled"].numbers
+    assert short["loss.least.population"] == sampled["loss.least.population"]
+    excess = [found["loss.trained.population"] - found["loss.least.population"] for found in (sampled, short, long)]
+    assert excess[0] > excess[1] > 2.0 * excess[2] > 0.0
+
+
+@pytest.mark.parametrize("figure", ["figure-5", "figure-9", "figure-10"])
+def test_the_populations_loss_is_what_is_trained_on(figure, records):
+    """A step too small to move anything: the training loss is the expected loss, by its own sum."""
+    settings = replace(SMALL, data="population", steps=1, learning_rate=1e-9)
+    needed = {"pretrained": records["pretrained"]}
+    for run in runs_of([figure], settings)[1:]:
+        record = run.compute(settings, needed, lambda steps, loss: None)
+        before = record.arrays["losses"][0]
+        assert before == pytest.approx(record.numbers["loss.trained.population"], rel=1e-5)
+        assert before > record.numbers["loss.least.population"]
 
 
 def test_optima_over_unconnected_comparisons_are_not_reported():

@@ -389,7 +389,7 @@ def test_a_rough_solution_says_how_far_off_it_is(monkeypatch):
     assert 10e-9 <= found.utility_error < 10.01e-9
     exact = np.exp([3e-9, -4e-9, 0.0])
     distance = 0.5 * np.abs(exact / exact.sum() - 1 / 3).sum()
-    assert distance <= found.policy_error < 4.0 * distance
+    assert distance <= found.policy_error < 6.0 * distance
     assert not found.converged
 
 

@@ -108,14 +108,49 @@ def test_single_annotators_are_recovered():
     np.testing.assert_allclose(solution.value, chi - chi.mean(), atol=1e-9)
 
 
-def test_wide_utilities_are_reported_as_what_they_are():
-    """Over 80 nats the gradient is as small as rounding lets it be, and nothing is certified."""
-    rng = np.random.default_rng(4)
-    solution = minimize_product_loss(process(rng.uniform(0.0, 80.0, 500)), pb.ProductProposal(np.ones(500)))
-    assert not solution.converged
-    assert solution.certificate.gap == math.inf
+def test_wide_utilities_are_certified_where_neighbours_are_near():
+    """Over 80 nats, in steps of a sixth: each difference is known from those between."""
+    chi = np.random.default_rng(4).uniform(0.0, 80.0, 500)
+    solution = minimize_product_loss(process(chi), pb.ProductProposal(np.ones(500)))
     assert solution.certificate.residual <= 1e-13
-    assert solution.certificate.decrement <= 1e-12
+    assert solution.certificate.gap < 1e-20
+    assert np.ptp(solution.value - chi) <= solution.certificate.utility_error < 1e-6
+
+
+def test_wide_utilities_are_reported_as_what_they_are():
+    """Two outcomes 80 nats apart: the gradient is as small as rounding lets it be, and nothing is certified."""
+    solution = minimize_product_loss(process([0.0, 80.0]), pb.ProductProposal([1, 1]))
+    assert np.ptp(solution.value) < 60.0
+    assert not solution.converged
+    assert solution.certificate.gap == solution.certificate.utility_error == math.inf
+    assert solution.certificate.residual <= 1e-13
+    assert "hide the curvature" in solution.reason
+
+
+def test_a_small_gap_is_not_enough():
+    """Eleven nats apart the gap is 1e-22 and the utilities are off by more than a nanonat."""
+    annotator, q = process([0.0, 11.0]), pb.ProductProposal([1, 1])
+    solution = minimize_product_loss(annotator, q)
+    assert solution.certificate.gap <= 1e-20
+    assert abs(np.diff(solution.value)[0] - 11.0) <= solution.certificate.utility_error
+    error = solution.certificate.utility_error
+    assert minimize_product_loss(annotator, q, utility_tolerance=error).converged
+    assert not minimize_product_loss(annotator, q, utility_tolerance=0.9 * error).converged
+
+
+def test_a_certificate_that_trusts_its_sums_would_be_wrong():
+    """Control: the computed gradient over the curvature is less than the error of two utilities now and then."""
+    below = 0
+    for seed in range(40):
+        chi = np.array([0.0, np.random.default_rng(seed).uniform(15.0, 25.0)])
+        q = product_factors(pb.ProductProposal([1, 1]), 2)
+        solution = minimize_product_loss(process(chi), q, tolerance=1e-300)
+        error, margin = np.ptp(solution.value - chi), np.ptp(solution.value)
+        target = large_scale._target(process(chi), q, q.a + q.b)
+        gradient = large_scale._Point(solution.value, q, target).gradient
+        below += error > 0.5 * np.ptp(gradient) / (0.5 * sigmoid(margin) * sigmoid(-margin))
+        assert error <= solution.certificate.utility_error
+    assert below > 0
 
 
 def test_outcomes_that_are_never_drawn():
@@ -237,7 +272,8 @@ def test_no_step_is_taken_where_none_is_needed():
     solution = minimize_product_loss(process(np.zeros(5)), pb.ProductProposal(np.ones(5)))
     assert solution.steps == 0
     assert solution.certificate.decrement == 0.0
-    assert solution.certificate.gap == 0.0
+    # The square of what the sums may be off by.
+    assert solution.certificate.gap <= 1e-25
     assert solution.loss == pytest.approx(math.log(2.0), rel=1e-15)
     assert solution.converged
     single = minimize_product_loss(process([0.0, 3.0]), pb.ProductProposal([1, 0]))
@@ -259,10 +295,12 @@ def test_components_by_hand():
 def test_converged_where_the_gap_is_the_tolerance():
     rng = np.random.default_rng(8)
     annotator, q = mixture(20, 3.0, rng), pb.ProductProposal(rng.random(20) + 0.1)
-    gap = minimize_product_loss(annotator, q, max_steps=3).certificate.gap
+    certificate = minimize_product_loss(annotator, q, max_steps=4).certificate
+    gap, error = certificate.gap, certificate.utility_error
     assert 0.0 < gap < 1.0
-    assert minimize_product_loss(annotator, q, max_steps=3, tolerance=gap).converged
-    assert not minimize_product_loss(annotator, q, max_steps=3, tolerance=0.999 * gap).converged
+    arguments = {"max_steps": 4, "utility_tolerance": error}
+    assert minimize_product_loss(annotator, q, tolerance=gap, **arguments).converged
+    assert not minimize_product_loss(annotator, q, tolerance=0.999 * gap, **arguments).converged
 
 
 def test_when_another_step_would_be_noise():

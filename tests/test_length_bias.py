@@ -7,6 +7,7 @@ from fractions import Fraction
 from itertools import combinations, pairwise, product
 from math import exp, inf, log, nan, sqrt
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
@@ -482,3 +483,73 @@ TABLES = equal_tokens(2, 3)
 def test_bad_arguments_are_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+# --- What is certified of a policy ---
+
+
+def two_lengths(lengths, perplexity, scale, *pmfs):
+    models = [IdealizedLanguageModel(pb.FiniteDistribution.from_weights(h, lengths), perplexity) for h in pmfs]
+    process = pb.length_normalized(models[0].lengths, scale)
+    annotators = [model.annotator(process) for model in models]
+    return annotators, merged_process(process, models[0].log_counts)
+
+
+def test_annotators_of_the_models_own_process_are_met_where_the_loss_is_flat():
+    """Lengths 2 and 50, both annotators even between them: 46.7 nats apart, so that the loss hardly sees the policy."""
+    annotators, process = two_lengths([2, 50], 14.0, 50.0, [1, 1], [1, 1])
+    found = projected_policy(pb.AnnotatorMixture([1, 1], annotators), process, pb.ProductProposal([1, 1]))
+    np.testing.assert_allclose(found.policy.pmf, [0.5, 0.5], rtol=1e-12)
+    assert found.converged
+    assert found.policy_error < 1e-10
+    # Control: the policy that was once called converged has a loss above the minimum by less than 1e-19.
+    once = process.utility(np.log([0.4696, 0.5304]))
+    assert 0.0 < pb.expected_kl(annotators[0], once, pb.ProductProposal([1, 1])).value < 1e-19
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_two_classes_against_a_root(seed):
+    """The policy's error against bisection in 40 digits, at most what is certified."""
+    rng = np.random.default_rng(seed)
+    lengths = np.sort(rng.choice(np.arange(1, 51), 2, replace=False))
+    pmfs = 10.0 ** rng.uniform(-6.0, 0.0, (2, 2))
+    annotators, process = two_lengths(lengths, rng.choice([1.5, 14.0, 200.0]), rng.choice([1.0, 5.0, 50.0]), *pmfs)
+    crowd = pb.AnnotatorMixture([0.3, 0.7], annotators)
+    found = projected_policy(crowd, process, pb.ProductProposal(10.0 ** rng.uniform(-6.0, 0.0, 2)))
+    with mpmath.workdps(40):
+        margins = [mpmath.mpf(one.utility[0]) - mpmath.mpf(one.utility[1]) for one in annotators]
+        shares = [mpmath.mpf(float(w)) for w in crowd.weights]
+        won = sum(w / (1 + mpmath.exp(-d)) for w, d in zip(shares, margins, strict=True))
+        lost = sum(w / (1 + mpmath.exp(d)) for w, d in zip(shares, margins, strict=True))
+        f, g = ([mpmath.mpf(float(x)) for x in part] for part in (process.f, process.g))
+
+        def margin(t):  # of the policy with odds e^t
+            first, second = -mpmath.log1p(mpmath.exp(-t)), -mpmath.log1p(mpmath.exp(t))
+            return f[0] * first + g[0] - f[1] * second - g[1] - mpmath.log(won / lost)
+
+        low, high = mpmath.mpf(-5000), mpmath.mpf(5000)
+        for _ in range(150):
+            middle = (low + high) / 2
+            low, high = (low, middle) if margin(middle) > 0 else (middle, high)
+        error = abs(1 / (1 + mpmath.exp(-low)) - mpmath.mpf(float(found.policy.pmf[0])))
+    assert error <= found.policy_error
+    assert found.converged
+    assert found.policy_error < 1e-9
+
+
+def test_a_policy_is_converged_where_loss_utilities_and_policy_are():
+    annotators, process = two_lengths([2, 50], 14.0, 50.0, [1, 9], [9, 1])
+    crowd, q = pb.AnnotatorMixture([1, 1], annotators), pb.ProductProposal([1, 1])
+    found = projected_policy(crowd, process, q)
+    assert found.converged
+    assert projected_policy(crowd, process, q, policy_tolerance=found.policy_error).converged
+    assert not projected_policy(crowd, process, q, policy_tolerance=0.9 * found.policy_error).converged
+
+
+def test_masses_of_components_are_not_certified():
+    """Two pairs that are never compared with each other."""
+    annotator = pb.Annotator(pb.FiniteDistribution.from_weights([1, 2, 3, 4]), pb.luce())
+    found = projected_policy(annotator, pb.luce(), pb.PairListProposal([0, 2], [1, 3]))
+    assert found.policy_error == 1.0
+    assert found.solution.converged
+    assert not found.converged

@@ -109,6 +109,24 @@ def test_subject_from_the_command_line(project):
     )
 
 
+def test_a_pinned_number_of_checks(project):
+    """One more test, from a decorator or from the command line, that fails if another number of checks held."""
+    project.makepyfile(
+        test_it="""
+        from mylosses import right
+        from pbde_ref.oracle.pytest_plugin import parametrize_with_checks, subject
+
+        @parametrize_with_checks([subject(right, "dpo", beta=0.3, expect_checks=count) for count in (17, 18)])
+        def test_losses(check):
+            check()
+        """
+    )
+    run(project).assert_outcomes(passed=2 * 17 + 1, failed=1, skipped=8)
+    result = run(project, *command("--pbde", "beta=0.3", "--pbde", "expect_checks=16"), "-k", "expect_checks")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*17 checks held something, 16 were expected to; skipped: gradient_policy_chosen*"])
+
+
 def test_paths_and_subjects_together(project):
     """With paths on the command line the project's own tests run too."""
     project.makepyfile(test_other="def test_other(): pass")

@@ -5,6 +5,7 @@ oracle's optima come from elsewhere (Newton on expectations, closed forms, linea
 """
 
 import json
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -16,6 +17,13 @@ from pbde_ref.oracle.rivals import spread
 from pbde_ref.oracle.training_samples import draw_sample
 
 LENGTHS = np.array([3, 5, 2, 9, 4, 7, 6, 8])
+
+
+class Loss(NamedTuple):
+    """What trainers below minimise."""
+
+    value: float
+    gradients: dict
 
 
 def log_softmax(logits):
@@ -267,6 +275,70 @@ def test_report_is_json():
         assert record["passed"] == report.passed
         assert record["conventions"] == {"beta": 0.5}
         assert len(record["sample_optimum"]) == 8
+
+
+def counting(train, per_call):
+    """A trainer that does what it likes from one call to the next; `per_call` gets the call's number and its result."""
+    calls = []
+
+    def counted(comparisons, reference_log_probs):
+        calls.append(None)
+        return per_call(len(calls), train(comparisons, reference_log_probs), reference_log_probs)
+
+    return counted
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_a_second_identical_call_must_end_there_too(seed):
+    """State between calls, and chance that matters, are found; a trainer without them repeats to the last digit."""
+    right = check_training(dpo(0.5), beta=0.5, seed=seed)
+    assert right.repeat_error == 0.0
+    assert "repeat error" in right.message
+
+    def longer():
+        return counting(dpo(0.5), lambda call, policy, reference: log_softmax(reference + call * (policy - reference)))
+
+    report = check_training(longer(), beta=0.5, seed=seed, on_failure="report")
+    assert not report.passed
+    assert report.training_error <= report.tolerance
+    assert report.repeat_error == pytest.approx(1.0, abs=1e-3)
+    assert "second identical call ended elsewhere" in report.message
+    assert not json.loads(json.dumps(report.as_dict(), allow_nan=False))["passed"]
+    once = check_training(longer(), beta=0.5, seed=seed, repeat=False)
+    assert once.passed
+    assert np.isnan(once.repeat_error)
+
+
+def test_chance_within_the_tolerance_is_none_of_its_business():
+    """A trainer whose ends differ a little from call to call passes, and the report says by how much."""
+    rng = np.random.default_rng(11)
+    noisy = counting(dpo(0.5), lambda call, policy, _: log_softmax(policy + 1e-3 * rng.standard_normal(policy.size)))
+    report = check_training(noisy, beta=0.5)
+    assert 0.0 < report.repeat_error < report.tolerance
+
+
+def test_a_second_call_may_break():
+    """What the second call raises or returns is said."""
+    broken = counting(dpo(0.5), lambda call, policy, _: policy if call == 1 else policy * np.nan)
+    report = check_training(broken, beta=0.5, on_failure="report")
+    assert not report.passed
+    assert "The second call: train(" in report.message
+    assert report.as_dict()["repeat_error"] is None
+
+
+def test_a_gradient_of_zero_at_the_reference_is_named():
+    """relu(-m) + log1p(exp(-|m|)) is right, but its usual derivative at m = 0 is 0: training never starts."""
+
+    def stuck(pw, pl, rw, rl, *_):
+        margin = 0.5 * (pw - rw - pl + rl)
+        result = pb.dpo_loss(pw, pl, rw, rl, beta=0.5)
+        gradients = {name: np.where(margin == 0.0, 0.0, g) for name, g in result.gradients.items()}
+        return Loss(result.value, gradients)
+
+    report = check_training(trainer(stuck), beta=0.5, on_failure="report")
+    assert report.training_error == pytest.approx(1.0)
+    assert "the gradient is zero where the policy is the reference" in report.message
+    assert "TRL #1627" in report.message
 
 
 def test_torch_trainer():

@@ -222,6 +222,15 @@ def counted_positions(labels, prompt, inputs):
     return positions
 
 
+def read_rewards(inputs):
+    rewards, gradients = [], []
+    for scores, mask, upstream in zip(inputs["scores"], inputs["mask"], inputs["upstream"], strict=True):
+        last = max(t for t, m in enumerate(mask) if m)
+        rewards.append(scores[last])
+        gradients.append([upstream if t == last else 0.0 for t in range(len(scores))])
+    return {"rewards": rewards, "gradients": {"scores": gradients}}
+
+
 def read_tokens(parameters, inputs):
     shift = 1 if parameters["shift"] else 0
     mask, token_log_probs, log_probs, gradients = [], [], [], []
@@ -230,7 +239,8 @@ def read_tokens(parameters, inputs):
         counted = set(counted_positions(labels, prompt, inputs))
         columns = range(len(labels) - shift)
         mask.append([int(t + shift in counted) for t in columns])
-        softmax = [[mp.exp(z) for z in row] for row in exact(logits)]
+        temperature = mpf(parameters.get("temperature", 1))
+        softmax = [[mp.exp(z / temperature) for z in row] for row in exact(logits)]
         softmax = [[e / sum(row) for e in row] for row in softmax]
         tokens = [mp.log(softmax[t][labels[t + shift]]) for t in columns]
         divisor = len(counted & {t + shift for t in columns}) if parameters["average"] else 1
@@ -238,7 +248,7 @@ def read_tokens(parameters, inputs):
         log_probs.append(sum(x for x, m in zip(tokens, mask[-1], strict=True) if m) / divisor)
         slopes = [mpf(upstream) * m / divisor for m in mask[-1]] + [mpf(0)] * shift
         labels_at = [*(labels[t + shift] for t in columns), *[0] * shift]
-        gradients.append([[s * ((v == label) - q) for v, q in enumerate(row)]
+        gradients.append([[s / temperature * ((v == label) - q) for v, q in enumerate(row)]
                           for s, label, row in zip(slopes, labels_at, softmax, strict=True)])  # fmt: skip
     return {"mask": mask, "token_log_probs": token_log_probs, "log_probs": log_probs,
             "gradients": {"logits": gradients}}  # fmt: skip
@@ -417,9 +427,10 @@ def test_reader_agrees_on_losses(documents, name):
 
 
 def test_reader_agrees_on_tokens(documents):
-    """Masks, log-probabilities of tokens and sequences, and the gradient in the logits."""
+    """Masks, log-probabilities of tokens and sequences, the gradient in the logits; rewards and where they are read."""
     for name, parameters, test in vectors_in(documents, level="token"):
-        assert_close(read_tokens(parameters, test["inputs"]), test["expected"], 1e-13, f"{name} {test['id']}")
+        read = read_rewards(test["inputs"]) if name == "sequence_rewards" else read_tokens(parameters, test["inputs"])
+        assert_close(read, test["expected"], 1e-13, f"{name} {test['id']}")
 
 
 @pytest.mark.parametrize("name", [document.name for document in vectors_of_populations.POPULATION_DOCUMENTS])

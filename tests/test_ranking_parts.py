@@ -439,10 +439,9 @@ def test_the_divergence_bound_is_the_gap_over_the_least_multiplier(gamma, length
         assert solution.gap == max(solution.loss - solution.lower_bound, 0.0)
         assert solution.divergence_bound == pytest.approx(solution.gap / least, rel=1e-13)
         assert solution.converged is bool(solution.gap <= 1e-12)
+    arguments = {"lengths": lengths, "likelihood_weight": gamma, "policy_tolerance": 1.0, "max_steps": 1}
     again = [
-        minimize_rrhf(
-            annotator, q, lengths=lengths, likelihood_weight=gamma, tolerance=tolerance, policy_tolerance=1.0, max_steps=1
-        )
+        minimize_rrhf(annotator, q, tolerance=tolerance, **arguments)
         for tolerance in (rough.gap, rough.gap * (1.0 - 1e-9))
     ]
     assert [solution.converged for solution in again] == [True, False]

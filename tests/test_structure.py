@@ -19,7 +19,8 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import from its own room and from those before it.
 ORDER = [
-    "paper", "validation", "files", "double_double", "numerics", "distributions", "paper_problem", "pbde", "pairs",
+    "paper", "validation", "files", "foreign", "double_double", "numerics", "distributions", "paper_problem", "pbde",
+    "pairs",
     "annotators", "proposals", "objectives", "losses", "exact", "policy_optimization", "sampling", "estimation",
     "models", "language", "experiments", "figures", "oracle", "verification", "benchmarking",
     "cli", "__main__",

@@ -157,10 +157,10 @@ def test_only_the_first_characters_train_the_model(monkeypatch):
 
 
 def test_length_ranges():
-    """Section 5.2: bins are counted with the end piece; 'medium' lies strictly between the other two."""
+    """Section 5.2: pieces with the end piece; *long* begins at 31, as in the authors' histogram, Table 2's L at 30."""
     sequences = [np.ones(length, dtype=np.int32) for length in range(1, 61)]
     sizes = {name: [tokens.size for tokens in within(sequences, limits)] for name, limits in LENGTH_RANGES.items()}
-    assert sizes["short"] + sizes["medium"] + sizes["long"] == sizes["whole"] == list(range(1, 51))
-    assert sizes["medium"] == list(range(21, 30))
+    assert sizes["short"] + sizes["medium"] + [30] + sizes["long"] == sizes["whole"] == list(range(1, 51))
+    assert (sizes["short"][-1], sizes["long"][0]) == (20, 31)
     assert count_lengths(sequences) == {"short": 20, "medium": 9, "long": 21, "beyond": 10}
     assert count_lengths([]) == {"short": 0, "medium": 0, "long": 0, "beyond": 0}

@@ -335,6 +335,27 @@ def test_training_data_has_the_lengths_of_its_part():
         training_data(corpus, tokenizer, (5, 4))
 
 
+def test_test_sentences_are_encoded_and_train_nothing():
+    """They are optional, change no fingerprint, and are checked like the others."""
+    tokenizer = train_tokenizer(CATS, vocabulary_size=VOCABULARY)
+    with_test = training_data(Corpus("cats", CATS[:6], CATS[6:8], CATS[8:]), tokenizer)
+    without = training_data(Corpus("cats", CATS[:6], CATS[6:8]), tokenizer)
+    assert [tokens.tolist() for tokens in with_test.test] == [tokens.tolist() for tokens in tokenizer.encode(CATS[8:])]
+    assert without.test == ()
+    assert with_test.digest() == without.digest()
+    assert with_test.digest() != training_data(Corpus("cats", CATS[:7], CATS[7:8]), tokenizer).digest()
+    with pytest.raises(ValueError, match="`test` must be without padding, token 0; got one at index 1"):
+        TrainingData(with_test.training, with_test.held_out, test=([3, 1], [3, 0, 1]))
+
+
+def test_sentences_of_nothing_are_left_out():
+    """An empty line is the end piece alone, whatever blanks it is made of."""
+    tokenizer = train_tokenizer(CATS, vocabulary_size=VOCABULARY)
+    blanks = ("", "\u00a0", " \u200b", "\ufeff")
+    data = training_data(Corpus("cats", (*CATS[:8], *blanks), (*blanks, *CATS[8:]), blanks), tokenizer)
+    assert (len(data.training), len(data.held_out), len(data.test), data.unknown) == (8, 4, 0, 0)
+
+
 def test_sentences_with_padding_inside_are_left_out(monkeypatch):
     """A tokenizer whose unknown piece is 0 makes padding of a foreign character."""
     tokenizer = train_tokenizer(CATS, vocabulary_size=VOCABULARY)

@@ -65,7 +65,7 @@ class Brought:
         known = inspect.signature(self.problem.function).parameters
         for name in self.parameters:
             if name not in known or name in self.problem.arrays or name == "reduction":
-                raise ValueError(f"`parameters` must be those of {self.problem.function.__name__}; got {name!r}")
+                raise ValueError(f"`parameters` must be those of {self.problem.function.__name__}; got {name!r:.100}")
 
     @property
     def problem(self) -> BatchProblem:

@@ -102,7 +102,7 @@ def contests(suites: Sequence[str]) -> list[Contest]:
     found = []
     for suite in suites:
         if suite not in SUITES:
-            raise ValueError(f"`suite` must be one of {', '.join(SUITES)}; got {suite!r}")
+            raise ValueError(f"`suite` must be one of {', '.join(SUITES)}; got {suite!r:.100}")
         module = importlib.import_module(f"pbde_ref.benchmarking.suites.{SUITES[suite]}")
         kinds = (vars(module)[name] for name in module.__all__)
         found += [Contest(suite, kind.__name__, kind) for kind in kinds]

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
-from pbde_ref.files import write_atomically
+from pbde_ref.files import check_writable, read_bytes, write_atomically
 
 __all__ = ["BEGIN", "END", "check_writable", "put_between_marks", "split_at_marks"]
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
-
-
-def check_writable(path: str | os.PathLike[str], endings: Sequence[str] = ()) -> None:
-    """Raise ``ValueError`` now rather than after a quarter of an hour of measuring."""
-    target = Path(path)
-    if endings and target.suffix.lower() not in endings:
-        raise ValueError(f"the path must end in one of {', '.join(endings)}; got {os.fspath(path)!r}")
-    if not target.parent.is_dir():
-        raise ValueError(f"the folder of the path must exist; got {os.fspath(path)!r}")
 
 
 def put_between_marks(path: str | os.PathLike[str], text: str) -> None:
@@ -39,7 +29,7 @@ def split_at_marks(path: str | os.PathLike[str]) -> tuple[str, str]:
     target = Path(path)
     if not target.exists():
         return "", "\n"
-    document = target.read_text(encoding="utf-8")
+    document = read_bytes(target, limit=2**26).decode()
     head, begin, rest = document.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not (begin and end) or BEGIN in rest or END in tail or END in head:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -81,5 +82,23 @@ class Report:
     skipped: tuple[Skipped, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+        """For JSON; what is tracked and not finite is None."""
+        content = asdict(self)
+        for measurement in content["measurements"]:
+            tracked = measurement["tracked"]
+            measurement["tracked"] = {name: x if math.isfinite(x) else None for name, x in tracked.items()}
+        return content
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Report:
+        """The report that `as_dict` made; what was not finite is NaN."""
+        measurements = [
+            Measurement(
+                **measurement
+                | {name: tuple(measurement[name]) for name in ("seconds", "ratios")}
+                | {"tracked": {n: math.nan if x is None else x for n, x in measurement["tracked"].items()}}
+            )
+            for measurement in content["measurements"]
+        ]
+        skipped = tuple(Skipped(**reason) for reason in content["skipped"])
+        return cls(content["machine"], content["size"], tuple(measurements), skipped)

@@ -38,7 +38,7 @@ def run_suites(suites: Sequence[str], size: str = "full", *, memory: bool = True
     Report
     """
     if size not in EFFORTS:
-        raise ValueError(f"`size` must be one of {', '.join(EFFORTS)}; got {size!r}")
+        raise ValueError(f"`size` must be one of {', '.join(EFFORTS)}; got {size!r:.100}")
     before = machine()
     cases = [(contest, values) for contest in contests(suites) for values in contest.cases(size)]
     measurements: list[Measurement] = []

@@ -6,26 +6,26 @@ Results go to stdout, progress and errors to stderr. Exit status: 0 all well, 1 
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-
-from pbde_ref.cli import bench, check, fit, listing, optima, reproduce, verify
-from pbde_ref.cli.arguments import Parser
-from pbde_ref.oracle import vectors
+from typing import Any
 
 __all__ = ["main"]
 
 COMMANDS = {
-    "verify": verify,
-    "optima": optima,
-    "reproduce": reproduce,
-    "fit": fit,
-    "check": check,
-    "vectors": vectors,
-    "bench": bench,
-    "list": listing,
+    "verify": "pbde_ref.cli.verify",
+    "optima": "pbde_ref.cli.optima",
+    "reproduce": "pbde_ref.cli.reproduce",
+    "fit": "pbde_ref.cli.fit",
+    "check": "pbde_ref.cli.check",
+    "vectors": "pbde_ref.oracle.vectors",
+    "bench": "pbde_ref.cli.bench",
+    "list": "pbde_ref.cli.listing",
 }
 
 
@@ -42,28 +42,74 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit status.
     """
-    options = _parser().parse_args(arguments)
+    try:
+        _open_streams()
+        # The commands import most of the package, which takes long enough to be interrupted.
+        options = _parser().parse_args(arguments)
+        return _run(options)
+    except KeyboardInterrupt:
+        # Whoever presses Ctrl-C once more wants the same.
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(options: Any) -> int:
+    from pbde_ref.cli.arguments import short
+
     try:
         status = int(options.run(options))
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        # The reader, `head` for instance, has seen enough; nothing more may be written, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader, `head` for instance, has seen enough.
+        _give_up_stdout()
         return 141
-    except (TypeError, ValueError, OSError) as error:
-        print(f"pbde-ref {options.command}: {error}", file=sys.stderr)
+    except (TypeError, ValueError, OSError, ArithmeticError, MemoryError, RecursionError) as error:
+        said = str(error) or type(error).__name__
+        if isinstance(error, MemoryError):
+            said = "what is asked for does not fit into memory"
+        elif isinstance(error, ArithmeticError):
+            said = f"what is asked for leads out of the range of float64: {said}"
+        print(f"pbde-ref {options.command}: {short(said)}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _give_up_stdout()
         return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
 
 
-def _parser() -> Parser:
+def _open_streams() -> None:
+    """Streams that are closed lead nowhere; letters that one has no place for are spelt."""
+    # Before any other file takes the number of a closed one.
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _give_up_stdout() -> None:
+    """Nothing more may be written to it, not even at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _parser() -> Any:
+    from pbde_ref.cli.arguments import Parser
+
     parser = Parser(prog="pbde-ref", description="Exact referee for learning from pairwise preferences.")
     parser.add_argument("--version", action="version", version=f"pbde-ref {version('pbde-ref')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    for name, command in COMMANDS.items():
+    for name, module in COMMANDS.items():
+        command = importlib.import_module(module)
         summary = (command.__doc__ or "").split("\n")[0]
         subparser = commands.add_parser(name, help=summary[0].lower() + summary[1:].rstrip("."), description=summary)
         command.add_arguments(subparser)

@@ -9,7 +9,11 @@ from typing import Any, NoReturn
 
 from tabulate import tabulate
 
-__all__ = ["Parser", "finite_or_none", "real", "table", "whole"]
+from pbde_ref.files import check_writable
+
+__all__ = ["Parser", "finite_or_none", "output_path", "real", "short", "table", "whole"]
+
+MOST_CHARACTERS = 300
 
 
 class Parser(argparse.ArgumentParser):
@@ -17,7 +21,19 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the line to stderr and exit with status 2."""
-        self.exit(2, f"{self.prog}: {message}\n")
+        self.exit(2, f"{self.prog}: {short(message)}\n")
+
+
+def short(message: str) -> str:
+    """A message in at most 300 characters, on one line; what is left out is left out in the middle.
+
+    Examples
+    --------
+    >>> len(short("x" * 1000))
+    300
+    """
+    message = " ".join(message.split())
+    return message if len(message) <= MOST_CHARACTERS else f"{message[:200]} ... {message[-95:]}"
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
@@ -44,6 +60,21 @@ def real(text: str) -> float:
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"must be finite; got {text!r}")
     return value
+
+
+def output_path(*endings: str) -> Callable[[str], str]:
+    """An option's type: a path that can be written to, found out now and not after an hour's work."""
+
+    def convert(text: str) -> str:
+        try:
+            check_writable(text, endings)
+        except OSError as error:
+            raise argparse.ArgumentTypeError(f"cannot be written to: {error.strerror}: {text!r}") from None
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return text
+
+    return convert
 
 
 def table(rows: list[list[Any]], headers: list[str], **options: Any) -> str:

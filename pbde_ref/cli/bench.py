@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from pbde_ref.benchmarking.brought import Brought, loss_called, measure_brought, wrong_values
 from pbde_ref.benchmarking.contests import SUITES
-from pbde_ref.benchmarking.documents import check_writable, put_between_marks, split_at_marks
+from pbde_ref.benchmarking.documents import put_between_marks, split_at_marks
 from pbde_ref.benchmarking.results import Report
 from pbde_ref.benchmarking.runner import run_suites
 from pbde_ref.benchmarking.scaling import scaling_series
 from pbde_ref.benchmarking.tables import as_markdown, as_text
 from pbde_ref.benchmarking.targets import judge
 from pbde_ref.benchmarking.timing import QUICK, THOROUGH
+from pbde_ref.cli.arguments import output_path, whole
 from pbde_ref.cli.check import subject_named
 from pbde_ref.files import write_json
+from pbde_ref.foreign import Reached, ask_child
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "measure_there", "run"]
 
 SIZES = (64, 1024, 16_384, 262_144)
 
@@ -34,9 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suite", metavar="A,B", type=_suites, help=f"only these of: {', '.join(SUITES)}")
     parser.add_argument("--quick", action="store_true", help="small sizes, a minute instead of a quarter of an hour")
     parser.add_argument("--no-memory", dest="memory", action="store_false", help="measure times only")
-    parser.add_argument("--json", metavar="PATH", help="also write every number there")
-    parser.add_argument("--markdown", metavar="PATH", help="also put the tables there, between the marks of that file")
-    parser.add_argument("--plot", metavar="PATH", help="also draw time against n there (PNG, PDF or SVG)")
+    parser.add_argument("--json", metavar="PATH", type=output_path(), help="also write every number there")
+    parser.add_argument("--markdown", metavar="PATH", type=output_path(),
+                        help="also put the tables there, between the marks of that file")  # fmt: skip
+    parser.add_argument("--plot", metavar="PATH", type=output_path(".png", ".pdf", ".svg"),
+                        help="also draw time against n there (PNG, PDF or SVG)")  # fmt: skip
     brought = parser.add_argument_group("a loss of yours")
     brought.add_argument("--function", metavar="MODULE:LOSS", help="called like pbde_ref.losses' own")
     brought.add_argument("--loss", metavar="NAME", help="which loss it is, if its name does not say")
@@ -45,12 +52,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     brought.add_argument("--sizes", metavar="N,M", type=_sizes, default=SIZES, help="of batches [64,...,262144]")
     brought.add_argument("--framework", choices=("auto", "numpy", "torch"), default="auto", help="its arrays' [auto]")
     brought.add_argument("--dtype", choices=("float64", "float32"), default="float64", help="its arrays' [float64]")
+    brought.add_argument("--timeout", type=whole(1, 10**6), default=3600, metavar="SECONDS",
+                         help="after which its process is ended [3600]")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print, and write what was asked for."""
-    _check_paths(options)
+    if options.markdown:
+        split_at_marks(options.markdown)
     wrong: list[str] = []
+    report: Report | None
     if options.function is None:
         suites = list(SUITES) if options.suite is None else options.suite
         report = run_suites(suites, "quick" if options.quick else "full", memory=options.memory)
@@ -58,29 +69,52 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("--function is measured by itself; --suite does not go with it")
     else:
         report, wrong = _brought(options)
-    print(as_text(report))
+    if report is not None:
+        print(as_text(report))
     for line in wrong:
         print(f"\nWRONG  {line}")
-    _write(report, options)
+    if report is not None:
+        _write(report, options)
     return 1 if wrong else 0
 
 
-def _brought(options: argparse.Namespace) -> tuple[Report, list[str]]:
-    loss = options.loss or loss_called(options.function)
-    function, parameters = subject_named(options.function), dict(options.parameters)
-    brought = Brought(options.function, function, loss, parameters, options.framework, options.dtype)
-    report = measure_brought(brought, options.sizes, QUICK if options.quick else THOROUGH)
+def _brought(options: argparse.Namespace) -> tuple[Report | None, list[str]]:
+    """What was measured in a process of its own, and what is wrong with it."""
+    names = ("function", "parameters", "sizes", "framework", "dtype", "quick")
+    request = {name: getattr(options, name) for name in names}
+    request["loss"] = options.loss or loss_called(options.function)
+    answer = ask_child("pbde_ref.cli.bench:measure_there", request, timeout=options.timeout)
+    for note in answer.notes:
+        print(f"{options.function} {note}", file=sys.stderr)
+    if answer.refused:
+        raise ValueError(answer.refused)
+    if answer.fault:
+        return None, [f"{options.function}: {answer.fault}"]
+    report = Report.from_dict(answer.value)
     return report, wrong_values(report, options.dtype)
 
 
-def _check_paths(options: argparse.Namespace) -> None:
-    if options.json:
-        check_writable(options.json)
-    if options.plot:
-        check_writable(options.plot, (".png", ".pdf", ".svg"))
-    if options.markdown:
-        check_writable(options.markdown)
-        split_at_marks(options.markdown)
+def measure_there(request: Mapping[str, Any], reached: Reached) -> dict[str, Any]:
+    """Measure the function that was brought, in the process that has been started for it.
+
+    Parameters
+    ----------
+    request : mapping
+        The options ``function``, ``loss``, ``parameters``, ``sizes``, ``framework``, ``dtype`` and ``quick``.
+    reached : callable
+        Told what comes next.
+
+    Returns
+    -------
+    dict
+        The report, as JSON has it.
+    """
+    reached("while its module was imported")
+    function = subject_named(request["function"])
+    reached("while it was measured")
+    brought = Brought(request["function"], function, request["loss"], dict(request["parameters"]),
+                      request["framework"], request["dtype"])  # fmt: skip
+    return measure_brought(brought, request["sizes"], QUICK if request["quick"] else THOROUGH).as_dict()
 
 
 def _write(report: Report, options: argparse.Namespace) -> None:

@@ -9,28 +9,36 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
+from pbde_ref.cli.arguments import output_path, short, whole
 from pbde_ref.files import write_json
+from pbde_ref.foreign import Answer, Reached, ask_child
 from pbde_ref.oracle.definitions import DEFINITIONS
-from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs
-from pbde_ref.oracle.report import Report
+from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs, check_sequence_rewards
+from pbde_ref.oracle.report import CheckResult, Report
+from pbde_ref.oracle.rewards import SEQUENCE_REWARDS
 from pbde_ref.oracle.sequences import SEQUENCE_LOG_PROBS
+from pbde_ref.oracle.tolerances import DTYPES
 
-__all__ = ["add_arguments", "compliance_table", "run", "subject_named"]
+__all__ = ["add_arguments", "check_there", "compliance_table", "run", "subject_named"]
 
-_NUMBERS = ("beta", "tau", "delta", "alpha", "scale", "label_smoothing", "lambda_", "likelihood_weight")
+_NUMBERS = (
+    "beta", "tau", "delta", "alpha", "scale", "label_smoothing", "lambda_", "likelihood_weight", "temperature",
+)  # fmt: skip
 _WORDS = {
     "variant": ("cdpo", "robust"),
     "reduction": ("mean", "sum", "none"),
     "ranking": ("scores", "ranks"),
     "layout": ("mask", "labels", "lengths"),
 }
-_SWITCHES = ("average", "average_likelihood", "no_shift")
+_SWITCHES = ("average", "average_likelihood", "reference_free", "no_shift")
+_OF_TOKENS = (SEQUENCE_LOG_PROBS.name, SEQUENCE_REWARDS.name)
 _SIGNS = {"passed": "ok", "failed": "FAILED", "skipped": "-", "expected failure": "known", "unexpected pass": "ok?"}
 
 
@@ -44,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     >>> parser.parse_args(["package.module:function", "--loss", "dpo", "--beta", "0.1"]).beta
     0.1
     """
-    losses = [*DEFINITIONS, *(alias for d in DEFINITIONS.values() for alias in d.aliases), SEQUENCE_LOG_PROBS.name]
+    losses = [*DEFINITIONS, *(alias for d in DEFINITIONS.values() for alias in d.aliases), *_OF_TOKENS]
     parser.add_argument("subjects", nargs="+", metavar="MODULE:FUNCTION", help="what to check; several make a table")
     parser.add_argument("--loss", required=True, choices=losses, metavar="LOSS", help=f"one of {', '.join(losses)}")
     conventions = parser.add_argument_group("what the function computes")
@@ -54,40 +62,80 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, words in _WORDS.items():
         conventions.add_argument(_option(name), dest=name, choices=words)
     for name in _SWITCHES:
-        conventions.add_argument(_option(name), dest=name, action="store_true")
+        conventions.add_argument(_option(name), dest=name, action="store_true", default=None)
     calling = parser.add_argument_group("how it is called")
     calling.add_argument("--framework", choices=("auto", "numpy", "torch", "jax"), default="auto", help="[auto]")
-    calling.add_argument("--dtype", choices=("float64", "float32", "bfloat16"), default="float64", help="[float64]")
+    calling.add_argument("--dtype", choices=tuple(DTYPES), default="float64", help="[float64]")
     calling.add_argument("--no-gradients", dest="gradients", action="store_false", help="do not look at gradients")
     calling.add_argument("--returns-gradients", action="store_true", help="it returns (loss, gradients)")
     calling.add_argument("--detached-reference", action="store_true", help="it keeps gradients from the reference")
+    calling.add_argument("--returns-rewards", action="store_true", help="it returns (loss, chosen, rejected rewards)")
+    calling.add_argument("--expect-checks", type=int, metavar="N", help="how many checks must hold something")
     calling.add_argument("--random-search", type=int, default=0, metavar="N", help="look at N random batches too [0]")
     calling.add_argument("--seed", type=int, default=0, help="of the random search [0]")
     calling.add_argument("--expect", action="append", default=[], metavar="CHECK=REASON", help="a check known to fail")
-    parser.add_argument("--json", metavar="PATH", help="also write the reports there")
+    calling.add_argument("--timeout", type=whole(1, 10**6), default=600, metavar="SECONDS",
+                         help="after which a subject's process is ended [600]")  # fmt: skip
+    parser.add_argument("--json", metavar="PATH", type=output_path(), help="also write the reports there")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check every subject, print what was found, and return the exit status.
+    """Check every subject in a process of its own, print what was found, and return the exit status.
 
     Raises
     ------
     ValueError
-        If a function cannot be found, or something is declared that the loss does not have.
+        If a function cannot be found, or something is declared that the loss does not have; after the reports of the
+        others.
     """
-    functions = [subject_named(name) for name in options.subjects]
-    try:
-        reports = [_report(function, options) for function in functions]
-    except (TypeError, ImportError) as error:
-        # What was declared does not fit the loss: wrong usage, not a failed check.
-        raise ValueError(str(error)) from error
-    if len(reports) == 1:
-        print(reports[0])
-    else:
-        print(compliance_table(dict(zip(options.subjects, reports, strict=True))))
+    request = {name: value for name, value in vars(options).items() if name not in ("run", "command", "subjects")}
+    answers = {
+        name: ask_child("pbde_ref.cli.check:check_there", request | {"subject": name}, timeout=options.timeout)
+        for name in dict.fromkeys(options.subjects)
+    }
+    reports = {name: _judged(name, answer, options) for name, answer in answers.items() if not answer.refused}
+    if len(answers) == 1:
+        print(*reports.values(), sep="", end="\n" if reports else "")
+    elif reports:
+        print(compliance_table(reports))
     if options.json:
-        write_json(options.json, {"reports": [report.as_dict() for report in reports]})
-    return 0 if all(report.passed for report in reports) else 1
+        write_json(options.json, {"reports": [report.as_dict() for report in reports.values()]})
+    refused = dict.fromkeys(answer.refused for answer in answers.values() if answer.refused)
+    if refused:
+        raise ValueError("; ".join(refused))
+    return 0 if all(report.passed for report in reports.values()) else 1
+
+
+def check_there(request: Mapping[str, Any], reached: Reached) -> dict[str, Any]:
+    """Check one subject, in the process that has been started for it.
+
+    Parameters
+    ----------
+    request : mapping
+        The options, and the ``subject``.
+    reached : callable
+        Told what comes next.
+
+    Returns
+    -------
+    dict
+        The report, as JSON has it.
+    """
+    reached("while its module was imported")
+    function = subject_named(request["subject"])
+    reached("while it was checked")
+    return _report(function, argparse.Namespace(**request)).as_dict()
+
+
+def _judged(name: str, answer: Answer, options: argparse.Namespace) -> Report:
+    """The report that came back, or one that says why none did."""
+    if answer.fault:
+        own = name.rpartition(":")[2].rpartition(".")[2]
+        report = Report(own, options.loss, _declared(options), (CheckResult("process", "failed", answer.fault),),
+                        options.framework, options.dtype)  # fmt: skip
+    else:
+        report = Report.from_dict(answer.value)
+    return replace(report, changes=(*report.changes, *answer.notes))
 
 
 def subject_named(name: str) -> Callable[..., Any]:
@@ -108,8 +156,10 @@ def subject_named(name: str) -> Callable[..., Any]:
         value: Any = importlib.import_module(module_name)
         for part in path.split("."):
             value = getattr(value, part)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"the subject {name!r} cannot be found: {error}") from error
+    except Exception as error:
+        # Whatever stands in a module may raise whatever it likes.
+        said = str(error) if isinstance(error, (ImportError, AttributeError)) else f"{type(error).__name__}: {error}"
+        raise ValueError(short(f"the subject {name!r} cannot be found: {said}")) from error
     if not callable(value):
         raise ValueError(f"the subject {name!r} must be callable; got {type(value).__name__}")
     function: Callable[..., Any] = value
@@ -119,19 +169,22 @@ def subject_named(name: str) -> Callable[..., Any]:
 def compliance_table(reports: dict[str, Report]) -> str:
     """Checks by subject, then what each failing subject was diagnosed with."""
     names = list(dict.fromkeys(result.name for report in reports.values() for result in report.results))
-    found = [{result.name: _SIGNS[result.status] for result in report.results} for report in reports.values()]
-    rows = [[name, *(statuses.get(name, "-") for statuses in found)] for name in names]
+    statuses_of = [{result.name: _SIGNS[result.status] for result in report.results} for report in reports.values()]
+    rows = [[name, *(statuses.get(name, "-") for statuses in statuses_of)] for name in names]
     rows.append(["all", *("passed" if report.passed else "FAILED" for report in reports.values())])
     lines = [tabulate(rows, ["check", *reports], tablefmt="simple", disable_numparse=True)]
     for name, report in reports.items():
-        lines += [f"\n{name}", *(f"  - {line}" for line in report.diagnoses)] if report.diagnoses else []
+        ended = [result.message for result in report.results if result.name == "process"]
+        unseen = [f"not looked at: {note}" for note in report.notes]
+        found = [*ended, *report.diagnoses, *unseen, *(f"note: it {change}" for change in report.changes)]
+        lines += [f"\n{name}", *(f"  - {line}" for line in found)] if found else []
     return "\n".join(lines)
 
 
 def _report(function: Callable[..., Any], options: argparse.Namespace) -> Report:
-    names = (*_NUMBERS, "margin", *_WORDS, "average", "average_likelihood")
-    declared = {name: getattr(options, name) for name in names if getattr(options, name) not in (None, False)}
-    calling = {name: getattr(options, name) for name in ("framework", "dtype", "gradients", "returns_gradients")} | {
+    declared = _declared(options)
+    passed_on = ("framework", "dtype", "gradients", "returns_gradients", "expect_checks")
+    calling = {name: getattr(options, name) for name in passed_on} | {
         "on_failure": "report",
         "expected_failed_checks": dict(_expected(text) for text in options.expect),
     }
@@ -139,10 +192,18 @@ def _report(function: Callable[..., Any], options: argparse.Namespace) -> Report
         return check_sequence_log_probs(function, shift=not options.no_shift, **declared, **calling)
     if options.no_shift:
         raise TypeError(f"--no-shift belongs to {SEQUENCE_LOG_PROBS.name}; got --loss {options.loss}")
+    if options.loss == SEQUENCE_REWARDS.name:
+        return check_sequence_rewards(function, **declared, **calling)
     return check_loss(
         function, options.loss, **declared, **calling, detached_reference=options.detached_reference,
-        random_search=options.random_search, seed=options.seed,
+        returns_rewards=options.returns_rewards, random_search=options.random_search, seed=options.seed,
     )  # fmt: skip
+
+
+def _declared(options: argparse.Namespace) -> dict[str, Any]:
+    names = (*_NUMBERS, "margin", *_WORDS, "average", "average_likelihood", "reference_free")
+    # An option that is not given is None; 0 is a number like any other.
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 
 def _option(name: str) -> str:

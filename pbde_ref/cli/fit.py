@@ -6,12 +6,12 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from pbde_ref.cli.arguments import output_path
 from pbde_ref.estimation.annotator_models import AnnotatorModels, compare_annotator_models
 from pbde_ref.estimation.connectivity import NoFiniteEstimateError
 from pbde_ref.estimation.examples import stigler_file
@@ -89,8 +89,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--reference", metavar="ITEM", help="whose utility is 0 [their mean]")
     output.add_argument("--level", type=_level, default=0.95, help="of the confidence intervals [0.95]")
     output.add_argument("--top", type=_top, metavar="N", default=20, help="items to show; 0 for all [20]")
-    output.add_argument("--json", metavar="PATH", type=_output, help="also write the results there")
-    output.add_argument("--plot", metavar="PATH", type=_png, help="also draw utilities with intervals, as PNG")
+    output.add_argument("--json", metavar="PATH", type=output_path(), help="also write the results there")
+    output.add_argument("--plot", metavar="PATH", type=output_path(".png"),
+                        help="also draw utilities with intervals, as PNG")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
@@ -214,7 +215,10 @@ def _prior(text: str) -> Prior | str | None:
         return None if text else ""
     if kind not in makers or not size:
         raise argparse.ArgumentTypeError(f"must be none, gaussian:SCALE or pseudo:COUNT; got {text!r}")
-    return makers[kind](_positive(size))
+    try:
+        return makers[kind](_positive(size))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _whole(text: str, least: int) -> int:
@@ -237,16 +241,3 @@ def _seed(text: str) -> int:
 
 def _top(text: str) -> int:
     return _whole(text, 0)
-
-
-def _output(text: str) -> str:
-    # Found out now, and not after an hour of reading.
-    if not Path(text).absolute().parent.is_dir():
-        raise argparse.ArgumentTypeError(f"the folder of {text!r} does not exist")
-    return text
-
-
-def _png(text: str) -> str:
-    if Path(text).suffix.lower() != ".png":
-        raise argparse.ArgumentTypeError(f"must end in .png; got {text!r}")
-    return _output(text)

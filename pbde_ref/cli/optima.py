@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pbde_ref.cli.arguments import finite_or_none, real, table, whole
+from pbde_ref.cli.arguments import finite_or_none, output_path, real, table, whole
 from pbde_ref.experiments.optima import LOSSES, Optimum, optimum
 from pbde_ref.files import write_json
 
@@ -30,8 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, letter in PARAMETERS.items():
         option = name.rstrip("_")
         parser.add_argument(f"--{option}", dest=name, metavar="X", type=real, help=f"{letter} instead of the sweep")
-    parser.add_argument("--json", metavar="PATH", help="also write all numbers and policies there")
-    parser.add_argument("--plot", metavar="PATH", help="also draw all policies there (PNG, PDF or SVG)")
+    parser.add_argument("--json", metavar="PATH", type=output_path(), help="also write all numbers and policies there")
+    parser.add_argument("--plot", metavar="PATH", type=output_path(".png", ".pdf", ".svg"),
+                        help="also draw all policies there (PNG, PDF or SVG)")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
@@ -42,11 +43,11 @@ def run(options: argparse.Namespace) -> int:
         for loss, parameters in tqdm(settings, desc="optima", unit="policy", disable=None, leave=False)
     ]
     print(f"Eq. (10) on {options.support} grid points, pairs from the reference policy\n")
-    headers = ["", "loss", "gap", "TV\np*", "KL\np*", "TV\nref", "KL\nref", "at\n-2.5", "at\n2.5"]
-    print(table([_cells(row) for row in rows], headers, colalign=["left"] + ["right"] * 8))
-    unproven = [row.label for row in rows if row.certificate == "stationary"]
+    headers = ["", "loss", "gap", "policy\n±", "TV\np*", "KL\np*", "TV\nref", "KL\nref", "at\n-2.5", "at\n2.5"]
+    print(table([_cells(row) for row in rows], headers, colalign=["left"] + ["right"] * 9))
+    unproven = [row.label for row in rows if row.policy_error >= 1.0]
     if unproven:
-        print(f"\n{', '.join(unproven)}: stationary point, gap is the gradient; nothing bounds the loss")
+        print(f"\n{', '.join(unproven)}: the loss is near its minimum, but nothing proves that of the policy")
     if options.json:
         write_json(options.json, _record(rows, options.support))
     if options.plot:
@@ -77,6 +78,7 @@ def _cells(row: Optimum) -> list[str]:
         row.label,
         f"{row.value:.4f}",
         f"{row.gap:.0e}",
+        f"{row.policy_error:.0e}" if row.policy_error < 1.0 else "",
         f"{distances['total_variation_preference']:.3f}",
         f"{distances['kl_preference']:.2f}",
         f"{distances['total_variation_reference']:.3f}",
@@ -99,6 +101,7 @@ def _record(rows: list[Optimum], size: int) -> dict[str, Any]:
                 "value": row.value,
                 "gap": finite_or_none(row.gap),
                 "certificate": row.certificate,
+                "policy_error": row.policy_error,
                 **{name: finite_or_none(value) for name, value in row.distances.items()},
                 "mode_masses": list(row.mode_masses),
                 "policy": row.policy.pmf.tolist(),

@@ -11,14 +11,14 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from pbde_ref.cli.arguments import table, whole
+from pbde_ref.cli.arguments import output_path, table, whole
 from pbde_ref.experiments.records import Record
 from pbde_ref.files import write_atomically, write_json
 
@@ -50,6 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[],
                         help="change a setting, numbers or lists as 1,4,16; repeatable; all is computed again")
     parser.add_argument("--seed", metavar="N", type=whole(0, 2**32 - 1), help="seed of all randomness [0]")
+    parser.add_argument("--seeds", metavar="N", type=whole(1, 100), default=1,
+                        help="language: train with so many seeds, a folder each, and show the spread [1]")
     parser.add_argument("--out", metavar="DIR", help="folder of results [reproduction/TARGET-PRESET]")
     parser.add_argument(
         "--jobs", metavar="N", type=whole(1, 256), default=_processors(),
@@ -58,10 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--corpus", metavar="PATH", help="language: LM1B, or a file with a sentence a line")
     parser.add_argument(
-        "--checkpoints", metavar="DIR", help="language: finished models whole, short, long and a *.model; no training"
+        "--checkpoints", metavar="DIR", help="language: finished models whole, short, long with their "
+        "sentencepiece_model, or a *.model beside them; no training",
     )
     parser.add_argument("--format", choices=FORMATS, default="png", help="of the figures [png]")
-    parser.add_argument("--json", metavar="PATH", help="also write all settings and numbers there")
+    parser.add_argument("--json", metavar="PATH", type=output_path(), help="also write all settings and numbers there")
     parser.add_argument("--show-settings", action="store_true", help="say what would run, and stop")
 
 
@@ -72,6 +75,8 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"`language` must be the only target; got {' '.join(options.target)}")
     if not language and (options.corpus or options.checkpoints):
         raise ValueError("--corpus and --checkpoints are for the target language")
+    if not language and options.seeds > 1:
+        raise ValueError("--seeds is for the target language")
     known = PRESETS["language" if language else "toy"]
     options.preset = options.preset or ("paper" if options.checkpoints else known[0])
     if options.preset not in known:
@@ -108,10 +113,30 @@ def _toy(options: argparse.Namespace) -> int:
 
 
 def _language(options: argparse.Namespace) -> int:
+    from pbde_ref.experiments.language.seeds import seed_headers, seed_rows, seeds_page
+    from pbde_ref.experiments.language.settings import LanguageSettings, preset
+
+    settings = preset(options.preset, **_changes(options, LanguageSettings))
+    if options.seeds == 1 or options.show_settings:
+        return _one_language_run(options)[0]
+    found = {}
+    for seed in range(settings.seed, settings.seed + options.seeds):
+        # The last change of a setting counts.
+        changes = {"set": [*options.set, f"seed={seed}"], "out": options.out / f"seed-{seed}", "json": None}
+        found[seed] = _one_language_run(argparse.Namespace(**{**vars(options), **changes}))[1]
+        print()
+    write_atomically(options.out / "README.md", seeds_page(found, _command(options)).encode())
+    print(table(seed_rows(found), seed_headers(found)))
+    print(f"\nThe page: {options.out / 'README.md'}")
+    return _finish(options, settings, {f"seed-{s}/{n}": r for s, runs in found.items() for n, r in runs.items()})
+
+
+def _one_language_run(options: argparse.Namespace) -> tuple[int, dict[str, Record]]:
+    """The exit status, and the records of one seed."""
     from pbde_ref.experiments.language import catalogue
     from pbde_ref.experiments.language.settings import LanguageSettings, Workplace, preset
     from pbde_ref.experiments.language.sources import fingerprint
-    from pbde_ref.experiments.runs import execute
+    from pbde_ref.experiments.runs import execute, files_folder
     from pbde_ref.figures.language import draw_figure_6
     from pbde_ref.figures.saving import save_figure
 
@@ -119,10 +144,12 @@ def _language(options: argparse.Namespace) -> int:
     place = Workplace(settings, options.out / "runs", options.corpus, options.checkpoints)
     runs = catalogue.runs(place)
     if options.show_settings:
-        return _show(options, settings, runs)
+        return _show(options, settings, runs), {}
     identity = {**asdict(settings), **fingerprint(place)}
+    folder = place.folder
+    place = replace(place, folder=files_folder(folder, identity))
     with _Reporter(bar=False) as reporter:
-        records = execute(runs, place, place.folder, identity=identity, reporter=reporter)
+        records = execute(runs, place, folder, identity=identity, files=place.folder, reporter=reporter)
     image = f"figure-6.{options.format}"
     save_figure(draw_figure_6(records), options.out / image)
     write_atomically(options.out / "README.md", catalogue.language_page(records, _command(options), image).encode())
@@ -132,13 +159,14 @@ def _language(options: argparse.Namespace) -> int:
     print()
     print("\n".join(catalogue.findings_text(records)))
     print(f"\nThe page: {options.out / 'README.md'}")
-    return _finish(options, settings, records)
+    return _finish(options, settings, records), records
 
 
 def _command(options: argparse.Namespace) -> str:
     """The command as it could be given again; of the user's files and folders only the names are shown."""
     words = ["pbde-ref", "reproduce", *options.target, "--preset", options.preset]
     words += [] if options.seed is None else ["--seed", str(options.seed)]
+    words += [] if options.seeds == 1 else ["--seeds", str(options.seeds)]
     words += [word for change in options.set for word in ("--set", change)]
     for option in ("corpus", "checkpoints"):
         value = getattr(options, option)
@@ -186,7 +214,17 @@ def _finish(options: argparse.Namespace, settings: Any, records: Mapping[str, Re
     if options.json:
         numbers = {name: dict(record.numbers) for name, record in records.items()}
         write_json(options.json, {"version": version("pbde-ref"), "settings": asdict(settings), "runs": numbers})
-    return 0
+    diverged = [record for record in records.values() if _diverged(record)]
+    for record in diverged:
+        first, last = record.arrays["losses"][[0, -1]]
+        print(f"{record.name}: training diverged, its loss went from {first:.4g} to {last:.4g}", file=sys.stderr)
+    return 1 if diverged else 0
+
+
+def _diverged(record: Record) -> bool:
+    """Whether training ended far above where it began; noise alone does not lead there."""
+    losses = record.arrays.get("losses")
+    return losses is not None and losses.size > 0 and not losses[-1] <= losses[0] + max(1.0, abs(float(losses[0])))
 
 
 class _Reporter:
@@ -228,7 +266,7 @@ class _Reporter:
 
     def outdated(self, name: str) -> None:
         """Say so."""
-        self._say(f"{name}: found with other settings or of another version, computed again")
+        self._say(f"{name}: found of another run (settings, version, sources) or damaged, computed again")
 
     def _say(self, text: str) -> None:
         tqdm.write(text, file=sys.stderr)

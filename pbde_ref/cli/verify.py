@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pbde_ref.cli.arguments import finite_or_none, table, whole
+from pbde_ref.cli.arguments import finite_or_none, output_path, table, whole
 from pbde_ref.files import write_json
 from pbde_ref.verification import CLAIMS, Claim, Row, Verdict, check, joined, problem_named, problem_names, problems
 from pbde_ref.verification.campaigns import Campaign, verdicts_by_seed
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", metavar="N", type=whole(1, 1024), default=1, help="processes for --seeds [1]")
     parser.add_argument("--journal", metavar="PATH", help="where --seeds is taken up again if interrupted")
     parser.add_argument("--controls", action="store_true", help="show that each broken claim is caught")
-    parser.add_argument("--json", metavar="PATH", help="also write the results there")
+    parser.add_argument("--json", metavar="PATH", type=output_path(), help="also write the results there")
 
 
 def _claims(text: str) -> list[Claim]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pbde_ref.estimation.aggregation import Accumulator, Labels
 from pbde_ref.estimation.sources import SHOWN, BadLine, Chunk, DataError
 from pbde_ref.estimation.table import ComparisonTable
-from pbde_ref.validation import FloatArray, IndexArray
+from pbde_ref.validation import FloatArray, IndexArray, generator_of
 
 __all__ = ["Assembler", "Words"]
 
@@ -32,7 +32,7 @@ class Words:
         for code, values in enumerate((left, right, tie)):
             for value in values:
                 if self.declared.setdefault(value.strip(), code) != code:
-                    raise ValueError(f"`left_wins`, `right_wins`, `tie_values` must differ; got {value!r} twice")
+                    raise ValueError(f"`left_wins`, `right_wins`, `tie_values` must differ; got {value!r:.100} twice")
         self.usual = {
             **dict.fromkeys(LEFT_WORDS, 0),
             **dict.fromkeys(RIGHT_WORDS, 1),
@@ -58,7 +58,7 @@ class Assembler:
         self, file: str, roles: Mapping[str, str], words: Words, ties: str, skip: bool, share: float, rng: Any
     ) -> None:
         self._file, self._roles, self._words, self._ties = file, dict(roles), words, ties
-        self._skip, self._share, self._rng = skip, share, np.random.default_rng(rng)
+        self._skip, self._share, self._rng = skip, share, generator_of(rng)
         self._items, self._annotators = Labels(), Labels()
         # Winner and loser; if they are asked for, annotator and test set too. 63 bits are what a key can hold.
         self._wide = "annotator" in roles or share > 0.0

@@ -20,11 +20,14 @@ from pbde_ref.exact.optima import normalized_log_policy
 from pbde_ref.pbde import PBDE, luce
 from pbde_ref.validation import (
     FloatArray,
+    choice,
     comparison_weights,
     instance,
     matrix,
+    plain_array,
     positive_number,
     reject,
+    shown,
     vector,
     whole_number,
 )
@@ -124,8 +127,7 @@ def fit_comparisons(
     >>> fit.distribution.pmf.round(4)
     array([0.3356, 0.0176, 0.2077, 0.4391])
     """
-    if incomparable not in ("error", "drop", "separate"):
-        raise ValueError(f'`incomparable` must be "error", "drop" or "separate"; got {incomparable!r}')
+    choice("incomparable", incomparable, ("error", "drop", "separate"))
     tolerance, max_steps = positive_number("tolerance", tolerance), whole_number("max_steps", max_steps, least=1)
     process = luce() if pbde is None else pbde
     instance("pbde", process, PBDE, "a PBDE")
@@ -222,7 +224,7 @@ def _items(name: str, value: Sequence[int] | NDArray[Any] | None) -> _Integers:
     """Indices as they came, without a copy."""
     if value is None:
         raise TypeError(f"`{name}` must be given, or `counts` instead")
-    result = np.asarray(value)
+    result = plain_array(name, value)
     if result.ndim != 1 or not np.issubdtype(result.dtype, np.integer):
         raise TypeError(
             f"`{name}` must be a vector of whole numbers; got shape {result.shape} and dtype {result.dtype}"
@@ -239,7 +241,10 @@ def _same_length(name: str, size: int, expected: int) -> None:
 
 
 def _support_size(support: Sequence[Hashable] | NDArray[Any], needed: int, exactly: bool) -> int:
-    given = len(support)
+    try:
+        given = len(support)
+    except TypeError:
+        raise TypeError(f"`support` must be a sequence of labels; got {shown(support)}") from None
     if given < needed or (exactly and given > needed):
         rule = "one label for each row of counts" if exactly else "a label for each index"
         raise ValueError(f"`support` must have {rule}, {needed}; got {given}")

@@ -43,7 +43,8 @@ class GaussianPrior:
     Parameters
     ----------
     scale : float
-        :math:`s` in nats, positive. Two utilities that are 1.4 s apart are a difference of one standard deviation.
+        :math:`s` in nats, from 1e-150 to 1e150. Two utilities that are 1.4 s apart are a difference of one standard
+        deviation.
 
     Examples
     --------
@@ -56,7 +57,10 @@ class GaussianPrior:
     scale: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scale", positive_number("scale", self.scale))
+        scale = positive_number("scale", self.scale)
+        if not 1e-150 <= scale <= 1e150:
+            raise ValueError(f"`scale` must be from 1e-150 to 1e150, or its square is not a number; got {scale}")
+        object.__setattr__(self, "scale", scale)
 
     def __str__(self) -> str:
         return f"normal, standard deviation {self.scale:g}"

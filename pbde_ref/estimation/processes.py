@@ -51,11 +51,13 @@ def read_process(path: str | os.PathLike[str], items: NDArray[Any]) -> PBDE:
                 try:
                     value = float(f), float(g)
                 except ValueError:
-                    raise DataError(f"{text.name}, line {line}: f and g must be numbers; got {f!r} and {g!r}") from None
+                    where = f"{text.name}, line {line}"
+                    raise DataError(f"{where}: f and g must be numbers; got {f!r:.40} and {g!r:.40}") from None
                 if number >= 0 and numbers.setdefault(number, value) != value:
-                    raise DataError(f"{text.name}, line {line}: {item!r} has other values than before")
+                    raise DataError(f"{text.name}, line {line}: {item!r:.100} has other values than before")
     missing = [name for i, name in enumerate(items.tolist()) if i not in numbers]
     if missing:
-        raise DataError(f"{os.fspath(path)}: there is no line for {missing[0]!r} and {len(missing) - 1} other items")
+        others = f"{missing[0]!r:.80} and {len(missing) - 1} other items"
+        raise DataError(f"{os.fspath(path)}: there is no line for {others}")
     f, g = np.array([numbers[i] for i in range(items.size)]).T
     return PBDE(f, g)

@@ -8,8 +8,9 @@ from pathlib import PurePath
 from typing import Any
 
 from pbde_ref.estimation.assembly import Assembler, Words
-from pbde_ref.estimation.sources import FORMATS, SHOWN, DataError, open_text, rows_of
+from pbde_ref.estimation.sources import FORMATS, SHOWN, DataError, Limits, open_text, rows_of
 from pbde_ref.estimation.table import ComparisonTable, held_out_share
+from pbde_ref.validation import shown
 
 __all__ = ["read_comparisons"]
 
@@ -37,6 +38,7 @@ def read_comparisons(
     delimiter: str | None = None,
     quotes: bool = True,
     encoding: str | None = None,
+    limits: Limits | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> ComparisonTable:
     r"""Read comparisons from a file and add up equal ones, chunk by chunk.
@@ -76,6 +78,9 @@ def read_comparisons(
         False if quotation marks are letters like others.
     encoding : str, optional
         Default: by the byte order mark; UTF-8 without one.
+    limits : Limits, optional
+        Of `pbde_ref.estimation.sources`: how long a line (16 MiB) and the file (64 GiB) may be after decompression. A
+        cell of a CSV file may have 131,072 characters (`csv.field_size_limit`).
     progress : callable, optional
         Called after each chunk with the number of bytes read so far, as they are on disk.
 
@@ -105,11 +110,11 @@ def read_comparisons(
     chosen_form = _form(path) if form is None else form
     _one_of("form", chosen_form, FORMATS)
     if delimiter is not None and len(delimiter) != 1:
-        raise ValueError(f"`delimiter` must be one character; got {delimiter!r}")
+        raise ValueError(f"`delimiter` must be one character; got {delimiter!r:.100}")
     columns = {"left": left, "right": right, "winner": winner, "chosen": chosen, "rejected": rejected}
     given = _given(columns)
     extra = {role: name for role, name in (("weight", weight), ("annotator", annotator)) if name is not None}
-    with open_text(path, encoding) as text:
+    with open_text(path, encoding, limits) as text:
         roles: dict[str, str] = {}
 
         def wanted(names: list[str]) -> dict[str, str]:
@@ -131,8 +136,8 @@ def read_comparisons(
 
 
 def _one_of(name: str, value: Any, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}; got {value!r}")
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}; got {shown(value)}")
 
 
 def _form(path: str | os.PathLike[str]) -> str:

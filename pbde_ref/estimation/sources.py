@@ -17,7 +17,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import IO, Any
 
-__all__ = ["FORMATS", "BadLine", "Chunk", "DataError", "open_text", "rows_of"]
+__all__ = ["FORMATS", "BadLine", "Chunk", "DataError", "Limits", "open_text", "rows_of"]
 
 FORMATS = ("csv", "tsv", "jsonl")
 # Rows held in memory at a time; with more of them Python's garbage collector has more to look through.
@@ -78,11 +78,70 @@ class Text:
     stream: IO[str]
     raw: Any
     encoding: str
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of a file is read at most, after decompression.
+
+    Attributes
+    ----------
+    line : int
+        Bytes of a line.
+    total : int
+        Bytes of the file.
+    """
+
+    line: int = 2**24
+    total: int = 2**36
+
+
+class _Limited(io.RawIOBase):
+    """Bytes of a file, until a line of it or all of it is longer than it may be."""
+
+    def __init__(self, name: str, content: Any, limits: Limits) -> None:
+        self._name, self._content, self._limits = name, content, limits
+        self._line = self._total = self._lines = 0
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """As much as comes at once."""
+        part = self._content.read1(len(buffer))
+        buffer[: len(part)] = part
+        self._total += len(part)
+        if len(part) + self._line > self._limits.line:
+            for line in part.splitlines(keepends=True):
+                self._line += len(line)
+                if self._line > self._limits.line:
+                    where = f"{self._name}, line {self._lines + 1}"
+                    raise DataError(f"{where}: longer than {self._limits.line:,} bytes, the limit of a line")
+                if line.endswith((b"\n", b"\r")):
+                    self._line, self._lines = 0, self._lines + 1
+        else:
+            end = max(part.rfind(b"\n"), part.rfind(b"\r"))
+            self._lines += part.count(b"\n")
+            self._line = self._line + len(part) if end < 0 else len(part) - end - 1
+        if self._total > self._limits.total:
+            raise DataError(f"{self._name}: longer than {self._limits.total:,} bytes, the limit of a file")
+        return len(part)
 
 
 @contextmanager
-def open_text(path: str | os.PathLike[str], encoding: str | None) -> Iterator[Text]:
-    """Open a file, or "-" for standard input; gzip and byte order marks are recognised by their bytes."""
+def open_text(path: str | os.PathLike[str], encoding: str | None, limits: Limits | None = None) -> Iterator[Text]:
+    """Open a file, or "-" for standard input; gzip and byte order marks are recognised by their bytes.
+
+    Raises
+    ------
+    DataError
+        Now or while it is read: if the gzip file is damaged, or a limit is exceeded.
+    ValueError
+        If Python does not know the encoding.
+    """
+    limits = Limits() if limits is None else limits
     name = os.fspath(path)
     with _opened(name) as (raw, content):
         try:
@@ -91,11 +150,12 @@ def open_text(path: str | os.PathLike[str], encoding: str | None) -> Iterator[Te
             raise DataError(f"{name}: the gzip file is damaged ({error})") from None
         chosen = encoding or next((known for mark, known in _MARKS if start.startswith(mark)), "utf-8")
         try:
-            stream = io.TextIOWrapper(content, encoding=chosen, newline="")
+            limited = io.BufferedReader(_Limited(name, content, limits), 2**16)
+            stream = io.TextIOWrapper(limited, encoding=chosen, newline="")
         except LookupError:
-            raise ValueError(f"`encoding` must be one that Python knows; got {encoding!r}") from None
+            raise ValueError(f"`encoding` must be one that Python knows; got {encoding!r:.100}") from None
         try:
-            yield Text(name, stream, raw, chosen)
+            yield Text(name, stream, raw, chosen, limits)
         finally:
             # Whoever opened the bytes closes them; standard input stays open.
             stream.detach()
@@ -118,8 +178,9 @@ def _unreadable(text: Text, error: Exception) -> DataError:
     if text.name != "-":
         where, line = text.name, 0
         with _opened(text.name) as (_, content):
+            limited = io.BufferedReader(_Limited(text.name, content, text.limits), 2**16)
             try:
-                for line, bytes_ in enumerate(content, 1):  # noqa: B007
+                for line, bytes_ in enumerate(limited, 1):  # noqa: B007
                     bytes_.decode(text.encoding)
             except UnicodeDecodeError:
                 where = f"{text.name}, line {line}"
@@ -259,7 +320,9 @@ def _header(
 def _csv_reason(error: csv.Error) -> str:
     """What the csv module found, in words that help."""
     message = str(error)
-    if "unexpected end of data" in message or "field larger" in message:
+    if "field larger" in message:
+        return f"a cell of more than {csv.field_size_limit():,} characters, the limit; or an open quotation mark"
+    if "unexpected end of data" in message:
         return "a quotation mark opens here and is never closed"
     if "expected after" in message:
         return "text follows a closing quotation mark within a cell; a quotation mark inside quotes is written twice"
@@ -277,6 +340,9 @@ def _json_chunks(text: Text, wanted: _Wanted) -> Iterator[Chunk]:
                 continue
             try:
                 record = json.loads(line)
+            except RecursionError:
+                chunk.bad.append(BadLine(number, "JSON nested deeper than Python can follow"))
+                continue
             except ValueError as error:
                 reason = getattr(error, "msg", str(error))
                 chunk.bad.append(BadLine(number, f"not JSON ({reason}); each line must be one JSON object"))
@@ -289,7 +355,7 @@ def _json_chunks(text: Text, wanted: _Wanted) -> Iterator[Chunk]:
             cells = [_json_cell(record.get(name)) for name in columns]
             missing = [name for name, cell in zip(columns, cells, strict=True) if cell is None]
             if missing:
-                given = json.dumps(record[missing[0]])[:SHOWN] if missing[0] in record else "nothing"
+                given = _json_shown(record[missing[0]]) if missing[0] in record else "nothing"
                 chunk.bad.append(BadLine(number, f"{missing[0]!r} must be text or a number; got {given}"))
                 continue
             chunk.lines.append(number)
@@ -297,6 +363,13 @@ def _json_chunks(text: Text, wanted: _Wanted) -> Iterator[Chunk]:
         yield chunk
     if empty:
         raise DataError(f"{text.name}: the file is empty")
+
+
+def _json_shown(value: Any) -> str:
+    try:
+        return json.dumps(value)[:SHOWN]
+    except RecursionError:
+        return f"a deeply nested {type(value).__name__}"
 
 
 def _json_cell(value: Any) -> str | None:

@@ -12,7 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 from pbde_ref.distributions import labels
 from pbde_ref.estimation.aggregation import Accumulator
 from pbde_ref.estimation.sources import BadLine
-from pbde_ref.validation import FloatArray, IndexArray, comparison_weights, indices, number, vector
+from pbde_ref.validation import (
+    FloatArray,
+    IndexArray,
+    comparison_weights,
+    generator_of,
+    indices,
+    number,
+    vector,
+)
 
 __all__ = ["ComparisonTable", "comparison_table", "held_out_share"]
 
@@ -101,7 +109,7 @@ def comparison_table(
     names = _names("items", items, 1 + max(int(won.max()), int(lost.max())))
     who_names = None if annotator is None else _names("annotators", annotators, 1 + int(who.max()))
     share = held_out_share(held_out)
-    aside = np.random.default_rng(rng).random(won.size) < share
+    aside = generator_of(rng).random(won.size) < share
     sums = Accumulator((20, 21, 21, 1))
     sums.add(times, who, won, lost, aside.astype(np.intp))
     total, (who, won, lost, set_aside) = sums.result()

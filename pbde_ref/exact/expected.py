@@ -23,7 +23,7 @@ from pbde_ref.numerics import bernoulli_entropy, bernoulli_kl, weighted
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, as_objective
 from pbde_ref.pairs import PairBlock
 from pbde_ref.proposals import ProductProposal, Proposal
-from pbde_ref.validation import FloatArray, instance, reject, vector
+from pbde_ref.validation import FloatArray, choice, instance, reject, vector
 
 __all__ = [
     "ExpectedLoss",
@@ -283,7 +283,7 @@ def expected_hessian_vector_product(
     objective = as_objective(objective)
     if takes_linear_time(method, objective is BRADLEY_TERRY, annotator, proposal):
         if objective is not BRADLEY_TERRY:
-            raise ValueError(f"`objective` must be 'bradley_terry' for linear-time sums; got {objective.name!r}")
+            raise ValueError(f"`objective` must be 'bradley_terry' for linear-time sums; got {objective.name!r:.100}")
         return kernel_hessian_vector_product(utilities, proposal, direction)
     direction = vector("direction", direction, size=annotator.size)
     reject("direction", "finite", direction, ~np.isfinite(direction))
@@ -303,8 +303,7 @@ def check_models(annotator: PreferenceModel, proposal: Proposal) -> None:
 
 def takes_linear_time(method: str, possible: bool, annotator: PreferenceModel, proposal: Proposal) -> bool:
     """Whether a method means linear time, which "auto" takes where it is possible above 4,096 outcomes."""
-    if method not in METHODS:
-        raise ValueError(f"`method` must be 'auto', 'dense' or 'kernel_sum'; got {method!r}")
+    choice("method", method, METHODS)
     if method == "auto":
         return possible and isinstance(proposal, ProductProposal) and annotator.size > LARGE
     return method == "kernel_sum"

@@ -60,9 +60,9 @@ class SlicSolution:
     dual : ndarray, shape (n, n)
         Dual point that certifies the gap: entry [A, B] lies in :math:`[0, c_{AB}]`. Read-only.
     converged : bool
-        Whether both bounds hold. The loss: `relative_gap` is within the tolerance asked for, or `gap` within
-        :math:`10^{-14} \delta \sum c` (:math:`10^{-14} [(1 + \delta) \sum c + \lambda]` at :math:`\lambda > 0`), which is what
-        rounding leaves of a loss of zero, :math:`\sum c` the probability that two different outcomes meet. The policy:
+        Whether both bounds hold. The loss: `relative_gap` is within the tolerance asked for, or `gap` within what
+        rounding leaves of a loss of zero: :math:`10^{-14} \delta \sum c`, with the probability :math:`\sum c` that two
+        different outcomes meet, or :math:`10^{-14} [(1 + \delta) \sum c + \lambda]` at :math:`\lambda > 0`. The policy:
         `policy_error` is within the tolerance asked for, or :math:`\lambda = 0` and the optimum is not proved to be
         unique, so that there is no one policy to be close to.
     unique : bool or None
@@ -299,7 +299,12 @@ def _settings(
     check_models(annotator, proposal)
     instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
     same_support("reference", reference.support, "annotator", annotator.support)
-    return non_negative_number("delta", delta), non_negative_number("lambda_", lambda_)
+    settings = non_negative_number("delta", delta), non_negative_number("lambda_", lambda_)
+    for name, value in zip(("delta", "lambda_"), settings, strict=True):
+        # Their squares are taken on the way.
+        if value > 1e100:
+            raise ValueError(f"`{name}` must be at most 1e100; got {value}")
+    return settings
 
 
 def _rounded(

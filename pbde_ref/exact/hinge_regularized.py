@@ -160,7 +160,7 @@ def _proven(
 def _strictly_feasible(
     dual: FloatArray, wins: FloatArray, lambda_: float, prior: FiniteDistribution
 ) -> tuple[FloatArray, FloatArray, FloatArray] | None:
-    """A dual point whose r exceeds what rounding may hide, that r and what may be hidden; None if there is none near."""
+    """A dual point whose r exceeds what rounding may hide, that r, and what may be hidden; None if none is near."""
     with np.errstate(invalid="ignore"):
         blurred = EPS * np.where(prior.pmf > 0.0, (4.0 - prior.log_pmf) * prior.pmf, 0.0)
     for attempt in range(60):

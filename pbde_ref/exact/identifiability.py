@@ -18,14 +18,14 @@ from scipy.special import expit
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
-from pbde_ref.exact.expected import expected_hessian
+from pbde_ref.exact.expected import check_models, expected_hessian
 from pbde_ref.exact.laplacian import effective_resistances, null_projection, pair_resistances, pseudo_inverse
 from pbde_ref.exact.pair_flows import pair_information, weight_exponent
 from pbde_ref.objectives import BRADLEY_TERRY
 from pbde_ref.pairs import PairBlock
 from pbde_ref.pbde import luce
 from pbde_ref.proposals import Proposal
-from pbde_ref.validation import FloatArray, IndexArray, indices, reject, vector, whole_number
+from pbde_ref.validation import FloatArray, IndexArray, indices, instance, reject, vector, whole_number
 
 __all__ = [
     "Identifiability", "asymptotic_covariance", "comparison_components", "difference_variances", "expected_excess_loss",
@@ -47,7 +47,8 @@ def comparison_components(proposal: Proposal, size: int) -> IndexArray:
     >>> pb.comparison_components(pb.PairListProposal([0, 3, 2], [1, 1, 2]), size=4)
     array([0, 0, 1, 0])
     """
-    size = whole_number("size", size, least=1)
+    instance("proposal", proposal, Proposal, "a proposal")
+    size = whole_number("size", size, least=1, most=2**31 - 1)
     return _contract((_edges(block) for block in proposal.blocks(size)), size, "weak")
 
 
@@ -102,6 +103,7 @@ def identifiability(annotator: PreferenceModel, proposal: Proposal) -> Identifia
     >>> pb.identifiability(annotator, pb.PairListProposal([0, 1], [2, 2])).policy_is_unique
     False
     """
+    check_models(annotator, proposal)
     components = comparison_components(proposal, annotator.size)
     alone = np.bincount(components)[components] == 1
     groups = preference_components(annotator, proposal)
@@ -124,6 +126,7 @@ def finite_fit_exists(annotator: PreferenceModel, proposal: Proposal) -> bool:
     >>> pb.finite_fit_exists(always, pb.ProductProposal([1, 1]))
     False
     """
+    check_models(annotator, proposal)
     groups = preference_components(annotator, proposal)
     return bool(np.array_equal(groups, comparison_components(proposal, annotator.size)))
 
@@ -346,6 +349,7 @@ def expected_excess_loss(
     >>> round(pb.expected_excess_loss(pb.Annotator(p, pb.luce()), p.log_pmf, q, n_comparisons=1000), 12)
     0.001
     """
+    check_models(annotator, proposal)
     utilities, n_comparisons = _truth(utilities, annotator.size), whole_number("n_comparisons", n_comparisons, least=1)
     exponent = weight_exponent(proposal, utilities.size)
     information = pair_information(utilities, proposal, exponent)

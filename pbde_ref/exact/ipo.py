@@ -21,7 +21,7 @@ from pbde_ref.exact.expected import check_models, expected_loss
 from pbde_ref.exact.identifiability import comparison_components
 from pbde_ref.exact.laplacian import centred, conductances_of, smallest_eigenvalue, solve_flows
 from pbde_ref.exact.selection import win_weights, win_weights_error
-from pbde_ref.objectives import ipo
+from pbde_ref.objectives import LEAST_TAU, ipo
 from pbde_ref.pairs import PairBlock
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray, IndexArray, instance, positive_number, probability_weights, vector
@@ -44,8 +44,8 @@ class IpoSolution:
     loss : float
         Eq. (23) in expectation; its unit is one over that of :math:`\tau^2`.
     gap : float
-        Upper bound on the loss of `log_ratio`, and of `policy`, above the least possible one, with all that rounding may
-        have done; infinite where nothing is proved.
+        Upper bound on the loss of `log_ratio`, and of `policy`, above the least possible one, with all that rounding
+        may have done.
     utility_error : float
         Upper bound, in nats, on the error of any difference of two log-ratios of one component.
     policy_error : float
@@ -246,7 +246,7 @@ def _settings(annotator: PreferenceModel, tau: float, reference: FiniteDistribut
     instance("annotator", annotator, PreferenceModel, "an annotator")
     instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
     same_support("reference", reference.support, "annotator", annotator.support)
-    return positive_number("tau", tau)
+    return positive_number("tau", tau, least=LEAST_TAU)
 
 
 def _behaviour(annotator: PreferenceModel, mu: FiniteDistribution | ArrayLike) -> FloatArray:
@@ -295,8 +295,8 @@ def _enclosure(
 ) -> tuple[float, FloatArray]:
     r"""Bound on the loss at s above the least one, and on the error of each entry relative to its component's root.
 
-    The error solves :math:`L v = \rho`, :math:`\rho` the sums of flows along the edges. Rounding of an edge's flow z by e
-    moves no difference by more than :math:`|e|` times the edge's resistance, and these are n - 1 over all weights.
+    The error solves :math:`L v = \rho`, :math:`\rho` the sums of flows along the edges. Rounding of an edge's flow by e
+    moves no difference by more than :math:`|e|` times the edge's resistance, and these, times weights, add up to n - 1.
     """
     weights, margin = wins + wins.T, s[:, None] - s
     flows = (wins - wins.T) / (2.0 * tau) - weights * margin

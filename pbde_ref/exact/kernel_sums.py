@@ -20,7 +20,7 @@ from pbde_ref.exact import close_kernel_sums
 from pbde_ref.exact.expected_loss import ExpectedLoss
 from pbde_ref.exact.populations import Curvature, Population, product_factors, single_annotators, weighted_sums
 from pbde_ref.proposals import ProductProposal, Proposal
-from pbde_ref.validation import FloatArray, reject, same_size, vector
+from pbde_ref.validation import FloatArray, instance, probability_weights, reject, same_size, vector
 
 __all__ = [
     "kernel_cross_entropy", "kernel_entropy", "kernel_hessian_vector_product", "kernel_kl", "splits",
@@ -218,6 +218,9 @@ def win_probabilities(annotator: PreferenceModel, opponents: FiniteDistribution 
     >>> win_probabilities(pb.Annotator(pb.FiniteDistribution.from_weights([3, 1]), pb.luce()), [1, 1])
     array([0.625, 0.375])
     """
+    instance("annotator", annotator, PreferenceModel, "an annotator")
+    if not isinstance(opponents, FiniteDistribution):
+        probability_weights("opponents", vector("opponents", opponents, size=annotator.size))
     proposal = product_factors(ProductProposal(opponents), annotator.size)
     ones = np.ones(annotator.size)
     members = [(weight, Population.of(chi, proposal, refuse=False)) for weight, chi in single_annotators(annotator)]

@@ -15,6 +15,7 @@ from scipy.special import expit, logit
 
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.exact.enclosures import largest_difference, lies_between
+from pbde_ref.exact.expected import check_models
 from pbde_ref.exact.populations import Curvature, Population, product_factors, single_annotators, weighted_sums
 from pbde_ref.exact.solution import Certificate, Solution
 from pbde_ref.proposals import ProductProposal, Proposal
@@ -123,6 +124,7 @@ def minimize_product_loss(
     >>> solution.converged, solution.certificate.gap < 1e-20, solution.certificate.residual < 1e-13
     (True, True, True)
     """
+    check_models(annotator, proposal)
     tolerance, max_steps = positive_number("tolerance", tolerance), whole_number("max_steps", max_steps, least=1)
     utility_tolerance = positive_number("utility_tolerance", utility_tolerance)
     proposal = product_factors(proposal, annotator.size)
@@ -248,7 +250,7 @@ class _Point:
 
 
 def _newton_step(point: _Point, weight: FloatArray) -> FloatArray:
-    """Inexact Newton: the less gradient there is, the smaller the fraction that is left over, so convergence is fast."""
+    """Inexact Newton: the less gradient there is, the smaller the fraction of it that is left over."""
     hessian = Curvature(point.population)
     norm = _dot(point.gradient, point.gradient * _inverse_diagonal(hessian, weight))
     step = _solve(hessian, weight, point.gradient, min(0.1, norm**0.25))
@@ -262,7 +264,7 @@ def _inverse_diagonal(hessian: Curvature, weight: FloatArray) -> FloatArray:
 
 
 def _solve(hessian: Curvature, weight: FloatArray, gradient: FloatArray, fraction: float) -> FloatArray:
-    """Conjugate gradients for ``H step = -gradient``, preconditioned by the diagonal, up to a fraction of the latter."""
+    """Conjugate gradients for ``H step = -gradient``, preconditioned by the diagonal, down to a fraction of it."""
     inverse = _inverse_diagonal(hessian, weight)
     residual = -gradient
     scaled = inverse * residual
@@ -339,7 +341,7 @@ def _certify(
 def _gap(
     utilities: FloatArray, gradient: FloatArray, proposal: ProductProposal, error: float = 0.0
 ) -> tuple[float, float]:
-    """Bound on the loss above its minimum, for a gradient within `error` of each weight, and a pair's least curvature."""
+    """Bound on the gap, for a gradient that is right to `error` times the weight, and the least curvature of a pair."""
     weight = proposal.a + proposal.b
     drawn = weight > 0.0
     spread = float(np.ptp(utilities[drawn]))
@@ -389,8 +391,11 @@ def _enclosure(
 
 def _reason(certificate: ProductCertificate, exhausted: bool) -> str:
     if exhausted:
-        return "the steps ran out"
-    return "rounding of the sums over all pairs hides where the minimum is"
+        return f"the steps ran out; utilities are proved to {certificate.utility_error:.1g} nats"
+    return (
+        f"utilities are proved to {certificate.utility_error:.1g} nats only: errors of the sums over all pairs, of "
+        "1e-14, hide the curvature between outcomes that are far apart"
+    )
 
 
 def _components(drawn: NDArray[np.bool_]) -> IndexArray:

@@ -2,19 +2,27 @@ r"""Where the log loss leads when no finite utilities attain its least value: th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceMatrix, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
+from pbde_ref.exact.expected import check_models
 from pbde_ref.exact.identifiability import comparison_components, groups_that_lose, preference_components
 from pbde_ref.exact.minimizers import minimize_expected_loss
+from pbde_ref.exact.selection import win_weights
+from pbde_ref.exact.solution import Solution
 from pbde_ref.pbde import luce
 from pbde_ref.proposals import JointProposal, Proposal
 from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = ["LimitFit", "limit_fit"]
+
+# What `minimize_expected_loss` asks of utilities by itself, in nats.
+ERROR = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +39,12 @@ class LimitFit:
     infimum : float
         Of the expected cross-entropy, in nats; attained only if all utilities are finite.
     gap : float
-        Bound on how far the computed infimum is above the true one: the sum of the fits' certified gaps.
+        Bound on how far the loss of these utilities, the groups moved infinitely far apart, is above the infimum: the
+        sum of the fits' certified gaps, with what rounding of the groups' shares adds.
+    utility_error : float
+        Upper bound, in nats, on the error of any difference of two utilities within a group that never loses.
     converged : bool
-        Whether the fit within every group has.
+        Whether the fit within every group has, with both bounds within its tolerances.
     group_sizes : tuple of int
         Numbers of outcomes of the groups: of those that never lose first, then from large to small.
     """
@@ -42,6 +53,7 @@ class LimitFit:
     unique: bool
     infimum: float
     gap: float
+    utility_error: float
     converged: bool
     group_sizes: tuple[int, ...]
 
@@ -83,6 +95,7 @@ def limit_fit(annotator: PreferenceModel, proposal: Proposal) -> LimitFit:
     >>> limit_fit(preferences, pb.PairListProposal([0, 1], [1, 2])).utilities
     array([  0.,   0., -inf])
     """
+    check_models(annotator, proposal)
     size = annotator.size
     components = comparison_components(proposal, size)
     if components.max() > 0:
@@ -91,25 +104,28 @@ def limit_fit(annotator: PreferenceModel, proposal: Proposal) -> LimitFit:
     sizes = np.bincount(groups)
     if sizes.size == 1:
         fit = minimize_expected_loss("bradley_terry", annotator, proposal)
-        return LimitFit(fit.value, True, fit.loss, fit.certificate.gap, fit.converged, (size,))
+        certificate = fit.certificate
+        return LimitFit(fit.value, True, fit.loss, certificate.gap, certificate.utility_error, fit.converged, (size,))
     undefeated = ~groups_that_lose(annotator, proposal, groups)
     weights = proposal.matrix(size)
     # An outcome that meets itself costs log 2 whatever the utilities are.
-    infimum, gap, converged = float(np.log(2.0) * np.trace(weights)), 0.0, True
+    infimum, gap, error, converged = float(np.log(2.0) * np.trace(weights)), 0.0, 0.0, True
     utilities = np.where(undefeated[groups], 0.0, -np.inf)
     for group in np.flatnonzero(sizes > 1):
         members = np.flatnonzero(groups == group)
         between = weights[np.ix_(members, members)]
         np.fill_diagonal(between, 0.0)
-        share = float(between.sum())
-        fit = minimize_expected_loss("bradley_terry", _restricted(annotator, members), JointProposal(between))
-        infimum, gap = infimum + share * fit.loss, gap + share * fit.certificate.gap
-        converged = converged and fit.converged
+        share, inside = float(between.sum()), _restricted(annotator, members)
+        fit = minimize_expected_loss("bradley_terry", inside, JointProposal(between))
+        own_gap, own_error = _with_rounding(fit, win_weights(inside, JointProposal(between))[0], between / share)
+        steady = own_error <= max(ERROR, fit.certificate.utility_error)
+        infimum, gap = infimum + share * fit.loss, gap + (1.0 + 1e-12) * share * own_gap
+        converged = converged and fit.converged and steady
         if undefeated[group]:
-            utilities[members] = fit.value
+            utilities[members], error = fit.value, max(error, own_error)
     utilities.flags.writeable = False
     ordered = [*sorted(sizes[undefeated].tolist(), reverse=True), *sorted(sizes[~undefeated].tolist(), reverse=True)]
-    return LimitFit(utilities, bool(undefeated.sum() == 1), infimum, gap, converged, tuple(ordered))
+    return LimitFit(utilities, bool(undefeated.sum() == 1), infimum, gap, error, converged, tuple(ordered))
 
 
 def _restricted(annotator: PreferenceModel, members: IndexArray) -> PreferenceModel:
@@ -121,3 +137,27 @@ def _restricted(annotator: PreferenceModel, members: IndexArray) -> PreferenceMo
     if isinstance(annotator, Annotator):
         return Annotator(FiniteDistribution(annotator.utility[members]), luce())
     return PreferenceMatrix(annotator.preference_probabilities()[np.ix_(members, members)])
+
+
+def _with_rounding(fit: Solution, wins: FloatArray, weights: FloatArray) -> tuple[float, float]:
+    r"""The fit's gap and error, with what rounding of weights to the group's shares adds.
+
+    A pair's flow :math:`w (\sigma - p)` moves by a share of itself, and by what its logit's rounding makes of p, which
+    is at most 746 nats; see ``proofs/minimizer_certificate.md``.
+    """
+    model = expit(fit.value[:, None] - fit.value)
+    curvature = model * model.T
+    share = 4.0 * float(np.finfo(float).eps)
+    total = wins + wins.T
+    compared = total > 0.0
+    probabilities = np.divide(wins, total, out=np.full_like(wins, 0.5), where=compared)
+    # Where a curvature has underflowed nothing is bounded: not a number there is no bound below.
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        moved = np.abs(model - probabilities) + 746.0 * probabilities * probabilities.T
+        flow = np.where(compared, share * moved / curvature, 0.0)
+        added = float((weights * curvature * np.where(compared, flow, 0.0) ** 2).sum())
+    reach = (len(weights) - 1.0) * float(flow.max())
+    if not reach < 0.5:
+        return math.inf, math.inf
+    gap = (math.sqrt(fit.certificate.gap) + math.sqrt(2.0 * added)) ** 2
+    return gap, fit.certificate.utility_error - math.log1p(-reach)

@@ -7,7 +7,12 @@ import math
 import numpy as np
 
 from pbde_ref.annotators import PreferenceModel
-from pbde_ref.exact.expected import expected_cross_entropy, expected_kl, takes_linear_time
+from pbde_ref.exact.expected import (
+    check_models,
+    expected_cross_entropy,
+    expected_kl,
+    takes_linear_time,
+)
 from pbde_ref.exact.flow_certificate import FlowBound, flow_bound, reach
 from pbde_ref.exact.identifiability import comparison_components, finite_fit_exists
 from pbde_ref.exact.kernel_sums import splits
@@ -98,13 +103,16 @@ def minimize_expected_loss(
     >>> solution.converged, solution.value
     (True, array([0., 0., 0.]))
     """
+    check_models(annotator, proposal)
     if as_objective(objective) is not BRADLEY_TERRY:
-        raise ValueError(f"`objective` must be 'bradley_terry' here; got {as_objective(objective).name!r}")
+        raise ValueError(f"`objective` must be 'bradley_terry' here; got {as_objective(objective).name!r:.100}")
     tolerance = positive_number("tolerance", tolerance)
     utility_tolerance = positive_number("utility_tolerance", utility_tolerance)
     max_steps = whole_number("max_steps", max_steps, least=1)
     if takes_linear_time(method, splits(annotator, proposal), annotator, proposal):
-        return minimize_product_loss(annotator, proposal, tolerance=tolerance, max_steps=max_steps)
+        return minimize_product_loss(
+            annotator, proposal, tolerance=tolerance, utility_tolerance=utility_tolerance, max_steps=max_steps
+        )
     if not finite_fit_exists(annotator, proposal):
         raise ValueError(
             "`annotator` must prefer outcomes in such a way that finite utilities fit best (Ford's condition: within "

@@ -7,6 +7,7 @@ one density with its own normaliser, for each annotator, and nobody noted who an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,21 +19,25 @@ from numpy.typing import ArrayLike
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.distributions import FiniteDistribution, mixture, uniform
 from pbde_ref.exact.expectation_maximization import run_one_start
-from pbde_ref.exact.expected import expected_entropy
+from pbde_ref.exact.expected import check_models, expected_entropy
 from pbde_ref.exact.identifiability import comparison_components, null_projection
 from pbde_ref.exact.mixture_curvature import MixtureCertificate, certify, mixture_hessian
 from pbde_ref.exact.mixture_model import MixtureModel, answered_pairs, divide_answers, evaluate
 from pbde_ref.exact.optima import normalized_log_policy
+from pbde_ref.exact.selection import win_weights_error
 from pbde_ref.pbde import PBDE, luce
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import (
     FloatArray,
     array,
+    generator_of,
+    instance,
     number,
     positive_number,
     probability_weights,
     reject,
     same_size,
+    shown,
     vector,
     whole_number,
 )
@@ -94,6 +99,10 @@ class MixtureSolution:
         Expected KL divergence in nats.
     losses : ndarray, shape (steps + 1,)
         The loss before the first and after every iteration; it never rises. Read-only.
+    gap : float
+        Upper bound on the loss above the least possible one, in nats: the loss itself, because no divergence is
+        negative, with what rounding may have done to it. Nothing is proved of utilities or densities, for the loss is
+        not convex.
     converged : bool
         Whether the gradient is within the tolerance at a point that is no saddle.
     certificate : MixtureCertificate
@@ -111,6 +120,7 @@ class MixtureSolution:
     marginal: FiniteDistribution
     loss: float
     losses: FloatArray
+    gap: float
     converged: bool
     certificate: MixtureCertificate
     steps: int
@@ -160,6 +170,7 @@ def expected_mixture_loss(
     >>> expected_mixture_loss(even, [1, 1], torn, pb.ProductProposal([1, 1])).value < 1e-30
     True
     """
+    check_models(annotator, proposal)
     utilities = _utility_rows("utilities", utilities, annotator.size)
     given = _positive_weights(weights, len(utilities))
     shares = probability_weights("weights", given)
@@ -203,6 +214,7 @@ def expected_mixture_hessian(
     >>> int((np.linalg.eigvalsh(hessian) > 1e-12).sum())  # one number is observed, so one direction is determined
     1
     """
+    check_models(annotator, proposal)
     utilities = _utility_rows("utilities", utilities, annotator.size)
     weights = probability_weights("weights", _positive_weights(weights, len(utilities)))
     pairs = answered_pairs(annotator, proposal)
@@ -296,16 +308,21 @@ def fit_annotator_mixture(
     >>> round(pb.total_variation(solution.marginal, problem.implicit_preference_distribution), 2)
     0.0
     """
+    check_models(annotator, proposal)
+    if callback is not None and not callable(callback):
+        raise TypeError(f"`callback` must be callable; got {shown(callback)}")
     size, k = annotator.size, whole_number("n_annotators", n_annotators, least=1)
     process = luce() if pbde is None else pbde
+    instance("pbde", process, PBDE, "a PBDE")
     reference = uniform(range(size)) if reference is None else reference
+    instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
     same_size("reference", len(reference), size)
     base = np.tile(process.utility(reference.log_pmf), (k, 1)) if start is None else start
     base = _utility_rows("start" if start is not None else "the reference's utilities", base, size, rows=k)
     shares = probability_weights("weights", np.ones(k) if weights is None else _positive_weights(weights, k))
     noise, n_starts = number("noise", noise), whole_number("n_starts", n_starts, least=1)
-    if noise < 0.0:
-        raise ValueError(f"`noise` must be non-negative; got {noise}")
+    if not 0.0 <= noise <= 1e100:
+        raise ValueError(f"`noise` must be {'non-negative' if noise < 0.0 else 'at most 1e100'}; got {noise}")
     if noise == 0.0 and n_starts > 1:
         raise ValueError(f"`n_starts` must be 1 where `noise` is 0, for all starts are the same; got {n_starts}")
     max_steps, tolerance = whole_number("max_steps", max_steps, least=1), positive_number("tolerance", tolerance)
@@ -314,7 +331,7 @@ def fit_annotator_mixture(
     components = comparison_components(proposal, size)
     null = null_projection(components)
     runs = []
-    for index, child in enumerate(np.random.default_rng(rng).spawn(n_starts)):
+    for index, child in enumerate(generator_of(rng).spawn(n_starts)):
         utilities = base + noise * child.standard_normal(base.shape)
         model = evaluate(pairs, shares, utilities)
         runs.append(run_one_start(pairs, model, null, max_steps, tolerance, partial(_report, callback, index)))
@@ -326,8 +343,11 @@ def fit_annotator_mixture(
     losses, start_losses = np.array(run.losses), np.array([other.model.loss for other in runs])
     for value in (utilities, losses, start_losses):
         value.flags.writeable = False
+    # Rounding moves probabilities by a share of themselves; the root of a divergence, by no more than that.
+    unit = 2.0 * win_weights_error(annotator, proposal) + float(np.finfo(float).eps) * (k + float(np.ptp(utilities)))
+    gap = (math.sqrt(max(run.model.loss, 0.0)) + unit) ** 2
     return MixtureSolution(
-        run.model.weights, utilities, densities, mixture(run.model.weights, densities), run.model.loss, losses,
+        run.model.weights, utilities, densities, mixture(run.model.weights, densities), run.model.loss, losses, gap,
         run.gradient_norm <= tolerance and not certificate.is_saddle, certificate, len(losses) - 1, best, start_losses,
     )
 

@@ -202,7 +202,9 @@ def _newton(shifted: FloatArray, f: FloatArray) -> NormalizingConstant:
     constant, residual = 0.0, np.inf
     steps = 0
     while True:
-        exponents = (shifted + constant) / f
+        # A policy that is so small there is zero.
+        with np.errstate(over="ignore"):
+            exponents = (shifted + constant) / f
         previous, residual = residual, float(logsumexp(exponents))
         # Descent from above ends where rounding lets the residual fall no further.
         if residual <= 0.0 or residual >= previous:

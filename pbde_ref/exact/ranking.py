@@ -23,6 +23,7 @@ from scipy.sparse.csgraph import connected_components
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.enclosures import policy_distance
+from pbde_ref.exact.expected import check_models
 from pbde_ref.exact.optima import normalized_log_policy
 from pbde_ref.exact.ranking_interior_point import certified_minimum
 from pbde_ref.exact.ranking_programme import loss_and_slope, loss_rounding, loss_value, ranking_programme
@@ -77,9 +78,9 @@ class RRHFSolution:
         Upper bound on :math:`D_{KL}(\pi^* \| \pi)`, :math:`\pi^*` the minimiser and :math:`\pi` `policy`, in nats;
         infinite without a likelihood term, where the minimiser need not be unique.
     policy_error : float
-        Upper bound on the total variation between `policy` and the minimiser: the root of half of `divergence_bound`, by
-        Pinsker's inequality. Without a likelihood term rounding alone, if wins connect the support strongly, so that the
-        minimiser is unique; otherwise 1, for nothing is proved.
+        Upper bound on the total variation between `policy` and the minimiser: the root of half of `divergence_bound`,
+        by Pinsker's inequality. Without a likelihood term rounding alone, if wins connect the support strongly, so that
+        the minimiser is unique; otherwise 1, for nothing is proved.
     converged : bool
         Whether the gap and, unless the minimiser is not unique, `policy_error` are within the tolerances.
     steps : int
@@ -150,6 +151,7 @@ def expected_rrhf(
     >>> round(loss.value, 12), loss.gradient  # the fifth of all comparisons that the weaker outcome wins
     (0.2, array([ 0.2, -0.2]))
     """
+    check_models(annotator, proposal)
     programme = ranking_programme(annotator, proposal, n_candidates, lengths, likelihood_weight)
     logits = vector("logits", logits, size=annotator.size)
     reject("logits", "below +inf", logits, np.isposinf(logits))
@@ -228,6 +230,7 @@ def minimize_rrhf(
     >>> solution.converged, solution.policy.pmf.round(6)  # 0.9 - 0.1 = 0.8
     (True, array([0.8, 0.2]))
     """
+    check_models(annotator, proposal)
     tolerance, max_steps = positive_number("tolerance", tolerance), whole_number("max_steps", max_steps, least=1)
     policy_tolerance = positive_number("policy_tolerance", policy_tolerance)
     programme = ranking_programme(annotator, proposal, n_candidates, lengths, likelihood_weight)

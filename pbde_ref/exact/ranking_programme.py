@@ -68,7 +68,7 @@ def ranking_programme(
 
 
 def _error(annotator: PreferenceModel, proposal: Proposal, best: FloatArray) -> float:
-    """Bound on the relative errors of `wins` and `best`: those of products, of sums, and of the logarithm of the least."""
+    """Bound on the relative errors of `wins` and `best`: of products, of sums, and of the least one's logarithm."""
     least = float(best[best > 0.0].min())
     depth = 8.0 + best.size + abs(float(np.log(least)))
     return 2.0 * win_weights_error(annotator, proposal) + depth * float(np.finfo(float).eps)
@@ -113,8 +113,8 @@ def loss_value(programme: RankingProgramme, log_pmf: FloatArray) -> float:
 
 
 def loss_rounding(programme: RankingProgramme, log_pmf: FloatArray) -> float:
-    """Bound on what rounding may have done to `loss_value`: to numbers that enter it, scores, sums and the normaliser."""
-    wins, best, lengths, gamma, relative = programme
+    """Bound on what rounding may have done to `loss_value`: to its numbers, scores, sums and the normaliser."""
+    wins, _, lengths, gamma, relative = programme
     eps = float(np.finfo(float).eps)
     size = np.where(np.isfinite(log_pmf), np.abs(log_pmf), 0.0)
     score = size / lengths

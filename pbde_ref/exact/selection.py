@@ -12,10 +12,11 @@ from scipy.sparse.csgraph import connected_components
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
+from pbde_ref.exact.expected import check_models
 from pbde_ref.numerics import logsumexp
 from pbde_ref.pairs import PairBlock, all_pairs
 from pbde_ref.proposals import PairListProposal, Proposal
-from pbde_ref.validation import FloatArray, IndexArray, transition_matrix
+from pbde_ref.validation import FloatArray, IndexArray, instance, transition_matrix
 
 __all__ = ["barker_transition_matrix", "detailed_balance_residual", "stationary_distribution",
            "win_weights", "win_weights_error", "winners_distribution"]  # fmt: skip
@@ -46,6 +47,7 @@ def winners_distribution(annotator: PreferenceModel, proposal: Proposal) -> Fini
     >>> pb.winners_distribution(annotator, pb.ProductProposal([1, 1])).pmf
     array([0.7, 0.3])
     """
+    check_models(annotator, proposal)
     result = np.zeros(annotator.size)
     for block in proposal.blocks(annotator.size):
         forward, backward = annotator.probabilities(block)
@@ -148,6 +150,7 @@ def barker_transition_matrix(annotator: PreferenceModel, kernel: ArrayLike) -> F
     array([[0.875, 0.125],
            [0.375, 0.625]])
     """
+    instance("annotator", annotator, PreferenceModel, "an annotator")
     given = transition_matrix("kernel", kernel, size=annotator.size)
     proposed = given / given.sum(axis=1, keepdims=True)
     block = all_pairs(annotator.size)
@@ -228,5 +231,6 @@ def detailed_balance_residual(distribution: FiniteDistribution, transition: Arra
     >>> pb.detailed_balance_residual(pb.uniform([0, 1]), [[0.875, 0.125], [0.375, 0.625]])
     0.125
     """
+    instance("distribution", distribution, FiniteDistribution, "a FiniteDistribution")
     flow = distribution.pmf[:, None] * transition_matrix("transition", transition, size=len(distribution))
     return float(np.abs(flow - flow.T).max())

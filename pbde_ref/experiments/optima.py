@@ -14,21 +14,24 @@ import numpy as np
 
 from pbde_ref.annotators import Annotator, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution, geometric_mean, kl_divergence, tilt, total_variation
+from pbde_ref.exact.enclosures import policy_distance
 from pbde_ref.exact.expected import expected_cross_entropy, expected_kl
 from pbde_ref.exact.hinge import minimize_rso, minimize_slic
 from pbde_ref.exact.ipo import ipo_optimum
 from pbde_ref.exact.minimizers import minimize_expected_loss
 from pbde_ref.exact.mixtures import expected_mixture_loss, fit_annotator_mixture
-from pbde_ref.exact.optima import normalized_log_policy, optimal_policy, product_of_experts
+from pbde_ref.exact.optima import optimal_policy, product_of_experts
 from pbde_ref.exact.ranking import minimize_rrhf
 from pbde_ref.experiments.populations import luce_annotator, pooled_annotators
+from pbde_ref.language.sentence_classes import projected_policy
 from pbde_ref.paper_problem import PaperProblem, paper_problem
 from pbde_ref.pbde import PBDE, dpo, geometric_average, luce
 from pbde_ref.proposals import ProductProposal
 
 __all__ = ["LOSSES", "Optimum", "Rule", "optima", "optimum"]
 
-_Found = tuple[FiniteDistribution, float, float, str]
+_Found = tuple[FiniteDistribution, float, float, str, float]
+EPS = float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +50,11 @@ class Optimum:
     gap : float
         Bound on how far that is above the least possible value; what proves it is said by `certificate`.
     certificate : str
-        "divergence" (the expected KL, whose minimum is zero), "curvature" (gradient and smallest eigenvalue), "dual"
-        (a feasible dual point), "equations" (residual of the linear equations of the optimum) or "stationary" (a
-        stationary point: a bound on the loss is not proven, and `gap` is the residual).
+        "divergence" (the expected KL, which is never negative), "curvature" (gradient and effective resistances),
+        "dual" (a feasible dual point) or "equations" (residual of the linear equations of the optimum).
+    policy_error : float
+        Bound on the total variation between `policy` and the optimum; 1 where nothing is proved, as where several
+        policies are as good.
     problem : PaperProblem
     """
 
@@ -60,6 +65,7 @@ class Optimum:
     value: float
     gap: float
     certificate: str
+    policy_error: float
     problem: PaperProblem
 
     @property
@@ -98,7 +104,7 @@ class Rule:
     title : str
         For figures.
     solve : callable
-        Problem and parameters to policy, loss there, gap and certificate.
+        Problem and parameters to policy, loss there, gap, certificate and error of the policy.
     sweep : mapping of str to tuple of float
         The paper's values of each parameter.
     figure : str
@@ -142,7 +148,7 @@ def optimum(loss: str, *, size: int = 256, **parameters: float) -> Optimum:
     0.111
     """
     if loss not in LOSSES:
-        raise ValueError(f"`loss` must be one of {', '.join(map(repr, LOSSES))}; got {loss!r}")
+        raise ValueError(f"`loss` must be one of {', '.join(map(repr, LOSSES))}; got {loss!r:.100}")
     rule = LOSSES[loss]
     if set(parameters) != set(rule.sweep):
         raise TypeError(
@@ -150,8 +156,8 @@ def optimum(loss: str, *, size: int = 256, **parameters: float) -> Optimum:
             f"got {', '.join(f'`{name}`' for name in parameters) or 'none'}"
         )
     problem = paper_problem(size)
-    policy, value, gap, certificate = rule.solve(problem, **parameters)
-    return Optimum(loss, dict(parameters), rule.figure, policy, value, gap, certificate, problem)
+    policy, value, gap, certificate, error = rule.solve(problem, **parameters)
+    return Optimum(loss, dict(parameters), rule.figure, policy, value, gap, certificate, error, problem)
 
 
 def optima(losses: list[str] | None = None, *, size: int = 256) -> Iterator[Optimum]:
@@ -174,18 +180,23 @@ def _pairs(problem: PaperProblem) -> ProductProposal:
 
 
 def _logistic(
-    problem: PaperProblem, annotator: PreferenceModel, policy: FiniteDistribution, model: PBDE
+    problem: PaperProblem, annotator: PreferenceModel, policy: FiniteDistribution, model: PBDE, error: float = 0.0
 ) -> _Found:
-    """A closed form, certified by the divergence that it leaves."""
+    """A closed form, certified by the divergence that it leaves; what the policy is off by is `error`, in utilities."""
     utilities = model.utility(policy.log_pmf)
     value = expected_cross_entropy(annotator, utilities, _pairs(problem)).value
-    return policy, value, expected_kl(annotator, utilities, _pairs(problem)).value, "divergence"
+    # Each utility is a product and a sum of rounded numbers; the root of a divergence moves by no more than that.
+    rounding = 8.0 * EPS * (1.0 + np.abs(utilities) + np.abs(model.g) + np.abs(model.f * policy.log_pmf))
+    divergence = expected_kl(annotator, utilities, _pairs(problem)).value
+    root = float(np.sqrt(divergence)) + float(np.sqrt(_pairs(problem).a @ rounding**2))
+    policy_error = policy_distance(policy.pmf, error + rounding, model.f)
+    return policy, value, root**2, "divergence", policy_error
 
 
 def _reward(problem: PaperProblem) -> _Found:
     solution = minimize_expected_loss("bradley_terry", luce_annotator(problem), _pairs(problem))
     policy = FiniteDistribution(solution.value, problem.grid)
-    return _logistic(problem, luce_annotator(problem), policy, luce())
+    return _logistic(problem, luce_annotator(problem), policy, luce(), 0.5 * solution.certificate.utility_error)
 
 
 def _dpo_shared(problem: PaperProblem, beta: float) -> _Found:
@@ -206,15 +217,15 @@ def _geometric(problem: PaperProblem, alpha: float) -> _Found:
 
 def _rlhf(problem: PaperProblem, beta: float) -> _Found:
     """Two stages: a reward by Theorem 1, then Eq. (13); judged by DPO's own loss."""
-    reward = minimize_expected_loss("bradley_terry", luce_annotator(problem), _pairs(problem)).value
-    policy = tilt(problem.reference, reward, beta)
-    return _logistic(problem, luce_annotator(problem), policy, dpo(beta, problem.reference))
+    solution = minimize_expected_loss("bradley_terry", luce_annotator(problem), _pairs(problem))
+    policy, error = tilt(problem.reference, solution.value, beta), 0.5 * solution.certificate.utility_error
+    return _logistic(problem, luce_annotator(problem), policy, dpo(beta, problem.reference), error)
 
 
 def _misspecified(problem: PaperProblem, model: PBDE) -> _Found:
-    solution = minimize_expected_loss("bradley_terry", pooled_annotators(problem), _pairs(problem))
-    policy = FiniteDistribution(normalized_log_policy(solution.value, model), problem.grid)
-    return policy, solution.loss, solution.certificate.gap, "curvature"
+    found = projected_policy(pooled_annotators(problem), model, _pairs(problem))
+    solution = found.solution
+    return found.policy, solution.loss, solution.certificate.gap, "curvature", found.policy_error
 
 
 def _pooled_reward(problem: PaperProblem) -> _Found:
@@ -233,29 +244,29 @@ def _two_annotators(problem: PaperProblem) -> _Found:
     annotators, pairs = pooled_annotators(problem), _pairs(problem)
     solution = fit_annotator_mixture(annotators, pairs, reference=problem.reference, noise=1e-4, rng=0)
     loss = expected_mixture_loss(annotators, solution.weights, solution.utilities, pairs)
-    return solution.marginal, loss.cross_entropy, solution.certificate.gradient_norm, "stationary"
+    return solution.marginal, loss.cross_entropy, solution.gap, "divergence", 1.0
 
 
 def _slic(problem: PaperProblem, delta: float, lambda_: float) -> _Found:
     solution = minimize_slic(
         luce_annotator(problem), _pairs(problem), delta=delta, lambda_=lambda_, reference=problem.reference
     )
-    return solution.policy, solution.loss, solution.gap, "dual"
+    return solution.policy, solution.loss, solution.gap, "dual", solution.policy_error
 
 
 def _rso(problem: PaperProblem, delta: float) -> _Found:
     solution = minimize_rso(luce_annotator(problem), _pairs(problem), delta=delta, reference=problem.reference)
-    return solution.policy, solution.loss, solution.gap, "dual"
+    return solution.policy, solution.loss, solution.gap, "dual", solution.policy_error
 
 
 def _rrhf(problem: PaperProblem, candidates: float) -> _Found:
     solution = minimize_rrhf(luce_annotator(problem), _pairs(problem), n_candidates=int(candidates))
-    return solution.policy, solution.loss, solution.gap, "dual"
+    return solution.policy, solution.loss, solution.gap, "dual", solution.policy_error
 
 
 def _ipo(problem: PaperProblem, tau: float) -> _Found:
     solution = ipo_optimum(luce_annotator(problem), _pairs(problem), tau=tau, reference=problem.reference)
-    return solution.policy, solution.loss, solution.gap, "equations"
+    return solution.policy, solution.loss, solution.gap, "equations", solution.policy_error
 
 
 LOSSES: Mapping[str, Rule] = {

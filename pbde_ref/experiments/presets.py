@@ -41,11 +41,11 @@ def changed(presets: Mapping[str, Settings], name: str, changes: Mapping[str, An
         If the preset or a setting is unknown, or a value is out of range.
     """
     if name not in presets:
-        raise ValueError(f"`preset` must be one of {', '.join(map(repr, presets))}; got {name!r}")
+        raise ValueError(f"`preset` must be one of {', '.join(map(repr, presets))}; got {name!r:.100}")
     known = asdict(presets[name])
     for key in changes:
         if key not in known:
-            raise ValueError(f"the setting must be one of {', '.join(known)}; got {key!r}")
+            raise ValueError(f"the setting must be one of {', '.join(known)}; got {key!r:.100}")
     return replace(presets[name], **changes)
 
 

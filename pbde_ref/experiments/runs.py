@@ -6,6 +6,7 @@ but the time.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -21,9 +22,10 @@ from typing import Any, Protocol
 
 from threadpoolctl import threadpool_limits
 
-from pbde_ref.experiments.records import Record, read_record, write_record
+from pbde_ref.experiments.records import Record, file_digest, read_record, write_record
+from pbde_ref.foreign import end_with_parent
 
-__all__ = ["Reporter", "Run", "Silent", "execute"]
+__all__ = ["Reporter", "Run", "Silent", "execute", "files_folder"]
 
 Progress = Callable[[int, float], object]
 Compute = Callable[[Any, Mapping[str, Record], Progress], Record]
@@ -54,6 +56,7 @@ class Run:
     needs: tuple[str, ...] = ()
     steps: int = 1
     threaded: bool = False
+    files: tuple[str, ...] = ()
 
 
 class Reporter(Protocol):
@@ -72,7 +75,7 @@ class Reporter(Protocol):
         """A run was found finished."""
 
     def outdated(self, name: str) -> None:
-        """A stored result has other settings, and is computed again."""
+        """A stored result is of another run, or damaged, and is computed again."""
 
 
 class Silent:
@@ -100,6 +103,7 @@ def execute(
     folder: Path,
     *,
     identity: Mapping[str, Any],
+    files: Path | None = None,
     jobs: int = 1,
     reporter: Reporter | None = None,
 ) -> dict[str, Record]:
@@ -115,7 +119,11 @@ def execute(
         Made if it does not exist; ``<name>.json`` for each finished run.
     identity : mapping
         The settings as JSON has them. A stored result counts only if it was computed with the same ones, by the same
-        version of this package.
+        version of this package, from the results that its needs have now, and if it and its files are as they were
+        written. Runs of different settings may share the folder, though the later one replaces records of the former.
+    files : Path, optional
+        Folder of the runs' files. Runs that share the folder of records must not share this one, unless their settings
+        are the same: see `files_folder`. Default: `folder`.
     jobs : int
         Processes; 1 works in this one.
     reporter : Reporter, optional
@@ -132,32 +140,93 @@ def execute(
             if need not in names:
                 raise ValueError(f"`runs` must hold what {run.name!r} needs, {need!r}; got {', '.join(names)}")
     folder.mkdir(parents=True, exist_ok=True)
-    # As JSON has it, so that what is read back can be equal.
-    stamp = json.loads(json.dumps({**identity, "version": version("pbde-ref")}))
-    done: dict[str, Record] = {}
+    place = _Place(folder, folder if files is None else files, _stamp(identity))
+    place.files.mkdir(parents=True, exist_ok=True)
+    stored: dict[str, Record] = {}
     for run in runs:
-        path = _path(folder, run.name)
-        if path.exists():
-            try:
-                record = read_record(path)
-            except ValueError:
-                record = None
-            if record is not None and dict(record.settings) == stamp:
-                done[run.name] = record
-                reporter.kept(run.name)
-            else:
+        if place.path(run).exists():
+            record = place.found(run)
+            if record is None:
                 reporter.outdated(run.name)
-    waiting = [run for run in runs if run.name not in done]
+            else:
+                stored[run.name] = record
+    waiting, done = list(runs), dict[str, Record]()
+    _keep(stored, waiting, done, reporter)
     reporter.start(sum(run.steps for run in waiting))
     work = _in_processes if jobs > 1 and len(waiting) > 1 else _in_this_process
-    for record in work(waiting, settings, stamp, folder, done, jobs, reporter):
+    for record in work(waiting, settings, place, done, jobs, reporter):
         done[record.name] = record
         reporter.finished(record)
+        for run in _keep(stored, waiting, done, reporter):
+            reporter.advance(run.name, run.steps, float("nan"))
     return {name: done[name] for name in names}
 
 
-def _path(folder: Path, name: str) -> Path:
-    return folder / f"{name}.json"
+def files_folder(folder: Path, identity: Mapping[str, Any]) -> Path:
+    """A folder in `folder` for the files of runs with these settings alone.
+
+    Examples
+    --------
+    >>> files_folder(Path("runs"), {"seed": 0}) == files_folder(Path("runs"), {"seed": 1})
+    False
+    """
+    return folder / f"files-{hashlib.sha256(json.dumps(_stamp(identity), sort_keys=True).encode()).hexdigest()[:16]}"
+
+
+def _stamp(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON has it, so that what is read back can be equal."""
+    stamp: dict[str, Any] = json.loads(json.dumps({**identity, "version": version("pbde-ref")}))
+    return stamp
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where records and files are, and of which run they must be."""
+
+    folder: Path
+    files: Path
+    stamp: Mapping[str, Any]
+
+    def path(self, run: Run) -> Path:
+        """Of the run's record."""
+        return self.folder / f"{run.name}.json"
+
+    def digests(self, run: Run) -> dict[str, str]:
+        """Of the run's files."""
+        return {name: file_digest(self.files / name) for name in run.files}
+
+    def found(self, run: Run) -> Record | None:
+        """The record, if it is this run's and whole."""
+        if not self.path(run).is_file():
+            raise ValueError(f"`folder` must hold files alone; got something else in {str(self.path(run))!r}")
+        try:
+            record = read_record(self.path(run))
+        except ValueError:
+            return None
+        mine = record.name == run.name and dict(record.settings) == self.stamp
+        return record if mine and dict(record.files) == self.digests(run) else None
+
+
+def _keep(
+    stored: dict[str, Record], waiting: list[Run], done: dict[str, Record], reporter: Reporter
+) -> list[Run]:
+    """Take over stored results whose needs are done, if they were computed from these; the runs that were."""
+    kept = []
+    for run in waiting:
+        if run.name in stored and all(need in done for need in run.needs):
+            record = stored.pop(run.name)
+            if dict(record.sources) == _sources(run, done):
+                done[run.name] = record
+                kept.append(run)
+                reporter.kept(run.name)
+            else:
+                reporter.outdated(run.name)
+    waiting[:] = [run for run in waiting if run not in kept]
+    return kept + _keep(stored, waiting, done, reporter) if kept else kept
+
+
+def _sources(run: Run, done: Mapping[str, Record]) -> dict[str, str]:
+    return {need: done[need].digest for need in run.needs}
 
 
 def _ready(waiting: list[Run], done: Mapping[str, Record]) -> list[Run]:
@@ -166,20 +235,21 @@ def _ready(waiting: list[Run], done: Mapping[str, Record]) -> list[Run]:
 
 
 def _perform(
-    run: Run, settings: Any, stamp: Mapping[str, Any], folder: Path, needed: Mapping[str, Record], progress: Progress
+    run: Run, settings: Any, place: _Place, needed: Mapping[str, Record], progress: Progress
 ) -> Record:
     """Compute and store a run."""
     with threadpool_limits(limits=None if run.threaded else 1):
         result = run.compute(settings, needed, progress)
-    path = _path(folder, run.name)
-    write_record(path, Record(run.name, dict(stamp), result.numbers, result.arrays, result.texts))
-    return read_record(path)
+    record = Record(
+        run.name, place.stamp, result.numbers, result.arrays, result.texts, place.digests(run), _sources(run, needed)
+    )
+    # What comes back is what a later command would find, whoever else writes here.
+    return write_record(place.path(run), record)
 
 
 def _in_this_process(
-    waiting: list[Run], settings: Any, stamp: Mapping[str, Any], folder: Path, done: dict[str, Record], jobs: int,
-    reporter: Reporter,
-) -> Iterator[Record]:  # fmt: skip
+    waiting: list[Run], settings: Any, place: _Place, done: dict[str, Record], jobs: int, reporter: Reporter
+) -> Iterator[Record]:
     while waiting:
         run = _ready(waiting, done)[0]
         waiting.remove(run)
@@ -190,7 +260,7 @@ def _in_this_process(
             reporter.advance(name, steps - reached, loss)
             reached = steps
 
-        record = _perform(run, settings, stamp, folder, {need: done[need] for need in run.needs}, progress)
+        record = _perform(run, settings, place, {need: done[need] for need in run.needs}, progress)
         reporter.advance(run.name, run.steps - reached, float("nan"))
         yield record
 
@@ -203,30 +273,31 @@ def _begin_process(queue: Any) -> None:
     _messages = queue
     # Ctrl-C reaches every process of a terminal; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
-
-
-def _end_with_the_parent() -> None:
-    """A killed process cannot end its children; they would finish their runs, and wait for others for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
-        parent.join()
-        os._exit(1)
+        if parent.pid is not None:
+            end_with_parent(parent.pid)
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: Any) -> None:
+    """A killed process cannot end its children; they would finish their runs, and wait for others for ever."""
+    parent.join()
+    os._exit(1)
 
 
 def _perform_there(
-    run: Run, settings: Any, stamp: Mapping[str, Any], folder: Path, needed: Mapping[str, Record]
+    run: Run, settings: Any, place: _Place, needed: Mapping[str, Record]
 ) -> Record:
     """`_perform` in a process of the pool."""
     return _perform(
-        run, settings, stamp, folder, needed, lambda steps, loss: _messages.put((run.name, steps, loss))
+        run, settings, place, needed, lambda steps, loss: _messages.put((run.name, steps, loss))
     )
 
 
 def _in_processes(
-    waiting: list[Run], settings: Any, stamp: Mapping[str, Any], folder: Path, done: dict[str, Record], jobs: int,
-    reporter: Reporter,
-) -> Iterator[Record]:  # fmt: skip
+    waiting: list[Run], settings: Any, place: _Place, done: dict[str, Record], jobs: int, reporter: Reporter
+) -> Iterator[Record]:
     steps = {run.name: run.steps for run in waiting}
     reached = dict.fromkeys(steps, 0)
     with _pool(min(jobs, len(waiting))) as (pool, queue):
@@ -236,7 +307,7 @@ def _in_processes(
                 # No more at a time than there are processes: what is long and becomes ready later goes first then.
                 if len(running) < jobs:
                     needed = {need: done[need] for need in run.needs}
-                    running[pool.submit(_perform_there, run, settings, stamp, folder, needed)] = run
+                    running[pool.submit(_perform_there, run, settings, place, needed)] = run
                     waiting.remove(run)
             ended, _ = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
             while not queue.empty():

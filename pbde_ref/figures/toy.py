@@ -50,7 +50,7 @@ def draw_toy_figure(name: str, records: Records, settings: ToySettings) -> Figur
         If there is no figure of that name.
     """
     if name not in _FIGURES:
-        raise ValueError(f"`name` must be one of {', '.join(map(repr, _FIGURES))}; got {name!r}")
+        raise ValueError(f"`name` must be one of {', '.join(map(repr, _FIGURES))}; got {name!r:.100}")
     return _FIGURES[name](records, settings)
 
 

@@ -151,7 +151,7 @@ def bin_members(lengths: ArrayLike, name: str) -> NDArray[np.bool_]:
     array([False,  True,  True, False])
     """
     if name not in LENGTH_BINS:
-        raise ValueError(f"`name` must be one of {', '.join(map(repr, LENGTH_BINS))}; got {name!r}")
+        raise ValueError(f"`name` must be one of {', '.join(map(repr, LENGTH_BINS))}; got {name!r:.100}")
     lengths = vector("lengths", lengths)
     first, last = LENGTH_BINS[name]
     return (lengths >= first) & (lengths <= last)

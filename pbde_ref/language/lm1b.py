@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from pbde_ref.language.lines import GZIP_DAMAGE, open_bytes, read_lines
+from pbde_ref.language.lines import GZIP_DAMAGE, LimitedBytes, open_bytes, read_lines
 
 __all__ = ["is_lm1b_folder", "lm1b_sentences"]
 
@@ -27,6 +27,8 @@ SHARDS = {
 TRAINING = next(iter(SHARDS))
 
 MAX_HEADER_BYTES = 2**16
+MAX_MEMBER_BYTES = 2**34
+MAX_MEMBERS = 10_000
 
 
 class _Member(tarfile.TarInfo):
@@ -39,7 +41,7 @@ class _Member(tarfile.TarInfo):
         # A negative size would lead a reader backwards, and around for ever.
         if member.size < 0 or (not plain and member.size > MAX_HEADER_BYTES):
             raise ValueError(
-                f"`path` must be an archive of plain files; got an entry of {member.size} bytes, {member.name!r}"
+                f"`path` must be an archive of plain files; got an entry of {member.size} bytes, {member.name!r:.80}"
             )
         return member
 
@@ -66,7 +68,8 @@ def lm1b_sentences(
     ------
     ValueError
         If it is not such an archive or folder, is damaged or cut off, has a shard twice, lacks training or held-out
-        shards, or a line is not UTF-8 or over 1 MiB long.
+        shards, or a line is not UTF-8 or over 1 MiB long; if an archive has more than 10,000 members, or more than
+        16 GiB in one or in all.
     """
     path = Path(path)
     if path.is_dir():
@@ -74,6 +77,8 @@ def lm1b_sentences(
     else:
         try:
             found = _collect(_shards_of_archive(path), limit)
+        except RecursionError:
+            raise ValueError(f"`path` must be an archive without chains of headers; got {str(path)!r}") from None
         except (tarfile.TarError, *GZIP_DAMAGE) as error:
             raise ValueError(f"`path` must be a whole .tar or .tar.gz archive; got {str(path)!r}: {error}") from error
     for folder, shards in found.items():
@@ -125,8 +130,22 @@ def _shards_of_folder(path: Path) -> Iterator[tuple[str, str, IO[bytes]]]:
 
 
 def _shards_of_archive(path: Path) -> Iterator[tuple[str, str, IO[bytes]]]:
-    with open_bytes(path) as decompressed, tarfile.open(fileobj=decompressed, mode="r|", tarinfo=_Member) as archive:
-        for member in archive:
+    with open_bytes(path) as opened:
+        yield from _shards_of_stream(LimitedBytes(opened, path.name))
+
+
+def _shards_of_stream(decompressed: LimitedBytes) -> Iterator[tuple[str, str, IO[bytes]]]:
+    content: Any = decompressed
+    with tarfile.open(fileobj=content, mode="r|", tarinfo=_Member) as archive:
+        for number, member in enumerate(archive, start=1):
+            # An extended header may have changed the size. Passing over what is announced takes as long as reading it.
+            if not 0 <= member.size <= MAX_MEMBER_BYTES:
+                raise ValueError(
+                    f"`path` must have members of at most {MAX_MEMBER_BYTES:,} bytes; got {member.size} in "
+                    f"{member.name!r:.80}"
+                )
+            if number > MAX_MEMBERS:
+                raise ValueError(f"`path` must have at most {MAX_MEMBERS:,} members; got more")
             folder, name = _place(member)
             if folder in SHARDS and SHARDS[folder][1].fullmatch(name):
                 stream: Any = archive.extractfile(member)

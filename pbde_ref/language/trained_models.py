@@ -15,9 +15,13 @@ from pbde_ref.files import read_arrays, write_arrays
 from pbde_ref.models.transformer import TransformerConfig, parameter_count
 from pbde_ref.validation import FloatArray, IndexArray, non_negative_number, positive_number, whole_number
 
-__all__ = ["History", "TrainedModel", "TrainingSettings", "load_model", "save_model"]
+__all__ = ["CheckpointError", "History", "TrainedModel", "TrainingSettings", "load_model", "save_model"]
 
 FORMAT = "pbde_ref language model 1"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is of another run, or not as it was written."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ class History:
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A language model with the weights of its lowest held-out loss.
+    """A language model with the weights of its lowest held-out loss: a minimum over evaluations, which flatters it.
 
     Attributes
     ----------

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pbde_ref.files import read_arrays, write_arrays
 from pbde_ref.language.tokenizers import Tokenizer
 from pbde_ref.language.trained_models import (
+    CheckpointError,
     History,
     TrainedModel,
     TrainingSettings,
@@ -41,7 +42,7 @@ from pbde_ref.models.transformer import (
 )  # fmt: skip
 from pbde_ref.validation import instance, whole_number
 
-__all__ = ["end_probability", "held_out_loss", "train_language_model"]
+__all__ = ["end_probability", "held_out_loss", "loss_and_error", "train_language_model"]
 
 CHECKPOINT_FORMAT = "pbde_ref language training 1"
 EVALUATION_TOKENS = 8192
@@ -71,6 +72,8 @@ def train_language_model(
 ) -> TrainedModel:
     """Train a Transformer on sequences, and keep the weights of the lowest held-out loss.
 
+    What the model is worth is its loss on other sequences, ``data.test``: `loss_and_error`.
+
     Parameters
     ----------
     config : TransformerConfig
@@ -85,9 +88,11 @@ def train_language_model(
 
     Raises
     ------
+    CheckpointError
+        If the checkpoint is of another run or damaged; a ``ValueError``, too.
     ValueError
-        If a sequence is longer than ``config.max_length`` or has a token outside the vocabulary, the checkpoint is of
-        another run or damaged, or the loss becomes infinite or NaN (the learning rate is too high).
+        If a sequence is longer than ``config.max_length`` or has a token outside the vocabulary, or the loss
+        becomes infinite or NaN (the learning rate is too high).
     OSError
         If the checkpoint cannot be written.
 
@@ -141,6 +146,35 @@ def held_out_loss(config: TransformerConfig, parameters: Parameters, sequences: 
     for batch in _batches(chosen):
         total -= float(token_log_probs(config, parameters, padded(batch)).sum())
     return total / sum(len(sequence) for sequence in chosen)
+
+
+def loss_and_error(
+    config: TransformerConfig, parameters: Parameters, sequences: Sequence[Tokens]
+) -> tuple[float, float]:
+    r"""Mean cross-entropy per token of at least two sequences, and its standard error, in nats.
+
+    .. math:: R = \frac{\sum_i c_i}{\sum_i |x_i|}, \qquad
+              \text{error}^2 = \frac{m}{m - 1} \frac{\sum_i (c_i - R |x_i|)^2}{(\sum_i |x_i|)^2}
+
+    with :math:`c_i = -\log \pi(x_i)`: sequences are what was drawn, not tokens. The error says nothing about another
+    seed of training.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pbde_ref.language.training import loss_and_error
+    >>> from pbde_ref.models.transformer import TransformerConfig, parameter_count
+    >>> config = TransformerConfig(vocabulary_size=8, embedding_dim=4, layers=1, heads=1, mlp_dim=2)
+    >>> loss, error = loss_and_error(config, np.zeros(parameter_count(config)), [[3, 4, 1], [5, 1]])
+    >>> round(loss, 6), error < 1e-12  # each token costs log 8
+    (2.079442, True)
+    """
+    chosen = sorted(sequences, key=len)
+    batches = [token_log_probs(config, parameters, padded(batch)).sum(axis=1) for batch in _batches(chosen)]
+    costs, lengths = -np.concatenate(batches), np.array([len(sequence) for sequence in chosen], dtype=np.float64)
+    loss = float(costs.sum() / lengths.sum())
+    spread = float(np.square(costs - loss * lengths).sum()) * costs.size / (costs.size - 1)
+    return loss, math.sqrt(spread) / float(lengths.sum())
 
 
 def end_probability(
@@ -278,12 +312,15 @@ def _write(path: str | os.PathLike[str], identity: dict[str, NDArray[Any]], stat
 
 
 def _read(path: str | os.PathLike[str], identity: dict[str, NDArray[Any]], config: TransformerConfig) -> _State:
-    arrays = read_arrays(path)
+    try:
+        arrays = read_arrays(path)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
     for name, expected in identity.items():
         if name not in arrays or str(arrays[name]) != str(expected):
-            raise ValueError(
+            raise CheckpointError(
                 f"`checkpoint` must be of the same run, or not exist; {os.fspath(path)!r} has another {name}: "
-                f"{arrays.get(name)} instead of {expected}"
+                f"{arrays.get(name)!s:.200} instead of {expected!s:.200}"
             )
     try:
         count = parameter_count(config)
@@ -291,10 +328,16 @@ def _read(path: str | os.PathLike[str], identity: dict[str, NDArray[Any]], confi
         for name, value in flat.items():
             if value.shape != (count,) or value.dtype != np.float32:
                 raise ValueError(f"{name} has shape {value.shape} and dtype {value.dtype}, not ({count},) and float32")
+            if not np.isfinite(value).all():
+                raise ValueError(f"{name} must be finite")
         adam = AdamState(flat["first_moment"], flat["second_moment"], int(arrays["steps"]))
-        return _State(flat["parameters"], adam, flat["best"], history_of(arrays))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"`checkpoint` must be a whole checkpoint; {os.fspath(path)!r} is not: {error}") from error
+        history = history_of(arrays)
+        if not 0 <= adam.steps == (history.steps[-1] if history.steps.size else 0):
+            raise ValueError(f"it is after {adam.steps} steps, and its history is not")
+        return _State(flat["parameters"], adam, flat["best"], history)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError) as error:
+        name = os.fspath(path)
+        raise CheckpointError(f"`checkpoint` must be a whole checkpoint; {name!r} is not: {error}") from error
 
 
 def _batches(sequences: Sequence[Any]) -> list[Sequence[Any]]:

@@ -32,6 +32,8 @@ class TrainingData:
     ----------
     training, held_out : tuple of ndarray
         Neither is empty; no sequence holds the padding token.
+    test : tuple of ndarray
+        The same, but may be empty: training does not need them.
     unknown : int
         How many sentences were left out because the tokenizer makes padding of a character.
     """
@@ -39,11 +41,12 @@ class TrainingData:
     training: tuple[Tokens, ...]
     held_out: tuple[Tokens, ...]
     unknown: int = 0
+    test: tuple[Tokens, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("training", "held_out"):
+        for name in ("training", "held_out", "test"):
             sequences = tuple(np.asarray(sequence) for sequence in getattr(self, name))
-            if not sequences:
+            if not sequences and name != "test":
                 raise ValueError(f"`{name}` must have at least one sequence; got none")
             for index, sequence in enumerate(sequences):
                 if sequence.ndim != 1 or sequence.size == 0 or not np.issubdtype(sequence.dtype, np.integer):
@@ -58,7 +61,7 @@ class TrainingData:
     def fits(self, config: TransformerConfig) -> None:
         """Raise unless a model can take all sequences: none is too long, no token outside its vocabulary."""
         instance("config", config, TransformerConfig, "a TransformerConfig")
-        for name in ("training", "held_out"):
+        for name in ("training", "held_out", "test"):
             for index, sequence in enumerate(getattr(self, name)):
                 if sequence.size > config.max_length:
                     raise ValueError(
@@ -72,7 +75,7 @@ class TrainingData:
                     )
 
     def digest(self) -> str:
-        """A fingerprint of all sequences in their order."""
+        """A fingerprint of the sequences that training depends on, in their order."""
         result = hashlib.sha256()
         for sequences in (self.training, self.held_out):
             lengths = np.array([sequence.size for sequence in sequences], dtype="<i8")
@@ -90,8 +93,8 @@ def training_data(corpus: Corpus, tokenizer: Tokenizer, lengths: str | tuple[int
     corpus : Corpus
     tokenizer : Tokenizer
     lengths : str or (int, int)
-        ``"whole"`` (at most 50 pieces), ``"short"`` (at most 20), ``"medium"`` (21 to 29), ``"long"`` (30 to 50), or
-        the least and the greatest length. An empty line of the corpus would be one piece, the end.
+        ``"whole"`` (at most 50 pieces), ``"short"`` (at most 20), ``"medium"`` (21 to 29), ``"long"`` (31 to 50), or
+        the least and the greatest length. Sentences of which the tokenizer leaves nothing but the end are left out.
 
     Raises
     ------
@@ -114,12 +117,12 @@ def training_data(corpus: Corpus, tokenizer: Tokenizer, lengths: str | tuple[int
     instance("tokenizer", tokenizer, Tokenizer, "a Tokenizer")
     limits = _limits(lengths)
     parts, unknown = {}, 0
-    for name in ("training", "held_out"):
-        encoded = tokenizer.encode(getattr(corpus, name))
+    for name in ("training", "held_out", "test"):
+        encoded = [tokens for tokens in tokenizer.encode(getattr(corpus, name)) if tokens.size > 1]
         known = [tokens for tokens in encoded if (tokens != PADDING).all()]
         parts[name] = tuple(within(known, limits))
         unknown += len(encoded) - len(known)
-        if not parts[name]:
+        if not parts[name] and name != "test":
             raise ValueError(
                 f"`lengths` must leave {name.replace('_', '-')} sentences; got none of {limits[0]} to {limits[1]} "
                 f"pieces in {corpus.name}: {count_lengths(known)}"
@@ -140,6 +143,8 @@ def batch_order(lengths: Sequence[int] | NDArray[Any], tokens_per_batch: int, *,
     [[1], [2], [0, 3, 4]]
     """
     lengths = np.asarray(lengths)
+    if lengths.ndim != 1 or lengths.size == 0:
+        raise ValueError(f"`lengths` must be a vector with at least one entry; got shape {lengths.shape}")
     tokens_per_batch = whole_number("tokens_per_batch", tokens_per_batch, least=1)
     root = np.random.default_rng(rng)
     while True:

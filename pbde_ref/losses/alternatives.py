@@ -17,7 +17,7 @@ from pbde_ref.losses.pairwise import reduced
 from pbde_ref.losses.result import BatchLoss, Reduction, batch_size
 from pbde_ref.numerics import weighted
 from pbde_ref.objectives import hinge, ipo
-from pbde_ref.validation import FloatArray, non_negative_number
+from pbde_ref.validation import FloatArray, non_negative_number, switch
 
 __all__ = ["ipo_loss", "rso_loss", "slic_loss"]
 
@@ -83,7 +83,10 @@ def slic_loss(
         given.append(regularization)
         samples = log_probabilities("regularization", regularization)
         count = batch_size(reduction, samples.size)
-        penalty = float(np.sum(weighted(np.asarray(weight), -samples))) / count
+        with np.errstate(over="ignore"):
+            penalty = float(np.sum(weighted(np.asarray(weight), -samples))) / count
+        if np.isinf(penalty) and np.isfinite(samples).all():
+            raise ValueError("`regularization` must have a sum in the range of float64, times `lambda_`; got more")
         penalty_gradients["regularization"] = np.full(samples.shape, -weight / count)
     elif weight > 0.0:
         raise ValueError(f"`regularization` must be given if `lambda_` is positive; got lambda_={weight} and None")
@@ -214,6 +217,6 @@ def ipo_loss(
 
 def _tokens(name: str, lengths: ArrayLike | None, average: bool, shape: tuple[int, ...]) -> FloatArray:
     """What a sequence's log-probability is divided by."""
-    if average != (lengths is not None):
+    if switch("average", average) != (lengths is not None):
         raise ValueError(f"`{name}` must be given exactly if `average` is true; got average={average} and {lengths!r}")
     return np.ones(shape) if lengths is None else lengths_of(name, lengths, shape=shape)

@@ -19,7 +19,7 @@ from pbde_ref.losses.inputs import (
 from pbde_ref.losses.pairwise import reduced
 from pbde_ref.losses.result import BatchLoss, Reduction
 from pbde_ref.objectives import BRADLEY_TERRY, robust, smoothed
-from pbde_ref.validation import FloatArray, flip_probability, positive_number, reject
+from pbde_ref.validation import FloatArray, choice, flip_probability, positive_number, reject
 
 __all__ = ["dpo_loss", "geometric_loss", "length_normalized_loss", "pbde_loss"]
 
@@ -140,8 +140,7 @@ def dpo_loss(
     """
     beta = positive_number("beta", beta)
     epsilon = flip_probability("label_smoothing", label_smoothing)
-    if variant not in ("cdpo", "robust"):
-        raise ValueError(f"`variant` must be 'cdpo' or 'robust'; got {variant!r}")
+    choice("variant", variant, ("cdpo", "robust"))
     objective = smoothed(epsilon) if variant == "cdpo" else robust(epsilon)
     inputs = policy_and_reference(policy_chosen, policy_rejected, reference_chosen, reference_rejected)
     slopes = {"policy_chosen": beta, "policy_rejected": -beta}

@@ -9,7 +9,7 @@ from pbde_ref.losses.inputs import batch, lengths_of, log_probabilities, precisi
 from pbde_ref.losses.result import BatchLoss, Reduction, batch_loss
 from pbde_ref.numerics import weighted
 from pbde_ref.objectives import rrhf
-from pbde_ref.validation import FloatArray, non_negative_number
+from pbde_ref.validation import FloatArray, non_negative_number, switch
 
 __all__ = ["rrhf_loss"]
 
@@ -85,7 +85,7 @@ def rrhf_loss(
     # The mean over the best, and what the likelihood term divides a log-probability by.
     best = preference == preference.max(axis=1, keepdims=True)
     share = weight * best / best.sum(axis=1, keepdims=True)
-    if average_likelihood:
+    if switch("average_likelihood", average_likelihood):
         share = share / tokens
     return batch_loss(
         ranking + weighted(share, -log_pi).sum(axis=1),

@@ -47,10 +47,10 @@ class BatchLoss:
 
 def batch_size(reduction: str, size: int) -> int:
     """What the sum over a batch of `size` examples is divided by."""
-    if reduction not in ("mean", "sum"):
+    if not isinstance(reduction, str) or reduction not in ("mean", "sum"):
         raise ValueError(
             f"`reduction` must be 'mean' or 'sum' (each example's own loss is in the result's `losses`); "
-            f"got {reduction!r}"
+            f"got {reduction!r:.100}"
         )
     return size if reduction == "mean" else 1
 

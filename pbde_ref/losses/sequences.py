@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pbde_ref.losses.inputs import batch, precision
 from pbde_ref.numerics import expit, log_sigmoid, logsumexp
-from pbde_ref.validation import FloatArray, reject, whole_number
+from pbde_ref.validation import FloatArray, array, plain_array, reject, switch, whole_number
 
 __all__ = [
     "completion_mask", "sequence_log_probs", "sequence_log_probs_vjp", "token_log_probs_from_logits",
@@ -64,14 +64,14 @@ def sequence_log_probs(token_log_probs: ArrayLike, mask: ArrayLike, *, average: 
     """
     counts = _mask(mask)
     # What is masked may be garbage, even NaN: it is replaced, not multiplied by zero.
-    values = np.array(token_log_probs, dtype=np.float64)
+    values = array("token_log_probs", token_log_probs, nan=True)
     if values.shape != counts.shape:
         raise ValueError(f"`token_log_probs` must have the mask's shape {counts.shape}; got shape {values.shape}")
     values = np.where(counts, values, 0.0)
     reject("token_log_probs", "free of NaN where the mask is true", values, np.isnan(values))
     reject("token_log_probs", "at most 0 (a log-probability) where the mask is true", values, values > 0.0)
     result = values.sum(axis=1)
-    if average:
+    if switch("average", average):
         result = result / counts.sum(axis=1)
     return result.astype(precision(token_log_probs))
 
@@ -99,7 +99,7 @@ def sequence_log_probs_vjp(upstream: ArrayLike, mask: ArrayLike, *, average: boo
     """
     counts = _mask(mask)
     slopes = batch("upstream", upstream, shape=counts.shape[:1])
-    if average:
+    if switch("average", average):
         slopes = slopes / counts.sum(axis=1)
     return np.where(counts, slopes[:, None], 0.0).astype(precision(upstream))
 
@@ -148,6 +148,7 @@ def token_log_probs_from_logits(logits: ArrayLike, labels: ArrayLike, *, shift: 
     >>> np.exp(losses.token_log_probs_from_logits(logits, [[0, 1, 0]]))  # 1 after 0, then 0
     array([[0.75, 0.8 ]])
     """
+    shift = switch("shift", shift)
     chosen, others, _ = _split(logits, labels, shift)
     return log_sigmoid(chosen - others).astype(precision(logits))
 
@@ -179,6 +180,7 @@ def token_log_probs_vjp(
     array([[[-0.5,  0.5],
             [ 0. ,  0. ]]])
     """
+    shift = switch("shift", shift)
     chosen, others, z = _split(logits, labels, shift)
     slopes = batch("upstream", upstream, shape=chosen.shape)
     tokens = _labels(labels, shift)[..., None]
@@ -237,7 +239,7 @@ def completion_mask(
     array([[False,  True,  True, False]])
     """
     tokens = _tokens("tokens", tokens)
-    prompt = np.zeros((), dtype=np.intp) if prompt_lengths is None else np.asarray(prompt_lengths)
+    prompt = np.zeros((), dtype=np.intp) if prompt_lengths is None else plain_array("prompt_lengths", prompt_lengths)
     if not np.issubdtype(prompt.dtype, np.integer) or prompt.shape not in ((), tokens.shape[:1]):
         raise ValueError(
             f"`prompt_lengths` must be a whole number or have shape {tokens.shape[:1]}; "
@@ -253,11 +255,11 @@ def completion_mask(
         result &= np.cumsum(ends, axis=1) - ends == 0
     if padding is not None:
         result &= (tokens != whole_number("padding", padding)) | ends
-    return _mask(result[:, 1:] if shift else result)
+    return _mask(result[:, 1:] if switch("shift", shift) else result)
 
 
 def _mask(mask: ArrayLike) -> BoolArray:
-    given = np.asarray(mask)
+    given = plain_array("mask", mask)
     if given.ndim != 2 or given.size == 0:
         raise ValueError(f"`mask` must be an array of 2 axes with at least one entry; got shape {given.shape}")
     if given.dtype != np.bool_:
@@ -270,7 +272,7 @@ def _mask(mask: ArrayLike) -> BoolArray:
 
 
 def _tokens(name: str, tokens: ArrayLike) -> NDArray[np.intp]:
-    result = np.asarray(tokens)
+    result = plain_array(name, tokens)
     if result.ndim != 2 or result.size == 0:
         raise ValueError(f"`{name}` must be an array of 2 axes with at least one entry; got shape {result.shape}")
     if not np.issubdtype(result.dtype, np.integer):

@@ -47,6 +47,9 @@ _LAYER = {
     "mlp/out/kernel": "MlpBlock_0/Dense_1/kernel",
     "mlp/out/bias": "MlpBlock_0/Dense_1/bias",
 }
+MOST_CHECKPOINT_BYTES = 2**34
+"""Largest checkpoint that is read unless another limit is given: 16 GiB."""
+
 # So many names stand in a message.
 _NAMED = 3
 
@@ -69,7 +72,9 @@ class FlaxCheckpoint:
     step: int | None
 
 
-def read_flax_checkpoint(path: str | os.PathLike[str], *, max_length: int = 50) -> FlaxCheckpoint:
+def read_flax_checkpoint(
+    path: str | os.PathLike[str], *, max_length: int = 50, limit: int = MOST_CHECKPOINT_BYTES
+) -> FlaxCheckpoint:
     r"""Read what Flax's LM1B example writes with ``flax.training.checkpoints`` or ``flax.serialization`` (msgpack).
 
     The file holds a ``TrainState`` or bare parameters, with or without an outer ``{"params": …}``, with the names of
@@ -84,6 +89,9 @@ def read_flax_checkpoint(path: str | os.PathLike[str], *, max_length: int = 50) 
         of Orbax cannot be read, except those of 2023 that hold all arrays in the one file ``checkpoint``.
     max_length : int
         Longest sequence that the model is to be used for; the file does not know, for positions are not learnt.
+
+    limit : int
+        Largest file, in bytes.
 
     Returns
     -------
@@ -132,7 +140,10 @@ def read_flax_checkpoint(path: str | os.PathLike[str], *, max_length: int = 50) 
     chosen = _checkpoint_file(Path(path))
     with open(chosen, "rb") as file:
         try:
-            return checkpoint_from(file, os.fstat(file.fileno()).st_size, max_length=max_length)
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                raise CheckpointError(f"must have at most {limit:,} bytes, the limit; it has {size:,}")
+            return checkpoint_from(file, size, max_length=max_length)
         except CheckpointError as error:
             raise CheckpointError(f"{chosen}: {error}") from None
 

@@ -14,7 +14,7 @@ import numpy as np
 from autograd.extend import defvjp, primitive
 from autograd.scipy.special import logsumexp
 
-from pbde_ref.validation import FloatArray, whole_number
+from pbde_ref.validation import FloatArray, generator_of, whole_number
 
 __all__ = ["MLP", "energy_log_policy", "mixture_log_policies"]
 
@@ -66,7 +66,7 @@ class MLP:
         ----------
         rng : numpy.random.Generator or seed, optional
         """
-        generator = np.random.default_rng(rng)
+        generator = generator_of(rng)
         parts = []
         for rows, columns in self.shapes:
             # The cut takes away variance, which the divisor, the standard deviation of what is left, gives back.

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pbde_ref.validation import instance, reject, whole_number
+from pbde_ref.validation import generator_of, instance, reject, whole_number
 
 __all__ = [
     "TransformerConfig", "finite_parameters", "flatten", "initial_parameters", "named_views", "parameter_count",
@@ -180,7 +180,7 @@ def flatten(config: TransformerConfig, arrays: Mapping[str, NDArray[Any]]) -> ND
     if missing := [name for name in shapes if name not in arrays]:
         raise ValueError(f"`arrays` must have every parameter; got none for {missing[0]!r} and {len(missing) - 1} more")
     if superfluous := [name for name in arrays if name not in shapes]:
-        raise ValueError(f"`arrays` must have the names of `parameter_shapes` only; got {superfluous[0]!r} as well")
+        raise ValueError(f"`arrays` must have the names of `parameter_shapes` only; got {superfluous[0]!r:.80} as well")
     parameters = np.empty(parameter_count(config), dtype=np.float32)
     for name, view in named_views(config, parameters).items():
         given = np.asarray(arrays[name])
@@ -214,7 +214,7 @@ def initial_parameters(config: TransformerConfig, *, rng: Any = None) -> NDArray
     >>> round(float(views["embedding"].std()), 2), round(float(views["layer_1/attention/key"].max()), 3)
     (1.0, 0.153)
     """
-    generator = np.random.default_rng(rng)
+    generator = generator_of(rng)
     parameters = np.empty(parameter_count(config), dtype=np.float32)
     for name, view in named_views(config, parameters).items():
         if name == "embedding":

@@ -10,7 +10,7 @@ True
 >>> print(check_loss(lambda *batch: -mine(*batch, beta=0.3), "dpo", beta=0.3, on_failure="report"))
 function held against dpo (beta=0.3, label_smoothing=0.0, variant='cdpo',
   reduction='mean'), NumPy arrays of float64
-18 checks: 8 passed, 5 failed, 5 skipped
+21 checks: 9 passed, 7 failed, 5 skipped
 <BLANKLINE>
 Diagnosis
   - matches a known bug: sign inverted (Liger-Kernel #481, #484): minus the
@@ -20,7 +20,7 @@ Diagnosis
 
 from pbde_ref.oracle.behaviour import TrainingError, TrainingReport, check_training
 from pbde_ref.oracle.conventions import CONVENTIONS, Convention
-from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs, iter_checks, run_check
+from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs, check_sequence_rewards, iter_checks, run_check
 from pbde_ref.oracle.known_bugs import CATALOGUE, KnownBug
 from pbde_ref.oracle.report import CheckResult, LossCheckError, Report
 
@@ -36,6 +36,7 @@ __all__ = [
     "TrainingReport",
     "check_loss",
     "check_sequence_log_probs",
+    "check_sequence_rewards",
     "check_training",
     "iter_checks",
     "run_check",

@@ -2,6 +2,8 @@
 
 At β = 1, ε = 0, equal lengths, a batch of one or a policy equal to its reference, wrong formulas give right numbers.
 "generic" avoids all of these; "near_certain" has sequences of probability almost 1, above all rejected ones;
+"zero_margin" has policies that are their reference, the first step of every training, and pairs of equal outcomes,
+where a wrong gradient can be 0 or NaN;
 "extreme" has gaps of ±100 and ±10,000, and pairs of which both are improbable. All batches of a loss have one shape:
 JAX compiles each operation anew for each.
 """
@@ -34,6 +36,20 @@ PAIRS: Batches = {
         f_rejected=[0.5, 0.65, 0.9, 0.3, 0.25, 1.35],
         g_chosen=[0.7, -1.3, 2.1, 0.4, -0.9, 1.7],
         g_rejected=[-0.6, 0.9, 1.5, -2.2, 0.2, -0.4],
+        regularization=[-8.4, -21.7, -3.9, -15.2, -30.6],
+    ),
+    # The third pair differs from its reference, by the same on both sides; the last three are pairs of equal outcomes.
+    "zero_margin": _batch(
+        policy_chosen=[-12.37, -31.62, -7.75, -48.15, -22.06, -3.58],
+        policy_rejected=[-15.92, -27.43, -9.5, -48.15, -22.06, -3.58],
+        reference_chosen=[-12.37, -31.62, -9.25, -48.15, -22.06, -3.58],
+        reference_rejected=[-15.92, -27.43, -11.0, -48.15, -22.06, -3.58],
+        chosen_lengths=[9, 23, 5, 31, 16, 2],
+        rejected_lengths=[9, 23, 5, 31, 16, 2],
+        f_chosen=[0.35, 0.8, 1.2, 0.15, 0.55, 0.95],
+        f_rejected=[0.5, 0.65, 0.9, 0.15, 0.55, 0.95],
+        g_chosen=[0.7, -1.3, 2.1, 0.4, -0.9, 1.7],
+        g_rejected=[-0.6, 0.9, 1.5, 0.4, -0.9, 1.7],
         regularization=[-8.4, -21.7, -3.9, -15.2, -30.6],
     ),
     "near_certain": _batch(
@@ -70,6 +86,12 @@ REWARDS: Batches = {
         rejected_rewards=[0.51, 0.88, -1.43, 1.96],
         margins=[0.25, 0.6, 0.1, 0.9],
     ),
+    # The last two are equal once the pair's own margin is taken off.
+    "zero_margin": _batch(
+        chosen_rewards=[1.34, -0.62, 0.25, 0.9],
+        rejected_rewards=[1.34, -0.62, 0.0, 0.0],
+        margins=[0.25, 0.6, 0.25, 0.9],
+    ),
     "extreme": _batch(
         chosen_rewards=[61.3, -48.9, 5003.1, -4998.7],
         rejected_rewards=[-38.9, 51.4, -4997.2, 5001.9],
@@ -103,6 +125,12 @@ MIXTURE: Batches = {
     "generic": _batch(
         policy_chosen=[[-12.37, -14.02], [-31.62, -29.15], [-7.81, -6.33], [-48.15, -43.96], [-20.74, -23.39]],
         policy_rejected=[[-13.92, -12.61], [-29.43, -31.28], [-8.64, -5.17], [-46.28, -47.05], [-21.93, -22.08]],
+        weight_logits=_WEIGHT_LOGITS,
+    ),
+    # Each annotator's pairs are equal outcomes, all but one.
+    "zero_margin": _batch(
+        policy_chosen=[[-12.37, -14.02], [-31.62, -29.15], [-7.81, -6.33], [-48.15, -43.96], [-20.74, -23.39]],
+        policy_rejected=[[-12.37, -14.02], [-31.62, -29.15], [-7.81, -5.17], [-48.15, -43.96], [-20.74, -23.39]],
         weight_logits=_WEIGHT_LOGITS,
     ),
     "near_certain": _batch(

@@ -12,6 +12,7 @@ _DPO = Subject("dpo", "dpo", {"beta": 0.3, "label_smoothing": 0.1})
 _PLAIN = Subject("dpo", "dpo", {"beta": 0.3})
 _ROBUST = Subject("dpo robust", "dpo", {"beta": 0.3, "label_smoothing": 0.1, "variant": "robust"})
 _GRADIENTS = Subject("dpo with gradients", "dpo", {"beta": 0.3})
+_REWARDS = Subject("dpo with rewards", "dpo", {"beta": 0.3})
 _PBDE = Subject("pbde", "pbde")
 _SIMPO = Subject("length_normalized", "length_normalized", {"scale": 2.0, "margin": 0.5})
 _GEOMETRIC = Subject("geometric", "geometric", {"alpha": 0.7})
@@ -25,6 +26,18 @@ _RRHF = Subject("rrhf", "rrhf")
 _MIXTURE = Subject("mixture", "mixture")
 _SEQUENCE = Subject("sequence_log_probs", "sequence_log_probs", {"layout": "lengths"})
 _SEQUENCE_MEAN = Subject("sequence_log_probs mean", "sequence_log_probs", {"layout": "lengths", "average": True})
+
+_BY_MASK = Subject("sequence_log_probs by mask", "sequence_log_probs")
+_BY_MASK_MEAN = Subject("sequence_log_probs mean by mask", "sequence_log_probs", {"average": True})
+_BY_LABELS_MEAN = Subject(
+    "sequence_log_probs mean by weights", "sequence_log_probs", {"layout": "labels", "average": True}
+)
+_ROLLED = Subject("sequence_log_probs rolled", "sequence_log_probs")
+_ROW_BY_ROW = Subject("sequence_log_probs row by row", "sequence_log_probs")
+_HOT = Subject("sequence_log_probs hot", "sequence_log_probs", {"temperature": 0.6})
+_UNSHIFTED = Subject("sequence_log_probs not shifted", "sequence_log_probs", {"shift": False})
+_SCORES = Subject("sequence_rewards", "sequence_rewards")
+_SCORES_AT = Subject("sequence_rewards by positions", "sequence_rewards")
 
 _GRADIENT = ("torch", "jax")
 _OWN_GRADIENT = ("numpy",)
@@ -102,6 +115,58 @@ KNOWN: tuple[Planted, ...] = (
     Planted("gradient flows into the reference", _DPO, "detach(reference_rejected)", "reference_rejected", _GRADIENT),
     Planted("state", _PLAIN, "    m = ", "    label_smoothing = remembered.setdefault('ε', label_smoothing)\n"
             "    remembered['ε'] = label_smoothing or 1e-3\n    m = ", _ASSIGNED),
+    Planted("gradient identically zero", _DPO, "return reduce(", "return (lambda each: reduce(detach(each)).item())(",
+            _GRADIENT),
+    Planted("gradient zero at margin 0", _GRADIENTS, "/ len(m)", "/ len(m) * (m != 0)", _OWN_GRADIENT),
+    # JAX's derivative of the absolute value is 1 at 0, which makes this right there.
+    Planted("gradient zero at margin 0", _PLAIN, "log_sigmoid(m)", "(-relu(-m) - log1p(exp(-absolute(m))))",
+            ("torch",)),
+    Planted("gradient zero at margin 0", _PLAIN, "log_sigmoid(m)", "log_sigmoid(where(m == 0, detach(m), m))",
+            ("jax",)),
+    Planted("dropout or other noise", _PLAIN, "detach(reference_chosen)",
+            "detach(reference_chosen) * (1 + random() / 100)"),
+    Planted("odd batch loses its last row", _DPO, "(chosen - rejected)",
+            "(chosen - rejected)[: len(chosen) - len(chosen) % 2 or 1]"),
+    Planted("odd batch loses its last row", _BT, "(chosen_rewards - rejected_rewards - margin)",
+            "((chosen_rewards - rejected_rewards - margin)[: len(chosen_rewards) // 2 * 2 or 1])"),
+    Planted("mean of micro-batch means", _DPO, "return reduce(",
+            "parts = lambda each: [each[i : i + 2].mean() for i in range(0, len(each), 2)]\n"
+            "    return (lambda each: sum(parts(each)) / len(parts(each)))("),
+    Planted("mean of micro-batch means", _IPO, "return reduce(",
+            "parts = lambda each: [each[i : i + 4].mean() for i in range(0, len(each), 4)]\n"
+            "    return (lambda each: sum(parts(each)) / len(parts(each)))("),
+    Planted("only the first rows count", _DPO, "(chosen - rejected)", "(chosen - rejected)[:64]"),
+    Planted("only the first rows count", _SLIC, "relu(delta - (policy_chosen - policy_rejected))",
+            "relu(delta - (policy_chosen - policy_rejected))[:32]"),
+    Planted("margins broadcast to (B, B)", _DPO, "(chosen - rejected)", "(chosen[:, None] - rejected)"),
+    Planted("margins broadcast to (B, B)", _BT_EACH, "- margin", "- margin[:, None]"),
+    Planted("margins broadcast to (B, B)", _HINGE, "(chosen - rejected)",
+            "(policy_chosen - policy_rejected - detach(reference_chosen - reference_rejected)[:, None])"),
+    Planted("length counted one off", _SIMPO, "policy_chosen / chosen_lengths - policy_rejected / rejected_lengths",
+            "policy_chosen / (chosen_lengths + 1) - policy_rejected / (rejected_lengths + 1)"),
+    Planted("length counted one off", _IPO_MEAN, "chosen / chosen_lengths - rejected / rejected_lengths",
+            "chosen / (chosen_lengths - 1) - rejected / (rejected_lengths - 1)"),
+    Planted("divided by length twice", _SIMPO, "policy_chosen / chosen_lengths - policy_rejected / rejected_lengths",
+            "policy_chosen / chosen_lengths ** 2 - policy_rejected / rejected_lengths ** 2"),
+    Planted("normalised policy, unnormalised reference", _IPO_MEAN,
+            "chosen / chosen_lengths - rejected / rejected_lengths",
+            "policy_chosen / chosen_lengths - policy_rejected / rejected_lengths"
+            " - detach(reference_chosen - reference_rejected)"),
+    Planted("returned rewards exchanged", _REWARDS, "detach(chosen), detach(rejected)",
+            "detach(rejected), detach(chosen)"),
+    Planted("constant factor", _DPO, "return reduce(", "return 0.125 * reduce("),
+    Planted("constant factor", _RRHF, "return reduce(", "return 0.25 * reduce("),
+    Planted("constant factor", _MIXTURE, "return reduce(", "return 2 * reduce("),
+    Planted("constant factor", _GRADIENTS, "/ len(m)", "/ len(m) / 4", _OWN_GRADIENT),
+    Planted("bound to another value", _PLAIN, "m = beta * (", "m = 0.1 * ("),
+    Planted("bound to another value", _SIMPO, "m - margin", "m - 0.3"),
+    Planted("bound to another value", _RSO, "relu(delta -", "relu(1.7 -"),
+    Planted("temperature on the policy alone", _PLAIN, "    chosen =",
+            "    policy_chosen, policy_rejected = policy_chosen / 0.7, policy_rejected / 0.7\n    chosen ="),
+    Planted("extra likelihood term", _DPO, "return reduce(", "return reduce(-0.2 * policy_chosen + "),
+    Planted("extra likelihood term", _SIMPO, "reduce(-", "reduce(-policy_chosen / chosen_lengths - 0.5 * "),
+    Planted("gradient NaN", _GRADIENTS, "exp(log_sigmoid(-m))", "(exp(-m) / (1 + exp(-m)))", _OWN_GRADIENT),
+    Planted("gradient NaN", _PLAIN, "log_sigmoid(m)", "where(m > -30, -log1p(exp(-m)), m)", _GRADIENT),
     Planted("RRHF as printed", _RRHF, "relu(p[:, None, :] - p[:, :, None])", "-relu(p[:, :, None] - p[:, None, :])"),
     Planted("lengths ignored", _RRHF, "p = policy / lengths", "p = policy"),
     Planted("lengths ignored in a pair", _SIMPO, "policy_chosen / chosen_lengths - policy_rejected / rejected_lengths",
@@ -125,6 +190,80 @@ KNOWN: tuple[Planted, ...] = (
             "counted[:, -1] = False", _ASSIGNED),
     Planted("mask not shifted with the labels", _SEQUENCE, _COUNTED, "counted = mask[:, :-1]"),
     Planted("mean over all columns", _SEQUENCE_MEAN, "at_least_one(counted.sum(-1))", "counted.shape[1]"),
+    Planted("gaps of the mask filled", _BY_MASK, _COUNTED,
+            "counted = (running(mask[:, 1:]) > 0) & (flipped(running(flipped(mask[:, 1:]))) > 0)"),
+    Planted("right padding assumed", _SEQUENCE, "(attention_mask != 0)",
+            "(positions(labels) < attention_mask.sum(-1)[:, None])"),
+    Planted("right padding assumed", _SEQUENCE_MEAN, "(attention_mask != 0)",
+            "(positions(labels) < attention_mask.sum(-1)[:, None])"),
+    Planted("one pad counted", _SEQUENCE, "(attention_mask != 0)",
+            "(positions(labels) <= attention_mask.sum(-1)[:, None])"),
+    Planted("one pad counted", _BY_MASK, _COUNTED, "counted = (mask != 0)[:, 1:] | (mask != 0)[:, :-1]"),
+    *(Planted(f"token {token} never counted", _SEQUENCE, "(attention_mask != 0)", f"(labels != {token})")
+      for token in range(7)),
+    Planted("token 0 never counted", _BY_MASK, _COUNTED, "counted = (mask != 0)[:, 1:] & (labels[:, 1:] != 0)"),
+    Planted("the shift wraps around", _ROLLED, " & (positions(labels) < labels.shape[1] - 1)", ""),
+    Planted("the shift wraps around", _BY_LABELS_MEAN, "    tokens = gather(log_softmax(logits[:, :-1]), "
+            "where(counted, labels[:, 1:], 0 * labels[:, 1:]))",
+            "    counted = rolled(labels) != -100\n"
+            "    tokens = gather(log_softmax(logits), where(counted, rolled(labels), 0 * labels))"),
+    Planted("counts from the unshifted mask", _BY_MASK_MEAN, "at_least_one(counted.sum(-1))",
+            "at_least_one(mask.sum(-1))"),
+    Planted("counts from the unshifted mask", _SEQUENCE_MEAN, "at_least_one(counted.sum(-1))",
+            "at_least_one(mask.sum(-1))"),
+    Planted("length + 1", _BY_MASK_MEAN, "at_least_one(counted.sum(-1))", "(counted.sum(-1) + 1)"),
+    Planted("length + 1", _BY_LABELS_MEAN, "at_least_one(counted.sum(-1))", "(counted.sum(-1) + 1)"),
+    Planted("end in the length, not in the sum", _BY_MASK_MEAN, "where(counted, ",
+            "where(counted & (flipped(running(flipped(counted))) > 1), "),
+    Planted("averaged twice", _BY_MASK_MEAN, "at_least_one(counted.sum(-1))", "at_least_one(counted.sum(-1)) ** 2"),
+    Planted("0/0 without completion", _BY_MASK_MEAN, "at_least_one(counted.sum(-1))", "counted.sum(-1)"),
+    Planted("0/0 without completion", _SEQUENCE_MEAN, "at_least_one(counted.sum(-1))", "counted.sum(-1)"),
+    # In JAX a number times False is 0, whatever the number is.
+    Planted("-inf · 0 where the mask is 0", _BY_MASK, "where(counted, tokens, zeros_like(tokens))",
+            "(tokens * counted)", _ASSIGNED),
+    Planted("-inf · 0 where the mask is 0", _SEQUENCE, "where(counted, tokens, zeros_like(tokens))",
+            "(tokens * counted)", _ASSIGNED),
+    Planted("-inf · 0 where the mask is 0", _BY_LABELS_MEAN, "zeros_like(tokens)", "0 * tokens"),
+    Planted("-inf · 0 where the mask is 0", _UNSHIFTED, "where(mask, tokens, zeros_like(tokens))", "(tokens * mask)",
+            _ASSIGNED),
+    Planted("log_softmax over the batch axis", _SEQUENCE, "log_softmax(logits[:, :-1])",
+            "log_softmax(logits[:, :-1].swapaxes(0, 2)).swapaxes(0, 2)"),
+    Planted("log_softmax over the positions", _BY_MASK, "log_softmax(logits[:, :-1])",
+            "log_softmax(logits[:, :-1].swapaxes(1, 2)).swapaxes(1, 2)"),
+    Planted("temperature ignored", _HOT, " / temperature", ""),
+    Planted("temperature", _BY_MASK, "log_softmax(logits[:, :-1])", "log_softmax(logits[:, :-1] / 0.7)"),
+    Planted("temperature", _BY_LABELS_MEAN, "log_softmax(logits[:, :-1])", "log_softmax(logits[:, :-1] * 2)"),
+    Planted("clamped logits", _BY_MASK, "log_softmax(logits[:, :-1])", "log_softmax(clip(logits[:, :-1], -50, 50))"),
+    Planted("clamped logits", _SEQUENCE_MEAN, "log_softmax(logits[:, :-1])",
+            "log_softmax(clip(logits[:, :-1], -20, 20))"),
+    Planted("capped logits", _BY_MASK, "log_softmax(logits[:, :-1])", "log_softmax(30 * tanh(logits[:, :-1] / 30))"),
+    Planted("clamped log-probabilities", _BY_MASK, "    counted", "    tokens = clip(tokens, -20, 0)\n    counted"),
+    Planted("epsilon in the logarithm", _SEQUENCE, "log_softmax(logits[:, :-1])",
+            "log(exp(log_softmax(logits[:, :-1])) + 1e-10)"),
+    Planted("smoothed labels", _BY_MASK, "    counted", "    tokens = 0.9 * tokens + 0.1 * log_softmax("
+            "logits[:, :-1]).mean(-1)\n    counted"),
+    Planted("mask read by its type", _BY_MASK, _COUNTED, "counted = ~(~mask[:, 1:] != 0)", ("numpy", "jax")),
+    Planted("mask read by its type", _SCORES, "flipped(mask) != 0", "~flipped(mask) == -2"),
+    Planted("sign inverted", _BY_MASK, "    return", "    return -1 *"),
+    Planted("sign inverted", _SCORES, "    return", "    return -1 *"),
+    Planted("gradient identically zero", _BY_MASK, "logits[:, :-1]", "detach(logits[:, :-1]) + 0 * logits[:, 1:]",
+            _GRADIENT),
+    Planted("reward read one token late", _SCORES_AT, "positions(mask) == last",
+            "positions(mask) == where(last < 7, last + 1, last)"),
+    Planted("reward read one token early", _SCORES, "mask.shape[1] - 1", "mask.shape[1] - 2"),
+    Planted("reward read at the last position", _SCORES_AT, "== last", "== mask.shape[1] - 1"),
+    Planted("reward read at the first position", _SCORES_AT, "== last", "== 0"),
+    Planted("reward read where the mask's sum points", _SCORES, "mask.shape[1] - 1 - first_of_row(flipped(mask) != 0)",
+            "of_numbers(mask).sum(-1) - 1"),
+    Planted("reward read before the first 0 of the mask", _SCORES,
+            "mask.shape[1] - 1 - first_of_row(flipped(mask) != 0)", "(first_of_row(mask == 0) - 1) % mask.shape[1]"),
+    Planted("rewards averaged over the tokens", _SCORES_AT,
+            "(positions(mask) == last, scores, zeros_like(scores)).sum(-1)",
+            "(mask != 0, scores, zeros_like(scores)).sum(-1) / (mask != 0).sum(-1)"),
+    Planted("rewards summed over the tokens", _SCORES_AT, "positions(mask) == last", "mask != 0"),
+    Planted("-inf · 0 at padding", _SCORES_AT, "where(positions(mask) == last, scores, zeros_like(scores))",
+            "(scores * of_numbers(positions(mask) == last))"),
+    Planted("gradient identically zero", _SCORES_AT, "last, scores,", "last, detach(scores),", _GRADIENT),
     # Conventions that were declared otherwise.
     Planted("reduction: sum", _DPO, "return reduce(", "return len(m) * reduce("),
     Planted("cDPO", _ROBUST, "each / (1 - 2 * label_smoothing)", "each - 2 * label_smoothing * log_sigmoid(-m)"),
@@ -168,6 +307,10 @@ UNKNOWN: tuple[Planted, ...] = (
     Planted("", _DPO, "    m =", "    chosen = remembered.setdefault('chosen', chosen)[:1] + 0 * chosen\n    m =",
             _ASSIGNED),
     Planted("", _DPO, "    m =", "    rejected = rejected[[-1, *range(len(rejected) - 1)]]\n    m ="),
+    Planted("", _DPO, "    m = beta * (chosen - rejected)",
+            "    m = beta * (chosen - rejected)\n    m = m if len(m) != 7 else 0 * m"),
+    Planted("", _DPO, "return reduce(", "return (1 if len(m) > 1 else 1.01) * reduce("),
+    Planted("", _IPO, "(chosen - rejected -", "((chosen - rejected)[:99].sum() / len(chosen) -"),
     Planted("", _GRADIENTS, "/ len(m)", "", _OWN_GRADIENT),
     Planted("", _GRADIENTS, "[slope, -slope]", "[slope, slope]", _OWN_GRADIENT),
     Planted("", _GRADIENTS, "exp(log_sigmoid(-m))", "exp(log_sigmoid(m))", _OWN_GRADIENT),
@@ -197,6 +340,14 @@ UNKNOWN: tuple[Planted, ...] = (
             "-(exp(log_softmax(weight_logits)) * log_wins).sum(-1)"),
     Planted("", _SEQUENCE, "log_softmax(logits[:, :-1])", "logits[:, :-1]"),
     Planted("", _SEQUENCE, ".sum(-1)", ".mean(-1)"),
-    Planted("", _SEQUENCE, "log_softmax(logits[:, :-1])", "log(exp(log_softmax(logits[:, :-1])) + 1e-10)"),
     Planted("", _SEQUENCE_MEAN, "at_least_one(counted.sum(-1))", "counted.sum()"),
+    # Of several turns only the first.
+    Planted("", _BY_MASK, "    return", "    before = positions(counted) - running(counted)\n"
+            "    counted = counted & (before == -row_max(where(counted, -before, 0 * before - 99)))\n    return"),
+    Planted("", _ROW_BY_ROW, "range(len(labels))",
+            "range(len(labels) - len(labels) % 2 if len(labels) > 4 else len(labels))"),
+    Planted("", _BY_MASK, "    counted", "    tokens = tokens * (1 if len(labels) % 2 == 0 else 1.5)\n    counted"),
+    Planted("", _BY_MASK_MEAN, "at_least_one(counted.sum(-1))", "(counted.sum(-1) + 1e-6)"),
+    Planted("", _SCORES_AT, "scores, zeros", "clip(scores, -1000, 1000), zeros"),
+    Planted("", _SCORES_AT, "scores, zeros", "tanh(scores), zeros"),
 )  # fmt: skip

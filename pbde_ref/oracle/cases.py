@@ -92,6 +92,17 @@ class Case:
     arrays: Arrays
     conventions: Conventions
 
+    def __post_init__(self) -> None:
+        if self.conventions.get("reference_free"):
+            # Without a reference it is as if every outcome had the same log-probability under it.
+            zeros = {name: np.zeros_like(self.arrays[name]) for name in ("reference_chosen", "reference_rejected")}
+            object.__setattr__(self, "arrays", {**self.arrays, **zeros})
+
+    @property
+    def has_margins(self) -> bool:
+        """Whether the loss is a function of one margin."""
+        return self.definition.margins is not None
+
     @property
     def inputs(self) -> tuple[Input, ...]:
         """What the function is called with, in this order."""
@@ -118,6 +129,25 @@ class Case:
             raise TypeError(f"the loss {self.definition.name!r} is not a function of one margin")
         return self.definition.objective(self.conventions)
 
+    def rewards(self) -> tuple[FloatArray, FloatArray]:
+        """The two that the margin is the difference of: the chosen outcome's and the rejected one's, without gamma."""
+        base = self.with_conventions(margin=0.0) if "margin" in self.conventions else self
+
+        def without(side: str) -> Case:
+            names = [i.name for i in base.inputs if i.floating and side in i.name]
+            return base.with_arrays(**{name: np.zeros_like(base.arrays[name]) for name in names})
+
+        return without("rejected").margins().values, -without("chosen").margins().values
+
+    def of_size(self, size: int) -> Case:
+        """So many examples, no two alike: those of this case in turn, each time stretched a little more."""
+        places = np.arange(size)
+        taken = self.take(places % self.size)
+        stretch = 1.0 + places // self.size / 32.0
+        names = [i.name for i in self.inputs if i.floating and i.name not in _NOT_OF_EXAMPLES]
+        arrays = {n: taken.arrays[n] * stretch.reshape(-1, *[1] * (taken.arrays[n].ndim - 1)) for n in names}
+        return taken.with_arrays(**arrays)
+
     def with_arrays(self, **arrays: NDArray[Any]) -> Case:
         """The same with some inputs replaced."""
         return replace(self, arrays={**self.arrays, **arrays})
@@ -142,6 +172,17 @@ class Case:
 
 # Every other array has one entry for each example of the batch.
 _NOT_OF_EXAMPLES = ("regularization", "weight_logits")
+
+
+def is_of_examples(name: str) -> bool:
+    """Whether an input has one entry for each example of the batch.
+
+    Examples
+    --------
+    >>> is_of_examples("policy_chosen"), is_of_examples("weight_logits")
+    (True, False)
+    """
+    return name not in _NOT_OF_EXAMPLES
 
 
 def exchanged_name(name: str) -> str:

@@ -5,35 +5,51 @@ Each has one purpose, said by the first line of its docstring.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from pbde_ref.oracle import laws, masks
 from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.context import Context, FailedCheckError, SkippedCheckError
-from pbde_ref.oracle.subjects import Computed
-from pbde_ref.oracle.tolerances import difference
+from pbde_ref.oracle.diagnosis import diagnose_check
+from pbde_ref.oracle.rewards import REWARD_SITUATIONS
+from pbde_ref.oracle.subjects import rounded_case
+from pbde_ref.oracle.tolerances import difference, reward_allowance
 
-__all__ = ["Check", "checks_of"]
+__all__ = ["DECLARE_REWARDS", "Check", "checks_of_loss"]
 
 Check = Callable[[Context], None]
 
 
-def checks_of(case: Case, *, detached_reference: bool = False) -> dict[str, Check]:
+# How a caller has returned rewards looked at.
+DECLARE_REWARDS = "returns_rewards=True"
+
+# One, two and three; the first that no micro-batch of two divides; a prime; and more than a block of 64.
+SIZES = (1, 2, 3, 5, 7, 100)
+
+# A hundred sequences of tokens take JAX long to compile.
+SIZES_OF_SEQUENCES = SIZES[:-1]
+
+
+def checks_of_loss(
+    case: Case, *, detached_reference: bool = False, returns_rewards: bool = False
+) -> dict[str, Check]:
     """The checks of a loss under these conventions, in the order in which they run.
 
     Examples
     --------
     >>> from pbde_ref.oracle.definitions import definition_of
     >>> definition = definition_of("pbde")
-    >>> list(checks_of(Case(definition, definition.batches["generic"], {"reduction": "mean"})))[:4]
-    ['statelessness', 'inputs_unmodified', 'value', 'gradient_policy_chosen']
+    >>> list(checks_of_loss(Case(definition, definition.batches["generic"], {"reduction": "mean"})))[:4]
+    ['repeatability', 'statelessness', 'inputs_unmodified', 'value']
     """
     family = case.definition.family
     # The first ones must see the function before other calls could have changed it.
     checks: dict[str, Check] = {
+        "repeatability": laws.repeatability,
         "statelessness": laws.statelessness,
         "inputs_unmodified": laws.inputs_unmodified,
         "value": value,
@@ -47,37 +63,71 @@ def checks_of(case: Case, *, detached_reference: bool = False) -> dict[str, Chec
             "end_of_sequence": masks.end_of_sequence, "average": masks.average,
             "empty_completion": masks.empty_completion,
         }  # fmt: skip
+        checks |= {"empty_mean": masks.empty_mean} if case.conventions["average"] else {}
+        checks |= _situations(masks.SITUATIONS)
+        checks |= {"mask_types": masks.mask_types} if case.conventions["layout"] != "labels" else {}
+        checks["hyperparameters_used"] = hyperparameters_used
+    elif family == "reading":
+        checks |= {**_situations(REWARD_SITUATIONS), "mask_types": masks.mask_types}
     else:
         checks |= {"reduction": laws.reduction, "hyperparameters_used": hyperparameters_used}
         checks |= {"swap": laws.swap} if family != "ranking" else {"candidate_permutation": laws.candidate_permutation}
     if laws.is_translation_invariant(case):
         checks["translation_invariance"] = laws.translation_invariance
-    checks |= {"batch_independence": laws.batch_independence, "batch_permutation": laws.batch_permutation}
-    if "near_certain" in case.definition.batches:
-        checks["near_certain"] = partial(on_batch, batch="near_certain")
+    checks |= {
+        "batch_independence": laws.batch_independence, "batch_permutation": laws.batch_permutation,
+        "batch_sizes": batch_sizes,
+    }  # fmt: skip
+    for batch in ("zero_margin", "near_certain"):
+        if batch in case.definition.batches:
+            checks[batch] = partial(on_batch, batch=batch)
     checks |= {
         "extreme_gaps": partial(on_batch, batch="extreme"), "finite": finite,
         "float32": partial(precision, dtype="float32"), "bfloat16": partial(precision, dtype="bfloat16"),
     }  # fmt: skip
+    if returns_rewards:
+        if not case.has_margins:
+            raise TypeError(f"the loss {case.definition.name!r} has no rewards of pairs; got {DECLARE_REWARDS}")
+        checks["rewards"] = rewards
     return checks
+
+
+def _situations(situations: Mapping[str, tuple[str, Callable[[Case], Case]]]) -> dict[str, Check]:
+    return {name: partial(masks.on_situation, says=says, make=make) for name, (says, make) in situations.items()}
 
 
 def value(context: Context) -> None:
     """The loss of a generic batch is that of the definition."""
-    context.hold(context.batch("generic"), context.known("generic"), {"": "the value"})
+    _hold_known(context, "generic", {"": "the value"})
 
 
 def gradient(context: Context, name: str) -> None:
     """The gradient with respect to one input is that of the definition."""
     if not context.differentiable:
         raise SkippedCheckError(laws.no_derivative(context))
-    context.hold(context.batch("generic"), context.known("generic"), {name: f"the gradient with respect to {name}"})
+    _hold_known(context, "generic", {name: f"the gradient with respect to {name}"})
 
 
 def on_batch(context: Context, batch: str) -> None:
     """Value and gradients are right on a batch of difficult inputs too."""
-    computed = context.known(batch)
-    context.hold(context.batch(batch), computed, _all_parts(computed, f"on the batch {batch!r}"))
+    _hold_known(context, batch, _all_parts(context, f"on the batch {batch!r}"))
+
+
+def _hold_known(context: Context, batch: str, parts: Mapping[str, str]) -> None:
+    if not context.hold(context.batch(batch), context.known(batch), parts):
+        raise SkippedCheckError(f"what is right on the batch {batch!r} is beyond the numbers of {context.dtype}")
+
+
+def batch_sizes(context: Context) -> None:
+    """Value and gradients are right whatever the size of the batch: odd, prime, one, more than a block."""
+    for size in SIZES if context.generic.definition.family not in ("sequence", "reading") else SIZES_OF_SEQUENCES:
+        case = rounded_case(context.batch("generic").of_size(size), context.dtype)
+        where = f"on a batch of {size}"
+        try:
+            computed = context.compute(case, gradients=True)
+        except FailedCheckError as failure:
+            raise FailedCheckError(f"{where}: {failure}", failure.diagnosis) from failure
+        context.hold(case, computed, _all_parts(context, where))
 
 
 def precision(context: Context, dtype: str) -> None:
@@ -87,25 +137,28 @@ def precision(context: Context, dtype: str) -> None:
     for batch in ("generic", "near_certain", "extreme"):
         if context.has_batch(batch):
             computed = context.known(batch, dtype)
-            parts = _all_parts(computed, f"in {dtype}, on the batch {batch!r},")
+            parts = _all_parts(context, f"in {dtype}, on the batch {batch!r},")
             context.hold(context.batch(batch, dtype), computed, parts, dtype)
 
 
-def _all_parts(computed: Computed, where: str) -> dict[str, str]:
-    gradients = {name: f"the gradient with respect to {name} {where}" for name in computed.outcome.gradients}
-    return {"": f"the value {where}", **gradients}
+def _all_parts(context: Context, where: str) -> dict[str, str]:
+    """The value, and every gradient that there must be."""
+    names = [i.name for i in context.generic.inputs if i.differentiated] if context.differentiable else []
+    return {"": f"the value {where}", **{name: f"the gradient with respect to {name} {where}" for name in names}}
 
 
 def finite(context: Context) -> None:
     """Where the definition is finite, so are the function's value and gradients."""
     for batch in context.generic.definition.batches:
-        if batch == "empty":
-            continue
         case, computed = context.batch(batch), context.known(batch)
-        parts = {"the value": computed.outcome.value}
-        parts |= {f"the gradient with respect to {n}": g for n, g in computed.outcome.gradients.items()}
-        for called, numbers in parts.items():
-            if not np.all(np.isfinite(numbers)):
+        allowed = context.allowance(case)
+        parts = {"the value": (computed.outcome.value, allowed.value)}
+        parts |= {
+            f"the gradient with respect to {n}": (g, allowed.gradients[n])
+            for n, g in computed.outcome.gradients.items()
+        }
+        for called, (numbers, within) in parts.items():
+            if not np.all(np.isfinite(numbers) | np.isposinf(within)):
                 raise FailedCheckError(
                     f"{called} on the batch {batch!r} is {np.array2string(np.asarray(numbers), threshold=8)}\n\n"
                     f"{context.subject.source(case, context.dtype)}",
@@ -128,7 +181,43 @@ def hyperparameters_used(context: Context) -> None:
             computed.outcome.value, context.known("generic").outcome.value, np.zeros_like(computed.outcome.value)
         )
         ignored = "" if changed else f" (it has no effect: {own}={base.conventions[name]} gives the same)"
-        context.hold(case, computed, _all_parts(computed, f"with {own}={other}{ignored}"))
+        context.hold(case, computed, _all_parts(context, f"with {own}={other}{ignored}"))
     if not varied:
         names = ", ".join(n for n, h in definition.hyperparameters.items() if h.other is not None) or "none"
         raise SkippedCheckError(f"the function takes none of its hyperparameters as a keyword ({names})")
+
+
+def rewards(context: Context) -> None:
+    """The rewards returned beside the loss are the two utilities whose difference is the margin."""
+    case = context.batch("generic")
+    came = [context.subject.framework.numbers(extra) for extra in _rewards_in(context.known("generic").extras)]
+    right, allowed = case.rewards(), reward_allowance(case, context.dtype)
+    numbers = [n for n in came if n is not None and n.shape == right[0].shape]
+    if len(numbers) != 2:
+        raise FailedCheckError(
+            "no rewards came beside the loss\n"
+            f"{context.subject.call_description(case, context.dtype)}\n"
+            "expected   (loss, chosen rewards, rejected rewards), or a mapping with both behind the loss; "
+            f"each of shape {right[0].shape}"
+        )
+    for side, returned, wanted, margin in zip(("chosen", "rejected"), numbers, right, allowed, strict=True):
+        found = difference(returned, wanted, margin)
+        if found is not None:
+            exchanged = all(
+                difference(n, r, a) is None
+                for n, r, a in zip(numbers, reversed(right), reversed(allowed), strict=True)
+            )
+            raise FailedCheckError(
+                f"the returned rewards of the {side} outcomes are not what the definition gives\n"
+                f"{context.numbers_of(found, context.dtype)}\n\n{context.subject.source(case, context.dtype)}",
+                diagnose_check(case, "rewards exchanged") if exchanged else "",
+            )
+
+
+def _rewards_in(extras: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The chosen and the rejected rewards among what stood behind the loss."""
+    for extra in extras:
+        if isinstance(extra, Mapping):
+            sides = [[v for k, v in extra.items() if "reward" in k and side in k] for side in ("chosen", "rejected")]
+            return tuple(found[0] for found in sides) if all(len(found) == 1 for found in sides) else ()
+    return extras[:2]

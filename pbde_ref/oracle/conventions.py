@@ -42,10 +42,12 @@ class Convention:
     agrees_with: str
     declared: str
 
-    def says(self, case: Case) -> str:
-        """The diagnosis for a case that was declared otherwise."""
-        given = dict(case.conventions)
-        return f"agrees with {self.agrees_with.format(**given)}; you declared {self.declared.format(**given)}"
+    def says(self, case: Case, changed: Case | None = None) -> str:
+        """The diagnosis for a case that was declared otherwise; `changed` is that case under another convention too."""
+        # A convention of another loss may have a name that the declared loss does not have.
+        other = dict(changed.conventions) if changed else {}
+        declared = self.declared.format(**{**other, **case.conventions})
+        return f"agrees with {self.agrees_with.format(**{**case.conventions, **other})}; you declared {declared}"
 
 
 LOSSES = tuple(DEFINITIONS)

@@ -14,11 +14,13 @@ from pbde_ref.oracle.ingredients import (
     PER_EXAMPLE,
     POLICIES,
     PROCESS,
+    REFERENCE_FREE,
     REFERENCES,
     REWARD_PAIR,
     calls,
     log_ratio_gap,
     names_of,
+    referenced,
 )
 
 __all__ = ["BRADLEY_TERRY_REWARDS", "DPO", "GEOMETRIC", "LENGTH_NORMALIZED", "PBDE_LOSS"]
@@ -67,13 +69,14 @@ DPO = Definition(
     "dpo",
     "direct preference optimisation, Eq. (14)",
     "pairwise",
-    lambda c: POLICIES + REFERENCES,
+    referenced,
     calls(losses.dpo_loss, FOUR, lambda a, c: {n: c[n] for n in ("beta", "label_smoothing", "variant")}),
     PAIRS,
     {
         "beta": Hyperparameter(None, 0.3, 0.7, ("beta",)),
         "label_smoothing": Hyperparameter(0.0, 0.1, 0.2, ("label_smoothing",)),
         "variant": Hyperparameter("cdpo", "cdpo", None, ()),
+        "reference_free": REFERENCE_FREE,
     },
     _dpo_margins,
     _dpo_objective,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from pbde_ref.oracle.batch_bugs import BROADCASTS, broadcast_losses
 from pbde_ref.oracle.cases import Case, Outcome
 from pbde_ref.oracle.conventions import CONVENTIONS, Convention
 from pbde_ref.oracle.known_bugs import CATALOGUE, bugs_of
@@ -21,34 +23,50 @@ Seen = tuple[Case, Outcome]
 Formula = Callable[[Case, str], "Outcome | None"]
 
 
-def diagnose(case: Case, computed: Outcome, dtype: str, others: Sequence[Seen] = ()) -> str:
+def diagnose(
+    case: Case, computed: Outcome, dtype: str, others: Sequence[Seen] = (), confirming: Sequence[Seen] = ()
+) -> str:
     """What gives the numbers that the function gave: lines, the likeliest first; empty if nothing does.
 
     First everything has to agree, the value and the gradients that are known; then the value alone. A single convention
     or bug is preferred to both together. Whatever gives the right numbers on this case explains nothing, and neither
-    does what is refuted by the `others`, cases that the function has been called with in the same precision.
+    does what is refuted by the `others`, cases that the function has been called with in the same precision. A formula
+    whose number was found from the result has to explain the `confirming` cases as well.
+
+    Whatever goes wrong here, the verdict stands: nothing is raised.
     """
+    try:
+        with np.errstate(all="ignore"):
+            return _diagnosed(case, computed, dtype, others, confirming)
+    except Exception as error:
+        return f"{NO_DIAGNOSIS}, which is a fault of the oracle: {type(error).__name__}: {error}"
+
+
+NO_DIAGNOSIS = "looking for a diagnosis failed"
+
+
+def _diagnosed(
+    case: Case, computed: Outcome, dtype: str, others: Sequence[Seen], confirming: Sequence[Seen]
+) -> str:
     evidence = _evidence(case, computed, dtype)
     if agrees(computed, evidence.right, evidence.allowed, computed.gradients):
         return ""
     if dtype == "float64" and _is_single(computed) and _agrees_in_single(evidence):
         return "agrees to the precision of float32, not of float64; declare dtype='float32' if that is meant"
     refuting = [_evidence(*seen, dtype) for seen in others]
-    if _rounds_with_its_logits(evidence) and all(_is_right(other) for other in refuting):
-        return (
-            "off by no more than the last places of the logits: logit - logsumexp was formed in float32; subtract the "
-            "largest logit first, as log_softmax does"
-        )
     passes: list[tuple[str, ...]] = [tuple(computed.gradients)]
     if computed.gradients and not agrees(computed, evidence.right, evidence.allowed, ()):
         passes.append(())
+    confirmed_by = [_evidence(*seen, dtype) for seen in confirming]
     for names in passes:
-        for candidates in (_single(case), _double(case)):
+        for candidates, fitted in ((_single(case), False), (_fitted(evidence), True), (_double(case), False)):
+            required = [*refuting, *(confirmed_by if fitted else [])]
             found = [
                 text
                 for text, formula in candidates
                 if _explains(formula, evidence, names)
-                and all(_is_not_refuted(formula, other, names) for other in refuting)
+                and all(_is_not_refuted(formula, other, names) for other in required)
+                and (not fitted or _is_confirmed(formula, evidence, required, names))
             ]
             if found:
                 return "\n".join(dict.fromkeys(found[:MOST]))
@@ -79,6 +97,11 @@ def diagnose_check(case: Case, check: str) -> str:
 def diagnose_shape(case: Case, numbers: np.ndarray, dtype: str) -> str:
     """Which other reduction has this shape and these numbers."""
     lines = []
+    if case.has_margins and numbers.shape == (case.size, case.size):
+        for losses in broadcast_losses(case):
+            if agrees(Outcome(numbers, {}), losses, _allowed_for(losses, dtype), None):
+                lines += [bug.says() for bug in CATALOGUE if bug.formula is BROADCASTS[0]]
+                break
     for convention in (c for c in CONVENTIONS if c.name.startswith("reduction")):
         changed = convention.change(case)
         if changed is None:
@@ -91,11 +114,26 @@ def diagnose_shape(case: Case, numbers: np.ndarray, dtype: str) -> str:
     return "\n".join(lines)
 
 
+def _allowed_for(candidate: Outcome, dtype: str) -> Outcome:
+    """A relative tolerance, for numbers whose inputs' rounding is not known; a name needs no more."""
+    return Outcome(10.0 * DTYPES[dtype].relative * (1.0 + np.abs(candidate.value)), {})
+
+
 def _single(case: Case) -> Iterator[tuple[str, Formula]]:
     for convention in _conventions(case):
         yield convention.says(case), _under(convention)
     for bug in bugs_of(case.definition.name):
-        yield bug.says(), bug.formula
+        for formula in (bug.formula, *bug.variants):
+            yield bug.says(), formula
+
+
+def _fitted(evidence: _Evidence) -> Iterator[tuple[str, Formula]]:
+    """Formulas whose number is found from what was computed; two digits would fit any."""
+    if evidence.dtype in ("bfloat16", "float16"):
+        return
+    for bug in bugs_of(evidence.case.definition.name):
+        for text, formula in bug.fit(evidence.case, evidence.computed) if bug.fit else ():
+            yield f"{bug.says()}; here {text}", formula
 
 
 def _double(case: Case) -> Iterator[tuple[str, Formula]]:
@@ -109,7 +147,7 @@ def _double(case: Case) -> Iterator[tuple[str, Formula]]:
             yield f"{says}; and {bug.says()}", _under(convention, bug.formula)
         for other in _conventions(changed):
             if other.name > convention.name:
-                yield f"{says}; and {other.says(case)}", _under(convention, _under(other))
+                yield f"{says}; and {other.says(case, changed)}", _under(convention, _under(other))
 
 
 def _under(convention: Convention, formula: Formula | None = None) -> Formula:
@@ -131,7 +169,7 @@ def _conventions(case: Case) -> Iterator[Convention]:
 def _outcome(formula: Formula, evidence: _Evidence) -> Outcome | None:
     try:
         return formula(evidence.case, evidence.dtype)
-    except ValueError:
+    except (ValueError, ArithmeticError):
         # The wrong formula may leave the range that the right one accepts.
         return None
 
@@ -153,6 +191,25 @@ def _is_not_refuted(formula: Formula, evidence: _Evidence, names: tuple[str, ...
     return _agrees_with(candidate, evidence, tuple(n for n in names if n in candidate.gradients))
 
 
+# More numbers than a formula has unknown ones, twice.
+CONFIRMING = 4
+
+
+def _is_confirmed(
+    formula: Formula, evidence: _Evidence, others: Sequence[_Evidence], names: tuple[str, ...]
+) -> bool:
+    """Whether a formula with a fitted number explains more wrong numbers than that one."""
+    if evidence.computed.value.size + sum(evidence.computed.gradients[n].size for n in names) >= CONFIRMING:
+        return True
+    return any(_explains(formula, other, names) for other in others if not _is_same(other.case, evidence.case))
+
+
+def _is_same(one: Case, other: Case) -> bool:
+    return one.conventions == other.conventions and all(
+        np.array_equal(one.arrays[i.name], other.arrays[i.name]) for i in one.inputs
+    )
+
+
 def _agrees_with(candidate: Outcome, evidence: _Evidence, names: tuple[str, ...]) -> bool:
     if not candidate.value.shape == evidence.computed.value.shape == evidence.right.value.shape:
         return False
@@ -160,29 +217,15 @@ def _agrees_with(candidate: Outcome, evidence: _Evidence, names: tuple[str, ...]
     allowed, relative = evidence.allowed, DTYPES[evidence.dtype].relative
     with np.errstate(invalid="ignore"):
         wider = Outcome(
-            allowed.value + relative * np.abs(candidate.value),
-            {n: a + relative * np.abs(candidate.gradients.get(n, 0.0)) for n, a in allowed.gradients.items()},
+            allowed.value + relative * _size(candidate.value),
+            {n: a + relative * _size(candidate.gradients.get(n, 0.0)) for n, a in allowed.gradients.items()},
         )
     return agrees(evidence.computed, candidate, wider, names)
 
 
-def _is_right(evidence: _Evidence) -> bool:
-    return agrees(evidence.computed, evidence.right, evidence.allowed, evidence.computed.gradients)
-
-
-def _rounds_with_its_logits(evidence: _Evidence) -> bool:
-    """Whether two roundings of a number as large as the logits, at each token, explain the difference.
-
-    The logarithm of the sum of exponentials is rounded as its own size is, by half a last place for the logarithm and
-    half a last place for the shift that is added back; what remains of it beside the label's logit keeps that error.
-    """
-    if evidence.case.definition.family != "sequence" or evidence.dtype != "float32":
-        return False
-    logits = evidence.case.arrays["logits"]
-    largest = np.abs(logits).max(axis=(1, 2)) + np.log(logits.shape[2])
-    rounding = logits.shape[1] * largest * 2.0**-23
-    allowed = Outcome(evidence.allowed.value + rounding, evidence.allowed.gradients)
-    return agrees(evidence.computed, evidence.right, allowed, evidence.computed.gradients)
+def _size(numbers: Any) -> Any:
+    """What a relative tolerance is relative to; an infinite candidate is only matched by infinity."""
+    return np.where(np.isfinite(numbers), np.abs(numbers), 0.0)
 
 
 def _is_single(computed: Outcome) -> bool:

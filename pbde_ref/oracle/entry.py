@@ -1,4 +1,4 @@
-"""`check_loss` and `check_sequence_log_probs`: one call runs all checks of a loss on a function."""
+"""`check_loss`, `check_sequence_log_probs`, `check_sequence_rewards`: one call runs all checks on a function."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pbde_ref.oracle.bench import Options, bench_for, generic_case
+from pbde_ref.oracle.bench import Options, bench_for, checks_of, generic_case
 from pbde_ref.oracle.cases import Definition
-from pbde_ref.oracle.checks import checks_of
 from pbde_ref.oracle.definitions import definition_of
 from pbde_ref.oracle.preparation import conventions_of
-from pbde_ref.oracle.report import CheckResult, LossCheckError, Report
+from pbde_ref.oracle.report import EXPECT_CHECKS, CheckResult, LossCheckError, Report, as_many_as_expected
+from pbde_ref.oracle.rewards import SEQUENCE_REWARDS
 from pbde_ref.oracle.sequences import SEQUENCE_LOG_PROBS
 
-__all__ = ["check_loss", "check_sequence_log_probs", "iter_checks", "run_check"]
+__all__ = ["check_loss", "check_sequence_log_probs", "check_sequence_rewards", "iter_checks", "run_check"]
 
 
 def check_loss(
@@ -26,10 +26,12 @@ def check_loss(
     gradients: bool = True,
     returns_gradients: bool = False,
     detached_reference: bool = False,
+    returns_rewards: bool = False,
     random_search: int = 0,
     seed: int = 0,
     on_failure: str = "raise",
     expected_failed_checks: Mapping[str, str] | None = None,
+    expect_checks: int | None = None,
     **conventions: Any,
 ) -> Report:
     """Hold a loss function against its definition.
@@ -54,8 +56,9 @@ def check_loss(
     framework : {"auto", "numpy", "torch", "jax"}
         What arrays it takes. "auto": the framework that its code mentions; otherwise NumPy, and if it raises TypeError
         or AttributeError on NumPy arrays, PyTorch or JAX if they are installed.
-    dtype : {"float64", "float32", "bfloat16"}
-        Of the arrays in all checks but those named after another. Inputs are rounded to it first.
+    dtype : {"float64", "float32", "bfloat16", "float16"}
+        Of the arrays in all checks but those named after another. Inputs are rounded to it first. What is right beyond
+        65504 is not held in float16, and its extreme gaps are 64 times smaller.
     gradients : bool
         Whether to look at gradients. They come from the framework's own differentiation.
     returns_gradients : bool
@@ -64,6 +67,10 @@ def check_loss(
     detached_reference : bool
         That the function itself keeps gradients from the reference. Without it a function that does not is no failure:
         its caller computes the reference without gradient.
+    returns_rewards : bool
+        That it returns (loss, chosen rewards, rejected rewards), or a mapping with both behind the loss. They are held
+        against the two utilities whose difference is the margin, such as ``beta (log pi - log pi_ref)``
+        for "dpo", each of shape (B,). If this is not declared the report notes what was not looked at.
     random_search : int
         How many random batches to look at besides the fixed ones. Needs Hypothesis.
     seed : int
@@ -72,9 +79,12 @@ def check_loss(
         Whether a failed check raises.
     expected_failed_checks : mapping of str to str, optional
         Names of checks that are known to fail, with the reason.
+    expect_checks : int, optional
+        How many checks must hold something (`Report.held`), so that one that is skipped without a word fails.
     **conventions
         What the function computes: the hyperparameters of the definition (beta, label_smoothing, variant, tau, average,
-        delta, lambda_, alpha, scale, margin, likelihood_weight, average_likelihood, ranking), and
+        delta, lambda_, alpha, scale, margin, likelihood_weight, average_likelihood, ranking, and reference_free=True
+        for a function of the policy's two arrays alone), and
         ``reduction="mean" | "sum" | "none"``, what it returns. A hyperparameter that the function takes as a keyword is
         passed to it, and varied; any other must be bound in the function to what is declared here.
 
@@ -100,7 +110,10 @@ def check_loss(
     (False, 'matches a known bug: β applied twice (MaxText #1530): the margin is multiplied by β²')
     """
     definition = definition_of(loss)
-    options = Options(framework, dtype, gradients, returns_gradients, detached_reference, random_search, seed)
+    options = Options(
+        framework, dtype, gradients, returns_gradients, detached_reference, random_search, seed, returns_rewards,
+        expect_checks,
+    )  # fmt: skip
     return _check(function, definition, conventions, options, on_failure, expected_failed_checks or {})
 
 
@@ -109,6 +122,7 @@ def check_sequence_log_probs(
     *,
     average: bool = False,
     shift: bool = True,
+    temperature: float = 1.0,
     layout: str = "mask",
     framework: str = "auto",
     dtype: str = "float64",
@@ -116,6 +130,7 @@ def check_sequence_log_probs(
     returns_gradients: bool = False,
     on_failure: str = "raise",
     expected_failed_checks: Mapping[str, str] | None = None,
+    expect_checks: int | None = None,
 ) -> Report:
     """Hold a function that makes log-probabilities of sequences from logits against the definition.
 
@@ -127,11 +142,14 @@ def check_sequence_log_probs(
         Whether it returns the mean over the tokens instead of the sum.
     shift : bool
         True: logits at position t are about the token at t + 1, and the function takes care of it.
+    temperature : float
+        What logits are divided by, positive. A function that takes it as a keyword is also tried with another one.
     layout : {"mask", "labels", "lengths"}
         How it is told what counts. "mask": (logits, labels, mask), the mask over the labels, true for the completion
         with its end. "labels": (logits, labels), -100 where nothing counts. "lengths": (logits, labels,
-        attention_mask, prompt_lengths), the attention mask being 0 for padding.
-    framework, dtype, gradients, returns_gradients, on_failure, expected_failed_checks
+        attention_mask, prompt_lengths), the attention mask being 0 for padding on either side, and the prompts' lengths
+        the number of positions before the completion, padding on the left included.
+    framework, dtype, gradients, returns_gradients, on_failure, expected_failed_checks, expect_checks
         As in `check_loss`.
 
     Returns
@@ -148,9 +166,60 @@ def check_sequence_log_probs(
     >>> check_sequence_log_probs(mine, on_failure="report").diagnoses[0].split(": ")[1]
     'mask not shifted with the labels'
     """
-    options = Options(framework, dtype, gradients, returns_gradients, False, 0, 0)
-    conventions = {"average": average, "shift": shift, "layout": layout, "reduction": "none"}
+    options = Options(framework, dtype, gradients, returns_gradients, expect_checks=expect_checks)
+    conventions = {
+        "average": average, "shift": shift, "temperature": temperature, "layout": layout, "reduction": "none",
+    }  # fmt: skip
     return _check(function, SEQUENCE_LOG_PROBS, conventions, options, on_failure, expected_failed_checks or {})
+
+
+def check_sequence_rewards(
+    function: Callable[..., Any],
+    *,
+    framework: str = "auto",
+    dtype: str = "float64",
+    gradients: bool = True,
+    returns_gradients: bool = False,
+    on_failure: str = "raise",
+    expected_failed_checks: Mapping[str, str] | None = None,
+    expect_checks: int | None = None,
+) -> Report:
+    r"""Hold a function that reads the rewards of sequences from the scores of their tokens against the definition.
+
+    .. math:: r_b = s_{b, t_b}, \qquad t_b = \max \{t : \text{mask}_{b, t} \ne 0\}
+
+    Parameters
+    ----------
+    function : callable
+        Called with two arrays as positional arguments, scores of shape (B, T), what a reward model says at each
+        position, and the attention mask of shape (B, T), 1 for prompt and completion, 0 for padding on either side. It
+        returns shape (B,) or a tuple whose first element that is.
+    framework, dtype, gradients, returns_gradients, on_failure, expected_failed_checks, expect_checks
+        As in `check_loss`. A function for padding on the right alone fails "left_padding"; name it among
+        `expected_failed_checks` if that is meant.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    LossCheckError
+        If a check fails that was not expected to, unless ``on_failure="report"``.
+    ValueError
+        If `framework`, `dtype` or `on_failure` is none of those there are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def mine(scores, mask):
+    ...     return scores[np.arange(len(scores)), mask.sum(axis=1) - 1]
+    >>> report = check_sequence_rewards(mine, on_failure="report")
+    >>> [result.name for result in report.results if result.status == "failed"], report.diagnoses[0].split(" (")[0]
+    (['left_padding'], "matches a known bug: reward read where the mask's sum points")
+    """
+    options = Options(framework, dtype, gradients, returns_gradients, expect_checks=expect_checks)
+    return _check(function, SEQUENCE_REWARDS, {"reduction": "none"}, options, on_failure, expected_failed_checks or {})
 
 
 def iter_checks(loss: str, **conventions: Any) -> Iterator[str]:
@@ -159,19 +228,21 @@ def iter_checks(loss: str, **conventions: Any) -> Iterator[str]:
     Parameters
     ----------
     loss : str
-        As in `check_loss`; or "sequence_log_probs".
+        As in `check_loss`; or "sequence_log_probs", or "sequence_rewards".
     **conventions
-        As in `check_loss`. Those left out have generic values.
+        As in `check_loss`, and its options that add checks: ``returns_rewards=True``, ``random_search=N``,
+        ``expect_checks=N``. Conventions left out have generic values.
 
     Examples
     --------
     >>> list(iter_checks("dpo"))[:5]
-    ['call', 'statelessness', 'inputs_unmodified', 'value', 'gradient_policy_chosen']
+    ['call', 'repeatability', 'statelessness', 'inputs_unmodified', 'value']
     """
     definition = _definition(loss)
-    _, declared = _split(conventions)
+    options, declared = _split(conventions)
     case = generic_case(definition, conventions_of(definition, declared, set(definition.hyperparameters)))
-    return iter(["call", *checks_of(case)])
+    pinned = [EXPECT_CHECKS] if options.expect_checks is not None else []
+    return iter(["call", *checks_of(case, options), *pinned])
 
 
 def run_check(name: str, function: Callable[..., Any], loss: str, **conventions: Any) -> CheckResult:
@@ -180,9 +251,10 @@ def run_check(name: str, function: Callable[..., Any], loss: str, **conventions:
     Parameters
     ----------
     name : str
-        As given by `iter_checks`; or "random_search", with ``random_search=N``.
+        As given by `iter_checks`; or "random_search", with ``random_search=N``; or "expect_checks", with
+        ``expect_checks=N``, which runs all others.
     function, loss
-        As in `check_loss`; `loss` may be "sequence_log_probs".
+        As in `check_loss`; `loss` may be "sequence_log_probs" or "sequence_rewards".
     **conventions
         Conventions, and the keywords of `check_loss` that say how the function is to be called.
 
@@ -198,13 +270,17 @@ def run_check(name: str, function: Callable[..., Any], loss: str, **conventions:
     """
     options, declared = _split(conventions)
     bench = bench_for(function, _definition(loss), declared, options)
-    if name != "call" and name not in bench.checks:
-        raise ValueError(f"`name` must be one of {', '.join(['call', *bench.checks])}; got {name!r}")
+    names = ["call", *bench.checks]
+    if name == EXPECT_CHECKS and options.expect_checks is not None:
+        return as_many_as_expected([*bench.run(names)], options.expect_checks)
+    if name not in names:
+        raise ValueError(f"`name` must be one of {', '.join(names)}; got {name!r}")
     return next(result for result in bench.run([name]))
 
 
 def _definition(loss: str) -> Definition:
-    return SEQUENCE_LOG_PROBS if loss == SEQUENCE_LOG_PROBS.name else definition_of(loss)
+    of_tokens = {definition.name: definition for definition in (SEQUENCE_LOG_PROBS, SEQUENCE_REWARDS)}
+    return of_tokens[loss] if loss in of_tokens else definition_of(loss)
 
 
 def _split(keywords: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
@@ -229,8 +305,15 @@ def _check(
         if name not in names:
             raise ValueError(f"`expected_failed_checks` must have names of checks ({', '.join(names)}); got {name!r}")
     results = tuple(_as_expected(result, expected) for result in bench.run(names))
-    shown = {name: value for name, value in bench.case.conventions.items() if name != "lengths_given"}
-    report = Report(bench.subject.name, definition.name, shown, results, bench.subject.framework.name, options.dtype)
+    if options.expect_checks is not None:
+        results = (*results, as_many_as_expected(results, options.expect_checks))
+    hidden = {"lengths_given"} | ({"reference_free"} if not bench.case.conventions.get("reference_free") else set())
+    shown = {name: value for name, value in bench.case.conventions.items() if name not in hidden}
+    framework = bench.subject.framework.name
+    changes = tuple(sorted(bench.subject.changes))
+    report = Report(
+        bench.subject.name, definition.name, shown, results, framework, options.dtype, bench.notes, changes
+    )
     if on_failure == "raise" and not report.passed:
         raise LossCheckError(report)
     return report

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -18,7 +19,7 @@ __all__ = ["FRAMEWORKS", "Framework", "Given", "Returned", "framework_named"]
 
 
 class Given(NamedTuple):
-    """One array to call with; `dtype` is "float64", "float32", "bfloat16", or "" for one that keeps its own."""
+    """One array to call with; `dtype` is one of the framework's, or "" for one that keeps its own."""
 
     values: NDArray[Any]
     dtype: str
@@ -43,6 +44,7 @@ class Framework(Protocol):
     name: str
     dtypes: tuple[str, ...]
     differentiates: bool
+    mutable: bool
 
     def call(self, function: Callable[..., Any], given: Sequence[Given], keywords: Mapping[str, Any]) -> Returned:
         """Call the function, and differentiate the sum of its first result."""
@@ -60,23 +62,38 @@ def first_of(result: Any) -> Any:
 
 
 def _literal(values: NDArray[Any]) -> str:
-    return repr(values.tolist())
+    """Source code of the numbers; infinities have no literal of their own."""
+    return re.sub(r"\b(inf|nan)\b", r"float('\1')", repr(values.tolist()))
 
 
 def _float64(result: Any) -> NDArray[Any] | None:
     try:
         values = np.asarray(result)
-        return None if values.dtype == object else values.astype(np.float64)
+        # A complex loss has an imaginary part that a comparison would not see.
+        return values.astype(np.float64) if values.dtype.kind not in "OcSU" else None
     except (TypeError, ValueError, RuntimeError):
         return None
+
+
+def _no_gradients(given: Sequence[Given]) -> dict[int, NDArray[Any]]:
+    """What training sees of a result that cannot be differentiated: nothing that moves it."""
+    return {i: np.zeros(g.values.shape) for i, g in enumerate(given) if g.differentiate}
+
+
+def _not_an_array(loss: Any, wanted: str) -> str:
+    return (
+        f"the result is a {type(loss).__name__}, not a {wanted}: it has no gradient (float() and .item() cut it off; "
+        "if only its value is used, declare gradients=False)"
+    )
 
 
 class Numpy:
     """Plain arrays. A NumPy function has no derivative but the one that it returns itself."""
 
     name = "numpy"
-    dtypes = ("float64", "float32")
+    dtypes = ("float64", "float32", "float16")
     differentiates = False
+    mutable = True
 
     def call(self, function: Callable[..., Any], given: Sequence[Given], keywords: Mapping[str, Any]) -> Returned:
         """Call the function with fresh arrays."""
@@ -102,8 +119,9 @@ class Torch:
     """PyTorch on the CPU; gradients by its own backward pass."""
 
     name = "torch"
-    dtypes = ("float64", "float32", "bfloat16")
+    dtypes = ("float64", "float32", "bfloat16", "float16")
     differentiates = True
+    mutable = True
 
     def __init__(self) -> None:
         self.torch = importlib.import_module("torch")
@@ -120,11 +138,13 @@ class Torch:
         modified = tuple(i for i, (a, b) in enumerate(zip(tensors, before, strict=True)) if not torch.equal(a, b))
         places = [i for i, g in enumerate(given) if g.differentiate]
         loss = first_of(result)
-        if not places or not isinstance(loss, torch.Tensor):
+        if not places:
             return Returned(result, {}, "", modified)
+        if not isinstance(loss, torch.Tensor):
+            return Returned(result, _no_gradients(given), _not_an_array(loss, "tensor"), modified)
         if not loss.requires_grad:
-            zeros = {i: np.zeros(given[i].values.shape) for i in places}
-            return Returned(result, zeros, "the result is detached from its inputs (requires_grad is False)", modified)
+            note = "the result is detached from its inputs (requires_grad is False)"
+            return Returned(result, _no_gradients(given), note, modified)
         leaves = [tensors[i] for i in places]
         found = torch.autograd.grad(loss.sum(), leaves, allow_unused=True)
         gradients = {
@@ -135,7 +155,7 @@ class Torch:
 
     def numbers(self, result: Any) -> NDArray[Any] | None:
         """As float64."""
-        if isinstance(result, self.torch.Tensor):
+        if isinstance(result, self.torch.Tensor) and not result.is_complex():
             return np.asarray(result.detach().to(dtype=self.torch.float64).cpu().numpy())
         return _float64(result) if isinstance(result, (float, int, np.ndarray, np.number)) else None
 
@@ -159,8 +179,9 @@ class Jax:
     """
 
     name = "jax"
-    dtypes = ("float64", "float32", "bfloat16")
+    dtypes = ("float64", "float32", "bfloat16", "float16")
     differentiates = True
+    mutable = False
 
     def __init__(self) -> None:
         self.jax = importlib.import_module("jax")
@@ -180,7 +201,7 @@ class Jax:
             self.jax.config.update("jax_disable_most_optimizations", before)
 
     def call(self, function: Callable[..., Any], given: Sequence[Given], keywords: Mapping[str, Any]) -> Returned:
-        """Call the function, then differentiate the sum of its first result in a call of its own."""
+        """Call the function, and differentiate the sum of its first result."""
         jnp = self.jax.numpy
         with self._for_small_arrays():
             # NumPy converts: JAX would compile a conversion for each type and shape.
@@ -188,10 +209,7 @@ class Jax:
             kinds = [(array.shape, array.dtype) for array in arrays]
             self._first = self._first or kinds
             own = kinds == self._first
-            result = function(*arrays, **keywords) if own else self._run(partial(function, **keywords), arrays)
             places = [i for i, g in enumerate(given) if g.differentiate]
-            if not places or not hasattr(first_of(result), "shape"):
-                return Returned(result, {}, "", ())
 
             def differentiated(*arrays: Any) -> Any:
                 def loss(*leaves: Any) -> Any:
@@ -199,9 +217,20 @@ class Jax:
                     return first_of(function(*(moved.get(i, array) for i, array in enumerate(arrays)), **keywords))
 
                 value, pull = self.jax.vjp(loss, *(arrays[i] for i in places))
-                return pull(jnp.ones_like(value))
+                return value, pull(jnp.ones_like(value))
 
-            found = self._run(differentiated, arrays)
+            result, found = None, None
+            if places and not own:
+                # One program has both; what it returns beside the loss is looked at in calls like the first.
+                with contextlib.suppress(TypeError):
+                    result, found = self._run(differentiated, arrays)
+            if found is None:
+                result = function(*arrays, **keywords) if own else self._run(partial(function, **keywords), arrays)
+                if not places:
+                    return Returned(result, {}, "", ())
+                if not isinstance(first_of(result), self.jax.Array):
+                    return Returned(result, _no_gradients(given), _not_an_array(first_of(result), "JAX array"), ())
+                _, found = self._run(differentiated, arrays)
             gradients = {i: np.asarray(g).astype(np.float64) for i, g in zip(places, found, strict=True)}
         return Returned(result, gradients, "", ())
 
@@ -239,7 +268,7 @@ def framework_named(name: str) -> Framework:
     Examples
     --------
     >>> framework_named("numpy").dtypes
-    ('float64', 'float32')
+    ('float64', 'float32', 'float16')
     """
     if name not in FRAMEWORKS:
         raise ValueError(f"`framework` must be 'auto', {', '.join(map(repr, FRAMEWORKS))}; got {name!r}")

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from pbde_ref.losses import BatchLoss
-from pbde_ref.oracle.cases import Arrays, Conventions, Input, Outcome
+from pbde_ref.oracle.cases import Arrays, Conventions, Hyperparameter, Input, Outcome
 
 __all__ = [
-    "FOUR", "LENGTHS", "PER_EXAMPLE", "POLICIES", "PROCESS", "REFERENCES", "REWARD_PAIR", "calls", "log_ratio_gap",
-    "names_of", "outcome_of", "reduction_of",
+    "FOUR", "LENGTHS", "PER_EXAMPLE", "POLICIES", "PROCESS", "REFERENCES", "REFERENCE_FREE", "REWARD_PAIR", "calls",
+    "log_ratio_gap", "names_of", "outcome_of", "reduction_of", "referenced",
 ]  # fmt: skip
 
 POLICIES = (Input("policy_chosen", "policy"), Input("policy_rejected", "policy"))
@@ -22,6 +22,14 @@ REWARD_PAIR = (Input("chosen_rewards", "reward"), Input("rejected_rewards", "rew
 PROCESS = tuple(Input(name, "constant") for name in ("f_chosen", "f_rejected", "g_chosen", "g_rejected"))
 
 PER_EXAMPLE = "per_example"
+
+# Declared of a function that takes the policy's two arrays alone; the reference is then constant.
+REFERENCE_FREE = Hyperparameter(False, False, None, ())
+
+
+def referenced(conventions: Conventions) -> tuple[Input, ...]:
+    """Policy and reference, or the policy alone."""
+    return POLICIES if conventions.get("reference_free") else POLICIES + REFERENCES
 
 
 def outcome_of(result: BatchLoss, reduction: str) -> Outcome:

@@ -13,9 +13,20 @@ from typing import Any
 import numpy as np
 
 from pbde_ref.objectives import BRADLEY_TERRY, ipo
+from pbde_ref.oracle.batch_bugs import BROADCASTS, FIRST_ROWS, MEANS_OF_MEANS, last_row_lost
 from pbde_ref.oracle.cases import Case, Outcome, exchanged_name, of_margins, reduced
 from pbde_ref.oracle.definitions import DEFINITIONS
+from pbde_ref.oracle.fitted_bugs import (
+    Fit,
+    another_value,
+    constant_factor,
+    extra_likelihood,
+    nan_gradient,
+    temperature,
+)
+from pbde_ref.oracle.head_bugs import HEAD_BUGS
 from pbde_ref.oracle.mask_bugs import MASK_BUGS
+from pbde_ref.oracle.rewards import REWARD_BUGS
 
 __all__ = ["CATALOGUE", "KnownBug"]
 
@@ -40,7 +51,12 @@ class KnownBug:
         From a case and a dtype to what the function returns then, reduced as declared; None if the case cannot show
         the bug. Gradients that the formula leaves out are not compared.
     shown_by : str
-        A check whose failure by itself is this bug; empty if numbers must match.
+        What shows this bug by itself, as a check says it; empty if numbers must match.
+    variants : tuple of callable
+        Other formulas that the same bug has.
+    fit : callable, optional
+        From a case and what a function returned for it to candidates, each in words and as a formula; for a bug with a
+        number in it that only the results tell.
 
     Examples
     --------
@@ -55,6 +71,8 @@ class KnownBug:
     thread: str
     formula: Formula
     shown_by: str = ""
+    variants: tuple[Formula, ...] = ()
+    fit: Fit | None = None
 
     def says(self) -> str:
         """The diagnosis."""
@@ -66,6 +84,10 @@ LOSSES = tuple(DEFINITIONS)
 REFERENCED = ("dpo", "ipo", "rso", "hinge", "geometric")
 LOGISTIC = ("bradley_terry", "dpo", "pbde", "length_normalized", "geometric")
 PAIRED = tuple(name for name, definition in DEFINITIONS.items() if definition.family in ("pairwise", "mixture"))
+PAIRWISE = tuple(name for name, definition in DEFINITIONS.items() if definition.margins)
+POLICY_PAIRS = tuple(name for name in PAIRWISE if name != "bradley_terry")
+LENGTHENED = ("length_normalized", "ipo", "rrhf")
+OF_TOKENS = SEQUENCES, REWARDS = ("sequence_log_probs", "sequence_rewards")
 
 
 def _at(change: Callable[[float], float], *names: str) -> Formula:
@@ -163,8 +185,42 @@ def _into_reference(case: Case, dtype: str) -> Outcome:
 
 
 def _smoothing_remembered(case: Case, dtype: str) -> Outcome | None:
-    changed = case.conventions["label_smoothing"] == 0.0
+    changed = case.conventions.get("label_smoothing") == 0.0
     return case.with_conventions(label_smoothing=1e-3).expected() if changed else None
+
+
+def _unseen(case: Case, dtype: str) -> None:
+    """No formula: a check shows it, or its number is found first."""
+
+
+def _still_at_zero(case: Case, dtype: str) -> Outcome | None:
+    """A derivative that is 0 at margin 0, as relu(-m) + log1p(exp(-|m|)) has it in most frameworks."""
+    level = case.margins().values == 0.0
+    if not np.any(level):
+        return None
+    value, gradients = case.expected()
+    of_pairs = case.margins().slopes
+    return Outcome(value, {n: np.where(level, 0.0, g) if n in of_pairs else g for n, g in gradients.items()})
+
+
+def _with_lengths(change: Callable[[Any], Any]) -> Formula:
+    """The right formula at wrong lengths, where lengths enter."""
+
+    def formula(case: Case, dtype: str) -> Outcome | None:
+        names = [i.name for i in case.inputs if "lengths" in i.name]
+        if case.conventions.get("average") is False or not names:
+            return None
+        return case.with_arrays(**{name: np.maximum(change(case.arrays[name]), 1) for name in names}).expected()
+
+    return formula
+
+
+def _reference_not_averaged(case: Case, dtype: str) -> Outcome | None:
+    if not case.conventions["average"]:
+        return None
+    sides = ("chosen", "rejected")
+    summed = {f"reference_{s}": case.arrays[f"reference_{s}"] * case.arrays[f"{s}_lengths"] for s in sides}
+    return case.with_arrays(**summed).expected()
 
 
 def _as_printed_ranking(case: Case, dtype: str) -> Outcome:
@@ -239,7 +295,7 @@ CATALOGUE: tuple[KnownBug, ...] = (
              "Liger-Kernel #378, #387", _without_reference),
     KnownBug("reference swapped", REFERENCED, "the reference's chosen and rejected log-probabilities are exchanged",
              "", _reference_swapped),
-    KnownBug("sign inverted", LOSSES, "minus the loss: training makes it worse",
+    KnownBug("sign inverted", (*LOSSES, *OF_TOKENS), "minus the loss: training makes it worse",
              "Liger-Kernel #481, #484", _sign_inverted),
     KnownBug("chosen and rejected swapped", PAIRED, "the loss rewards what was rejected", "several", _swapped),
     KnownBug("label smoothing ignored", ("dpo",), "label_smoothing has no effect",
@@ -258,12 +314,33 @@ CATALOGUE: tuple[KnownBug, ...] = (
              "DeepSpeedExamples #423", _naive(_log_of_sigmoid)),
     KnownBug("log(1 + exp(x)) formed directly", LOGISTIC, "infinite, and its gradient NaN, for large gaps",
              "OpenRLHF #1278", _naive(_log_of_one_plus_exp)),
-    KnownBug("gradient identically zero", (*LOSSES, "sequence_log_probs"), "the right loss is logged, nothing learns",
+    KnownBug("gradient identically zero", (*LOSSES, *OF_TOKENS), "the right loss is logged, nothing learns",
              "mlx-lm-lora #25", _gradient_zero),
     KnownBug("gradient flows into the reference", REFERENCED, "the reference is trained as well",
              "several", _into_reference, "no_gradient_to_reference"),
-    KnownBug("state", ("dpo",), "one call changes label_smoothing for the next",
-             "TRL ≤ 0.28, EXO branch", _smoothing_remembered, "statelessness"),
+    KnownBug("gradient zero at margin 0", PAIRWISE, "where the policy is the reference, the first step of every "
+             "training, nothing moves", "TRL #1627", _still_at_zero),
+    KnownBug("state", (*LOSSES, *OF_TOKENS), "one call changes what the next one gives, such as a label_smoothing that "
+             "is set when it is 0", "TRL ≤ 0.28, EXO branch", _smoothing_remembered, "state"),
+    KnownBug("dropout or other noise", (*LOSSES, *OF_TOKENS), "equal calls in a row differ without a pattern, as when "
+             "the reference's dropout is active", "LLaMA-Factory #10779, TRL #2042", _unseen, "noise"),
+    KnownBug("odd batch loses its last row", LOSSES, "batches are cut to an even size",
+             "TRL #1911", last_row_lost),
+    KnownBug("mean of micro-batch means", LOSSES, "a smaller last micro-batch counts as much as a full one",
+             "unsloth #1178, torchtune #2334, LLaMA-Factory #5747", MEANS_OF_MEANS[0], "", MEANS_OF_MEANS[1:]),
+    KnownBug("only the first rows count", LOSSES, "rows behind a fixed number have no effect",
+             "", FIRST_ROWS[0], "", FIRST_ROWS[1:]),
+    KnownBug("margins broadcast to (B, B)", PAIRWISE, "an array of shape (B, 1) meets one of shape (B,), so that every "
+             "example is held against every other", "ms-swift #9927, TRL #7062", BROADCASTS[0], "", BROADCASTS[1:]),
+    KnownBug("length counted one off", LENGTHENED, "the end of sequence is in the length, not in the sum, or the "
+             "reverse", "PaddleFormers #4908, #4909", _with_lengths(lambda n: n + 1), "",
+             (_with_lengths(lambda n: n - 1),)),
+    KnownBug("divided by length twice", LENGTHENED, "log-probabilities that are means already are averaged again",
+             "LLaMA-Factory #6722, turbo-alignment #24", _with_lengths(lambda n: n * n)),
+    KnownBug("normalised policy, unnormalised reference", ("ipo",), "only the policy's log-probabilities are averaged",
+             "ms-swift #10167", _reference_not_averaged),
+    KnownBug("returned rewards exchanged", PAIRWISE, "the rewards that are logged as the chosen ones are those of the "
+             "rejected outcomes", "TRL #1402, LLaMA-Factory #6050", _unseen, "rewards exchanged"),
     KnownBug("RRHF as printed", ("rrhf",), "-(p_i - p_j)^+ rewards a margin that is right already, without bound",
              "Eq. (19) as printed", _as_printed_ranking),
     KnownBug("lengths ignored", ("rrhf",), "log-probabilities are compared without dividing by length",
@@ -276,7 +353,22 @@ CATALOGUE: tuple[KnownBug, ...] = (
              "", _mean_of_logits),
     KnownBug("weights of the mixture ignored", ("mixture",), "all annotators count alike",
              "", _equal_weights),
-    *(KnownBug(name, ("sequence_log_probs",), effect, thread, formula) for name, effect, thread, formula in MASK_BUGS),
+    KnownBug("constant factor", (*LOSSES, *OF_TOKENS), "loss or gradient is divided once more, by steps, ranks or the "
+             "batch size", "ms-swift #10117, VeOmni #338, Megatron-LM #673", _unseen, fit=constant_factor),
+    KnownBug("bound to another value", LOSSES, "a hyperparameter is another one than declared, as in a module that "
+             "keeps its own default", "rlhf-book #400", _unseen, fit=another_value),
+    KnownBug("temperature on the policy alone", REFERENCED, "the policy's log-probabilities are scaled, the "
+             "reference's are not", "prime-rl #697, compose-rl #105, verl #4162, NeMo-RL #935", _unseen,
+             fit=temperature),
+    KnownBug("extra likelihood term", POLICY_PAIRS, "the chosen outcome's log-likelihood is part of the loss, as in "
+             "RPO", "TRL #1868", _unseen, fit=extra_likelihood),
+    KnownBug("gradient NaN", LOSSES, "0 times infinity in the backward pass, as of the branch of `where` that is not "
+             "taken", "tinker-cookbook #188, TRL #1311", _unseen, fit=nan_gradient),
+    *(KnownBug(b.name, (SEQUENCES,), b.effect, b.thread, b.formula, "", b.variants) for b in MASK_BUGS),
+    *(KnownBug(name, (SEQUENCES,), effect, thread, _unseen, fit=fit) for name, effect, thread, fit in HEAD_BUGS),
+    *(KnownBug(b.name, (REWARDS,), b.effect, b.thread, b.formula, "", b.variants) for b in REWARD_BUGS),
+    KnownBug("mask read by its type", OF_TOKENS, "right for truth values, wrong for the same mask as numbers, or the "
+             "reverse, as ~mask and x[mask] are", "", _unseen, "mask_types"),
 )  # fmt: skip
 """All of them, in the order in which a diagnosis names them."""
 

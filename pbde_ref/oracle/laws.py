@@ -12,8 +12,21 @@ from pbde_ref.oracle.tolerances import agrees
 
 __all__ = [
     "batch_independence", "batch_permutation", "candidate_permutation", "inputs_unmodified", "is_translation_invariant",
-    "no_derivative", "no_gradient_to_reference", "reduction", "statelessness", "swap", "translation_invariance",
+    "no_derivative", "no_gradient_to_reference", "reduction", "repeatability", "statelessness", "swap",
+    "translation_invariance",
 ]  # fmt: skip
+
+
+def repeatability(context: Context) -> None:
+    """Two equal calls in a row give the same."""
+    case = context.batch("generic")
+    again = context.compute(case)
+    if not agrees(again.outcome, context.first.outcome, context.allowance(case), None):
+        raise FailedCheckError(
+            f"the same call gave {_shown(context.first)} first, and {_shown(again)} at once afterwards\n\n"
+            f"{context.subject.source(case, context.dtype)}",
+            context.unsteadiness(case, [context.first.outcome, again.outcome]),
+        )
 
 
 def statelessness(context: Context) -> None:
@@ -21,12 +34,11 @@ def statelessness(context: Context) -> None:
     case = context.batch("generic")
     context.compute(_another(case))
     again = context.compute(case)
-    allowed = context.allowance(case)
-    if not agrees(again.outcome, context.first.outcome, allowed, None):
+    if not agrees(again.outcome, context.first.outcome, context.allowance(case), None):
         raise FailedCheckError(
             f"the same call gave {_shown(context.first)} first, and {_shown(again)} after other calls\n\n"
             f"{context.subject.source(case, context.dtype)}",
-            diagnose_check(case, "statelessness"),
+            context.unsteadiness(case, [context.first.outcome, again.outcome]),
         )
 
 
@@ -41,6 +53,8 @@ def _shown(computed: Computed) -> str:
 
 def inputs_unmodified(context: Context) -> None:
     """The function leaves its inputs alone."""
+    if not context.subject.framework.mutable:
+        raise SkippedCheckError(f"{context.subject.framework.name} arrays cannot be changed")
     if context.first.modified:
         raise FailedCheckError(
             f"it changed its own input: {', '.join(context.first.modified)}\n\n"
@@ -163,6 +177,8 @@ def no_gradient_to_reference(context: Context, detached: bool) -> None:
         raise SkippedCheckError(no_derivative(context))
     case = context.batch("generic")
     computed = context.compute(case, gradients=True, reference=True)
+    if computed.note:
+        raise SkippedCheckError(f"there is no gradient at all: {computed.note}")
     names = [name for name in computed.outcome.gradients if name.startswith("reference")]
     if not names:
         raise SkippedCheckError("the function returns no gradient with respect to the reference")
@@ -186,4 +202,7 @@ def no_derivative(context: Context) -> str:
     """Why gradients are not looked at."""
     if not context.gradients:
         return "gradients=False"
-    return "NumPy functions have no derivative of their own; declare returns_gradients=True if yours returns it"
+    return (
+        "NumPy functions have no derivative of their own; declare returns_gradients=True if yours returns it, or "
+        "framework='torch' (or 'jax') if it takes such arrays too, as mere arithmetic does"
+    )

@@ -17,7 +17,7 @@ def namespace(framework: str, reduction: str) -> dict[str, Any]:
     reductions: dict[str, Callable[[Any], Any]] = {
         "mean": lambda each: each.mean(), "sum": lambda each: each.sum(), "none": lambda each: each,
     }  # fmt: skip
-    return {**names, "reduce": reductions[reduction], "remembered": {}}
+    return {**names, "reduce": reductions[reduction], "remembered": {}, "random": np.random.default_rng(0).random}
 
 
 def _numpy() -> dict[str, Any]:
@@ -38,7 +38,9 @@ def _numpy() -> dict[str, Any]:
         "positions": lambda labels: np.arange(labels.shape[1]),
         "gather": lambda z, labels: np.take_along_axis(z, labels[..., None], -1)[..., 0],
         "at_least_one": lambda n: np.maximum(n, 1), "zeros_like": np.zeros_like,
-        "to_single": lambda z: z.astype(np.float32),
+        "to_single": lambda z: z.astype(np.float32), "rolled": lambda z: np.roll(z, -1, axis=1), "stack": np.stack,
+        "flipped": lambda z: z[:, ::-1], "first_of_row": lambda z: z.argmax(-1), "of_numbers": lambda z: z.astype(int),
+        "running": lambda z: z.cumsum(-1),
     }  # fmt: skip
 
 
@@ -53,7 +55,9 @@ def _torch() -> dict[str, Any]:
         "positions": lambda labels: torch.arange(labels.shape[1]),
         "gather": lambda z, labels: torch.gather(z, -1, labels[..., None])[..., 0],
         "at_least_one": lambda n: torch.clamp(n, min=1), "zeros_like": torch.zeros_like,
-        "to_single": lambda z: z.to(torch.float32),
+        "to_single": lambda z: z.to(torch.float32), "rolled": lambda z: torch.roll(z, -1, 1), "stack": torch.stack,
+        "flipped": lambda z: z.flip(1), "first_of_row": lambda z: z.int().argmax(-1),
+        "of_numbers": lambda z: z.to(torch.int64), "running": lambda z: z.cumsum(-1),
     }  # fmt: skip
 
 
@@ -68,5 +72,7 @@ def _jax() -> dict[str, Any]:
         "positions": lambda labels: jnp.arange(labels.shape[1]),
         "gather": lambda z, labels: jnp.take_along_axis(z, labels[..., None], -1)[..., 0],
         "at_least_one": lambda n: jnp.maximum(n, 1), "zeros_like": jnp.zeros_like,
-        "to_single": lambda z: z.astype(jnp.float32),
+        "to_single": lambda z: z.astype(jnp.float32), "rolled": lambda z: jnp.roll(z, -1, 1), "stack": jnp.stack,
+        "flipped": lambda z: z[:, ::-1], "first_of_row": lambda z: z.argmax(-1), "of_numbers": lambda z: z.astype(int),
+        "running": lambda z: z.cumsum(-1),
     }  # fmt: skip

@@ -42,6 +42,15 @@ def loss({_FOUR}, *, beta, label_smoothing=0.0):{_MARGIN}
     each = -(1 - label_smoothing) * log_sigmoid(m) + label_smoothing * log_sigmoid(-m)
     return reduce(each / (1 - 2 * label_smoothing))
 """,
+    "dpo with rewards": f"""
+def loss({_FOUR}, *, beta):{_MARGIN}
+    chosen, rejected = beta * chosen, beta * rejected
+    return reduce(-log_sigmoid(chosen - rejected)), detach(chosen), detach(rejected)
+""",
+    "dpo without reference": f"""
+def loss({_PAIR}, *, beta):
+    return reduce(-log_sigmoid(beta * (policy_chosen - policy_rejected)))
+""",
     "dpo with gradients": f"""
 def loss({_FOUR}, *, beta):
     m = beta * (policy_chosen - policy_rejected - (reference_chosen - reference_rejected))
@@ -112,31 +121,91 @@ def loss(logits, labels, attention_mask, prompt_lengths):
     mask = (positions(labels) >= prompt_lengths[:, None]) & (attention_mask != 0)
     tokens = gather(log_softmax(logits[:, :-1]), labels[:, 1:])
     counted = mask[:, 1:]
-    return where(counted, tokens, 0 * tokens).sum(-1)
+    return where(counted, tokens, zeros_like(tokens)).sum(-1)
 """,
     "sequence_log_probs mean": """
 def loss(logits, labels, attention_mask, prompt_lengths):
     mask = (positions(labels) >= prompt_lengths[:, None]) & (attention_mask != 0)
     tokens = gather(log_softmax(logits[:, :-1]), labels[:, 1:])
     counted = mask[:, 1:]
-    return where(counted, tokens, 0 * tokens).sum(-1) / at_least_one(counted.sum(-1))
+    return where(counted, tokens, zeros_like(tokens)).sum(-1) / at_least_one(counted.sum(-1))
 """,
     "sequence_log_probs by mask": """
 def loss(logits, labels, mask):
     tokens = gather(log_softmax(logits[:, :-1]), labels[:, 1:])
     counted = mask[:, 1:]
-    return where(counted, tokens, 0 * tokens).sum(-1)
+    return where(counted, tokens, zeros_like(tokens)).sum(-1)
 """,
     "sequence_log_probs by labels": """
 def loss(logits, labels):
     tokens = gather(log_softmax(logits[:, :-1]), where(labels == -100, 0 * labels, labels)[:, 1:])
     counted = (labels != -100)[:, 1:]
-    return where(counted, tokens, 0 * tokens).sum(-1)
+    return where(counted, tokens, zeros_like(tokens)).sum(-1)
+""",
+    "sequence_log_probs mean by mask": """
+def loss(logits, labels, mask):
+    tokens = gather(log_softmax(logits[:, :-1]), labels[:, 1:])
+    counted = mask[:, 1:]
+    return where(counted, tokens, zeros_like(tokens)).sum(-1) / at_least_one(counted.sum(-1))
+""",
+    "sequence_log_probs mean by weights": """
+def loss(logits, labels):
+    counted = (labels != -100)[:, 1:]
+    tokens = gather(log_softmax(logits[:, :-1]), where(counted, labels[:, 1:], 0 * labels[:, 1:]))
+    return where(counted, tokens / at_least_one(counted.sum(-1))[:, None], zeros_like(tokens)).sum(-1)
+""",
+    "sequence_log_probs rolled": """
+def loss(logits, labels, mask):
+    tokens = gather(log_softmax(logits), rolled(labels))
+    counted = (rolled(mask) != 0) & (positions(labels) < labels.shape[1] - 1)
+    return where(counted, tokens, zeros_like(tokens)).sum(-1)
+""",
+    "sequence_log_probs by difference": """
+def loss(logits, labels, mask):
+    logits = logits[:, :-1]
+    tokens = gather(logits, labels[:, 1:]) - logsumexp(logits)
+    return where(mask[:, 1:] != 0, tokens, zeros_like(tokens)).sum(-1)
+""",
+    "sequence_log_probs row by row": """
+def loss(logits, labels, mask):
+    rows = []
+    for row in range(len(labels)):
+        tokens = gather(log_softmax(logits[row, :-1]), labels[row, 1:])
+        rows.append(where(mask[row, 1:] != 0, tokens, zeros_like(tokens)).sum())
+    return stack(rows)
+""",
+    "sequence_log_probs of clean logits": """
+def loss(logits, labels, mask):
+    counted = (mask != 0)[:, 1:]
+    tokens = gather(log_softmax(where(counted[..., None], logits[:, :-1], 0 * labels[:, 1:, None])), labels[:, 1:])
+    return where(counted, tokens, zeros_like(tokens)).sum(-1)
+""",
+    "sequence_log_probs hot": """
+def loss(logits, labels, mask, temperature=1.0):
+    tokens = gather(log_softmax(logits[:, :-1] / temperature), labels[:, 1:])
+    return where(mask[:, 1:] != 0, tokens, zeros_like(tokens)).sum(-1)
+""",
+    "sequence_rewards": """
+def loss(scores, mask):
+    last = mask.shape[1] - 1 - first_of_row(flipped(mask) != 0)
+    return gather(scores[:, None, :], last[:, None])[:, 0]
+""",
+    "sequence_rewards by positions": """
+def loss(scores, mask):
+    last = row_max(where(mask != 0, positions(mask), 0 * positions(mask)))
+    return where(positions(mask) == last, scores, zeros_like(scores)).sum(-1)
+""",
+    "sequence_rewards row by row": """
+def loss(scores, mask):
+    rows = []
+    for row in range(len(scores)):
+        rows.append(scores[row, max(t for t in range(mask.shape[1]) if mask[row, t])])
+    return stack(rows)
 """,
     "sequence_log_probs not shifted": """
 def loss(logits, labels, mask):
     tokens = gather(log_softmax(logits), labels)
-    return where(mask, tokens, 0 * tokens).sum(-1)
+    return where(mask, tokens, zeros_like(tokens)).sum(-1)
 """,
 }
 
@@ -197,6 +266,8 @@ CORRECT: tuple[Subject, ...] = (
     Subject("dpo", "dpo", _DPO),
     Subject("dpo robust", "dpo", {**_DPO, "variant": "robust"}),
     Subject("dpo", "dpo", {"beta": 2.5, "label_smoothing": 0.2}),
+    Subject("dpo with rewards", "dpo", {"beta": 0.3}),
+    Subject("dpo without reference", "dpo", {"beta": 0.3, "reference_free": True}),
     Subject("pbde", "pbde"),
     Subject("length_normalized", "length_normalized"),
     Subject("length_normalized", "length_normalized", {"scale": 2.0, "margin": 0.5}),
@@ -216,4 +287,15 @@ CORRECT: tuple[Subject, ...] = (
     Subject("sequence_log_probs by mask", "sequence_log_probs", {"layout": "mask"}),
     Subject("sequence_log_probs by labels", "sequence_log_probs", {"layout": "labels"}),
     Subject("sequence_log_probs not shifted", "sequence_log_probs", {"layout": "mask", "shift": False}),
+    Subject("sequence_log_probs mean by mask", "sequence_log_probs", {"average": True}),
+    Subject("sequence_log_probs mean by weights", "sequence_log_probs", {"layout": "labels", "average": True}),
+    Subject("sequence_log_probs rolled", "sequence_log_probs"),
+    Subject("sequence_log_probs by difference", "sequence_log_probs"),
+    Subject("sequence_log_probs row by row", "sequence_log_probs"),
+    Subject("sequence_log_probs of clean logits", "sequence_log_probs"),
+    Subject("sequence_log_probs hot", "sequence_log_probs"),
+    Subject("sequence_log_probs hot", "sequence_log_probs", {"temperature": 0.6}),
+    Subject("sequence_rewards", "sequence_rewards"),
+    Subject("sequence_rewards by positions", "sequence_rewards"),
+    Subject("sequence_rewards row by row", "sequence_rewards"),
 )

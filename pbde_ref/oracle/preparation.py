@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pbde_ref.oracle.cases import Conventions, Definition
+from pbde_ref.oracle.cases import Case, Conventions, Definition
+from pbde_ref.oracle.definitions import DEFINITIONS
 from pbde_ref.oracle.ingredients import PER_EXAMPLE
-from pbde_ref.oracle.subjects import accepted_keywords
+from pbde_ref.oracle.subjects import accepted_keywords, parameters_of
 from pbde_ref.validation import flip_probability, non_negative_number, positive_number
 
-__all__ = ["conventions_of", "keywords_of", "with_lengths"]
+__all__ = ["conventions_of", "keywords_of", "misplaced_arguments", "with_lengths"]
 
 _WORDS = {
     "variant": ("cdpo", "robust"),
@@ -19,7 +19,7 @@ _WORDS = {
     "layout": ("mask", "labels", "lengths"),
     "reduction": ("mean", "sum", "none"),
 }
-_TRUTHS = ("average", "average_likelihood", "shift")
+_TRUTHS = ("average", "average_likelihood", "reference_free", "shift")
 _NON_NEGATIVE = ("margin", "delta", "lambda_", "likelihood_weight")
 
 
@@ -30,11 +30,11 @@ def conventions_of(definition: Definition, declared: Mapping[str, Any], accepted
     --------
     >>> from pbde_ref.oracle.definitions import definition_of
     >>> conventions_of(definition_of("dpo"), {"beta": 1}, set())
-    {'beta': 1.0, 'label_smoothing': 0.0, 'variant': 'cdpo', 'reduction': 'mean'}
+    {'beta': 1.0, 'label_smoothing': 0.0, 'variant': 'cdpo', 'reference_free': False, 'reduction': 'mean'}
     >>> conventions_of(definition_of("dpo"), {"tau": 1}, set())
     Traceback (most recent call last):
         ...
-    TypeError: the loss 'dpo' has beta, label_smoothing, variant and reduction to declare; got 'tau'
+    TypeError: the loss 'dpo' has beta, label_smoothing, variant, reference_free and reduction to declare; got 'tau'
     """
     names = [*definition.hyperparameters, "reduction"]
     for name in declared:
@@ -54,7 +54,8 @@ def conventions_of(definition: Definition, declared: Mapping[str, Any], accepted
                 f"(or let it take {name} as a keyword)"
             )
         result[name] = _valid(name, value)
-    result["reduction"] = _valid("reduction", declared.get("reduction") or "mean")
+    reduction = declared.get("reduction")
+    result["reduction"] = _valid("reduction", "mean" if reduction is None else reduction)
     if result.get("lambda_") and result["reduction"] == "none":
         raise ValueError("`reduction` must be 'mean' or 'sum' if `lambda_` is positive; got 'none'")
     return result
@@ -89,14 +90,42 @@ def keywords_of(function: Callable[..., Any], definition: Definition, declared: 
     return found
 
 
+# What hyperparameters are called, here and elsewhere.
+_NEVER_ARRAYS = {
+    "average_log_prob", "epsilon", "eps", "gamma_beta_ratio", "label_smoothing", "loss_type", "reduction",
+    "reference_free", "temperature",
+} | {word for d in DEFINITIONS.values() for n, h in d.hyperparameters.items() for word in (n, *h.keywords)}  # fmt: skip
+
+
+def misplaced_arguments(function: Callable[..., Any], case: Case) -> str:
+    """Why the function must not be called: its name for an argument says that no array belongs there; empty if none.
+
+    Called nevertheless, ``simpo(chosen, rejected, beta, gamma)`` would take lengths for its beta without a word.
+
+    Examples
+    --------
+    >>> from pbde_ref.oracle.definitions import definition_of
+    >>> simpo = definition_of("simpo")
+    >>> case = Case(simpo, simpo.batches["generic"], conventions_of(simpo, {}, set()))
+    >>> print(misplaced_arguments(lambda chosen, rejected, beta, gamma: 0.0, case).splitlines()[0])
+    it was not called: its argument 'beta' stands where the array chosen_lengths is passed
+    """
+    for given, parameter in zip(case.inputs, parameters_of(function), strict=False):
+        if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            break
+        if parameter.name in _NEVER_ARRAYS and not given.name.startswith(parameter.name):
+            names = ", ".join(i.name for i in case.inputs)
+            return (
+                f"it was not called: its argument {parameter.name!r} stands where the array {given.name} is passed\n"
+                f"expected   a function of these {len(case.inputs)} arrays; wrap yours: lambda {names}: ..."
+            )
+    return ""
+
+
 def with_lengths(function: Callable[..., Any], definition: Definition, conventions: Conventions) -> dict[str, Any]:
     """IPO on sums needs no lengths; a function that demands them gets them, so that it can be told what it does."""
     if definition.name != "ipo" or conventions["average"]:
         return dict(conventions)
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        return dict(conventions)
-    demanded = [p for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    demanded = [p for p in parameters_of(function) if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
     takes = len(demanded) >= 6 and all("len" in p.name for p in demanded[4:6])
     return {**conventions, **({"lengths_given": True} if takes else {})}

@@ -15,6 +15,8 @@ From the command line, without a test file:
 
     pytest --pbde-subject package.module:my_dpo --pbde-loss dpo --pbde beta=0.1 -v
 
+With ``expect_checks=17`` (``--pbde expect_checks=17``) one more test fails unless so many checks held something.
+
 The options are declared by the module ``pytest_pbde_ref``, which pytest finds by itself where the package is installed
 (elsewhere: ``-p pytest_pbde_ref``).
 """
@@ -33,9 +35,6 @@ import pytest
 from pbde_ref.oracle import iter_checks, run_check
 
 __all__ = ["Check", "Subject", "items_from_options", "load", "parametrize_with_checks", "subject"]
-
-# Keywords of `run_check` that say how a function is called, not what it computes.
-CALLING = ("framework", "dtype", "gradients", "returns_gradients", "detached_reference", "random_search", "seed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +56,7 @@ class Subject:
     @property
     def checks(self) -> list[str]:
         """The names of its checks."""
-        conventions = {name: value for name, value in self.keywords.items() if name not in CALLING}
-        names = list(iter_checks(self.loss, **conventions))
-        return [*names, "random_search"] if self.keywords.get("random_search") else names
+        return list(iter_checks(self.loss, **self.keywords))
 
 
 def subject(
@@ -90,7 +87,7 @@ def subject(
     Examples
     --------
     >>> subject("mine.losses:dpo", "dpo", beta=0.1).checks[:4]
-    ['call', 'statelessness', 'inputs_unmodified', 'value']
+    ['call', 'repeatability', 'statelessness', 'inputs_unmodified']
     """
     expected = dict(expected_failed_checks or {})
     result = Subject(function, loss, keywords, expected)
@@ -146,7 +143,7 @@ def parametrize_with_checks(subjects: Sequence[Subject], *, argument: str = "che
     Examples
     --------
     >>> mark = parametrize_with_checks([subject("mine:dpo", "dpo", beta=0.1), subject("mine:dpo", "dpo", beta=0.5)])
-    >>> mark.args[1][3].id
+    >>> mark.args[1][4].id
     'mine:dpo-dpo(beta=0.1)-value'
     """
     if isinstance(subjects, Subject) or not all(isinstance(one, Subject) for one in subjects):

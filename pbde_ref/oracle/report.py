@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, Literal
 
-__all__ = ["CheckResult", "LossCheckError", "Report", "Status"]
+__all__ = ["EXPECT_CHECKS", "CheckResult", "LossCheckError", "Report", "Status", "as_many_as_expected"]
 
 Status = Literal["passed", "failed", "skipped", "expected failure", "unexpected pass"]
 
 WIDTH = 80
+
+# The option that pins how many checks hold something, and the name of the result that says whether they did.
+EXPECT_CHECKS = "expect_checks"
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,27 @@ class CheckResult:
     diagnosis: str = ""
 
 
+def held_of(results: Iterable[CheckResult]) -> int:
+    """How many of them held something."""
+    return sum(result.status != "skipped" and result.name != EXPECT_CHECKS for result in results)
+
+
+def as_many_as_expected(results: Sequence[CheckResult], expected: int) -> CheckResult:
+    """Whether that many checks held something, so that one that is skipped silently is noticed.
+
+    Examples
+    --------
+    >>> as_many_as_expected([CheckResult("value", "passed"), CheckResult("swap", "skipped")], 2).message
+    '1 check held something, 2 were expected to; skipped: swap'
+    """
+    held = held_of(results)
+    if held == expected:
+        return CheckResult(EXPECT_CHECKS, "passed")
+    skipped = ", ".join(result.name for result in results if result.status == "skipped") or "none"
+    says = f"{held} check{'s' if held != 1 else ''} held something, {expected} were expected to; skipped: {skipped}"
+    return CheckResult(EXPECT_CHECKS, "failed", says)
+
+
 @dataclass(frozen=True)
 class Report:
     """What all checks found.
@@ -53,15 +77,21 @@ class Report:
         In the order in which the checks ran.
     framework, dtype : str
         What arrays the function was given.
+    notes : tuple of str
+        What no check has looked at, though the function returned it.
+    changes : tuple of str
+        What it did besides computing, such as changing the global generator; that alone fails no check.
 
     Examples
     --------
     >>> report = Report("mine", "dpo", {"beta": 0.3}, (CheckResult("value", "passed"),), "numpy", "float64")
-    >>> report.passed
-    True
+    >>> report.passed, report.held
+    (True, 1)
     >>> print(report)
     mine held against dpo (beta=0.3), NumPy arrays of float64
     1 check: 1 passed
+    <BLANKLINE>
+    1 of 1 check held something (pinned by expect_checks=1)
     """
 
     subject: str
@@ -70,14 +100,21 @@ class Report:
     results: tuple[CheckResult, ...]
     framework: str
     dtype: str
+    notes: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "conventions", MappingProxyType(dict(self.conventions)))
 
     @property
     def passed(self) -> bool:
-        """Whether no check failed that was not expected to."""
-        return all(result.status != "failed" for result in self.results)
+        """Whether some check held something, and none failed that was not expected to."""
+        return self.held > 0 and all(result.status != "failed" for result in self.results)
+
+    @property
+    def held(self) -> int:
+        """How many checks compared something with what is right: all but the skipped ones."""
+        return held_of(self.results)
 
     @property
     def diagnoses(self) -> tuple[str, ...]:
@@ -91,7 +128,7 @@ class Report:
         Examples
         --------
         >>> Report("mine", "dpo", {}, (), "numpy", "float64").as_dict()["passed"]
-        True
+        False
         """
         return {
             "subject": self.subject,
@@ -100,12 +137,29 @@ class Report:
             "framework": self.framework,
             "dtype": self.dtype,
             "passed": self.passed,
+            "held": self.held,
+            "notes": list(self.notes),
             "diagnoses": list(self.diagnoses),
             "results": [
                 {"name": r.name, "status": r.status, "message": r.message, "diagnosis": r.diagnosis}
                 for r in self.results
             ],
+            "changes": list(self.changes),
         }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Report:
+        """The report that `as_dict` has put into types of JSON.
+
+        Examples
+        --------
+        >>> report = Report("mine", "dpo", {"beta": 0.3}, (CheckResult("value", "passed"),), "numpy", "float64")
+        >>> Report.from_dict(report.as_dict()) == report
+        True
+        """
+        kept = {field.name: content[field.name] for field in fields(cls)}
+        results = tuple(CheckResult(**result) for result in content["results"])
+        return cls(**kept | {name: tuple(content[name]) for name in ("notes", "changes")} | {"results": results})
 
     def __str__(self) -> str:
         lines = [self._headline(), self._counts()]
@@ -127,7 +181,17 @@ class Report:
             for reason, names in reasons.items():
                 text = f"{', '.join(names)}: {reason}".rstrip(": ")
                 lines += _wrapped(text, "  ", "    ")
-        return "\n".join(lines)
+        if self.notes:
+            lines += ["", "Not looked at", *(line for note in self.notes for line in _wrapped(note, "  ", "    "))]
+        lines += [""] if self.changes else []
+        for change in self.changes:
+            lines += _wrapped(change, "note: it ", "  ")
+        return "\n".join([*lines, "", self._held()])
+
+    def _held(self) -> str:
+        count = sum(result.name != EXPECT_CHECKS for result in self.results)
+        checks = f"{count} check{'s' if count != 1 else ''}"
+        return f"{self.held} of {checks} held something (pinned by {EXPECT_CHECKS}={self.held})"
 
     def _headline(self) -> str:
         declared = ", ".join(f"{name}={value!r}" for name, value in self.conventions.items())
@@ -140,7 +204,7 @@ class Report:
         return f"{len(self.results)} check{'s' if len(self.results) != 1 else ''}: {words or 'none'}"
 
 
-_ARRAYS = {"numpy": "NumPy arrays", "torch": "PyTorch tensors", "jax": "JAX arrays"}
+_ARRAYS = {"auto": "arrays", "numpy": "NumPy arrays", "torch": "PyTorch tensors", "jax": "JAX arrays"}
 _SHOWN: tuple[Status, ...] = ("failed", "unexpected pass", "expected failure", "skipped")
 _SHOWN_AS = {
     "unexpected pass": "Expected to fail, but passed",

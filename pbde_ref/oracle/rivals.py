@@ -14,7 +14,9 @@ import numpy as np
 
 from pbde_ref.validation import FloatArray
 
-__all__ = ["Family", "Fit", "families", "fit_family", "smoothed_family", "spread"]
+__all__ = ["UNTRAINED", "Family", "Fit", "families", "fit_family", "smoothed_family", "spread"]
+
+UNTRAINED = "the reference itself, untrained"
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +84,7 @@ def families(
     nothing = np.zeros_like(reference)
     # Those without a parameter come first: they are the simpler explanation.
     return [
-        Family("the reference itself, untrained", reference, None),
+        Family(UNTRAINED, reference, None),
         Family("maximum likelihood of the chosen outcomes", np.log(wins), None),
         Family("DPO", reference, logistic, "beta", _inverse),
         Family("the Luce rule (DPO without the reference)", nothing, logistic, "beta", _inverse),

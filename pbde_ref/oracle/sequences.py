@@ -1,7 +1,8 @@
 """Sequence log-probabilities as a definition: from logits, labels and what says which tokens count.
 
 Three layouts in which functions are told what counts: a mask over the labels; labels of -100 where nothing counts; an
-attention mask with the lengths of the prompts. All carry the same information, so one case serves all three.
+attention mask with the lengths of the prompts. All carry the same information, so one case serves all three; only gaps
+in a completion, where another speaker's turn stands, are beyond the third.
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ VOCABULARY = 7
 
 
 def sequence_mask(arrays: Arrays) -> NDArray[np.bool_]:
-    """Which tokens count, shape (B, T): the completion with its end, neither prompt nor padding."""
+    """Which tokens count, shape (B, T): the completion with its end, neither prompt nor padding nor gaps."""
     completion = np.arange(arrays["labels"].shape[1]) >= arrays["prompt_lengths"][:, None]
-    return np.asarray(completion & (arrays["attention_mask"] != 0))
+    return np.asarray(completion & (arrays["attention_mask"] != 0) & ~arrays["gaps"])
 
 
-def sequence_arrays(logits: Any, labels: Any, attention_mask: Any, prompt_lengths: Any) -> dict[str, NDArray[Any]]:
-    """A batch in all layouts.
+def sequence_arrays(
+    logits: Any, labels: Any, attention_mask: Any, prompt_lengths: Any, gaps: Any = None
+) -> dict[str, NDArray[Any]]:
+    """A batch in all layouts; `gaps` is true where a completion is interrupted, by default nowhere.
 
     Examples
     --------
@@ -41,15 +44,16 @@ def sequence_arrays(logits: Any, labels: Any, attention_mask: Any, prompt_length
         "labels": np.asarray(labels),
         "attention_mask": np.asarray(attention_mask),
         "prompt_lengths": np.asarray(prompt_lengths),
+        "gaps": np.zeros(np.shape(labels), dtype=bool) if gaps is None else np.asarray(gaps),
     }
     mask = sequence_mask(arrays)
     return {**arrays, "mask": mask, "labels_or_ignored": np.where(mask, arrays["labels"], IGNORED)}
 
 
 def relabelled(case: Case, **changed: NDArray[Any]) -> Case:
-    """The case with some of its four arrays changed, in all layouts."""
-    four = ("logits", "labels", "attention_mask", "prompt_lengths")
-    return case.with_arrays(**sequence_arrays(**{name: changed.get(name, case.arrays[name]) for name in four}))
+    """The case with some of the arrays that all layouts are made from changed."""
+    own = ("logits", "labels", "attention_mask", "prompt_lengths", "gaps")
+    return case.with_arrays(**sequence_arrays(**{name: changed.get(name, case.arrays[name]) for name in own}))
 
 
 def masked_sums(arrays: Arrays, conventions: Conventions, mask: NDArray[np.bool_]) -> Outcome:
@@ -57,15 +61,15 @@ def masked_sums(arrays: Arrays, conventions: Conventions, mask: NDArray[np.bool_
 
     A sequence without any token has the sum 0, and the mean 0 as well: what a mean over nothing is, is not compared.
     """
-    shift = bool(conventions["shift"])
-    logits, labels = arrays["logits"], arrays["labels"]
+    shift, temperature = bool(conventions["shift"]), conventions["temperature"]
+    logits, labels = arrays["logits"] / temperature, arrays["labels"]
     counted = mask[:, 1:] if shift else mask
     weights = counted.astype(np.float64)
     if conventions["average"]:
         weights = weights / np.maximum(counted.sum(axis=1, keepdims=True), 1)
     tokens = token_log_probs_from_logits(logits, labels, shift=shift)
     value = np.sum(np.where(counted, tokens, 0.0) * weights, axis=1)
-    gradient = token_log_probs_vjp(weights, logits, labels, shift=shift)
+    gradient = token_log_probs_vjp(weights, logits, labels, shift=shift) / temperature
     return Outcome(value, {"logits": gradient})
 
 
@@ -98,8 +102,8 @@ _TOTAL = np.array([8, 6, 7, 5])
 _PROMPTS = np.array([3, 2, 4, 1])
 
 
-def _batch(logits: NDArray[Any], prompts: NDArray[Any] = _PROMPTS) -> dict[str, NDArray[Any]]:
-    return sequence_arrays(logits, _LABELS, (np.arange(_LABELS.shape[1]) < _TOTAL[:, None]).astype(int), prompts)
+def _batch(logits: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    return sequence_arrays(logits, _LABELS, (np.arange(_LABELS.shape[1]) < _TOTAL[:, None]).astype(int), _PROMPTS)
 
 
 def _certain() -> NDArray[np.float64]:
@@ -117,7 +121,6 @@ BATCHES = {
     "generic": _batch(_logits(*_LABELS.shape)),
     "near_certain": _batch(_certain()),
     "extreme": _batch(_logits(*_LABELS.shape) * 3000.0),
-    "empty": _batch(_logits(*_LABELS.shape), np.array([3, 6, 4, 1])),
 }
 
 SEQUENCE_LOG_PROBS = Definition(
@@ -130,6 +133,7 @@ SEQUENCE_LOG_PROBS = Definition(
     {
         "average": Hyperparameter(False, False, None, ()),
         "shift": Hyperparameter(True, True, None, ()),
+        "temperature": Hyperparameter(1.0, 1.0, 1.75, ("temperature",)),
         "layout": Hyperparameter("mask", "mask", None, ()),
     },
 )

@@ -1,6 +1,7 @@
 """How good the oracle is, measured: the kill table and the false-alarm table, as Markdown.
 
-``python -m pbde_ref.oracle.tables`` prints both, for the frameworks that are installed or named.
+``python -m pbde_ref.oracle.tables`` prints both, for the frameworks that are installed or named; after the word
+``pairs`` or ``tokens``, at that level alone.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 
 from pbde_ref.oracle.bugs_planted import KNOWN, UNKNOWN
 from pbde_ref.oracle.conventions import CONVENTIONS
-from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs
+from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs, check_sequence_rewards
+from pbde_ref.oracle.frameworks import framework_named
 from pbde_ref.oracle.known_bugs import CATALOGUE
 from pbde_ref.oracle.planted import CORRECT, Planted, Subject, build
 from pbde_ref.oracle.report import Report
@@ -22,6 +24,8 @@ from pbde_ref.oracle.report import Report
 __all__ = ["Alarm", "Kill", "false_alarm_table", "false_alarms", "installed_frameworks", "kill_table", "kills", "main"]
 
 REDUCTIONS = ("mean", "sum", "none")
+
+OF_TOKENS = {"sequence_log_probs": check_sequence_log_probs, "sequence_rewards": check_sequence_rewards}
 
 
 @dataclass(frozen=True)
@@ -66,14 +70,13 @@ def kills(planted: Sequence[Planted], framework: str = "numpy") -> Iterator[Kill
 
 def held(function: Any, subject: Subject, framework: str, **options: Any) -> Report:
     """The report on a subject."""
-    if subject.loss == "sequence_log_probs":
+    if subject.loss in OF_TOKENS:
         options.pop("detached_reference", None)
-        return check_sequence_log_probs(
-            function, **subject.conventions, framework=framework, on_failure="report", **options
-        )
+        check = OF_TOKENS[subject.loss]
+        return check(function, **subject.conventions, framework=framework, on_failure="report", **options)
     return check_loss(
         function, subject.loss, **subject.conventions, framework=framework, on_failure="report",
-        returns_gradients=_own(subject), **options,
+        returns_gradients=_own(subject), returns_rewards="with rewards" in subject.source, **options,
     )  # fmt: skip
 
 
@@ -113,11 +116,11 @@ def _one_line(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|") or " "
 
 
-def false_alarms(framework: str) -> Iterator[Alarm]:
+def false_alarms(framework: str, correct_ones: Sequence[Subject] = CORRECT) -> Iterator[Alarm]:
     """Check every correct implementation under every reduction and precision."""
-    dtypes = ("float64", "float32") if framework == "numpy" else ("float64", "float32", "bfloat16")
-    for correct in CORRECT:
-        for reduction in REDUCTIONS if correct.loss != "sequence_log_probs" else (None,):
+    dtypes = framework_named(framework).dtypes
+    for correct in correct_ones:
+        for reduction in REDUCTIONS if correct.loss not in OF_TOKENS else (None,):
             if reduction == "none" and correct.conventions.get("lambda_"):
                 continue
             declared = {**correct.conventions, **({"reduction": reduction} if reduction else {})}
@@ -129,13 +132,13 @@ def false_alarms(framework: str) -> Iterator[Alarm]:
                 yield Alarm(subject, framework, dtype, report, perf_counter() - start)
 
 
-def false_alarm_table(frameworks: Sequence[str] = ("numpy",)) -> str:
+def false_alarm_table(frameworks: Sequence[str] = ("numpy",), correct_ones: Sequence[Subject] = CORRECT) -> str:
     """Markdown: a line for each loss and framework, with how many checks ran and failed."""
     lines = ["| loss | in | conventions × dtypes | checks | false alarms |", "|---|---|---|---|---|"]
     total = alarms = 0
     for framework in frameworks:
         by_loss: dict[str, list[Report]] = {}
-        for alarm in false_alarms(framework):
+        for alarm in false_alarms(framework, correct_ones):
             by_loss.setdefault(alarm.subject.loss, []).append(alarm.report)
         for loss, reports in by_loss.items():
             ran = sum(r.status != "skipped" for report in reports for r in report.results)
@@ -150,15 +153,23 @@ def installed_frameworks() -> list[str]:
     return ["numpy", *(name for name in ("torch", "jax") if importlib.util.find_spec(name))]
 
 
+LEVELS = ("pairs", "tokens")
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Print the tables for the frameworks named, or for all that are installed."""
-    frameworks = list(arguments) or installed_frameworks()
+    """Print the tables of a level, or of both, for the frameworks named, or for all that are installed."""
+    levels = [word for word in arguments if word in LEVELS] or LEVELS
+    frameworks = [word for word in arguments if word not in LEVELS] or installed_frameworks()
+
+    def meant(subject: Subject) -> bool:
+        return LEVELS[subject.loss in OF_TOKENS] in levels
+
     print("## Known bugs and undeclared conventions\n")
-    print(kill_table(frameworks))
+    print(kill_table(frameworks, [bug for bug in KNOWN if meant(bug.subject)]))
     print("\n## Bugs that the catalogue does not know\n")
-    print(kill_table(frameworks, UNKNOWN))
+    print(kill_table(frameworks, [bug for bug in UNKNOWN if meant(bug.subject)]))
     print("\n## Correct implementations\n")
-    print(false_alarm_table(frameworks))
+    print(false_alarm_table(frameworks, [correct for correct in CORRECT if meant(correct)]))
     return 0
 
 

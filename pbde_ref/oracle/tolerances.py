@@ -15,34 +15,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbde_ref.oracle.cases import Case, Outcome
+from pbde_ref.oracle.sequences import sequence_mask
 from pbde_ref.validation import FloatArray
 
-__all__ = ["DTYPES", "Difference", "Tolerance", "allowance", "difference", "rounded"]
+__all__ = [
+    "DTYPES", "Difference", "Tolerance", "agrees", "allowance", "condition_numbers", "difference", "is_right",
+    "reward_allowance", "rounded",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Tolerance:
     """A precision: its relative and absolute tolerance, and how far inputs may be moved, a few last places.
 
-    The absolute one is for results near zero, such as the loss of a pair that is won by far.
+    The absolute one is for results near zero, such as the loss of a pair that is won by far. `unit` is half the spacing
+    of the numbers between 1 and 2, what one rounding may change; `largest` is where the numbers end.
     """
 
     relative: float
     absolute: float
     perturbation: float
+    unit: float
+    largest: float
 
 
-# The relative ones are those that `torch.testing.assert_close` has for these types.
+# The relative ones are those that `torch.testing.assert_close` has for these types, but for float16: its 1e-3 is two
+# roundings u = 2^-11, and a loss by a right formula takes four (exponential, logarithm, two products). Its absolute one
+# is u: sigma(m) - 1, a right formula for the gradient, is off by a rounding of a number near 1.
 #
-# The absolute one of float32 is above what right code needs and below what a cancelled logit leaves. With u = 2^-24, a
-# token's log-probability near zero, formed as (z - max) - log(sum exp(z - max)), is off by a rounding or two of a sum
-# near 1, at most 2u = 1.2e-7, whatever the size of the logits z: 8e-7 for the seven tokens of a fixed sequence. Formed
-# as z - logsumexp(z) it is off by u|z| and more, 1.6e-6 at z = 27. The log-probability itself hardly moves with its
-# logits there (by 1 - p of what they do), so the inputs' rounding is no excuse, and the tolerance is not widened by it.
+# The absolute one of float32 is above what right code needs. With u = 2^-24, a token's log-probability near zero,
+# formed as (z - max) - log(sum exp(z - max)), is off by a rounding or two of a sum near 1, at most 2u = 1.2e-7,
+# whatever the size of the logits z: 8e-7 for the seven tokens of a fixed sequence. What z - logsumexp(z) needs beyond
+# that is `_rounded_normalizers`.
 DTYPES = {
-    "float64": Tolerance(1e-7, 1e-10, 1e-14),
-    "float32": Tolerance(1.3e-6, 1e-6, 4 * 2.0**-24),
-    "bfloat16": Tolerance(1.6e-2, 2e-3, 4 * 2.0**-9),
+    "float64": Tolerance(1e-7, 1e-10, 1e-14, 2.0**-53, float(np.finfo(np.float64).max)),
+    "float32": Tolerance(1.3e-6, 1e-6, 4 * 2.0**-24, 2.0**-24, float(np.finfo(np.float32).max)),
+    "bfloat16": Tolerance(1.6e-2, 2e-3, 4 * 2.0**-9, 2.0**-8, float(np.finfo(np.float32).max)),
+    "float16": Tolerance(4 * 2.0**-11, 2.0**-11, 4 * 2.0**-11, 2.0**-11, float(np.finfo(np.float16).max)),
 }
 
 
@@ -54,8 +63,8 @@ def rounded(values: NDArray[Any], dtype: str) -> NDArray[Any]:
     >>> rounded(np.array([0.1]), "float32"), rounded(np.array([0.1, -3.0]), "bfloat16")
     (array([0.1]), array([ 0.10009766, -3.        ]))
     """
-    if dtype == "float64":
-        return np.array(values, dtype=np.float64)
+    if dtype in ("float64", "float16"):
+        return np.array(values, dtype=dtype).astype(np.float64)
     single = np.array(values, dtype=np.float32)
     if dtype == "bfloat16":
         # The upper half of a float32; adding just below half of the lower one, or half if the upper is odd, rounds it.
@@ -75,12 +84,81 @@ def allowance(case: Case, expected: Outcome, dtype: str) -> Outcome:
         # Responsibilities are exponentials of differences from the loss itself, which rounds as its size does.
         each = float(np.max(np.abs(case.with_conventions(reduction="none").expected().value)))
         gradients = {n: g + tolerance.perturbation * each * np.abs(expected.gradients[n]) for n, g in gradients.items()}
+    parts = [_moved(case, expected, tolerance.perturbation)]
+    if case.definition.family == "sequence":
+        parts.append(_rounded_normalizers(case, tolerance.unit))
+    for part in parts:
+        value = value + part.value
+        gradients = {n: g + part.gradients[n] for n, g in gradients.items()}
+    # What is beyond the last number of the precision has no neighbour there.
+    return Outcome(
+        np.where(np.abs(expected.value) > tolerance.largest, np.inf, value),
+        {n: np.where(np.abs(expected.gradients[n]) > tolerance.largest, np.inf, g) for n, g in gradients.items()},
+    )
+
+
+def reward_allowance(case: Case, dtype: str) -> tuple[FloatArray, FloatArray]:
+    """How far the chosen and the rejected rewards may be from `Case.rewards`."""
+    tolerance, (chosen, rejected) = DTYPES[dtype], case.rewards()
+    allowed = [tolerance.relative * np.abs(r) + tolerance.absolute for r in (chosen, rejected)]
     for neighbour in _neighbours(case, tolerance.perturbation):
+        allowed = [a + np.abs(m - r) for a, m, r in zip(allowed, neighbour.rewards(), (chosen, rejected), strict=True)]
+    return allowed[0], allowed[1]
+
+
+def condition_numbers(case: Case, name: str, dtype: str) -> FloatArray:
+    """How much relative errors of inputs and hyperparameters are magnified in the value ("") or a gradient.
+
+    Examples
+    --------
+    >>> from pbde_ref.oracle.definitions import definition_of
+    >>> rewards = Case(definition_of("reward"), {"chosen_rewards": np.array([-1000.5]),
+    ...     "rejected_rewards": np.array([-1000.0])}, {"margin": 0.0, "reduction": "mean"})
+    >>> float(condition_numbers(rewards, "", "float64").round(-2))  # their difference is half
+    1300.0
+    """
+    right, step = case.expected(), DTYPES[dtype].perturbation
+    moved = _moved(case, right, step)
+    size, change = (right.gradients[name], moved.gradients[name]) if name else (right.value, moved.value)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # Each number is moved up and down.
+        return change / (2.0 * step * np.abs(size))
+
+
+def _moved(case: Case, expected: Outcome, step: float) -> Outcome:
+    """What moving the function's numbers by a few last places changes, added up over them."""
+    value = np.zeros_like(expected.value)
+    gradients = {n: np.zeros_like(g) for n, g in expected.gradients.items()}
+    for neighbour in _neighbours(case, step):
         moved = neighbour.expected()
         with np.errstate(invalid="ignore"):
             value = value + np.abs(moved.value - expected.value)
             gradients = {n: g + np.abs(moved.gradients[n] - expected.gradients[n]) for n, g in gradients.items()}
     return Outcome(value, gradients)
+
+
+def _rounded_normalizers(case: Case, unit: float) -> Outcome:
+    r"""What it does to :math:`z_y - \log\sum_j \exp z_j` that the sum's logarithm is rounded to its own size.
+
+    One rounding, at most `unit` times its size, at each token that counts: in the log-probability as it is, in each
+    gradient, :math:`1[j = y] - \exp(z_j - \log\sum_k \exp z_k)`, times that probability. The log-probability itself
+    hardly moves with its logits near 0, so that the inputs' rounding does not cover it.
+    """
+    temperature, mask = case.conventions["temperature"], sequence_mask(case.arrays)
+    logits = case.arrays["logits"] / temperature
+    counted, z = (mask[:, 1:], logits[:, :-1]) if case.conventions["shift"] else (mask, logits)
+    z = np.where(counted[..., None], z, 0.0)
+    normalizers = np.logaddexp.reduce(z, axis=-1)
+    rounding = unit * np.abs(normalizers) * counted
+    slopes = np.where(counted, 1.0 / temperature, 0.0)
+    if case.conventions["average"]:
+        counts = np.maximum(counted.sum(axis=1, keepdims=True), 1)
+        rounding, slopes = rounding / counts, slopes / counts
+    gradient = np.zeros_like(logits)
+    probabilities = np.exp(z - normalizers[..., None])
+    moved = probabilities * np.expm1(np.minimum(unit * np.abs(normalizers), 700.0))[..., None]
+    gradient[:, : z.shape[1]] = slopes[..., None] * moved
+    return Outcome(rounding.sum(axis=1), {"logits": gradient})
 
 
 def _mean_size(case: Case, expected: Outcome) -> float:
@@ -103,7 +181,7 @@ def _neighbours(case: Case, step: float) -> list[Case]:
                       for s in (1.0, -1.0)]  # fmt: skip
     for name, value in case.conventions.items():
         if isinstance(value, float) and value != 0.0:
-            found.append(case.with_conventions(**{name: value * (1.0 + step)}))
+            found += [case.with_conventions(**{name: value * (1.0 + s * step)}) for s in (1.0, -1.0)]
     return found
 
 
@@ -132,7 +210,7 @@ def difference(computed: FloatArray, expected: FloatArray, allowed: FloatArray) 
     computed, expected, allowed = np.broadcast_arrays(computed, expected, allowed)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         excess = np.abs(computed - expected) / np.where(np.isnan(allowed), 0.0, allowed)
-    same = (computed == expected) | (np.isnan(computed) & np.isnan(expected))
+    same = (computed == expected) | (np.isnan(computed) & np.isnan(expected)) | np.isposinf(allowed)
     excess = np.where(same, 0.0, np.where(np.isnan(excess), np.inf, excess))
     if excess.size == 0 or excess.max() <= 1.0:
         return None
@@ -152,3 +230,9 @@ def agrees(computed: Outcome, expected: Outcome, allowed: Outcome, gradients: It
         for n in gradients or ()
         if n in computed.gradients and n in expected.gradients and n in allowed.gradients
     )
+
+
+def is_right(case: Case, computed: Outcome, dtype: str) -> bool:
+    """Whether the value and all gradients that came are what they should be."""
+    right = case.expected()
+    return agrees(computed, right, allowance(case, right, dtype), computed.gradients)

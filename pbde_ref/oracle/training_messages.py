@@ -7,10 +7,11 @@ is said how far training has come.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from pbde_ref.oracle.rivals import Fit
+from pbde_ref.oracle.rivals import UNTRAINED, Fit
 
 __all__ = ["describe"]
 
@@ -38,6 +39,8 @@ class _Report(Protocol):
     @property
     def progress(self) -> float: ...
     @property
+    def repeat_error(self) -> float: ...
+    @property
     def tolerance(self) -> float: ...
     @property
     def fits(self) -> tuple[Fit, ...]: ...
@@ -55,6 +58,9 @@ def describe(report: _Report) -> str:
         f"at most {report.tolerance:g}",
         f"  finite-data error {report.finite_data_error:8.3g}  this sample's optimum to the population's; "
         "not the trainer's doing",
+        *([] if math.isnan(report.repeat_error) else [
+            f"  repeat error      {report.repeat_error:8.3g}  between two identical calls in a row; "
+            f"at most {report.tolerance:g}"]),
         "  (unit: from the reference to this sample's optimum)",
     ]
     return "\n".join([*lines, *(f"  {sentence}" for sentence in _verdict(report))])
@@ -63,7 +69,18 @@ def describe(report: _Report) -> str:
 def _verdict(report: _Report) -> list[str]:
     if report.passed:
         return ["The policy is the optimum of its sample."]
+    if report.training_error <= report.tolerance:
+        return [
+            "The policy was the optimum of its sample, but a second identical call ended elsewhere: something is kept "
+            "from one call to the next (an optimiser, a policy that goes on from where it was, a reference that was "
+            "trained), or chance decides.",
+        ]
     best = report.fits[0]
+    if best.objective == UNTRAINED and best.distance < 1e-6:
+        return [
+            f"The objective fitted best: {best}: no step was taken, or the gradient is zero where the policy is the "
+            "reference, as that of relu(-m) + log1p(exp(-|m|)) is at m = 0 in PyTorch and JAX (TRL #1627).",
+        ]
     reason = _reason(best, report)
     if best.distance <= report.tolerance and reason is not None:
         return [f"The objective fitted best: {best}{reason}."]

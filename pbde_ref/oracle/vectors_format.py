@@ -40,6 +40,13 @@ FLAGS: dict[str, tuple[str, list[str]]] = {
     "PromptTokens": ("Prompt tokens, which must not count.", ["OpenRLHF #235", "OpenRLHF #294"]),
     "Padding": ("Padding, which must not count, whatever its logits are.", []),
     "EndOfSequence": ("The end-of-sequence token counts, nothing after it does.", ["minimind #621", "TRL #2332"]),
+    "LeftPadding": ("Padding on the left: what is counted from the left is not there.", ["TRL #6800"]),
+    "CompletionAtStart": (
+        "A completion without a prompt: rolled labels bring its first token to the end, unshifted masks count it.",
+        ["TRL #2733", "TRL #2568", "TRL #3346"],
+    ),
+    "BatchSize": ("Small batches, odd and prime ones among them.", ["TRL #1911"]),
+    "Temperature": ("Logits divided by a temperature.", ["prime-rl #697", "verl #4162"]),
     "Misspecified": ("No utility produces these preferences; the optimum is the best approximation.", []),
     "WellSpecified": ("The optimum has a closed form and reproduces all preferences.", []),
     "UnequalProposal": ("Some pairs are compared far more often than others.", []),

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from pbde_ref import losses
+from pbde_ref.oracle.cases import Case
+from pbde_ref.oracle.rewards import SEQUENCE_REWARDS
 from pbde_ref.oracle.vectors_format import Document, Group, acceptable, invalid, valid
 
 __all__ = ["TOKEN_DOCUMENTS", "evaluate"]
@@ -54,10 +56,37 @@ SURE = {
     "logits": [[[40.0, 0.0, 1.0], [0.0, 24.0, -1.0], [0.5, 1.0, 2.0]]],
     "labels": [[2, 0, 1]], "prompt_lengths": [1], "end_of_sequence": 1, "padding": 2, "upstream": [1.0],
 }  # fmt: skip
+LEFT_PADDED = {
+    "logits": _with(_logits(3, 6), b0t0=[-60.0, 40.0, 8.0, 100.0, 3.0], b1t1=[70.0, -20.0, 5.0, 1.0, -90.0]),
+    "labels": [[0, 0, 4, 2, 3, 1], [0, 0, 0, 3, 1, 0], [2, 3, 4, 2, 3, 1]], "prompt_lengths": [3, 4, 2],
+    "end_of_sequence": 1, "padding": 0, "upstream": [0.75, 1.5, -0.5],
+}  # fmt: skip
+AT_START = {
+    "logits": _logits(2, 5), "labels": [[3, 2, 4, 2, 1], [4, 3, 1, 0, 0]], "prompt_lengths": [0, 0],
+    "end_of_sequence": 1, "padding": 0, "upstream": [-1.25, 0.5],
+}  # fmt: skip
 NOTHING = {
     "logits": _logits(1, 4), "labels": [[2, 3, 0, 0]], "prompt_lengths": [2], "end_of_sequence": 1, "padding": 0,
     "upstream": [1.0],
 }  # fmt: skip
+
+FIRST = "completions that start at position 0, so that the shift leaves their first token without a prediction"
+
+
+def _rows(size: int) -> dict[str, Any]:
+    """A batch of so many sequences of unequal lengths."""
+    labels = [[2, 3, 4, 2, 3, 4][: 2 + row % 4] + [1] + [0] * (3 - row % 4) for row in range(size)]
+    prompts = [1 + row % 2 for row in range(size)]
+    upstream = [0.25 + 0.5 * row for row in range(size)]
+    return {"logits": _logits(size, 6), "labels": labels, "prompt_lengths": prompts, "end_of_sequence": 1, "padding": 0,
+            "upstream": upstream}  # fmt: skip
+
+
+SCORES = {
+    "scores": [[0.5, -1.25, 2.0, 3.5], [1.75, -0.25, 0.75, -2.5], [-3.0, 4.0, 0.25, 1.0]],
+    "mask": [[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0]], "upstream": [0.5, -1.25, 2.0],
+}  # fmt: skip
+SCORES_LEFT = {**SCORES, "mask": [[0, 0, 1, 1], [0, 1, 1, 0], [1, 1, 1, 1]]}
 
 PARTS = "prompts, completions and padding of different lengths"
 
@@ -71,6 +100,9 @@ TOKEN_DOCUMENTS = [
                 valid("a completion that was cut off, and one with tokens after its end", "EndOfSequence", **CUT_OFF),
                 valid("padding with the end-of-sequence token, which the prompt has too", "EndOfSequence Padding",
                       **ENDS_PAD),
+                valid("padding on the left, and on both sides", "LeftPadding Padding", **LEFT_PADDED),
+                valid(FIRST, "CompletionAtStart", **AT_START),
+                *(valid(f"a batch of {size}", "BatchSize", **_rows(size)) for size in (1, 2, 3, 5, 7)),
                 valid("tokens of probability almost 0", "ExtremeGap", **CERTAIN),
                 valid("tokens of probability almost 1", "NearCertain", **SURE),
                 invalid("no completion: everything after the prompt is padding", "InvalidLength", **NOTHING),
@@ -79,11 +111,19 @@ TOKEN_DOCUMENTS = [
             ]),
             Group({"shift": False, "average": False}, [
                 valid(PARTS, "Generic PromptTokens Padding", **PADDED),
+                valid("padding on the left, and on both sides", "LeftPadding Padding", **LEFT_PADDED),
+                valid("completions that start at position 0", "CompletionAtStart", **AT_START),
             ]),
+            *(Group({"shift": True, "average": False, "temperature": temperature}, [
+                valid(PARTS, "Generic Temperature", **PADDED),
+                valid(FIRST, "CompletionAtStart Temperature", **AT_START),
+            ]) for temperature in (0.5, 1.75)),
             Group({"shift": True, "average": True}, [
                 acceptable(PARTS, "Generic PromptTokens Padding", **PADDED),
                 acceptable("a completion that was cut off, and one with tokens after its end", "EndOfSequence",
                            **CUT_OFF),
+                acceptable("padding on the left, and on both sides", "LeftPadding Padding", **LEFT_PADDED),
+                acceptable(FIRST, "CompletionAtStart", **AT_START),
             ], "The log-probability is the mean over the completion's tokens, not their sum."),
         ],
         [
@@ -91,15 +131,30 @@ TOKEN_DOCUMENTS = [
             "and token_log_probs is then about labels[:, t + 1]. Without shift column t is about labels[:, t].",
             "token_log_probs are given at every column; only those whose mask is 1 matter.",
             "The gradient is that of the sum over the batch of upstream times log_probs.",
-            "prompt_lengths are the numbers of leading positions that are not completion; the first end_of_sequence "
+            "temperature divides the logits; absent, it is 1.",
+            "prompt_lengths are the numbers of leading positions before the completion, padding on the left included; "
+            "the first end_of_sequence "
             "token after them counts, what follows it does not, and padding never does.",
         ],
+    ),
+    Document(
+        "sequence_rewards", "token", "Rewards of sequences from the scores of their tokens",
+        "reward = the score at the last position at which the mask is 1",
+        [
+            Group({}, [
+                valid("padding on the right", "Generic Padding", **SCORES),
+                valid("padding on the left, on both sides, and none", "LeftPadding Padding", **SCORES_LEFT),
+                valid("one token, with and without padding", "SingleExample",
+                      scores=[[1.5, -3.0, 0.25]], mask=[[1, 0, 0]], upstream=[2.0]),
+            ]),
+        ],
+        ["The gradient is that of the sum over the batch of upstream times rewards."],
     ),
 ]  # fmt: skip
 
 
 def evaluate(name: str, parameters: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Mask, log-probabilities of tokens and of sequences, and the gradient with respect to the logits.
+    """What comes out: masks, log-probabilities and the gradient with respect to the logits, or rewards and theirs.
 
     Examples
     --------
@@ -108,8 +163,13 @@ def evaluate(name: str, parameters: Mapping[str, Any], inputs: Mapping[str, Any]
     >>> evaluate("sequence_log_probs", {"shift": True, "average": False}, inputs)["log_probs"]  # log 1/2
     array([-0.69314718])
     """
-    shift, average = parameters["shift"], parameters["average"]
-    logits, labels = np.array(inputs["logits"]), np.array(inputs["labels"])
+    if name == "sequence_rewards":
+        case = Case(SEQUENCE_REWARDS, {n: np.array(inputs[n]) for n in ("scores", "mask")}, {})
+        rewards, read_at = case.expected()
+        upstream = np.array(inputs["upstream"])[:, None]
+        return {"rewards": rewards, "gradients": {"scores": upstream * read_at["scores"]}}
+    shift, average, temperature = parameters["shift"], parameters["average"], parameters.get("temperature", 1.0)
+    logits, labels = np.array(inputs["logits"]) / temperature, np.array(inputs["labels"])
     mask = losses.completion_mask(
         labels, prompt_lengths=np.array(inputs["prompt_lengths"]), end_of_sequence=inputs["end_of_sequence"],
         padding=inputs["padding"], shift=shift,
@@ -120,5 +180,5 @@ def evaluate(name: str, parameters: Mapping[str, Any], inputs: Mapping[str, Any]
         "mask": mask.astype(int),
         "token_log_probs": tokens,
         "log_probs": losses.sequence_log_probs(tokens, mask, average=average),
-        "gradients": {"logits": losses.token_log_probs_vjp(slopes, logits, labels, shift=shift)},
+        "gradients": {"logits": losses.token_log_probs_vjp(slopes, logits, labels, shift=shift) / temperature},
     }

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.sampling.comparisons import check_annotator, outcome_indices, win_probability
 from pbde_ref.sampling.outcomes import random_generator
-from pbde_ref.validation import IndexArray, transition_matrix, whole_number
+from pbde_ref.validation import IndexArray, plain_array, transition_matrix, whole_number
 
 __all__ = ["sample_barker_chain"]
 
@@ -52,7 +52,7 @@ def sample_barker_chain(
     check_annotator(annotator)
     kernel = transition_matrix("kernel", kernel, size=annotator.size)
     steps = whole_number("steps", steps)
-    current = outcome_indices("start", np.atleast_1d(np.asarray(start)), annotator.size)
+    current = outcome_indices("start", np.atleast_1d(plain_array("start", start)), annotator.size)
     generator, probability = random_generator(rng), win_probability(annotator, steps * current.size)
     cumulative = np.cumsum(kernel, axis=1)
     cumulative /= cumulative[:, -1:]

@@ -13,7 +13,7 @@ from pbde_ref.annotators import PreferenceMatrix, PreferenceModel
 from pbde_ref.pairs import PairBlock
 from pbde_ref.proposals import PairListProposal, ProductProposal, Proposal
 from pbde_ref.sampling.outcomes import CHUNK, draw_outcomes, random_generator
-from pbde_ref.validation import FloatArray, IndexArray, indices, instance, reject, same_size, whole_number
+from pbde_ref.validation import FloatArray, IndexArray, indices, instance, plain_array, reject, same_size, whole_number
 
 __all__ = [
     "Comparisons", "check_annotator", "observed_preferences", "outcome_indices", "sample_comparisons",
@@ -224,7 +224,7 @@ def check_annotator(annotator: PreferenceModel) -> None:
 
 def outcome_indices(name: str, value: ArrayLike, support_size: int) -> IndexArray:
     """A vector of outcomes' indices, which may be empty."""
-    given = np.asarray(value)
+    given = plain_array(name, value)
     if given.shape == (0,):
         return np.empty(0, dtype=np.intp)
     result = indices(name, given)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pbde_ref.distributions import FiniteDistribution
-from pbde_ref.validation import FloatArray, IndexArray, probability_weights, vector, whole_number
+from pbde_ref.validation import FloatArray, IndexArray, generator_of, probability_weights, vector, whole_number
 
 __all__ = ["CHUNK", "AliasTable", "draw_outcomes", "random_generator", "sample_outcomes"]
 
@@ -30,10 +30,7 @@ def random_generator(rng: Any) -> np.random.Generator:
         ...
     TypeError: `rng` must be a numpy.random.Generator or a seed; got 'dice'
     """
-    try:
-        return np.random.default_rng(rng)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"`rng` must be a numpy.random.Generator or a seed; got {rng!r}") from error
+    return generator_of(rng)
 
 
 def sample_outcomes(weights: FiniteDistribution | ArrayLike, size: int, *, rng: Any = None) -> IndexArray:

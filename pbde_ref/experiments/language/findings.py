@@ -8,14 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pbde_ref.experiments.intervals import Interval, difference, share_interval
 from pbde_ref.experiments.records import Record
 from pbde_ref.language.length_bias import bin_members
 from pbde_ref.validation import FloatArray
 
-__all__ = ["DEEP", "Finding", "bin_share", "dip", "findings", "with_error"]
-
-CONFIDENCE = 1.96
-"""Standard errors of a 95 % interval."""
+__all__ = ["DEEP", "Finding", "bin_share", "dip", "findings", "preference_of", "with_error"]
 
 WINDOW = 5
 """Lengths over which a histogram is averaged before peaks and the valley between them are read off."""
@@ -57,20 +55,22 @@ def with_error(value: float, error: float) -> str:
 
 
 def findings(records: Mapping[str, Record]) -> list[Finding]:
-    """The findings of section 5.2, judged by the records of all runs."""
+    """The findings of section 5.2, judged by the records of all runs of one seed.
+
+    Intervals are about sentences drawn from these very models; models trained with another seed differ by more.
+    """
     table = records["table-2"].numbers
     result = []
     for rule, equation, statement, above in (
         ("luce", "Eq. 9", "Under the Luce rule even the annotator *long* prefers short sentences to long ones", True),
         ("scale 50", "Eq. 26, c = 50", "Under the length-normalised rule it does not", False),
     ):
-        value, error = table[f"long.{rule}.S>L"], table[f"long.{rule}.S>L.error"]
-        if value is None or error is None:
-            result.append(Finding(statement, "no sentences in one of the bins", False))
+        found = preference_of(table, f"long.{rule}.S>L")
+        if found is None:
+            result.append(Finding(statement, "too few sentences in one of the bins", False))
             continue
-        reach = CONFIDENCE * error
-        shown = value - reach > 0.5 if above else value + reach < 0.5
-        result.append(Finding(statement, f"P(S ≻ L) = {with_error(value, reach)} ({equation})", shown))
+        shown = found.low > 0.5 if above else found.high < 0.5
+        result.append(Finding(statement, f"P(S ≻ L) = {found} ({equation})", shown))
     result.append(_more_medium_sentences(records))
     density = records["density-mixture"]
     valley = dip(density.arrays["length_counts"])
@@ -85,6 +85,12 @@ def findings(records: Mapping[str, Record]) -> list[Finding]:
     return result
 
 
+def preference_of(numbers: Mapping[str, float | None], name: str) -> Interval | None:
+    """An entry of the record "table-2"; None if there are too few sentences for it."""
+    value, low, high = (numbers[f"{name}{end}"] for end in ("", ".low", ".high"))
+    return None if value is None or low is None or high is None else Interval(value, low, high)
+
+
 def _more_medium_sentences(records: Mapping[str, Record]) -> Finding:
     """The paper's samples are those that end; a model that seldom ends must not pass for one of medium sentences."""
     statement = (
@@ -93,47 +99,45 @@ def _more_medium_sentences(records: Mapping[str, Record]) -> Finding:
     )
     names = ("annotator-mixture", "density-mixture", "samples-short", "samples-long")
     (one, *others), (of_all, *others_of_all) = (
-        [share(records[name], "M") for name in names] for share in (_share_of_ended, _share_of_all)
+        [share(records[name]) for name in names] for share in (_medium_of_ended, _medium_of_all)
     )
-    ended, drawn = (
-        [(a[0] - b[0], CONFIDENCE * float(np.hypot(a[1], b[1]))) for b in rest]
-        for a, rest in ((one, others), (of_all, others_of_all))
-    )
+    ended, drawn = ([difference(a, b) for b in rest] for a, rest in ((one, others), (of_all, others_of_all)))
     without_end = [records[name].numbers["without_end"] or 0.0 for name in names[:2]]
     measured = (
-        f"Of those that end {one[0]:.3f} against {others[0][0]:.3f} (difference {with_error(*ended[0])}; "
-        f"*short* {others[1][0]:.3f}, *long* {others[2][0]:.3f}); of all draws {of_all[0]:.3f} against "
-        f"{others_of_all[0][0]:.3f} (difference {with_error(*drawn[0])}), of which {without_end[0]:.3f} "
+        f"Of those that end {one.value:.3f} against {others[0].value:.3f} (difference {ended[0]}; "
+        f"*short* {others[1].value:.3f}, *long* {others[2].value:.3f}); of all draws {of_all.value:.3f} against "
+        f"{others_of_all[0].value:.3f} (difference {drawn[0]}), of which {without_end[0]:.3f} "
         f"and {without_end[1]:.3f} have no end"
     )
-    return Finding(statement, measured, all(difference > reach for difference, reach in ended + drawn))
+    return Finding(statement, measured, all(found.low > 0.0 for found in ended + drawn))
 
 
-def _share_of_ended(record: Record, name: str) -> tuple[float, float]:
-    return bin_share(record.arrays["length_counts"], name)
+def _medium_of_ended(record: Record) -> Interval:
+    return bin_share(record.arrays["length_counts"], "M")
 
 
-def _share_of_all(record: Record, name: str) -> tuple[float, float]:
+def _medium_of_all(record: Record) -> Interval:
     """Of all draws, with those that had no end."""
     counts = record.arrays["length_counts"]
     draws = float(counts.sum()) / (1.0 - (record.numbers["without_end"] or 0.0))
-    share = bin_share(counts, name)[0] * float(counts.sum()) / draws
-    return share, float(np.sqrt(share * (1.0 - share) / draws))
+    return share_interval(_members_of(counts, "M"), draws)
 
 
-def bin_share(counts: FloatArray, name: str) -> tuple[float, float]:
-    """Share of the sentences of 1, 2, … pieces that are in a bin, and its standard error.
+def bin_share(counts: FloatArray, name: str) -> Interval:
+    """Share of the sentences of 1, 2, … pieces that are in a bin, with its 95 % interval.
 
     Examples
     --------
     >>> import numpy as np
     >>> from pbde_ref.experiments.language.findings import bin_share
-    >>> bin_share(np.eye(50)[24] * 7 + np.eye(50)[40] * 0, "M")
-    (1.0, 0.0)
+    >>> str(bin_share(np.eye(50)[24] * 700 + np.eye(50)[40] * 0, "M"))
+    '1.0000 [0.9945, 1.0000]'
     """
-    lengths = np.arange(1.0, counts.size + 1.0)
-    share = float(counts[bin_members(lengths, name)].sum() / counts.sum())
-    return share, float(np.sqrt(share * (1.0 - share) / counts.sum()))
+    return share_interval(_members_of(counts, name), float(counts.sum()))
+
+
+def _members_of(counts: FloatArray, name: str) -> float:
+    return float(counts[bin_members(np.arange(1.0, counts.size + 1.0), name)].sum())
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,13 @@ About a minute each with the default settings on two cores.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from pbde_ref.experiments.language.settings import Workplace
 from pbde_ref.experiments.records import Record
@@ -18,7 +20,7 @@ from pbde_ref.experiments.runs import Progress, Run
 from pbde_ref.files import write_atomically
 from pbde_ref.language.corpora import open_corpus
 from pbde_ref.language.tokenizers import Tokenizer, count_lengths, load_tokenizer, train_tokenizer
-from pbde_ref.language.trained_models import TrainingSettings, load_model, save_model
+from pbde_ref.language.trained_models import CheckpointError, TrainingSettings, load_model, save_model
 from pbde_ref.language.training import end_probability, train_language_model
 from pbde_ref.language.training_data import training_data
 from pbde_ref.models.transformer import TransformerConfig, parameter_count
@@ -28,6 +30,7 @@ __all__ = ["KINDS", "checkpoint_files", "model_of", "runs", "tokenizer_of"]
 
 KINDS = ("whole", "short", "long")
 FULL_STOP_AT = 15
+FLAX_TOKENIZER = "sentencepiece_model"
 
 Model = tuple[TransformerConfig, Floats]
 
@@ -36,14 +39,17 @@ def runs(place: Workplace) -> list[Run]:
     """The tokenizer, then the models."""
     if place.checkpoints is not None:
         return []
-    return [Run("tokenizer", prepare_tokenizer)] + [
-        Run(kind, partial(train_model, kind=kind), ("tokenizer",), threaded=True) for kind in KINDS
+    return [Run("tokenizer", prepare_tokenizer, files=("tokenizer.model",))] + [
+        Run(kind, partial(train_model, kind=kind), ("tokenizer",), threaded=True, files=(f"{kind}.npz",))
+        for kind in KINDS
     ]
 
 
 def checkpoint_files(folder: str) -> dict[str, Path]:
-    """Finished models in a folder: ``whole``, ``short`` and ``long``, each a file or a folder of Flax's LM1B example,
-    and one SentencePiece model, ``*.model``.
+    """Finished models in a folder: ``whole``, ``short`` and ``long``, each a file or a folder of Flax's LM1B example.
+
+    Their one tokenizer is a SentencePiece model: ``*.model`` beside them or, as Flax's example leaves it, a file
+    ``sentencepiece_model`` in their folders, where several must be the same.
 
     Raises
     ------
@@ -53,13 +59,15 @@ def checkpoint_files(folder: str) -> dict[str, Path]:
     root = Path(folder)
     found = {kind: root / kind for kind in KINDS}
     missing = [kind for kind, path in found.items() if not path.exists()]
-    tokenizers = sorted(root.glob("*.model"))
+    files = [*root.glob("*.model"), *(path / FLAX_TOKENIZER for path in found.values())]
+    tokenizers = {path.read_bytes(): path for path in sorted(files, reverse=True) if path.is_file()}
     if missing or len(tokenizers) != 1:
         raise ValueError(
-            f"`checkpoints` must name a folder with {', '.join(KINDS)} and one *.model file; got {folder!r} with "
-            f"{'no ' + ', '.join(missing) + ' and ' if missing else ''}{len(tokenizers)} *.model files"
+            f"`checkpoints` must name a folder with {', '.join(KINDS)} and one *.model file or the same "
+            f"{FLAX_TOKENIZER} in each; got {folder!r:.100} with "
+            f"{'no ' + ', '.join(missing) + ' and ' if missing else ''}{len(tokenizers)} tokenizers"
         )
-    return {**found, "tokenizer": tokenizers[0]}
+    return {**found, "tokenizer": next(iter(tokenizers.values()))}
 
 
 def tokenizer_of(place: Workplace) -> Tokenizer:
@@ -88,9 +96,9 @@ def prepare_tokenizer(place: Workplace, needed: Mapping[str, Record], progress: 
         # A bin without sentences is better known now than after the first model.
         training_data(corpus, tokenizer, kind)
     write_atomically(place.folder / "tokenizer.model", tokenizer.model_bytes)
-    lengths = count_lengths(tokenizer.encode([*corpus.training, *corpus.held_out]))
-    counts = {f"sentences.{name}": float(count) for name, count in lengths.items()}
-    counts |= {"sentences": float(len(corpus.training) + len(corpus.held_out))}
+    every = [*corpus.training, *corpus.held_out, *corpus.test]
+    counts = {f"sentences.{name}": float(count) for name, count in count_lengths(tokenizer.encode(every)).items()}
+    counts |= {"sentences": float(len(every))}
     return Record("tokenizer", {}, counts, {}, {"corpus": [corpus.name], "sentences": list(corpus.held_out[:5])})
 
 
@@ -111,10 +119,15 @@ def train_model(place: Workplace, needed: Mapping[str, Record], progress: Progre
     # One that was left by a run with other settings must not be in the way.
     what = hashlib.sha256(f"{config} {training} {data.digest()}".encode()).hexdigest()
     checkpoint = place.folder / f"{kind}-{what[:16]}.checkpoint.npz"
-    model = train_language_model(config, data, training, checkpoint=checkpoint, progress=True)
+    try:
+        model = train_language_model(config, data, training, checkpoint=checkpoint, progress=True)
+    except CheckpointError as error:
+        tqdm.write(f"{kind}: trained from the beginning: {error}", file=sys.stderr)
+        checkpoint.unlink(missing_ok=True)
+        model = train_language_model(config, data, training, checkpoint=checkpoint, progress=True)
     save_model(place.folder / f"{kind}.npz", model)
     for left in place.folder.glob(f"{kind}-*.checkpoint.npz"):
-        left.unlink()
+        left.unlink(missing_ok=True)
     history = model.history
     numbers: dict[str, float | None] = {
         "parameters": float(parameter_count(config)),

@@ -49,8 +49,8 @@ class Pairs:
 
 def runs(place: Workplace) -> list[Run]:
     """The pairs from *whole*, and samples from the two annotators' models."""
-    trained = () if place.checkpoints is not None else KINDS
-    return [Run("pairs", draw_pairs, trained, threaded=True)] + [
+    trained = () if place.checkpoints is not None else ("tokenizer", *KINDS)
+    return [Run("pairs", draw_pairs, trained, threaded=True, files=("pairs.npz",))] + [
         Run(f"samples-{kind}", partial(draw_samples, kind=kind), trained, threaded=True) for kind in ("short", "long")
     ]
 

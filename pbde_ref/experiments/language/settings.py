@@ -27,7 +27,7 @@ class LanguageSettings:
     embedding_dim, layers, heads, mlp_dim : int
         Sizes of the Transformer.
     whole_steps, short_steps, long_steps : int
-        Of AdamW, for the models of all sentences, of those of at most 20 pieces, and of those of 30 to 50.
+        Of AdamW, for the models of all sentences, of those of at most 20 pieces, and of those of 31 to 50.
     learning_rate, warmup_steps, weight_decay, tokens_per_batch : float, int, float, int
         Of these models' training.
     sentences : int
@@ -122,7 +122,7 @@ class Workplace:
     ----------
     settings : LanguageSettings
     folder : Path
-        Where runs keep tokenizer, models and sentences.
+        Where runs keep tokenizer, models and sentences; those of these settings alone.
     corpus : str or None
         As `pbde_ref.language.corpora.open_corpus` has it.
     checkpoints : str or None

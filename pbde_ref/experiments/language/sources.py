@@ -38,7 +38,7 @@ def fingerprint(place: Workplace) -> dict[str, str]:
                         digest.update(part)
         return {"checkpoints": digest.hexdigest()}
     text = open_corpus(place.corpus, limit=place.settings.sentences)
-    for sentences in (text.training, text.held_out):
+    for sentences in (text.training, text.held_out, text.test):
         for sentence in sentences:
             digest.update(sentence.encode() + b"\n")
         digest.update(b"\n")

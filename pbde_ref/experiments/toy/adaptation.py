@@ -15,6 +15,7 @@ from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
+from autograd.extend import defvjp, primitive
 from autograd.scipy.special import logsumexp
 
 from pbde_ref.annotators import Annotator, PreferenceModel
@@ -166,7 +167,7 @@ def train_and_compare(
     parameters: FloatArray,
     progress: Progress,
 ) -> Record:
-    """Draw comparisons, train on them, and set the result beside the exact optima.
+    """Draw comparisons, train on them or on their population, and set the result beside the exact optima.
 
     Parameters
     ----------
@@ -193,14 +194,21 @@ def train_and_compare(
     drawn = sample_comparisons(annotator, proposal, settings.comparisons, rng=settings.rng(f"comparisons {data}"))
     chosen, rejected = drawn.chosen, drawn.rejected
     regularizer_rng = settings.rng(f"regularizer {data}")
+    sampled = settings.data == "sample"
 
     def training_loss(trial: FloatArray) -> float:
         values = log_weights(trial)
         log_policy = values - logsumexp(values)
-        result = mean_loss(margins(loss.pbde.f * log_policy + loss.pbde.g, chosen, rejected), loss.objective)
+        utilities = loss.pbde.f * log_policy + loss.pbde.g
+        if sampled:
+            result = mean_loss(margins(utilities, chosen, rejected), loss.objective)
+        else:
+            result = _population_loss(utilities, loss.objective, annotator, proposal, [])
         if loss.lambda_:
-            counts = regularizer_rng.multinomial(settings.regularizer_draws, loss.reference.pmf)
-            result = result - loss.lambda_ * anp.dot(counts / settings.regularizer_draws, log_policy)
+            weights = loss.reference.pmf
+            if sampled:
+                weights = regularizer_rng.multinomial(settings.regularizer_draws, weights) / settings.regularizer_draws
+            result = result - loss.lambda_ * anp.dot(weights, log_policy)
         return result
 
     result = train(
@@ -230,6 +238,23 @@ def train_and_compare(
         **{f"policy.{name}": policy.pmf for name, policy in policies.items()},
     }
     return Record(data, {}, {name: finite(value) for name, value in numbers.items()}, arrays)
+
+
+@primitive
+def _population_loss(
+    utilities: FloatArray, objective: Objective, annotator: PreferenceModel, proposal: Proposal, tape: list[FloatArray]
+) -> float:
+    """The expected loss of utilities; its gradient is left on the tape for the way back."""
+    found = expected_loss(objective, annotator, utilities, proposal)
+    tape.append(found.gradient)
+    return found.value
+
+
+defvjp(
+    _population_loss,
+    lambda ans, utilities, objective, annotator, proposal, tape: lambda g: g * tape[-1],
+    argnums=(0,),
+)
 
 
 def distances(policies: Mapping[str, FiniteDistribution]) -> dict[str, float | None]:

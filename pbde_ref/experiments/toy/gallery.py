@@ -10,6 +10,7 @@ from tabulate import tabulate
 from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.toy.catalogue import FIGURES
 from pbde_ref.experiments.toy.figure_4_preferences import preference_maps
+from pbde_ref.experiments.toy.figure_5_misspecification import WHERE, maxima, misfit
 from pbde_ref.experiments.toy.settings import ToySettings
 
 __all__ = ["gallery_page", "rows_of", "undefeated"]
@@ -82,6 +83,18 @@ def _numbers_of(figure: str, records: Mapping[str, Record], names: Sequence[str]
         parts.append(
             tabulate(maps, ["map", "mean distance from (25)", "share at 0.4 or 0.6"], "github", disable_numparse=True)
         )
+    if figure == "figure-5":
+        optimum = records["pooled"].policy("optimum")
+        curves = [
+            [
+                name,
+                ", ".join(f"{height:.4f} at {x:.2f}" for x, height in maxima(policy)),
+                *(f"{misfit(policy, optimum, x):+.4f}" for x in WHERE),
+            ]
+            for name, policy in (("exact", optimum), ("trained", records["pooled"].policy("trained")))
+        ]
+        headers = ["curve", "maxima of the density", *(f"less the exact at x = {x:g}" for x in WHERE)]
+        parts.append(tabulate(curves, headers, tablefmt="github", disable_numparse=True))
     if figure == "figure-11":
         numbers = records["two-annotators"].numbers
         rows = [

@@ -24,6 +24,7 @@ from pbde_ref.exact.expected import expected_cross_entropy, expected_kl
 from pbde_ref.exact.identifiability import asymptotic_covariance, expected_excess_loss, score_covariance
 from pbde_ref.exact.minimizers import minimize_expected_loss
 from pbde_ref.exact.optima import normalized_log_policy
+from pbde_ref.experiments.intervals import mean_interval
 from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.runs import Progress, Run
 from pbde_ref.experiments.toy.settings import ToySettings
@@ -84,8 +85,8 @@ def measure(
     Record
         For each number N in ``comparisons`` with at least 20 finite estimates: ``excess`` (the estimates' expected loss
         above the least possible, in nats) and ``error`` (total variation between the estimated policy and the optimal
-        one), each with mean, the ends of its 95 % confidence interval, and theory. For every N in ``all_comparisons``:
-        ``finite``, the share of samples that have a finite estimate. Means are over those.
+        one), each with mean, the ends of its 95 % interval by Student's quantile, and theory. For every N in
+        ``all_comparisons``: ``finite``, the share of samples that have a finite estimate. Means are over those.
     """
     proposal, model = ProductProposal(problem.reference), process(settings)
     optimum = minimize_expected_loss("bradley_terry", annotator, proposal)
@@ -136,8 +137,8 @@ def _fit(counts: np.ndarray) -> ComparisonFit | None:
 
 
 def _mean_and_interval(values: list[float]) -> tuple[float, float, float]:
-    mean, reach = float(np.mean(values)), 1.96 * float(np.std(values, ddof=1)) / np.sqrt(len(values))
-    return mean, mean - reach, mean + reach
+    found = mean_interval(np.array(values))
+    return found.value, found.low, found.high
 
 
 def _error_of_one_comparison(

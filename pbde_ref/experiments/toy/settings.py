@@ -34,6 +34,10 @@ class ToySettings:
     pretraining_steps : int
     pretraining_learning_rate : float
         Of the regression that makes the energy-based model the reference policy.
+    data : str
+        "sample": policies are trained on sampled comparisons. "population": on the expected loss itself, a sum over all
+        pairs of grid points, so that what remains between them and the optimum is the network's and the optimiser's.
+        Fig. 11 and the errors against the number of comparisons have samples in any case.
     reward_pairs : str
         Where the pairs of the reward model, Fig. 1 and 7, come from: "uniform", or "reference" as those of all others.
     regularizer_draws : int
@@ -64,6 +68,7 @@ class ToySettings:
     learning_rate: float = 5e-4
     pretraining_steps: int = 8192
     pretraining_learning_rate: float = 5e-4
+    data: str = "sample"
     reward_pairs: str = "uniform"
     regularizer_draws: int = 8192
     mixture_noise: float = 1e-4
@@ -84,8 +89,10 @@ class ToySettings:
         check_numbers(self, may_be_zero=("seed", "mixture_noise", "deltas", "lambdas"))
         whole_number("grid", self.grid, least=16)
         whole_number("outcomes", self.outcomes, least=2)
+        if self.data not in ("sample", "population"):
+            raise ValueError(f"`data` must be 'sample' or 'population'; got {self.data!r}")
         if self.reward_pairs not in ("uniform", "reference"):
-            raise ValueError(f"`reward_pairs` must be 'uniform' or 'reference'; got {self.reward_pairs!r}")
+            raise ValueError(f"`reward_pairs` must be 'uniform' or 'reference'; got {self.reward_pairs!r:.100}")
         if self.least_comparisons > self.most_comparisons:
             raise ValueError(
                 f"`most_comparisons` must be at least `least_comparisons`, {self.least_comparisons}; "

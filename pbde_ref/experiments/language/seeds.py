@@ -1,0 +1,86 @@
+"""The findings over several trainings: each seed draws parameters, batches, sentences and answers of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from tabulate import tabulate
+
+from pbde_ref.experiments.intervals import Interval, mean_interval
+from pbde_ref.experiments.language.findings import bin_share, dip
+from pbde_ref.experiments.language.models import KINDS
+from pbde_ref.experiments.records import Record
+
+__all__ = ["STATISTICS", "seed_headers", "seed_rows", "seeds_page"]
+
+Records = Mapping[str, Record]
+
+
+def _number(record: str, name: str) -> Callable[[Records], float | None]:
+    """None where there is no such run: finished models have no test sentences."""
+    return lambda records: records[record].numbers[name] if record in records else None
+
+
+def _medium(record: str) -> Callable[[Records], float]:
+    return lambda records: bin_share(records[record].arrays["length_counts"], "M").value
+
+
+def _valley(record: str) -> Callable[[Records], float]:
+    return lambda records: dip(records[record].arrays["length_counts"]).depth
+
+
+STATISTICS: Mapping[str, Callable[[Records], float | None]] = {
+    "*long* prefers short to long, Luce rule (9)": _number("table-2", "long.luce.S>L"),
+    "the same, length-normalised rule (26), c = 50": _number("table-2", "long.scale 50.S>L"),
+    "*whole* prefers short to long, (26), c = 50": _number("table-2", "whole.scale 50.S>L"),
+    "the same without the end piece": _number("table-2", "whole.scale 50 without end.S>L"),
+    "the same without the last two pieces": _number("table-2", "whole.scale 50 without last two.S>L"),
+    "medium-length sentences, annotator mixture (27)": _medium("annotator-mixture"),
+    "the same, density mixture (28)": _medium("density-mixture"),
+    "valley between the peaks of (28), of the lower peak": _valley("density-mixture"),
+    "the same of (27)": _valley("annotator-mixture"),
+    "draws without an end in 50 pieces, (27)": _number("annotator-mixture", "without_end"),
+    "the same, (28)": _number("density-mixture", "without_end"),
+    **{f"test loss of *{kind}*, nats per piece": _number("test-loss", kind) for kind in KINDS},
+}
+"""Lines of the table: what it is, and how it is read off the records of one seed's runs."""
+
+
+def seed_headers(found: Mapping[int, Records]) -> list[str]:
+    """Of the table's columns."""
+    return ["", *(f"seed {seed}" for seed in found), "mean of trainings"]
+
+
+def seed_rows(found: Mapping[int, Records]) -> list[list[str]]:
+    """A line for each statistic: its value with each seed, and the mean with Student's 95 % interval over seeds.
+
+    Shares cannot be outside [0, 1], nor can their intervals.
+
+    Parameters
+    ----------
+    found : mapping of int to mapping
+        Records of all runs by seed, at least two.
+    """
+    rows = []
+    for name, read in STATISTICS.items():
+        values = [read(records) for records in found.values()]
+        known = np.array([value for value in values if value is not None])
+        shown = ["–" if value is None else f"{value:.4f}" for value in values]
+        mean = "–"
+        if known.size == len(values):
+            ends = (0.0, np.inf if name.startswith("test loss") else 1.0)
+            mean = str(Interval(*(float(np.clip(end, *ends)) for end in mean_interval(known))))
+        rows.append([name, *shown, mean])
+    return rows
+
+
+def seeds_page(found: Mapping[int, Records], command: str) -> str:
+    """Markdown with the table, and links to each seed's own page."""
+    return "\n\n".join([
+        "# Length bias and two annotators in language models, over trainings",
+        f"Made by `{command}`.",
+        "In brackets: Student's 95 % interval for the mean over trainings, on the text at hand.",
+        tabulate(seed_rows(found), seed_headers(found), tablefmt="github", disable_numparse=True),
+        "Pages: " + ", ".join(f"[seed {seed}](seed-{seed}/README.md)" for seed in found) + ".",
+    ]) + "\n"  # fmt: skip

@@ -1,0 +1,217 @@
+"""Each loss as the package computes it, and as the paper's text has it, on batches away from and at special points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import autograd.numpy as anp
+import mpmath
+import numpy as np
+
+from pbde_ref import losses as pl
+from pbde_ref import paper
+
+# What the paper's text computes with, and how it takes a number.
+AUTOGRAD = SimpleNamespace(number=float, log=anp.log, exp=anp.exp)
+MPMATH = SimpleNamespace(number=mpmath.mpf, log=mpmath.log, exp=mpmath.exp)
+
+BETA, EPSILON, ALPHA, DELTA, LAMBDA, TAU, SCALE, GAMMA = 0.3, 0.1, 0.4, 0.75, 0.35, 0.2, 2.5, 0.6
+CHOSEN_LENGTHS, REJECTED_LENGTHS = np.array([3.0, 7.0, 12.0, 5.0]), np.array([9.0, 2.0, 12.0, 31.0])
+
+# One comparison, which outcome 0 wins.
+WON = [(0, 1, 1, 1)]
+
+
+def cross_entropy(ns, probability, D=WON):
+    """Eq. (1) of that probability."""
+    return paper.equation_1(D, lambda A, B: probability, ns)
+
+
+def flipped(ns, variant):
+    """One comparison whose label may have been flipped: what cDPO and robust DPO put in the place of its label."""
+    epsilon = ns.number(EPSILON)
+    if variant == "cdpo":
+        return [(0, 1, 1, 1 - epsilon), (0, 1, 0, epsilon)]
+    return [(0, 1, 1, (1 - epsilon) / (1 - 2 * epsilon)), (0, 1, 0, -epsilon / (1 - 2 * epsilon))]
+
+
+def dpo(ns, D=WON):
+    """Eq. (1) with Eq. (14), as a function of four log-probabilities."""
+
+    def formula(pc, pr, rc, rr):
+        pi, pre = [ns.exp(pc), ns.exp(pr)], [ns.exp(rc), ns.exp(rr)]
+        return cross_entropy(ns, paper.equation_14(pi, pre, ns.number(BETA), 0, 1, ns), D)
+
+    return formula
+
+
+def process(ns):
+    """Eq. (1) with Eq. (11), as a function of log-probabilities, f and g of both outcomes."""
+    return lambda a, b, fc, fr, gc, gr: cross_entropy(
+        ns, paper.equation_11([ns.exp(a), ns.exp(b)], [fc, fr], [gc, gr], 0, 1, ns)
+    )
+
+
+def geometric(ns, pc, pr, rc, rr):
+    """The process of Eq. (18)."""
+    inverse = 1 / ns.number(ALPHA)
+    return process(ns)(pc, pr, inverse, inverse, (1 - inverse) * rc, (1 - inverse) * rr)
+
+
+def length_normalised(ns, a, b, la, lb):
+    """The process of Eq. (26), with a scale and a margin."""
+    scale = ns.number(SCALE)
+    return process(ns)(a, b, scale / la, scale / lb, -ns.number(GAMMA), 0)
+
+
+def ipo(ns, pc, pr, rc, rr, lc=1, lr=1):
+    """Eq. (23); with lengths, of the log-probabilities per token."""
+    pi, pre = [ns.exp(pc / lc), ns.exp(pr / lr)], [ns.exp(rc / lc), ns.exp(rr / lr)]
+    return paper.equation_23(WON, pi, pre, ns.number(TAU), ns)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A loss as the package computes it, and as the paper has it."""
+
+    loss: Callable[..., pl.BatchLoss]
+    formula: Callable[[Any], Callable[..., Any]]
+    needs: tuple[str, ...]
+    constants: tuple[np.ndarray, ...] = ()
+    argument: str = "policy_chosen"
+
+
+FOUR = ("policy_chosen", "policy_rejected", "reference_chosen", "reference_rejected")
+TWO = FOUR[:2]
+LENGTHS = (CHOSEN_LENGTHS, REJECTED_LENGTHS)
+F, G = (np.array([0.5, 2.0, 1.0, 0.1]), np.array([1.5, 0.3, 1.0, 0.7])), (np.array([0.1, -0.2, 3.0, 0.0]), np.zeros(4))
+
+CASES = {
+    "bradley_terry": Case(
+        lambda a, b, **k: pl.bradley_terry_loss(a, b, margin=GAMMA, **k),
+        lambda ns: lambda a, b: cross_entropy(ns, paper.equation_2([a - ns.number(GAMMA), b], 0, 1, ns)),
+        ("chosen_rewards", "rejected_rewards"),
+    ),
+    "pbde": Case(
+        lambda a, b, **k: pl.pbde_loss(a, b, f_chosen=F[0], f_rejected=F[1], g_chosen=G[0], g_rejected=G[1], **k),
+        process,
+        TWO,
+        (*F, *G),
+    ),
+    "dpo": Case(lambda *a, **k: pl.dpo_loss(*a, beta=BETA, **k), dpo, FOUR),
+    "cdpo": Case(
+        lambda *a, **k: pl.dpo_loss(*a, beta=BETA, label_smoothing=EPSILON, **k),
+        lambda ns: dpo(ns, flipped(ns, "cdpo")),
+        FOUR,
+    ),
+    "robust dpo": Case(
+        lambda *a, **k: pl.dpo_loss(*a, beta=BETA, label_smoothing=EPSILON, variant="robust", **k),
+        lambda ns: dpo(ns, flipped(ns, "robust")),
+        FOUR,
+    ),
+    "geometric": Case(
+        lambda *a, **k: pl.geometric_loss(*a, alpha=ALPHA, **k), lambda ns: lambda *a: geometric(ns, *a), FOUR
+    ),
+    "length normalised": Case(
+        lambda a, b, **k: pl.length_normalized_loss(a, b, *LENGTHS, scale=SCALE, margin=GAMMA, **k),
+        lambda ns: lambda *a: length_normalised(ns, *a),
+        TWO,
+        LENGTHS,
+    ),
+    "slic": Case(
+        lambda a, b, **k: pl.slic_loss(a, b, delta=DELTA, **k),
+        lambda ns: lambda a, b: paper.equation_20(WON, [], [ns.exp(a), ns.exp(b)], ns.number(DELTA), 0, ns),
+        TWO,
+    ),
+    "rso": Case(
+        lambda *a, **k: pl.rso_loss(*a, delta=DELTA, **k),
+        lambda ns: (
+            lambda pc, pr, rc, rr: paper.equation_21(
+                WON, [ns.exp(pc), ns.exp(pr)], [ns.exp(rc), ns.exp(rr)], ns.number(DELTA), ns
+            )
+        ),
+        FOUR,
+    ),
+    "ipo": Case(lambda *a, **k: pl.ipo_loss(*a, tau=TAU, **k), lambda ns: lambda *a: ipo(ns, *a), FOUR),
+    "averaged ipo": Case(
+        lambda *a, **k: pl.ipo_loss(
+            *a, tau=TAU, average=True, chosen_lengths=LENGTHS[0], rejected_lengths=LENGTHS[1], **k
+        ),
+        lambda ns: lambda *a: ipo(ns, *a),
+        FOUR,
+        LENGTHS,
+    ),
+}
+
+
+def batch(kind):
+    """Four pairs (policy chosen, rejected, reference chosen, rejected) of unequal lengths, away from special points."""
+    if kind == "generic":
+        return (
+            np.array([-4.1, -9.7, -14.2, -6.3]), np.array([-11.3, -3.9, -13.1, -40.5]),
+            np.array([-5.0, -8.8, -15.9, -6.1]), np.array([-10.1, -4.2, -12.6, -42.0]),
+        )  # fmt: skip
+    if kind == "near-certain":  # 1e-9 to 1e-7 per token: for the rejected ones, and for both
+        return (
+            np.array([-4.1, -9.7, -3e-8, -6.3]), -REJECTED_LENGTHS * np.array([1e-9, 1e-8, 1e-7, 1e-9]),
+            np.array([-5.0, -8.8, -2e-8, -6.1]), -REJECTED_LENGTHS * np.array([2e-9, 3e-8, 2e-7, 5e-9]),
+        )  # fmt: skip
+    gap = {"gap 100": 100.0, "gap 10,000": 1e4}[kind]
+    return (
+        np.array([-gap - 3.5, -0.25, -gap, -1.5]), np.array([-0.125, -gap - 0.5, -2.0, -gap]),
+        np.array([-4.0, -3.25, -gap / 2, -2.5]), np.array([-0.5, -6.5, -1.0, -gap / 4]),
+    )  # fmt: skip
+
+
+BATCHES = ("generic", "near-certain", "gap 100", "gap 10,000")
+
+
+def inputs_of(case, kind):
+    return batch(kind)[: len(case.needs)]
+
+
+def exact_losses(case, inputs):
+    """Each pair's loss and its derivative with respect to each input, to more than 30 digits."""
+    formula = case.formula(MPMATH)
+    values, gradients = [], [[] for _ in inputs]
+    # 1 − σ(z) needs z / log 10 digits more: 250 nats in gaps of 100, and 3,000 where a flipped label keeps such a loss.
+    with mpmath.workdps(60 + min(1400, int(1.4 * max(np.abs(x).max() for x in inputs)))):
+        h = mpmath.mpf(10) ** -30
+        for row in zip(*inputs, *case.constants, strict=True):
+            row = [mpmath.mpf(float(x)) for x in row]
+            values.append(float(formula(*row)))
+            for i, gradient in enumerate(gradients):
+                above, below = ([*row[:i], row[i] + s * h, *row[i + 1 :]] for s in (1, -1))
+                gradient.append(float((formula(*above) - formula(*below)) / (2 * h)))
+    return np.array(values), [np.array(gradient) for gradient in gradients]
+
+
+RRHF = (
+    np.array([[-8.0, -3.5, -6.25, -9.0], [-1.0, -20.0, -7.5, -2.0]]),
+    np.array([[4.0, 3.0, 2.0, 9.0], [5.0, 7.0, 3.0, 8.0]]),
+    np.array([[0.9, 0.5, 0.1, 0.5], [-1.0, 2.0, 2.0, 0.0]]),  # with ties, once among the best
+)
+
+MIXTURE = (
+    np.array([[-1.5, -0.2, -3.1], [-2.0, -4.0, -0.9]]),
+    np.array([[-0.7, -2.2, -3.0], [-6.0, -0.1, -1.4]]),
+    np.array([0.3, -0.4, 1.1]),
+)
+
+
+def check_central_differences(loss, inputs, names, h):
+    """Truncation h² and rounding 1e-16·|value|/h stay below the tolerance."""
+    result = loss(*inputs)
+    for i, name in enumerate(names):
+        if name not in result.gradients:
+            continue
+        numerical = np.zeros(inputs[i].shape)
+        for place in np.ndindex(inputs[i].shape):
+            step = np.zeros(inputs[i].shape)
+            step[place] = h
+            above, below = (loss(*inputs[:i], inputs[i] + s * step, *inputs[i + 1 :]).value for s in (1.0, -1.0))
+            numerical[place] = (above - below) / (2.0 * h)
+        np.testing.assert_allclose(result.gradients[name], numerical, rtol=1e-6, atol=1e-8)
