@@ -9,6 +9,7 @@ import pytest
 from pbde_ref.exact.identifiability import comparison_components
 from pbde_ref.verification import CLAIMS, check, joined, problem_named, problem_names, problems
 from pbde_ref.verification.campaigns import Campaign, verdicts_by_seed
+from pbde_ref.verification.claims import MARGIN
 from pbde_ref.verification.problems import FAMILIES
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +23,15 @@ def test_a_claim_holds_and_its_control_is_caught(name):
     assert verdict.holds, verdict.failures
     assert verdict.control_caught, verdict.missed
     assert verdict.cases >= 1
+    # What a control breaks is broken by a margin, not by chance.
+    assert verdict.control_error > 0.1 * MARGIN
+
+
+def test_a_control_is_tried_where_its_own_numbers_are_wrong():
+    """Lengths compared instead of sentences: nearly the same here, once both distributions are cut to six lengths."""
+    (verdict,) = check([CLAIMS["length_bias"]], [problem_named("log p to -1,000 2", 24, 1059140)])
+    assert verdict.holds
+    assert verdict.control_cases == 0
 
 
 @pytest.mark.parametrize("name", CLAIMS)
