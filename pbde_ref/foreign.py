@@ -8,7 +8,6 @@ rights.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import json
 import os
@@ -25,8 +24,10 @@ from typing import IO, Any
 
 import numpy as np
 
+from pbde_ref.processes import end_with_parent
+
 __all__ = [
-    "MOST_ANSWER", "MOST_OUTPUT", "MOST_SHOWN", "Answer", "ask_child", "child_main", "end_with_parent", "watched",
+    "MOST_ANSWER", "MOST_OUTPUT", "MOST_SHOWN", "Answer", "ask_child", "child_main", "watched",
 ]  # fmt: skip
 
 MOST_SHOWN = 10_000
@@ -222,21 +223,6 @@ def child_main() -> None:
             sys.stderr.flush()
         # Threads and exit handlers of the foreign code have no say any more.
         os._exit(0)
-
-
-def end_with_parent(parent: int) -> None:
-    """Ask the system to end this process as soon as its parent has ended; Linux can.
-
-    Parameters
-    ----------
-    parent : int
-        Process id; if it is not the parent any more, this process ends at once.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if hasattr(os, "getppid") and os.getppid() != parent:
-        os._exit(1)
 
 
 def _end_when_closed(lifeline: IO[bytes]) -> None:

@@ -19,11 +19,10 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import from its own room and from those before it.
 ORDER = [
-    "paper", "validation", "files", "foreign", "double_double", "numerics", "distributions", "paper_problem", "pbde",
-    "pairs",
-    "annotators", "proposals", "objectives", "losses", "exact", "policy_optimization", "sampling", "estimation",
-    "models", "language", "experiments", "figures", "oracle", "verification", "benchmarking",
-    "cli", "__main__",
+    "paper", "validation", "files", "processes", "foreign", "double_double", "numerics", "distributions",
+    "paper_problem", "pbde", "pairs", "annotators", "proposals", "objectives", "losses", "exact",
+    "policy_optimization", "sampling", "estimation", "models", "language", "experiments", "figures", "oracle",
+    "verification", "benchmarking", "cli", "__main__",
 ]  # fmt: skip
 CARRIES_ITS_OWN_STATE = {"default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64", "Philox"}
 

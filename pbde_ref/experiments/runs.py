@@ -9,12 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +19,7 @@ from typing import Any, Protocol
 from threadpoolctl import threadpool_limits
 
 from pbde_ref.experiments.records import Record, file_digest, read_record, write_record
-from pbde_ref.foreign import end_with_parent
+from pbde_ref.processes import process_pool
 
 __all__ = ["Reporter", "Run", "Silent", "execute", "files_folder"]
 
@@ -268,22 +264,9 @@ def _in_this_process(
 _messages: Any = None
 
 
-def _begin_process(queue: Any) -> None:
+def _send_messages_to(queue: Any) -> None:
     global _messages
     _messages = queue
-    # Ctrl-C reaches every process of a terminal; the first one ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        if parent.pid is not None:
-            end_with_parent(parent.pid)
-        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
-
-
-def _end_after(parent: Any) -> None:
-    """A killed process cannot end its children; they would finish their runs, and wait for others for ever."""
-    parent.join()
-    os._exit(1)
 
 
 def _perform_there(
@@ -300,7 +283,8 @@ def _in_processes(
 ) -> Iterator[Record]:
     steps = {run.name: run.steps for run in waiting}
     reached = dict.fromkeys(steps, 0)
-    with _pool(min(jobs, len(waiting))) as (pool, queue):
+    queue = multiprocessing.get_context("spawn").SimpleQueue()
+    with process_pool(min(jobs, len(waiting)), _send_messages_to, (queue,)) as pool:
         running: dict[Future[Record], Run] = {}
         while waiting or running:
             for run in _ready(waiting, done):
@@ -320,19 +304,3 @@ def _in_processes(
                 reporter.advance(name, steps[name] - reached[name], float("nan"))
                 reached[name] = steps[name]
                 yield record
-
-
-@contextmanager
-def _pool(size: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
-    """Processes that start afresh, and do not outlive an interruption."""
-    context = multiprocessing.get_context("spawn")
-    queue = context.SimpleQueue()
-    pool = ProcessPoolExecutor(size, mp_context=context, initializer=_begin_process, initargs=(queue,))
-    try:
-        yield pool, queue
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():
-            child.terminate()
-        raise
-    pool.shutdown()

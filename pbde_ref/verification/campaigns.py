@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from pbde_ref.processes import process_pool
 from pbde_ref.verification.claims import Claim, Row, Verdict, check
 from pbde_ref.verification.problems import PAPER, problem_named, problem_names
 
@@ -112,8 +112,7 @@ def _computed(
         yield from ((seed, _seed_records(seed, *arguments)) for seed in seeds)
         return
     waiting = list(reversed(seeds))
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-    try:
+    with process_pool(workers) as pool:
         running = {pool.submit(_seed_records, seed, *arguments): seed for seed in _taken(waiting, workers)}
         while running:
             ended, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -122,8 +121,6 @@ def _computed(
                 # The next seed starts before the caller looks at this one.
                 running |= {pool.submit(_seed_records, other, *arguments): other for other in _taken(waiting, 1)}
                 yield seed, future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _taken(waiting: list[int], most: int) -> list[int]:
