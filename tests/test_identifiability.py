@@ -438,6 +438,25 @@ def test_what_overflows_is_refused():
     with pytest.raises(ValueError, match=r"`utilities`.*713"):
         pb.asymptotic_covariance([0.0, -713.0], pair, 1)
 
+def test_a_drawn_pair_counts_where_its_own_information_underflows():
+    """Path 0–1–2 carries the information; the pair 0, 2 is 1,100 nats apart, and half the loss all the same."""
+    undecided = pb.PreferenceMatrix(np.full((3, 3), 0.5))
+    found = pb.expected_excess_loss(undecided, [0.0, 550.0, 1100.0], pb.PairListProposal([0, 1, 0], [1, 2, 2]), 1)
+    # Σ V R / 2 with V = 1/6 three times, R = 3 e^550 for each step and 6 e^550 from end to end
+    assert found == pytest.approx(math.exp(550.0), rel=1e-12)
+
+
+def test_variances_near_the_largest_number():
+    """Resistances overflow, variances do not; or they do, and are refused."""
+    chi, path, n = [0.0, 709.0, 0.0], pb.PairListProposal([0, 1], [1, 2]), 10**6
+    exact = math.exp(709.0 + math.log(2.0) - math.log(n))
+    found = pb.difference_variances(chi, path, [(0, 1), (0, 2)], n)
+    np.testing.assert_allclose(found, [exact, 2 * exact], rtol=1e-12)
+    covariance = pb.asymptotic_covariance(chi, path, n)
+    np.testing.assert_allclose(covariance, np.array([[5, -1, -4], [-1, 2, -1], [-4, -1, 5]]) * (exact / 9), rtol=1e-12)
+    with pytest.raises(ValueError, match=r"`pairs`.*variance.*below 1.8e308; got inf at index 1"):
+        pb.difference_variances(chi, path, [(0, 1), (0, 2)], 1)
+
 
 def test_centred_estimates_have_the_covariance_and_the_excess_loss():
     """Simulation, N = 4,000 comparisons, 400 repetitions: the maximum-likelihood utilities have covariance I⁺/N, and

@@ -509,3 +509,14 @@ def test_solution_is_read_only_and_plain():
     for number in (solution.loss, solution.certificate.gap, solution.certificate.gradient_norm):
         assert type(number) is float
     assert type(solution.converged) is bool
+
+
+def test_steps_that_overflow_prove_nothing():
+    """Thousands of nats apart curvatures underflow, and some steps are no numbers; the utilities stay finite."""
+    annotator = pb.Annotator(pb.FiniteDistribution([-2906, -1564, -1757, 0, -2005, -2358, -1331, -2037]), pb.luce())
+    weights = 10.0 ** -np.array([0, 14, 13, 28, 14, 21, 17, 13, 15, 13, 5])
+    proposal = pb.PairListProposal([1, 1, 3, 3, 4, 5, 5, 5, 6, 7, 7], [2, 3, 4, 5, 6, 0, 2, 6, 7, 1, 3], weights)
+    found = pb.minimize_expected_loss("bradley_terry", annotator, proposal)
+    assert np.isfinite(found.value).all()
+    assert (found.converged, found.certificate.gap, found.certificate.utility_error) == (False, np.inf, np.inf)
+    assert "underflows" in found.reason

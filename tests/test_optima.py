@@ -95,6 +95,23 @@ def test_a_constant_that_has_not_converged_is_not_used(monkeypatch):
         pb.normalized_log_policy([2.0, 5.0], pb.luce())
 
 
+@pytest.mark.parametrize("decades", [0.5, 5, 17, 40, 200, 300])
+def test_a_sum_that_stands_still_has_not_converged(decades):
+    """Equal utilities, f = 1 and a tiny f, whose outcome gives its mass away before the sum shows it: log π = −ε k and
+    −k with e^{−ε k} + e^{−k} = 1, by bisection in 400 digits.
+    """
+    tiny = 10.0**-decades
+    process = pb.PBDE([1.0, tiny])
+    assert pb.normalizing_constant([7.0, 7.0], process).converged
+    with mpmath.workdps(400):
+        low, high = mpmath.mpf(0), mpmath.mpf(1000)
+        for _ in range(200):
+            k = (low + high) / 2
+            low, high = (k, high) if mpmath.exp(-k * mpmath.mpf(tiny)) + mpmath.exp(-k) > 1 else (low, k)
+        exact = [float(-k * mpmath.mpf(tiny)), float(-k)]
+    np.testing.assert_allclose(pb.normalized_log_policy([7.0, 7.0], process), exact, rtol=1e-12)
+
+
 @pytest.mark.parametrize("seed", range(300))
 def test_two_valued_utilities_of_many_outcomes(seed):
     """Thousands of equal exponents round alike; the residual may be a few times as large as for different ones."""

@@ -19,7 +19,7 @@ from scipy.special import expit
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.expected import check_models, expected_hessian
-from pbde_ref.exact.laplacian import effective_resistances, null_projection, pair_resistances, pseudo_inverse
+from pbde_ref.exact.laplacian import effective_resistances, null_projection, pseudo_inverse
 from pbde_ref.exact.pair_flows import pair_information, weight_exponent
 from pbde_ref.objectives import BRADLEY_TERRY
 from pbde_ref.pairs import PairBlock
@@ -254,7 +254,7 @@ def asymptotic_covariance(utilities: ArrayLike, proposal: Proposal, n_comparison
     information = pair_information(utilities, proposal, exponent)
     _check_information(information, components, utilities)
     with np.errstate(over="ignore"):
-        result = np.ldexp(pseudo_inverse(information, components), exponent) / n_comparisons
+        result = np.ldexp(pseudo_inverse(information, components) / n_comparisons, exponent)
     if not np.isfinite(result).all():
         raise ValueError(f"`utilities` must leave every variance below 1.8e308; got a spread of {np.ptp(utilities)}")
     return result
@@ -289,7 +289,7 @@ def difference_variances(
     Raises
     ------
     ValueError
-        If sizes differ, an argument is out of range, or no chain of comparisons joins a pair.
+        If sizes differ, an argument is out of range, no chain of comparisons joins a pair, or a variance overflows.
 
     Notes
     -----
@@ -316,7 +316,8 @@ def difference_variances(
     information = pair_information(utilities, proposal, exponent)
     _check_information(information, components, utilities)
     with np.errstate(over="ignore"):
-        result = np.ldexp(effective_resistances(information, a, b), exponent) / n_comparisons
+        result = np.ldexp(effective_resistances(information, a, b) / n_comparisons, exponent)
+    reject("pairs", "joined so closely that the variance stays below 1.8e308", result, np.isinf(result))
     return np.asarray(result)
 
 
@@ -354,9 +355,10 @@ def expected_excess_loss(
     exponent = weight_exponent(proposal, utilities.size)
     information = pair_information(utilities, proposal, exponent)
     _check_information(information, comparison_components(proposal, utilities.size), utilities)
-    terms = _score_weights(annotator, utilities, proposal, exponent) * pair_resistances(information)
-    # Each pair stands in the matrix twice.
-    return 0.25 * float(terms.sum()) / n_comparisons
+    scores = _score_weights(annotator, utilities, proposal, exponent)
+    # Of all pairs that are drawn, also of those whose own information underflows beside a chain that has some.
+    a, b = np.nonzero(np.triu(scores, 1))
+    return 0.5 * float((scores[a, b] * effective_resistances(information, a, b)).sum()) / n_comparisons
 
 
 def score_covariance(annotator: PreferenceModel, utilities: ArrayLike, proposal: Proposal) -> FloatArray:
@@ -415,7 +417,7 @@ def _check_information(information: FloatArray, components: IndexArray, utilitie
     found = connected_components(coo_array(information > 0.0), directed=False)[0]
     if found > int(components.max()) + 1:
         raise ValueError(
-            "`utilities` must not lie more than about 745 nats apart along the only comparisons that join outcomes "
+            "`utilities` must not lie more than about 709 nats apart along the only comparisons that join outcomes "
             f"(their information underflows); got a spread of {np.ptp(utilities)}"
         )
 

@@ -126,6 +126,10 @@ def minimize_expected_loss(
     while True:
         point = problem.at(utilities)
         step = _newton_step(point, components, rough=previous > ROUGH)
+        if not np.isfinite(step).all():
+            # Curvatures have underflowed, and with them whatever a step could say; nothing will be proved.
+            step = np.zeros(step.size)
+            break
         longest = reach(step, components)
         # Near the minimum each step squares the error; one that is not even half the last is rounding.
         if longest <= EPS * float(np.abs(utilities).max()) or (longest < 0.01 and longest > 0.5 * previous):

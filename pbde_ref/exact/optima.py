@@ -199,17 +199,21 @@ def _solve(utilities: ArrayLike, pbde: PBDE) -> tuple[float, FloatArray, Normali
 
 def _newton(shifted: FloatArray, f: FloatArray) -> NormalizingConstant:
     """Root for targets whose largest is zero, so that C = 0 is the upper bound."""
-    constant, residual = 0.0, np.inf
+    constant, residual, slope = 0.0, np.inf, np.inf
     steps = 0
     while True:
         # A policy that is so small there is zero.
         with np.errstate(over="ignore"):
             exponents = (shifted + constant) / f
         previous, residual = residual, float(logsumexp(exponents))
-        # Descent from above ends where rounding lets the residual fall no further.
-        if residual <= 0.0 or residual >= previous:
+        if residual <= 0.0:
             break
-        constant -= residual / float(np.sum(np.exp(exponents - residual) / f))
+        steeper, slope = slope, float(np.sum(np.exp(exponents - residual) / f))
+        # Descent from above ends where rounding lets the residual fall no further. It also stands still while outcomes
+        # of tiny f lose the rest of their mass, but then the slope does not.
+        if residual >= previous and slope > 0.5 * steeper:
+            break
+        constant -= residual / slope
         steps += 1
     # The targets and C are both negative, so each exponent, which is log π, has a small relative error. Equal ones err
     # alike: the sum errs by the entropy of π in units of eps, and by what adding up n terms may cost.
