@@ -216,9 +216,9 @@ def minimize_rrhf(
     -----
     From :math:`\gamma = \infty` down to a positive threshold the optimum moves from the distribution of the best
     candidate, `winners_distribution` for two, to :math:`e^{-\nu |x|}`, uniform for equal lengths, and stays there. In
-    general it is not :math:`p^*`. In exact arithmetic the method ends at the minimum. In floating point the gap includes
-    rounding, about 1e-13 of the loss: where the loss is in the thousands, a `tolerance` of 1e-9 asks too much, and
-    `converged` is False. Memory is a few times n² numbers.
+    general it is not :math:`p^*`. In exact arithmetic the method ends at the minimum. In floating point the gap
+    includes rounding, about 1e-13 of the loss and of :math:`\gamma`: where these are in the thousands, a `tolerance` of
+    1e-9 asks too much, and `converged` is False. Memory is a few times n² numbers.
     Proof: ``proofs/rrhf.md``.
 
     Examples

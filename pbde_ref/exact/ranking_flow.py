@@ -14,6 +14,7 @@ from scipy.special import entr
 
 from pbde_ref.exact.ranking_order import PooledPolicy, best_in_order
 from pbde_ref.exact.ranking_programme import RankingProgramme, loss_rounding, loss_value
+from pbde_ref.numerics import log_normalize
 from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = ["certified_minimum", "filled_flow", "lower_bound", "multipliers"]
@@ -34,9 +35,10 @@ def certified_minimum(programme: RankingProgramme, tolerance: float, max_steps: 
     def upper(log_pmf: FloatArray) -> float:
         return loss_value(programme, log_pmf) + loss_rounding(programme, log_pmf)
 
-    order = np.argsort(-np.log(programme.best) / programme.lengths, kind="stable")
-    best, least, lower, steps = None, np.inf, -np.inf, 0
-    for steps in range(max_steps + 1):
+    winners = log_normalize(np.log(programme.best))
+    order = np.argsort(-winners / programme.lengths, kind="stable")
+    best, least, lower, steps = winners, np.inf, -np.inf, 0
+    while True:
         policy = best_in_order(programme, order)
         y, parts = multipliers(programme, policy)
         loss, bound = upper(policy.log_pmf), lower_bound(programme, y)
@@ -44,11 +46,10 @@ def certified_minimum(programme: RankingProgramme, tolerance: float, max_steps: 
         if loss < least:
             best, least = policy.log_pmf, loss
         lower = max(lower, bound)
-        if least - lower <= tolerance or not better or len(parts) == len(policy.pools):
-            break
-        order = np.concatenate(parts)
-    assert best is not None
-    return best, lower - loss_rounding(programme, best), steps
+        divided = len(parts) > len(policy.pools)
+        if least - lower <= tolerance or not (better and divided) or steps == max_steps:
+            return best, lower - loss_rounding(programme, best), steps
+        order, steps = np.concatenate(parts), steps + 1
 
 
 def multipliers(programme: RankingProgramme, policy: PooledPolicy) -> tuple[FloatArray, list[IndexArray]]:
@@ -86,7 +87,7 @@ def filled_flow(room: FloatArray, surplus: FloatArray) -> tuple[FloatArray, NDAr
     """The greatest flow from where there is too much to where there is too little, and how far the rest would get.
 
     Dinic's algorithm. Entry [a, b] of the flow, antisymmetric, is what goes from a to b, at most ``room[a, b]``. Where
-    all that is missing arrives, or all that is too much leaves, there is no cut: either everything or nothing is reached.
+    all that is too much leaves, or all that is missing arrives, there is no cut, and everything counts as reached.
 
     Examples
     --------

@@ -4,9 +4,9 @@ From the highest score down, each hinge is linear or zero, and the loss is :math
 
 .. math:: w_x = \gamma |x| b_x + \sum_{B\ \text{before}\ x} c_{xB} - \sum_{B\ \text{after}\ x} c_{Bx} .
 
-With the multiplier M of :math:`\sum_x e^{|x| s_x} \le 1` this is an isotonic regression: neighbours are pooled until the
-scores fall, and each pool T has the score at which :math:`\sum_T |x| M e^{|x| s} = \sum_T w`. What the members of a pool
-exchange is never added and subtracted again, so rare outcomes keep their digits. Proof: ``proofs/rrhf.md``, part 6.
+With the multiplier M of :math:`\sum_x e^{|x| s_x} \le 1` this is an isotonic regression: neighbours are pooled until
+the scores fall, and each pool T has the score at which :math:`\sum_T |x| M e^{|x| s} = \sum_T w`. What the members of a
+pool exchange is never added and subtracted again, so rare outcomes keep their digits. Proof: ``proofs/rrhf.md``.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def _pooled(chain: _Chain, log_m: float) -> tuple[FloatArray, list[int], float]:
 
 
 def _root(offset: FloatArray, lengths: FloatArray) -> float:
-    r"""s with :math:`\sum_x e^{a_x + |x| s} = 1`, from above, where Newton's method never overshoots."""
+    r"""Root s of :math:`\sum_x e^{a_x + |x| s} = 1`, from above, where Newton's method never overshoots."""
     s = float((-offset / lengths).min())
     for _ in range(MOST_STEPS):
         terms = np.exp(offset + lengths * s)
