@@ -9,15 +9,15 @@ otherwise a cut that the greatest flow fills divides the pool, and there is a be
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import entr
 
+from pbde_ref.exact.maximum_flow import filled_flow
 from pbde_ref.exact.ranking_order import PooledPolicy, best_in_order
 from pbde_ref.exact.ranking_programme import RankingProgramme, loss_rounding, loss_value
 from pbde_ref.numerics import log_normalize
 from pbde_ref.validation import FloatArray, IndexArray
 
-__all__ = ["certified_minimum", "filled_flow", "lower_bound", "multipliers"]
+__all__ = ["certified_minimum", "lower_bound", "multipliers"]
 
 EPS = float(np.finfo(float).eps)
 # Of the sums of flows.
@@ -81,60 +81,6 @@ def multipliers(programme: RankingProgramme, policy: PooledPolicy) -> tuple[Floa
         y[inside] = np.clip(-flow, -wins[inside].T, wins[inside])
         parts += [part for part in (pool[full], pool[~full]) if part.size]
     return y, parts
-
-
-def filled_flow(room: FloatArray, surplus: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """The greatest flow from where there is too much to where there is too little, and how far the rest would get.
-
-    Dinic's algorithm. Entry [a, b] of the flow, antisymmetric, is what goes from a to b, at most ``room[a, b]``. Where
-    all that is too much leaves, or all that is missing arrives, there is no cut, and everything counts as reached.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> room = np.array([[0.0, 2.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
-    >>> flow, full = filled_flow(room, np.array([2.0, 0.0, -2.0]))
-    >>> flow[0, 1], flow[1, 2], full
-    (np.float64(1.0), np.float64(1.0), array([ True,  True, False]))
-    """
-    room, surplus, flow = room.copy(), surplus.copy(), np.zeros_like(room)
-    while True:
-        layer = _layers(room > 0.0, surplus > 0.0)
-        reached = layer >= 0
-        if not (surplus[reached] < 0.0).any():
-            return flow, reached if (surplus[~reached] < 0.0).any() else np.ones(surplus.size, dtype=bool)
-        onward = (room > 0.0) & reached[:, None] & (layer == layer[:, None] + 1)
-        for source in np.flatnonzero(surplus > 0.0):
-            path = [int(source)]
-            while path and surplus[source] > 0.0:
-                here = path[-1]
-                there = int(np.argmax(onward[here]))
-                if surplus[here] < 0.0:
-                    a, b = np.array(path[:-1]), np.array(path[1:])
-                    amount = min(float(surplus[source]), -float(surplus[here]), float(room[a, b].min()))
-                    for matrix, change in ((flow, amount), (room, -amount)):
-                        matrix[a, b] += change
-                        matrix[b, a] -= change
-                    surplus[source] -= amount
-                    surplus[here] += amount
-                    onward[a, b] = room[a, b] > 0.0
-                    path = [int(source)]
-                elif onward[here, there]:
-                    path.append(there)
-                else:
-                    path.pop()
-                    onward[path[-1:], here] = False
-
-
-def _layers(arcs: NDArray[np.bool_], start: NDArray[np.bool_]) -> IndexArray:
-    """Number of arcs to each outcome from the nearest one to start from; -1 where none lead."""
-    layer = np.where(start, 0, -1)
-    for depth in range(1, layer.size):
-        next_ones = arcs[layer == depth - 1].any(axis=0) & (layer < 0)
-        if not next_ones.any():
-            break
-        layer[next_ones] = depth
-    return layer
 
 
 def lower_bound(programme: RankingProgramme, y: FloatArray) -> float:
