@@ -32,18 +32,25 @@ def _length_bias(problem: Problem, sentences_count: bool) -> float | None:
     """Preferences between the shorter and the longer half, as sums over lengths and over pairs of listed sentences."""
     if not problem.positive or problem.size < 2:
         return None
-    n = min(problem.size, MOST_LENGTHS)
     n_tokens = 2 + problem.seed % 2
-    lengths = np.arange(1.0, n + 1.0)
-    preference, reference = (
-        FiniteDistribution(p.log_pmf[:n], lengths) for p in (problem.preference, problem.reference)
-    )
+    preference, reference = _on_lengths(problem)
+    lengths, n = preference.support, len(preference)
     model = IdealizedLanguageModel(preference, n_tokens if sentences_count else 1.0)
     short = lengths <= n / 2
     processes = (luce(), length_normalized(lengths), length_normalized(lengths, scale=50.0))
     summed = [group_preference(model.annotator(process), reference, short, ~short) for process in processes]
     listed = _listed_preferences(preference.log_pmf, reference.log_pmf, n_tokens)
     return max(abs(one - other) for one, other in zip(summed, listed, strict=True))
+
+
+def _on_lengths(problem: Problem) -> tuple[FiniteDistribution, FiniteDistribution]:
+    """Preference and reference on the first outcomes, taken for lengths, each with the sum 1."""
+    n = min(problem.size, MOST_LENGTHS)
+    lengths = np.arange(1.0, n + 1.0)
+    return (
+        FiniteDistribution(problem.preference.log_pmf[:n], lengths),
+        FiniteDistribution(problem.reference.log_pmf[:n], lengths),
+    )
 
 
 def _listed_preferences(log_pmf: FloatArray, log_drawn: FloatArray, n_tokens: int) -> list[float]:
@@ -59,9 +66,8 @@ def _listed_preferences(log_pmf: FloatArray, log_drawn: FloatArray, n_tokens: in
 def _lengths_compared(problem: Problem) -> float | None:
     if not problem.positive or problem.size < 2:
         return None
-    n = min(problem.size, MOST_LENGTHS)
-    logs = (problem.preference.log_pmf[:n], problem.reference.log_pmf[:n])
-    right, wrong = (_listed_preferences(*logs, n_tokens) for n_tokens in (2 + problem.seed % 2, 1))
+    preference, reference = (p.log_pmf for p in _on_lengths(problem))
+    right, wrong = (_listed_preferences(preference, reference, n_tokens) for n_tokens in (2 + problem.seed % 2, 1))
     if max(abs(one - other) for one, other in zip(right, wrong, strict=True)) < MARGIN:
         return None
     return _length_bias(problem, sentences_count=False)
