@@ -17,6 +17,7 @@ from pbde_ref.exact import hinge_linear as linear
 from pbde_ref.exact import hinge_regularized as regularized
 from pbde_ref.exact.hinge_duality import EPS, finished, hinge_and_slackness, net_flow, route
 from pbde_ref.exact.hinge_interior_point import _central, _factor, _mehrotra_step, _Path, _reach, interior_point
+from pbde_ref.verification.exact_flows import least_hinge
 
 INF = math.inf
 
@@ -556,7 +557,7 @@ def test_flows_that_were_moved_find_their_way_back(seed, scale):
     wins[below & ~tight] *= 0.05
     flows = np.where(tight, wins * rng.random((5, 5)), np.where(below, wins, 0.0))
     given = flows.copy()
-    routed = linear._rerouted(flows, wins, tight)
+    routed = linear._balanced(flows, wins, tight)[0]
     assert_array_equal(flows, given)
     assert np.abs(net_flow(given)).max() > 1e-3 * scale
     assert np.abs(net_flow(routed)).max() <= 16 * EPS * scale
@@ -572,9 +573,29 @@ def test_flows_are_taken_back_before_they_go_round():
     tight[0, 1] = tight[1, 2] = True
     flows = np.array([[0.0, 0.75, 0.0], [0.0, 0.0, 0.0], [0.25, 0.0, 0.0]])
     expected = np.array([[0.0, 0.25, 0.0], [0.0, 0.0, 0.25], [0.25, 0.0, 0.0]])
-    assert_allclose(linear._rerouted(flows, wins, tight), expected, atol=1e-16)
+    assert_allclose(linear._balanced(flows, wins, tight)[0], expected, atol=1e-16)
     # Without pairs that may change, nothing does.
-    assert_array_equal(linear._rerouted(flows, wins, np.zeros((3, 3), dtype=bool)), flows)
+    assert_array_equal(linear._balanced(flows, wins, np.zeros((3, 3), dtype=bool))[0], flows)
+
+
+@pytest.mark.parametrize("decades", [0.0, 3.0, 12.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_cuts_lead_from_any_whole_numbers_to_an_optimum(seed, decades):
+    """Against exact flows; the point to start from, which is none, is the control."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(3, 12))
+    wins = random_wins(rng, n, 0.7) * 10.0 ** -rng.uniform(0.0, decades, (n, n))
+    s, least = rng.integers(-6, 1, n).astype(float), float(least_hinge(wins))
+    reached, dual = linear._descended(wins, s, wins * rng.random((n, n)))
+    value = linear._linear_gap(wins, reached, dual)[0]
+    assert value == pytest.approx(least, rel=1e-13)
+    assert linear._linear_gap(wins, s, dual)[0] > least * (1.0 + 1e-9)
+    # An optimum stays, and so does the dual point that came with it.
+    given = wins * rng.random((n, n))
+    again, kept = linear._descended(wins, reached, given)
+    assert linear._linear_gap(wins, again, kept)[0] <= value
+    if (again == reached).all():
+        assert_array_equal(kept, given)
 
 
 @pytest.mark.parametrize("seed", range(6))

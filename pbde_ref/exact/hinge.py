@@ -62,9 +62,10 @@ class SlicSolution:
     converged : bool
         Whether both bounds hold. The loss: `relative_gap` is within the tolerance asked for, or `gap` within what
         rounding leaves of a loss of zero: :math:`10^{-14} \delta \sum c`, with the probability :math:`\sum c` that two
-        different outcomes meet, or :math:`10^{-14} [(1 + \delta) \sum c + \lambda]` at :math:`\lambda > 0`. The policy:
-        `policy_error` is within the tolerance asked for, or :math:`\lambda = 0` and the optimum is not proved to be
-        unique, so that there is no one policy to be close to.
+        different outcomes meet, or :math:`10^{-14} [(1 + \delta) \sum c + \lambda]` at :math:`\lambda > 0`, and what
+        rounding of the policy's log-probabilities may add. The policy: `policy_error` is within the tolerance asked
+        for, or :math:`\lambda = 0` and the optimum is not proved to be unique, so that there is no one policy to be
+        close to.
     unique : bool or None
         Whether no other policy is as good. True only if proven; False if another optimum was constructed whose loss is
         the same to rounding; None if neither.
@@ -327,7 +328,7 @@ def _rounded(
         # To first order the regulariser changes by what is left of its slope, the dual's distribution less the policy.
         slope = np.abs(policy.pmf - reference.pmf - net_flow(found.dual) / lambda_) + 4.0 * EPS * reference.pmf
         rise += lambda_ * float(((slope + moved) * moved).sum())
-    return replace(found, gap=found.gap + rise), moved
+    return replace(found, gap=found.gap + rise, resolution=found.resolution + rise), moved
 
 
 def _solution(

@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import breadth_first_order, connected_components
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from pbde_ref.exact.hinge_duality import (
     EPS,
@@ -26,6 +26,7 @@ from pbde_ref.exact.hinge_duality import (
 )
 from pbde_ref.exact.hinge_interior_point import interior_point
 from pbde_ref.exact.identifiability import null_projection
+from pbde_ref.exact.maximum_flow import filled_flow
 from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = ["minimize_linear"]
@@ -56,7 +57,7 @@ def minimize_linear(
             break
     inside = np.where(together, s[None, :] - s[:, None], np.inf)
     s = _whole_numbers(wins, _largest_below(np.zeros(len(s)), np.where(arrows & ~together, -1.0, inside)))
-    dual = np.clip(dual, 0.0, wins)
+    s, dual = _descended(wins, s, np.clip(dual, 0.0, wins))
     s, bounds = _largest_optimum(wins, s, dual)
     dual, unique = _complementary(wins, s, dual, counted, relative)
     if unique is None and _has_other_optimum(wins, s, bounds, counted):
@@ -118,6 +119,33 @@ def _whole_numbers(wins: FloatArray, s: FloatArray) -> FloatArray:
         members = groups == group
         best_rounded[members] = -np.unique(-best_rounded[members], return_inverse=True)[1]
     return best_rounded
+
+
+def _descended(wins: FloatArray, s: FloatArray, dual: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Whole-numbered s that no cut improves, as far as digits show, and a dual point that goes with it.
+
+    Off the margin 1 complementary slackness fixes the dual. What that leaves unbalanced flows along the pairs at margin
+    1. A cut which that flow fills has more than it can pass on: raising its outcomes by 1 lowers the hinge.
+    """
+    while True:
+        margin = s[:, None] - s[None, :]
+        flows, full = _balanced(np.where(margin == 1.0, dual, np.where(margin < 1.0, wins, 0.0)), wins, margin == 1.0)
+        raised = s + full
+        value, lower = (hinge_and_slackness(wins, 1.0, t, wins)[0] for t in (s, raised))
+        if full.all() or not lower < value:
+            # The dual point that is given lies inside its box, which tells whether the optimum is unique.
+            return s, dual
+        s, dual = raised, flows
+
+
+def _balanced(
+    flows: FloatArray, wins: FloatArray, tight: NDArray[np.bool_]
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Flows after the greatest part of what is unbalanced went along pairs at margin 1, and what the rest reaches."""
+    room = np.where(tight, flows, 0.0) + np.where(tight, wins - flows, 0.0).T
+    sent, full = filled_flow(room, net_flow(flows))
+    # A pair has margin 1 in one order only. What its winner sends is taken off, what it gets is put on.
+    return np.where(tight, np.clip(flows - sent, 0.0, wins), flows), full
 
 
 def _largest_optimum(wins: FloatArray, s: FloatArray, dual: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -183,30 +211,5 @@ def _complementary(
             unique = True
         if gap <= 1e-12 * value:
             return dual, unique
-    rerouted = _rerouted(flows, wins, tight)
+    rerouted, _ = _balanced(flows, wins, tight)
     return (rerouted if _linear_gap(wins, s, rerouted)[1] < gap else dual), unique
-
-
-def _rerouted(flows: FloatArray, wins: FloatArray, tight: NDArray[np.bool_]) -> FloatArray:
-    """Flows after what is unbalanced went along shortest paths of pairs at margin 1 that have room for it."""
-    flows = flows.copy()
-    for _ in range(4 * len(wins)):
-        room = np.where(tight, wins - flows, 0.0) + np.where(tight, flows, 0.0).T
-        surplus = net_flow(flows)
-        source = int(np.argmin(surplus))
-        reached, before = breadth_first_order(csr_array(room > 0.0), source)
-        sink = reached[np.argmax(surplus[reached])]
-        path = [int(sink)]
-        while path[-1] != source:
-            path.append(int(before[path[-1]]))
-        steps = list(zip(path[1:], path[:-1], strict=True))
-        amount = min(-surplus[source], surplus[sink], *(room[step] for step in steps))
-        if not amount > EPS * EPS * float(flows.sum()):
-            return flows
-        for i, j in steps:
-            # A pair has margin 1 in one order only; against that order, what flows is taken back.
-            if tight[i, j]:
-                flows[i, j] += amount
-            else:
-                flows[j, i] -= amount
-    return flows
