@@ -471,3 +471,15 @@ def test_the_numpy_path_needs_nothing_else():
     )
     run = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True)
     assert not {"torch", "jax", "hypothesis", "pytest", "matplotlib", "autograd"} & set(run.stdout.split())
+
+
+@pytest.mark.parametrize("declared", [{}, {"lambda_": 0.0}])
+def test_a_convention_left_open_counts_no_array_that_is_not_passed(declared):
+    """Without the regulariser SLiC has two arrays, so that the third argument is the hyperparameter."""
+
+    def mine(chosen, rejected, delta):
+        return np.mean(np.maximum(0.0, delta - (chosen - rejected)))
+
+    assert check_loss(mine, "slic", delta=1.5, **declared).held == 17
+    wrong = check_loss(lambda c, r, delta: mine(r, c, delta), "slic", delta=1.5, on_failure="report", **declared)
+    assert not wrong.passed and wrong.held > 1

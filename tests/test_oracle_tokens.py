@@ -418,3 +418,17 @@ def test_rewards_in_torch():
     assert check_sequence_rewards(read, framework="torch").passed
     detached = check_sequence_rewards(lambda s, m: read(s.detach(), m), framework="torch", on_failure="report")
     assert "gradient_scores" in failed(detached)
+
+
+def test_a_mean_that_is_wrong_for_a_single_token_alone_is_found():
+    def mean_of(least):
+        def mine(logits, labels, mask):
+            counted = mask[:, 1:] != 0
+            return summed(tokens_of(logits, labels), counted) / np.maximum(counted.sum(-1), least)
+
+        return mine
+
+    wrong = check_sequence_log_probs(mean_of(2), average=True, on_failure="report")
+    assert failed(wrong) == {"average"}
+    assert "the mean over a single token" in message_of(wrong, "average")
+    assert "average" not in failed(check_sequence_log_probs(mean_of(1), average=True, on_failure="report"))

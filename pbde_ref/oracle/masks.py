@@ -79,11 +79,13 @@ def _moved_with(context: Context, case: Case, positions: Any, what: str) -> None
 
 
 def average(context: Context) -> None:
-    """Sum or mean over tokens, as declared: a shorter prompt adds tokens."""
+    """Sum or mean over tokens, as declared: a shorter prompt adds tokens, the longest leaves a single one."""
     case = context.batch("generic")
-    longer = relabelled(case, prompt_lengths=np.ones_like(case.arrays["prompt_lengths"]))
-    computed = context.compute(longer)
-    context.hold(longer, computed, {"": f"the {'mean' if case.conventions['average'] else 'sum'} over the tokens"})
+    called = "mean" if case.conventions["average"] else "sum"
+    before_the_last = np.argmax(_last(case.arrays["attention_mask"] != 0), axis=1)
+    for prompts, tokens in ((np.ones_like(before_the_last), "the tokens"), (before_the_last, "a single token")):
+        other = relabelled(case, prompt_lengths=prompts)
+        context.hold(other, context.compute(other), {"": f"the {called} over {tokens}"})
 
 
 def on_situation(context: Context, says: str, make: Callable[[Case], Case]) -> None:
