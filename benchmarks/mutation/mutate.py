@@ -54,17 +54,18 @@ settings.register_profile("mutation", deadline=None, derandomize=True, max_examp
 FLAT = ["numerics", "distributions", "pbde", "annotators", "proposals", "pairs", "objectives"]
 # The tests that speak about a module, where they do not bear its name.
 TESTS = {
-    "pairs": "expected", "losses": "losses", "close_kernel_sums": "kernel_sums", "panel_grid": "panels",
+    "pairs": "expected", "close_kernel_sums": "kernel_sums", "panel_grid": "panels",
     "expectation_maximization": "mixtures", "mixture_curvature": "mixtures", "mixture_model": "mixtures",
     "expected_loss": "expected", "hinge_duality": "hinge_parts", "hinge_interior_point": "hinge_parts",
     "hinge_linear": "hinge_parts", "hinge_regularized": "hinge_parts", "solution": "minimizers",
-    "ranking_interior_point": "ranking_parts", "ranking_programme": "ranking",
+    "ranking_order": "ranking_parts", "ranking_flow": "ranking_parts", "maximum_flow": "ranking_parts",
+    "ranking_programme": "ranking", "pair_flows": "laplacian", "enclosures": "certificates",
 }  # fmt: skip
 ALL_TESTS = [
-    "numerics", "distributions", "pbde", "annotators", "proposals", "objectives", "losses", "expected", "fast_blocks",
+    "numerics", "distributions", "pbde", "annotators", "proposals", "objectives", "expected", "fast_blocks",
     "optima", "identifiability", "minimizers", "limits", "hinge", "hinge_parts", "ipo", "panels", "populations",
     "kernel_sums", "large_scale", "mixtures", "ranking", "ranking_parts", "selection", "theorems", "bridge",
-    "paper_problem",
+    "paper_problem", "laplacian", "flow_certificate", "certificates", "extremes",
 ]  # fmt: skip
 # Seconds of the tests' own CPU time that one mutant is given, and what is added for a slower machine state.
 BUDGET, GRACE = 8.0, 5.0
@@ -83,7 +84,8 @@ def modules() -> dict[str, Path]:
 def own_tests(name: str) -> list[str]:
     """The files whose tests speak about a module: its test file and its own examples."""
     folder, _, stem = name.rpartition("/")
-    return [f"pbde_ref/{name}.py", f"tests/test_{TESTS.get(folder) or TESTS.get(stem) or stem}.py"]
+    tests = "tests/losses" if folder == "losses" else f"tests/test_{TESTS.get(stem, stem)}.py"
+    return [f"pbde_ref/{name}.py", tests]
 
 
 # Processes
@@ -359,7 +361,7 @@ def measure(options: argparse.Namespace) -> None:
 
     def warm() -> None:
         plugin = Warm(chosen, options.workers, lambda *a: os.write(right, _message(*a)), options.out)
-        files = [*(f"pbde_ref/{n}.py" for n in modules()), *(f"tests/test_{t}.py" for t in ALL_TESTS)]
+        files = [*(f"pbde_ref/{n}.py" for n in modules()), *(f"tests/test_{t}.py" for t in ALL_TESTS), "tests/losses"]
         pytest.main([*PYTEST, *files], plugins=[plugin])
 
     everything = [(name, mutant) for name, mutants in chosen.items() for mutant in mutants]

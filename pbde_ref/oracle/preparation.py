@@ -79,7 +79,7 @@ def _valid(name: str, value: Any) -> Any:
 
 def keywords_of(function: Callable[..., Any], definition: Definition, declared: Mapping[str, Any]) -> dict[str, str]:
     """The hyperparameters that the function takes as keywords, with its own names for them."""
-    # How many arrays it is called with may itself depend on what is declared, or on what `conventions_of` takes instead.
+    # How many arrays it is called with may itself depend on what is declared, or on what is taken instead.
     needed = {
         name: declared.get(name, h.generic if h.default is None else h.default)
         for name, h in definition.hyperparameters.items()
