@@ -37,8 +37,10 @@ def sigmoid(z):
 
 def answers(preference):
     """A table as the text takes it, from the smaller of each two entries: the larger has lost digits."""
-    table = rows(preference)
-    return lambda a, b: table[a][b] if table[a][b] <= table[b][a] else 1 - table[b][a]
+    p = rows(preference)
+    n = range(len(p))
+    table = [[p[a][b] if p[a][b] <= p[b][a] else 1 - p[b][a] for b in n] for a in n]
+    return lambda a, b: table[a][b]
 
 
 def model(utilities):
@@ -131,9 +133,11 @@ def identity_preference(pi, preference, mu, tau, reference):
 
 
 def controlled_reward(log_policy, rewards, beta, log_reference):
-    """Eq. (12)."""
+    """Eq. (12), in which the text divides by zero where it is minus infinity."""
     with precise():
         pi, pre = exponentials(log_policy), exponentials(log_reference)
+        if any(p > 0 and r == 0 for p, r in zip(pi, pre, strict=True)):
+            return -np.inf
         return float(paper.equation_12(pi, pre, numbers(rewards), mpmath.mpf(float(beta)), mpmath))
 
 
@@ -149,10 +153,9 @@ def controlled_reward_gradient(log_policy, rewards, beta, log_reference):
 def rrhf(rankings, log_pi, lengths, gamma):
     """Eq. (19) and what it is added to, of rankings and their probabilities."""
     with precise():
-        pi, lengths, weighted = exponentials(log_pi), numbers(lengths), list(rankings)
-        return float(
-            paper.equation_19(weighted, pi, lengths, mpmath) + gamma * paper.best_likelihood(weighted, pi, mpmath)
-        )
+        pi, lengths = exponentials(log_pi), numbers(lengths)
+        likelihood = paper.best_likelihood(rankings, pi, mpmath)
+        return float(paper.equation_19(rankings, pi, lengths, mpmath) + gamma * likelihood)
 
 
 def mixture(weights, utilities):
