@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import pbde_ref as pb
+from pbde_ref import paper
 from pbde_ref.pairs import all_pairs
 from tests.strategies import annotator_mixtures, annotators, distributions, preference_matrices, utilities
 
@@ -25,10 +26,6 @@ any_annotator = st.one_of(
 
 def luce(*weights):
     return pb.Annotator(from_weights(weights), pb.luce())
-
-
-def exact_sigmoid(z):
-    return 1 / (1 + mpmath.exp(-z))
 
 
 # Cases by hand
@@ -131,8 +128,8 @@ def test_probabilities_of_a_process_are_relatively_exact(annotator):
         for a, chi_a in enumerate(annotator.utility):
             for b, chi_b in enumerate(annotator.utility):
                 z = mpmath.mpf(float(chi_a)) - mpmath.mpf(float(chi_b))
-                assert p[a, b] == pytest.approx(float(exact_sigmoid(z)), rel=1e-12, abs=1e-300)
-                assert p_complement[a, b] == pytest.approx(float(exact_sigmoid(-z)), rel=1e-12, abs=1e-300)
+                assert p[a, b] == pytest.approx(float(paper.sigma(z, mpmath)), rel=1e-12, abs=1e-300)
+                assert p_complement[a, b] == pytest.approx(float(paper.sigma(-z, mpmath)), rel=1e-12, abs=1e-300)
 
 
 @given(any_annotator)
@@ -153,7 +150,7 @@ def test_a_mixture_is_the_weighted_double_loop(mixture):
             with mpmath.workdps(50):
                 expected = mpmath.fsum(
                     mpmath.mpf(float(w))
-                    * exact_sigmoid(mpmath.mpf(float(m.utility[a])) - mpmath.mpf(float(m.utility[b])))
+                    * paper.sigma(mpmath.mpf(float(m.utility[a])) - mpmath.mpf(float(m.utility[b])), mpmath)
                     for w, m in zip(mixture.weights, mixture.annotators, strict=True)
                 )
             assert actual[a, b] == pytest.approx(float(expected), rel=1e-12)  # logits up to 2,800: eps times that
@@ -227,7 +224,7 @@ def exact_excesses(annotator, omega):
         c = [[mpmath.mpf(float(x)) - mpmath.mpf(float(y)) for y in annotator.utility] for x in annotator.utility]
         return np.array(
             [
-                [float(exact_sigmoid(y) - exact_sigmoid(x)) for x, y in zip(*rows, strict=True)]
+                [float(paper.sigma(y, mpmath) - paper.sigma(x, mpmath)) for x, y in zip(*rows, strict=True)]
                 for rows in zip(c, d, strict=True)
             ]
         )
@@ -265,7 +262,7 @@ def test_excess_of_a_matrix_is_relatively_exact(p, exponent, above):
     with mpmath.workdps(400):
         small = mpmath.mpf(p)
         d = float(mpmath.log(small / (1 - small))) + (1 if above else -1) * 10.0**exponent
-        expected = float(exact_sigmoid(mpmath.mpf(d)) - small)
+        expected = float(paper.sigma(mpmath.mpf(d), mpmath) - small)
     for matrix, omega, sign in (([[0.5, p], [1 - p, 0.5]], [d, 0.0], 1), ([[0.5, 1 - p], [p, 0.5]], [0.0, d], -1)):
         actual = pb.PreferenceMatrix(matrix).excess(all_pairs(2), np.array(omega))
         np.testing.assert_allclose(actual, [[0.0, sign * expected], [-sign * expected, 0.0]], rtol=1e-12, atol=1e-300)

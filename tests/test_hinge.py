@@ -20,6 +20,7 @@ from pbde_ref.exact.hinge import _solution, expected_slic, minimize_rso, minimiz
 from pbde_ref.exact.hinge_duality import Minimum
 from pbde_ref.exact.hinge_interior_point import _cholesky
 from pbde_ref.exact.selection import win_weights
+from tests import paper_on_arrays
 from tests.strategies import annotator_mixtures, annotators, distributions, preference_matrices, proposals
 
 INF = math.inf
@@ -28,17 +29,6 @@ UNIFORM = pb.ProductProposal([1, 1, 1])
 EVEN = pb.uniform([0, 1, 2])
 CYCLE = pb.PreferenceMatrix([[0.5, 0.8, 0.2], [0.2, 0.5, 0.8], [0.8, 0.2, 0.5]])
 ONE_PAIR = pb.JointProposal([[0, 1], [0, 0]])
-
-
-def loss_by_loop(preference, log_pi, q, delta, lambda_, reference):
-    """Eq. (20) in expectation, transcribed."""
-    total = 0.0
-    for a in range(len(q)):
-        for b in range(len(q)):
-            if q[a][b] > 0.0:
-                d = log_pi[a] - log_pi[b]
-                total += q[a][b] * (preference[a][b] * max(delta - d, 0.0) + preference[b][a] * max(delta + d, 0.0))
-    return total - lambda_ * sum(reference[x] * log_pi[x] for x in range(len(q)))
 
 
 def wins_by_loop(annotator, proposal):
@@ -123,7 +113,7 @@ def problems(draw, max_size=6, *, connected=False):
 def test_expected_loss_is_the_double_loop(problem, delta, lambda_, seed):
     annotator, proposal, reference = problem
     log_pi = pb.FiniteDistribution(np.random.default_rng(seed).normal(0.0, 3.0, annotator.size)).log_pmf
-    expected = loss_by_loop(
+    expected = paper_on_arrays.slic(
         annotator.preference_probabilities(), log_pi, proposal.matrix(annotator.size), delta, lambda_, reference.pmf
     )
     found = expected_slic(annotator, log_pi + 5.0, proposal, delta=delta, lambda_=lambda_, reference=reference)
@@ -581,7 +571,7 @@ def test_rso_is_the_linear_programme_around_the_reference(problem, delta):
     # Eq. (21) by loops at π.
     log_ratio = rso.policy.log_pmf - reference.log_pmf
     q, p = proposal.matrix(annotator.size), annotator.preference_probabilities()
-    value = loss_by_loop(p, log_ratio, q, delta, 0.0, reference.pmf)
+    value = paper_on_arrays.slic(p, log_ratio, q, delta, 0.0, reference.pmf)
     assert rso.loss == pytest.approx(value, abs=1e-12)
 
 

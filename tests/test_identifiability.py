@@ -12,16 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pbde_ref as pb
+from pbde_ref import paper
 from pbde_ref import proposals as proposals_module
 from pbde_ref.exact.identifiability import preference_components
+from tests import paper_on_arrays
 from tests.strategies import annotators, preference_matrices, problems, proposals, utilities, zero_outcomes
 
 NAN, INF = math.nan, math.inf
 W = pb.FiniteDistribution.from_weights
-
-
-def sigmoid(z):
-    return 1.0 / (1.0 + math.exp(-z)) if z >= 0 else math.exp(z) / (1.0 + math.exp(z))
 
 
 def components_by_search(q):
@@ -55,40 +53,13 @@ def finite_fit_by_subsets(preference, q):
     return True
 
 
-def laplacian_by_loop(omega, q):
-    """Σ over ordered pairs q_AB σ(d)σ(−d) (e_A − e_B)(e_A − e_B)ᵀ."""
-    total = np.zeros((len(q), len(q)))
-    for a in range(len(q)):
-        for b in range(len(q)):
-            difference = np.eye(len(q))[a] - np.eye(len(q))[b]
-            d = omega[a] - omega[b]
-            total += q[a][b] * sigmoid(d) * sigmoid(-d) * np.outer(difference, difference)
-    return total
-
-
 def sandwich_by_loop(preference, omega, q):
     """Σ q_AB [p_AB σ(−d)² + p_BA σ(d)²] (e_A − e_B)(e_A − e_B)ᵀ: the covariance of one comparison's gradient."""
-    total = np.zeros((len(q), len(q)))
-    for a in range(len(q)):
-        for b in range(len(q)):
-            difference = np.eye(len(q))[a] - np.eye(len(q))[b]
-            s = sigmoid(omega[a] - omega[b])
-            weight = preference[a][b] * (1 - s) ** 2 + preference[b][a] * s**2
-            total += q[a][b] * weight * np.outer(difference, difference)
-    return total
-
-
-def softplus(z):
-    return max(z, 0.0) + math.log1p(math.exp(-abs(z)))
-
-
-def loss_by_loop(preference, omega, q):
-    """Eq. (7), transcribed."""
-    return math.fsum(
-        q[a][b] * (preference[a][b] * softplus(omega[b] - omega[a]) + preference[b][a] * softplus(omega[a] - omega[b]))
-        for a in range(len(q))
-        for b in range(len(q))
-    )
+    weights = {}
+    for a, b in itertools.product(range(len(q)), repeat=2):
+        s = paper.sigma(omega[a] - omega[b])
+        weights[a, b] = q[a][b] * (preference[a][b] * (1 - s) ** 2 + preference[b][a] * s**2)
+    return paper_on_arrays.scatter(weights, len(q))
 
 
 # --- Components ---
@@ -337,7 +308,7 @@ def test_fisher_information_is_the_laplacian(data, size):
     omega, proposal = data.draw(utilities(size)), data.draw(proposals(size))
     q = proposal.matrix(size)
     found = pb.fisher_information(omega, proposal)
-    np.testing.assert_allclose(found, laplacian_by_loop(omega, q), rtol=1e-12, atol=1e-16)  # sums of up to 20 terms
+    np.testing.assert_allclose(found, paper_on_arrays.hessian(omega, q), rtol=1e-12, atol=1e-16)  # up to 20 terms
     np.testing.assert_allclose(found, found.T, rtol=1e-14)  # a pair listed in both directions is added up twice
     labels = np.array(components_by_search(q))
     for label in set(labels):
@@ -350,12 +321,12 @@ def test_fisher_information_is_the_numerical_hessian_at_the_truth(seed):
     rng = np.random.default_rng(seed)
     chi, q = rng.normal(size=4), rng.random((4, 4))
     q /= q.sum()
-    preference = [[sigmoid(chi[a] - chi[b]) for b in range(4)] for a in range(4)]
+    preference = paper_on_arrays.tabulated(paper_on_arrays.model(chi), 4)
     step, hessian = 1e-3, np.zeros((4, 4))
     for i, j in itertools.product(range(4), repeat=2):
         for s, t in itertools.product((1, -1), repeat=2):
             shifted = chi + step * (s * np.eye(4)[i] + t * np.eye(4)[j])
-            hessian[i, j] += s * t * loss_by_loop(preference, shifted, q) / (4 * step**2)
+            hessian[i, j] += s * t * paper_on_arrays.cross_entropy(preference, shifted, q) / (4 * step**2)
     # Truncation step² · fourth derivative ≈ 1e-7, rounding 1e-16/step² = 1e-10.
     np.testing.assert_allclose(pb.fisher_information(chi, pb.JointProposal(q)), hessian, atol=5e-7)
 
@@ -366,7 +337,7 @@ def test_fisher_information_is_the_variance_of_the_score(seed):
     rng = np.random.default_rng(seed)
     chi, q = rng.normal(size=4), rng.random((4, 4))
     q /= q.sum()
-    preference = [[sigmoid(chi[a] - chi[b]) for b in range(4)] for a in range(4)]
+    preference = paper_on_arrays.tabulated(paper_on_arrays.model(chi), 4)
     variance = sandwich_by_loop(preference, chi, q)
     # Sums of 32 terms of size 1/16.
     np.testing.assert_allclose(pb.fisher_information(chi, pb.JointProposal(q)), variance, rtol=1e-13, atol=1e-16)
@@ -392,7 +363,7 @@ def test_information_of_far_outcomes_is_tiny_but_not_lost():
 def test_asymptotic_covariance_is_the_pseudo_inverse(data, size, n):
     """Cov = I⁺/N as numpy.linalg.pinv gives it, for connected and disconnected graphs."""
     omega, proposal = data.draw(utilities(size, 2.0)), data.draw(proposals(size))
-    information = laplacian_by_loop(omega, proposal.matrix(size))
+    information = paper_on_arrays.hessian(omega, proposal.matrix(size))
     # One tenth of the smallest weight (1e-2 of a pair's weight, σσ(−) ≥ 0.018) bounds what counts as zero.
     expected = np.linalg.pinv(information, rcond=1e-11, hermitian=True) / n
     found = pb.asymptotic_covariance(omega, proposal, n_comparisons=n)
@@ -410,7 +381,7 @@ def test_asymptotic_covariance_by_hand():
 def test_a_rare_pair_makes_no_variance_negative():
     """1–2 is asked once in 10^18: variances 4.26 and 4.26e18 by hand, and a matrix that is not indefinite."""
     chi, q = [0.0, 0.5, 1.0], pb.PairListProposal([0, 1], [1, 2], [1, 1e-18])
-    near = 1 / (sigmoid(0.5) * sigmoid(-0.5))
+    near = 1 / (paper.sigma(0.5) * paper.sigma(-0.5))
     found = pb.difference_variances(chi, q, [(0, 1), (1, 2), (0, 2), (2, 0), (1, 1)], n_comparisons=1)
     np.testing.assert_allclose(found, [near, near * 1e18, near * 1e18, near * 1e18, 0.0], rtol=1e-15)
     covariance = pb.asymptotic_covariance(chi, q, 1)
@@ -468,9 +439,9 @@ def test_centred_estimates_have_the_covariance_and_the_excess_loss():
     truth = pb.Annotator(pb.FiniteDistribution(chi), pb.luce())
     proposal = pb.PairListProposal([a for a, _ in edges], [b for _, b in edges])
     q = proposal.matrix(4)
-    wins = [sigmoid(chi[a] - chi[b]) for a, b in edges]
+    wins = [paper.sigma(chi[a] - chi[b]) for a, b in edges]
     preference = truth.preference_probabilities()
-    least = loss_by_loop(preference, chi, q)
+    least = paper_on_arrays.cross_entropy(preference, chi, q)
     estimates, excess = [], []
     for _ in range(repetitions):
         asked = rng.multinomial(n_comparisons, [0.25] * 4)
@@ -481,7 +452,7 @@ def test_centred_estimates_have_the_covariance_and_the_excess_loss():
         sample = pb.PairListProposal([a for a, _ in edges], [b for _, b in edges], asked)
         fit = pb.minimize_expected_loss("bradley_terry", pb.PreferenceMatrix(observed), sample).value
         estimates.append(fit)
-        excess.append(loss_by_loop(preference, fit, q) - least)
+        excess.append(paper_on_arrays.cross_entropy(preference, fit, q) - least)
     expected = pb.asymptotic_covariance(chi, proposal, n_comparisons=n_comparisons)
     # A sample covariance of R normal vectors has standard deviation at most √2·max Cov/√R = 7 % of max Cov; four of
     # them. The asymptotic formula's own error is of order 1/(N q σσ(−)) ≈ 0.4 %.
@@ -517,7 +488,7 @@ def test_excess_loss_is_the_sandwich_when_misspecified(seed):
     q /= q.sum()
     annotator, proposal = pb.PreferenceMatrix(preference), pb.JointProposal(q)
     omega = pb.minimize_expected_loss("bradley_terry", annotator, proposal).value
-    h, v = laplacian_by_loop(omega, q), sandwich_by_loop(preference, omega, q)
+    h, v = paper_on_arrays.hessian(omega, q), sandwich_by_loop(preference, omega, q)
     expected = np.trace(np.linalg.pinv(h, hermitian=True) @ v) / (2 * 500)
     found = pb.expected_excess_loss(annotator, omega, proposal, n_comparisons=500)
     assert found == pytest.approx(expected, rel=1e-11)  # condition number below 1e3

@@ -19,31 +19,14 @@ from pbde_ref.exact.ipo import (
     ipo_closed_form,
     ipo_optimum,
 )
-from tests import adversarial
+from tests import adversarial, paper_on_arrays
+from tests.paper_on_arrays import identity_preference
 from tests.strategies import annotator_mixtures, annotators, distributions, preference_matrices, proposals
 
 INF = math.inf
 EVEN = pb.uniform([0, 1, 2])
 TWO = pb.PreferenceMatrix([[0.5, 0.9], [0.1, 0.5]])
 CYCLE = pb.PreferenceMatrix([[0.5, 0.8, 0.2], [0.2, 0.5, 0.8], [0.8, 0.2, 0.5]])
-
-
-def loss_by_loop(preference, log_ratio, q, tau):
-    """Eq. (23) in expectation, transcribed: y = 1 with probability p, and then d, else −d, should be 1/(2τ)."""
-    total = 0.0
-    for a in range(len(q)):
-        for b in range(len(q)):
-            d = log_ratio[a] - log_ratio[b]
-            p = preference[a][b]
-            total += q[a][b] * (p * (d - 0.5 / tau) ** 2 + (1.0 - p) * (-d - 0.5 / tau) ** 2)
-    return total
-
-
-def objective_by_loop(pi, preference, mu, tau, reference):
-    """Eq. (22), transcribed."""
-    n = len(pi)
-    rate = sum(pi[a] * mu[b] * preference[a][b] for a in range(n) for b in range(n))
-    return rate - tau * sum(pi[x] * math.log(pi[x] / reference[x]) for x in range(n) if pi[x] > 0.0)
 
 
 @st.composite
@@ -79,7 +62,7 @@ def test_normal_equations_and_loss_by_loops(problem):
         assert abs(math.fsum(terms)) < 1e-13 * (1.0 + 1.0 / tau)
     assert found.converged
     assert found.n_components == 1
-    assert found.loss == pytest.approx(loss_by_loop(p, s, q, tau), rel=1e-12)
+    assert found.loss == pytest.approx(paper_on_arrays.ipo(p, s, q, tau), rel=1e-12)
     assert found.gap < 1e-22 / tau**2
     assert found.residual < 1e-13 / tau
 
@@ -92,7 +75,7 @@ def test_no_other_policy_is_better(problem, seed):
     rng = np.random.default_rng(seed)
     for size in (1e-3, 1e-1, 3.0):
         other = found.log_ratio + size * rng.normal(size=annotator.size)
-        assert loss_by_loop(p, other, q, tau) >= found.loss * (1.0 - 1e-12)
+        assert paper_on_arrays.ipo(p, other, q, tau) >= found.loss * (1.0 - 1e-12)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -105,7 +88,8 @@ def test_optimum_by_another_solver(seed):
     q /= q.sum()
     found = ipo_optimum(annotator, pb.JointProposal(q), tau=tau, reference=reference)
     matrix = annotator.preference_probabilities()
-    other = minimize(lambda s: loss_by_loop(matrix, s, q, tau), np.zeros(n), method="BFGS", options={"gtol": 1e-9}).x
+    found_loss = lambda s: paper_on_arrays.ipo(matrix, s, q, tau)  # noqa: E731
+    other = minimize(found_loss, np.zeros(n), method="BFGS", options={"gtol": 1e-9}).x
     # BFGS with differences of a loss of order 1 finds the minimum to about the root of 1e-16.
     assert found.log_ratio == pytest.approx(other - other.mean(), abs=1e-6)
 
@@ -152,7 +136,7 @@ def test_closed_form_for_independent_pairs(problem, seed):
     )
     other = pb.FiniteDistribution(closed.log_pmf + rng.normal(0.0, 1.0, n))
     value = identity_preference_objective(other, annotator, mu, tau=tau, reference=reference)
-    assert value == pytest.approx(objective_by_loop(other.pmf, p, mu.pmf, tau, reference.pmf), abs=1e-12 * (1 + tau))
+    assert value == pytest.approx(identity_preference(other.pmf, p, mu.pmf, tau, reference.pmf), abs=1e-12 * (1 + tau))
     assert value == pytest.approx(top - tau * pb.kl_divergence(other, closed), abs=1e-11 * (1 + tau))
 
 

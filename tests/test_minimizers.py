@@ -16,51 +16,10 @@ from scipy.optimize import minimize
 import pbde_ref as pb
 from pbde_ref.exact.large_scale import minimize_product_loss
 from tests import adversarial
+from tests.paper_on_arrays import cross_entropy, hessian, kl_gradient
 from tests.strategies import annotator_mixtures, annotators, generators, preference_matrices, proposals
 
 NAN, INF = math.nan, math.inf
-
-
-def softplus(z):
-    return max(z, 0.0) + math.log1p(math.exp(-abs(z)))
-
-
-def sigmoid(z):
-    return 1.0 / (1.0 + math.exp(-z)) if z >= 0 else math.exp(z) / (1.0 + math.exp(z))
-
-
-def loss_by_loop(preference, utilities, q):
-    """Eq. (7): Σ q_AB [−p_AB log σ(ω_A − ω_B) − p_BA log σ(ω_B − ω_A)], transcribed."""
-    total = 0.0
-    for a in range(len(q)):
-        for b in range(len(q)):
-            if q[a][b] > 0.0:
-                d = utilities[a] - utilities[b]
-                total += q[a][b] * (preference[a][b] * softplus(-d) + preference[b][a] * softplus(d))
-    return total
-
-
-def gradient_by_loop(preference, utilities, q):
-    gradient = np.zeros(len(q))
-    for a in range(len(q)):
-        for b in range(len(q)):
-            slope = q[a][b] * (sigmoid(utilities[a] - utilities[b]) - preference[a][b])
-            gradient[a] += slope
-            gradient[b] -= slope
-    return gradient
-
-
-def hessian_by_loop(utilities, q):
-    hessian = np.zeros((len(q), len(q)))
-    for a in range(len(q)):
-        for b in range(len(q)):
-            d = utilities[a] - utilities[b]
-            curvature = q[a][b] * sigmoid(d) * sigmoid(-d)
-            hessian[a, a] += curvature
-            hessian[b, b] += curvature
-            hessian[a, b] -= curvature
-            hessian[b, a] -= curvature
-    return hessian
 
 
 def components_by_search(q):
@@ -154,9 +113,9 @@ def test_scipy_finds_the_same_minimum(seed):
     q /= q.sum()
     solution = solve(pb.PreferenceMatrix(preference), pb.JointProposal(q))
     found = minimize(
-        lambda omega: loss_by_loop(preference, omega, q),
+        lambda omega: cross_entropy(preference, omega, q),
         rng.normal(size=n),
-        jac=lambda omega: gradient_by_loop(preference, omega, q),
+        jac=lambda omega: kl_gradient(preference, omega, q),
         method="BFGS",
         options={"gtol": 1e-9},
     )
@@ -186,10 +145,10 @@ def test_solution_is_stationary_and_centred(data, size):
         solution.certificate.components == solution.certificate.components[:, None],
         components_by_search(q) == components_by_search(q)[:, None],
     )
-    gradient = gradient_by_loop(preference, solution.value, q)
+    gradient = kl_gradient(preference, solution.value, q)
     # γ² ≤ 2 M · gap with curvature M ≤ 1/2 and gap ≤ 1e-20, beside the rounding of terms of size 1.
     assert np.linalg.norm(gradient) <= 1.5e-10
-    assert solution.loss == pytest.approx(loss_by_loop(preference, solution.value, q), rel=1e-12)
+    assert solution.loss == pytest.approx(cross_entropy(preference, solution.value, q), rel=1e-12)
     for label in set(solution.certificate.components):
         inside = solution.value[solution.certificate.components == label]
         assert abs(inside.mean()) <= 1e-14 * (1.0 + np.max(np.abs(inside)))
@@ -204,7 +163,7 @@ def test_no_perturbation_improves(data, size, rng):
     solution, q, preference = solve(annotator, proposal), proposal.matrix(size), annotator.preference_probabilities()
     for scale in (1e-6, 1e-3, 1.0, 30.0):
         other = solution.value + scale * rng.normal(size=size)
-        assert loss_by_loop(preference, other, q) >= solution.loss - solution.certificate.gap - 1e-13 * solution.loss
+        assert cross_entropy(preference, other, q) >= solution.loss - solution.certificate.gap - 1e-13 * solution.loss
 
 
 def test_perturbation_check_sees_a_wrong_minimum():
@@ -212,8 +171,8 @@ def test_perturbation_check_sees_a_wrong_minimum():
     preference, q = np.array([[0.5, 0.75], [0.25, 0.5]]), np.array([[0.0, 1.0], [0.0, 0.0]])
     solution = solve(pb.PreferenceMatrix(preference), pb.JointProposal(q))
     beside = solution.value + np.array([1e-3, 0.0])
-    assert loss_by_loop(preference, beside, q) - solution.loss > 1e-8
-    assert np.linalg.norm(gradient_by_loop(preference, beside, q)) > 1e-4
+    assert cross_entropy(preference, beside, q) - solution.loss > 1e-8
+    assert np.linalg.norm(kl_gradient(preference, beside, q)) > 1e-4
 
 
 # --- The certificate ---
@@ -239,8 +198,8 @@ def test_certificate_is_what_it_says(data, size, steps):
     if not pb.finite_fit_exists(annotator, proposal):
         return
     solution, q = solve(annotator, proposal, max_steps=steps), proposal.matrix(size)
-    norm = float(np.linalg.norm(gradient_by_loop(annotator.preference_probabilities(), solution.value, q)))
-    eigenvalue = float(np.linalg.eigvalsh(hessian_by_loop(solution.value, q))[1])
+    norm = float(np.linalg.norm(kl_gradient(annotator.preference_probabilities(), solution.value, q)))
+    eigenvalue = float(np.linalg.eigvalsh(hessian(solution.value, q))[1])
     certificate = solution.certificate
     assert certificate.gradient_norm == pytest.approx(norm, rel=1e-9, abs=1e-14)  # terms of size 1 cancel
     assert certificate.smallest_eigenvalue == pytest.approx(eigenvalue, rel=1e-6, abs=1e-14)  # eigvalsh: eps·‖H‖
@@ -448,7 +407,7 @@ def test_refused_fit_really_diverges():
     """Control: for such a matrix, pulling the winning group up lowers the loss for ever, towards its infimum."""
     preference = [[0.5, 0.6, 1.0], [0.4, 0.5, 1.0], [0.0, 0.0, 0.5]]
     q = np.full((3, 3), 1 / 9)
-    losses = [loss_by_loop(preference, [lift + math.log(1.5), lift, 0.0], q) for lift in (0, 5, 10, 20, 30)]
+    losses = [cross_entropy(preference, [lift + math.log(1.5), lift, 0.0], q) for lift in (0, 5, 10, 20, 30)]
     assert all(later < earlier for earlier, later in itertools.pairwise(losses))
 
 

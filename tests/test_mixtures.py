@@ -9,6 +9,7 @@ import math
 
 import autograd
 import autograd.numpy as anp
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,16 +18,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 
 import pbde_ref as pb
+from pbde_ref import paper
 from pbde_ref.exact import expectation_maximization as em
 from pbde_ref.exact.identifiability import comparison_components, null_projection
 from pbde_ref.exact.mixture_curvature import certify, extreme_eigenvalues, is_saddle
 from pbde_ref.exact.mixture_model import answered_pairs, divide_answers, evaluate, log_sigmoids_of
 from pbde_ref.exact.mixtures import expected_mixture_hessian, expected_mixture_loss, fit_annotator_mixture
-from tests import strategies
-
-
-def sigmoid(z):
-    return 1.0 / (1.0 + math.exp(-z)) if z > -700 else 0.0
+from tests import paper_on_arrays, strategies
+from tests.paper_on_arrays import sigmoid
 
 
 def problem(size, k, seed, spread=2.0):
@@ -39,16 +38,13 @@ def problem(size, k, seed, spread=2.0):
 
 
 def loops(annotator, weights, utilities, proposal):
-    """Cross-entropy and KL divergence of Eq. (30), ordered pair by ordered pair."""
-    p, q = annotator.preference_probabilities(), proposal.matrix(annotator.size)
-    shares = np.asarray(weights) / np.sum(weights)
-    cross_entropy = kl = 0.0
-    for a, b in itertools.product(range(annotator.size), repeat=2):
-        model = sum(w * sigmoid(u[a] - u[b]) for w, u in zip(shares, utilities, strict=True))
-        for observed, predicted in ((p[a, b], model), (1.0 - p[a, b], 1.0 - model)):
-            cross_entropy -= q[a, b] * observed * math.log(predicted)
-            kl += q[a, b] * observed * math.log(observed / predicted)
-    return cross_entropy, kl
+    """Eq. (7) and (8) with the model of Eq. (30)."""
+    with paper_on_arrays.precise(*utilities):
+        q = paper_on_arrays.rows(proposal.matrix(annotator.size))
+        answers, model = (
+            paper_on_arrays.answers(annotator.preference_probabilities()), paper_on_arrays.mixture(weights, utilities),
+        )  # fmt: skip
+        return tuple(float(equation(q, answers, model, mpmath)) for equation in (paper.equation_7, paper.equation_8))
 
 
 def population(size):

@@ -14,10 +14,12 @@ import sys
 from argparse import ArgumentParser
 
 import jsonschema
+import numpy as np
 import pytest
 from mpmath import mp, mpf
 
 from pbde_ref.oracle import vectors, vectors_of_populations, vectors_of_sequences, vectors_of_tokens
+from pbde_ref.oracle.vectors_against_the_paper import checked
 
 DIGITS = 600
 STEP = mpf(10) ** -150  # f' of 1e-300 still has 150 digits
@@ -304,8 +306,11 @@ class Population:
 
     def value(self, log_weights):
         u, n = self.utilities(log_weights), range(self.size)
-        result = sum(self.proposal[a][b] * (self.wins[a][b] * self.pair(u[a] - u[b])
-                                            + self.wins[b][a] * self.pair(u[b] - u[a])) for a in n for b in n)
+        result = sum(
+            self.proposal[a][b] * (self.wins[a][b] * self.pair(u[a] - u[b]) + self.wins[b][a] * self.pair(u[b] - u[a]))
+            for a in n
+            for b in n
+        )
         if self.name == "slic":
             result -= self.parameters["lambda"] * sum(mp.exp(r) * x for r, x in zip(self.reference, u, strict=True))
         return result
@@ -537,6 +542,55 @@ def test_package_refuses_the_invalid(documents):
         for name, parameters, test in vectors_in(documents, ("invalid",), level):
             with pytest.raises((ValueError, TypeError)):
                 module.evaluate(name, parameters, test["inputs"])
+
+
+WITHOUT_AN_EQUATION = {"optimum", "dual", "unique"}  # a solver's; of two documents `optimum` has one
+
+
+def numbers_with_an_equation(name, expected):
+    """Where they are: keys and indices."""
+    closed = {"optimum"} if name in ("population_dpo", "population_geometric") else set()
+    for key, value in expected.items():
+        if key == "gradients":
+            yield from ((key, argument, place) for argument, g in value.items() for place in np.ndindex(np.shape(g)))
+        elif key not in WITHOUT_AN_EQUATION - closed:
+            yield from ((key, place) for place in np.ndindex(np.shape(value)))
+
+
+def test_no_wrong_number_is_written():
+    """Of each document with an equation the first test: every number is the paper's, and if any is off by 1e-8 of
+    itself the check before writing raises.
+    """
+    families = (
+        (vectors_of_sequences, vectors_of_sequences.SEQUENCE_DOCUMENTS),
+        (vectors_of_populations, vectors_of_populations.POPULATION_DOCUMENTS),
+    )
+    for module, documents in families:
+        for document in documents:
+            parameters, inputs = document.groups[0].parameters, document.groups[0].tests[0].inputs
+            name, right = document.name, module.evaluate(document.name, parameters, inputs)
+            assert checked(name, parameters, inputs, right) is right
+            places = list(numbers_with_an_equation(name, right))
+            assert len(places) >= 5
+            for *keys, place in places:
+                wrong = copy.deepcopy(right)
+                holder = wrong
+                for key in keys[:-1]:
+                    holder = holder[key]
+                moved = np.array(holder[keys[-1]], dtype=float)
+                moved[place] += 1e-8 * (abs(moved[place]) or 1.0)
+                holder[keys[-1]] = moved
+                with pytest.raises(ArithmeticError, match=f"{name}: .*by the paper's text"):
+                    checked(name, parameters, inputs, wrong)
+
+
+def test_a_wrong_number_stops_the_writing(tmp_path, monkeypatch):
+    """A loss that forgot its factor leaves no file."""
+    right = vectors_of_sequences.FUNCTIONS["ipo"]
+    monkeypatch.setitem(vectors_of_sequences.FUNCTIONS, "ipo", lambda *, tau, **rest: right(tau=2 * tau, **rest))
+    with pytest.raises(ArithmeticError, match="ipo: `losses` must be"):
+        vectors.write_vectors(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_writing_again_gives_the_same_bytes(folder, tmp_path):

@@ -12,31 +12,11 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 import pbde_ref as pb
+from tests.paper_on_arrays import controlled_reward, controlled_reward_gradient
 from tests.strategies import distributions, utilities
 
 NAN, INF = math.nan, math.inf
 BETAS = st.floats(min_value=-2.0, max_value=2.0).map(lambda exponent: 10.0**exponent)
-
-
-def objective_by_loop(log_policy, rewards, beta, log_reference):
-    """Eq. (12), transcribed."""
-    reward = penalty = 0.0
-    for log_pi, r, log_ref in zip(log_policy, rewards, log_reference, strict=True):
-        if log_pi > -INF:
-            reward += math.exp(log_pi) * r
-            penalty += math.exp(log_pi) * (log_pi - log_ref)
-    return reward - beta * penalty
-
-
-def gradient_by_loop(log_policy, rewards, beta, log_reference):
-    """Eq. (5), transcribed, with d log π(x) / dθ_i = [x = i] − π(i) for softmax logits."""
-    gradient = [0.0] * len(log_policy)
-    for x, log_pi in enumerate(log_policy):
-        advantage = rewards[x] - beta * (log_pi - log_reference[x])
-        for i in range(len(gradient)):
-            score = (1.0 if x == i else 0.0) - math.exp(log_policy[i])
-            gradient[i] += math.exp(log_pi) * advantage * score
-    return np.array(gradient)
 
 
 def random_problem(seed, n=6, spread=2.0):
@@ -61,7 +41,7 @@ def test_objective_is_the_sum_of_eq_12(policy, data, beta):
     """J(π) = Σ π r − β Σ π log(π / π_pre), −∞ where π leaves the support of π_pre."""
     reference, rewards = data.draw(distributions(len(policy), zeros=True)), data.draw(utilities(len(policy), 50.0))
     value = pb.kl_controlled_objective(policy, rewards, beta, reference)
-    expected = objective_by_loop(policy.log_pmf, rewards, beta, reference.log_pmf)
+    expected = controlled_reward(policy.log_pmf, rewards, beta, reference.log_pmf)
     # n ≤ 40 terms, each rounded relative to the largest that can occur: max|r| + β·max|log π/π_pre|.
     finite = [abs(a - b) for a, b in zip(policy.log_pmf, reference.log_pmf, strict=True) if a > -INF and b > -INF]
     scale = 50.0 + beta * max([1.0, *finite])
@@ -138,7 +118,7 @@ def test_scipy_reaches_eq_13_on_an_own_loss(seed):
     def negative_objective(free):
         logits = np.append(free, 0.0)
         log_policy = logits - np.log(np.sum(np.exp(logits)))
-        return -objective_by_loop(log_policy, rewards, beta, reference.log_pmf)
+        return -controlled_reward(log_policy, rewards, beta, reference.log_pmf)
 
     found = minimize(negative_objective, np.zeros(3), method="BFGS", options={"gtol": 1e-7})
     weights = np.exp(np.append(found.x, 0.0))
@@ -190,7 +170,7 @@ def test_gradient_is_the_sum_of_eq_5(seed, beta):
     gradient = pb.policy_gradient(logits, rewards, beta, reference)
     # 36 terms of size at most 30.
     np.testing.assert_allclose(
-        gradient, gradient_by_loop(log_policy, rewards, beta, reference.log_pmf), rtol=1e-12, atol=1e-13
+        gradient, controlled_reward_gradient(log_policy, rewards, beta, reference.log_pmf), rtol=1e-12, atol=1e-13
     )
 
 
@@ -201,7 +181,7 @@ def test_gradient_is_the_derivative_of_the_objective(seed, beta):
     logits, rewards, _, reference = random_problem(seed)
 
     def objective(theta):
-        return objective_by_loop(pb.FiniteDistribution(theta).log_pmf, rewards, beta, reference.log_pmf)
+        return controlled_reward(pb.FiniteDistribution(theta).log_pmf, rewards, beta, reference.log_pmf)
 
     step = 1e-5
     differences = [(objective(logits + step * e) - objective(logits - step * e)) / (2 * step) for e in np.eye(6)]
@@ -281,7 +261,7 @@ def test_gradient_ascent_certifies_its_gap():
     stopped = pb.gradient_ascent(rewards, 2.0, reference, max_steps=2)
     assert (stopped.converged, stopped.steps) == (False, 2)
     log_z = math.log(0.2 * math.exp(0.5) + 0.3 + 0.5 * math.exp(-0.5))
-    objective = objective_by_loop(stopped.policy.log_pmf, rewards, 2.0, reference.log_pmf)
+    objective = controlled_reward(stopped.policy.log_pmf, rewards, 2.0, reference.log_pmf)
     # Both sides are differences of numbers of size 1.
     assert stopped.gap == pytest.approx(2.0 * log_z - objective, abs=1e-14)
     assert stopped.gap > 1e-3
@@ -293,7 +273,7 @@ def test_gradient_ascent_takes_the_steps_of_its_formula():
     theta = np.log([0.125, 0.25, 0.625])
     for _ in range(3):
         log_policy = theta - math.log(math.fsum(np.exp(theta)))
-        theta = theta + rate / beta * gradient_by_loop(log_policy, rewards, beta, reference.log_pmf)
+        theta = theta + rate / beta * controlled_reward_gradient(log_policy, rewards, beta, reference.log_pmf)
     solution = pb.gradient_ascent(rewards, beta, reference, learning_rate=rate, max_steps=3)
     np.testing.assert_allclose(solution.policy.pmf, np.exp(theta) / np.sum(np.exp(theta)), rtol=1e-13)
 

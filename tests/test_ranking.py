@@ -18,39 +18,28 @@ from scipy.optimize import minimize
 
 import pbde_ref as pb
 from pbde_ref.exact.ranking import expected_rrhf, minimize_rrhf
-from tests import strategies
+from tests import paper_on_arrays, strategies
 
 
 def ranker(size, seed, spread=1.0):
     return pb.Annotator(pb.FiniteDistribution(spread * np.random.default_rng(seed).standard_normal(size)), pb.luce())
 
 
-def score(log_pmf, lengths, x):
-    return log_pmf[x] / lengths[x]
-
-
 def two_candidates(annotator, log_pmf, proposal, lengths, gamma):
-    """The expectation over ordered pairs and outcomes, as it is written."""
-    p, q, total = annotator.preference_probabilities(), proposal.matrix(annotator.size), 0.0
-    for a, b in itertools.product(range(annotator.size), repeat=2):
-        for chance, winner, loser in ((p[a, b], a, b), (1.0 - p[a, b], b, a)):
-            behind = score(log_pmf, lengths, loser) - score(log_pmf, lengths, winner)
-            total += q[a, b] * chance * (max(behind, 0.0) - gamma * log_pmf[winner])
-    return total
+    """The expectation over ordered pairs and outcomes."""
+    answers = paper_on_arrays.data(annotator.preference_probabilities(), proposal.matrix(annotator.size))
+    return paper_on_arrays.rrhf([((a, b) if y else (b, a), p) for a, b, y, p in answers], log_pmf, lengths, gamma)
 
 
 def three_candidates(utility, draw, log_pmf, lengths, gamma):
     """The expectation over three draws and the six rankings of Plackett and Luce."""
-    total = 0.0
+    rankings = []
     for drawn in itertools.product(range(len(draw)), repeat=3):
-        for first, second, third in itertools.permutations(drawn):
-            weights = [math.exp(utility[x]) for x in (first, second, third)]
+        for ranking in itertools.permutations(drawn):
+            weights = [math.exp(utility[x]) for x in ranking]
             chance = weights[0] / sum(weights) * weights[1] / (weights[1] + weights[2])
-            loss = -gamma * log_pmf[first]
-            for winner, loser in ((first, second), (first, third), (second, third)):
-                loss += max(score(log_pmf, lengths, loser) - score(log_pmf, lengths, winner), 0.0)
-            total += draw[drawn[0]] * draw[drawn[1]] * draw[drawn[2]] * chance * loss
-    return total
+            rankings.append((ranking, draw[drawn[0]] * draw[drawn[1]] * draw[drawn[2]] * chance))
+    return paper_on_arrays.rrhf(rankings, log_pmf, lengths, gamma)
 
 
 # ------------------------------------------------------------------------------------------------- the expectation

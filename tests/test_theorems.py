@@ -1,7 +1,7 @@
 """The claims of the paper and what follows from them, one test per claim, each with its control.
 
-Equation numbers are those of arXiv:2311.14115. The reference side of every comparison is written out here: double loops
-transcribed from the equations, exact fractions, SciPy's optimisers and root finders on these loops, and mpmath.
+Equation numbers are those of arXiv:2311.14115. The reference side of every comparison is the text of `paper.py`, exact
+fractions, SciPy's optimisers and root finders on the paper's loops, and mpmath.
 """
 
 import math
@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize
 
 import pbde_ref as pb
+from pbde_ref import paper
+from tests import paper_on_arrays
+from tests.paper_on_arrays import cross_entropy, entropy, kl, kl_gradient, sigmoid
 from tests.strategies import annotator_mixtures, annotators, distributions, generators, pbdes, problems, proposals
 from tests.strategies import utilities as utility_vectors
 
@@ -22,62 +25,7 @@ INF = math.inf
 W = pb.FiniteDistribution.from_weights
 
 
-# --- The equations, transcribed ---
-
-
-def log_sigmoid(z):
-    return -math.log1p(math.exp(-z)) if z >= 0 else z - math.log1p(math.exp(z))
-
-
-def sigmoid(z):
-    return math.exp(log_sigmoid(z))
-
-
-def process_preference(log_p, f, g):
-    """Eq. (11): P[a][b] = σ(Ω(a) − Ω(b)), Ω = f log p + g; any sign of f."""
-    omega = [fx * lp + gx for fx, lp, gx in zip(f, log_p, g, strict=True)]
-    return [[sigmoid(a - b) for b in omega] for a in omega]
-
-
-def cross_entropy(preference, omega, q):
-    """Eq. (7)."""
-    total = 0.0
-    for a in range(len(q)):
-        for b in range(len(q)):
-            if q[a][b] > 0:
-                d = omega[a] - omega[b]
-                total -= q[a][b] * (preference[a][b] * log_sigmoid(d) + preference[b][a] * log_sigmoid(-d))
-    return total
-
-
-def entropy(preference, q):
-    """The part of Eq. (7) that no model changes."""
-    total = 0.0
-    for a in range(len(q)):
-        for b in range(len(q)):
-            for p in (preference[a][b], preference[b][a]):
-                total -= q[a][b] * (p * math.log(p) if p > 0 else 0.0)
-    return total
-
-
-def kl(preference, omega, q):
-    """Eq. (8)."""
-    total = 0.0
-    for a in range(len(q)):
-        for b in range(len(q)):
-            for p, d in ((preference[a][b], omega[a] - omega[b]), (preference[b][a], omega[b] - omega[a])):
-                total += q[a][b] * (p * (math.log(p) - log_sigmoid(d)) if p > 0 and q[a][b] > 0 else 0.0)
-    return total
-
-
-def kl_gradient(preference, omega, q):
-    gradient = np.zeros(len(q))
-    for a in range(len(q)):
-        for b in range(len(q)):
-            slope = q[a][b] * (sigmoid(omega[a] - omega[b]) - preference[a][b])
-            gradient[a] += slope
-            gradient[b] -= slope
-    return gradient
+# --- Training, on the paper's equations ---
 
 
 def log_softmax(logits):
@@ -106,6 +54,11 @@ def fit_policy(preference, f, g, q, start):
 
     found = minimize(loss_and_gradient, start, jac=True, method="BFGS", options={"gtol": 1e-11})
     return np.exp(log_softmax(found.x)), found.fun
+
+
+def luce_preferences(p):
+    """Eq. (9) for all pairs."""
+    return paper_on_arrays.tabulated(lambda a, b: paper.equation_9(p.pmf, a, b), len(p))
 
 
 def components(q):
@@ -202,7 +155,7 @@ def test_zero_loss_leaves_nothing_but_a_constant(data, size):
 def test_minimising_over_all_utilities_finds_the_annotators(seed):
     """Lemma 1 by optimisation: BFGS on the double loop of Eq. (8) from a random start ends at χ + C."""
     rng, p, _, q = random_problem(seed)
-    found = fit_utilities(process_preference(p.log_pmf, [1] * 4, [0] * 4), q, rng.normal(size=4))
+    found = fit_utilities(luce_preferences(p), q, rng.normal(size=4))
     assert found.fun < 1e-14
     # A gradient of 1e-10 over eigenvalues down to 1e-3.
     assert np.ptp(found.x - p.log_pmf) < 1e-6
@@ -272,7 +225,7 @@ def test_training_a_policy_with_the_shared_pbde_ends_at_the_preference_distribut
     """
     rng, p, _, q = random_problem(seed)
     f, g = np.exp(rng.normal(0, 0.5, 4)), rng.normal(size=4)
-    policy, loss = fit_policy(process_preference(p.log_pmf, f, g), f, g, q, rng.normal(size=4))
+    policy, loss = fit_policy(paper_on_arrays.preferences(p.log_pmf, f, g), f, g, q, rng.normal(size=4))
     assert loss < 1e-14
     np.testing.assert_allclose(policy, p.pmf, atol=1e-6)  # a gradient of 1e-11 over curvatures down to 1e-4
 
@@ -291,7 +244,7 @@ def test_theorem_2_fails_where_f_changes_sign():
     """Counter-example, f = (1, −1), p* = (3/10, 7/10): (7/10, 3/10) has zero loss too. PBDE refuses such f."""
     f, g, q = [1.0, -1.0], [0.0, 0.0], [[0.0, 1.0], [0.0, 0.0]]
     right, other = np.log([0.3, 0.7]), np.log([0.7, 0.3])
-    preference = process_preference(right, f, g)
+    preference = paper_on_arrays.preferences(right, f, g)
     for log_pi in (right, other):
         assert abs(kl(preference, [fx * lp for fx, lp in zip(f, log_pi, strict=True)], q)) < 1e-16
     assert kl(preference, [math.log(0.5), -math.log(0.5)], q) > 1e-3  # not every policy does
@@ -341,9 +294,7 @@ def test_tilted_reference_maximises_the_kl_controlled_reward(reference, data, ex
     best = pb.tilt(reference, rewards, beta)
 
     def objective(log_pi):
-        return math.fsum(
-            math.exp(lp) * (r - beta * (lp - lr)) for lp, r, lr in zip(log_pi, rewards, reference.log_pmf, strict=True)
-        )
+        return paper_on_arrays.controlled_reward(log_pi, rewards, beta, reference.log_pmf)
 
     exponents = reference.log_pmf + rewards / beta
     greatest = beta * (exponents.max() + math.log(math.fsum(np.exp(exponents - exponents.max()))))
@@ -370,8 +321,8 @@ def test_dpo_on_luce_preferences_learns_a_product_of_experts(seed, beta):
     """Eq. (16): π ∝ π_pre p*^{1/β}; by BFGS over policies on the loops, by formula, and by `product_of_experts`."""
     rng, p, reference, q = random_problem(seed)
     f, g = np.full(4, beta), -beta * reference.log_pmf
-    policy, loss = fit_policy(process_preference(p.log_pmf, [1] * 4, [0] * 4), f, g, q, rng.normal(size=4))
-    formula = np.exp(log_softmax(reference.log_pmf + p.log_pmf / beta))
+    policy, loss = fit_policy(luce_preferences(p), f, g, q, rng.normal(size=4))
+    formula = np.array(paper.equation_16(reference.pmf, p.pmf, beta))
     assert loss < 1e-14
     np.testing.assert_allclose(policy, formula, atol=1e-6)  # a gradient of 1e-11 over curvatures down to 1e-4
     np.testing.assert_allclose(pb.product_of_experts(reference, p, beta).pmf, formula, rtol=1e-13)
@@ -405,8 +356,8 @@ def test_geometric_process_on_luce_preferences_learns_a_geometric_mean(seed, alp
     """Eq. (18): π ∝ π_pre^{1−α} p*^α; by BFGS over policies on the loops, by formula, and by `geometric_mean`."""
     rng, p, reference, q = random_problem(seed)
     f, g = np.full(4, 1.0 / alpha), (1.0 - 1.0 / alpha) * reference.log_pmf
-    policy, loss = fit_policy(process_preference(p.log_pmf, [1] * 4, [0] * 4), f, g, q, rng.normal(size=4))
-    formula = np.exp(log_softmax((1.0 - alpha) * reference.log_pmf + alpha * p.log_pmf))
+    policy, loss = fit_policy(luce_preferences(p), f, g, q, rng.normal(size=4))
+    formula = np.array(paper.equation_18(reference.pmf, p.pmf, alpha))
     assert loss < 1e-14
     np.testing.assert_allclose(policy, formula, atol=1e-6)  # a gradient of 1e-11 over curvatures down to 1e-4
     np.testing.assert_allclose(pb.geometric_mean(p, reference, alpha).pmf, formula, rtol=1e-13)
@@ -487,7 +438,7 @@ def test_training_any_policy_ends_at_the_general_optimum(seed):
     rng, p, _, q = random_problem(seed)
     f_a, f_m = np.exp(rng.normal(0, 0.4, (2, 4)))
     g_a, g_m = rng.normal(0, 0.5, (2, 4))
-    policy, loss = fit_policy(process_preference(p.log_pmf, f_a, g_a), f_m, g_m, q, rng.normal(size=4))
+    policy, loss = fit_policy(paper_on_arrays.preferences(p.log_pmf, f_a, g_a), f_m, g_m, q, rng.normal(size=4))
     best = pb.optimal_policy(pb.Annotator(p, pb.PBDE(f_a, g_a)), pb.PBDE(f_m, g_m))
     assert loss < 1e-13
     np.testing.assert_allclose(policy, best.pmf, atol=1e-5)  # a gradient of 1e-11 over curvatures down to 1e-5
@@ -544,7 +495,7 @@ def test_disconnected_training_depends_on_its_start(seed):
     """
     rng, p, _, _ = random_problem(seed)
     ones, zeros = np.ones(4), np.zeros(4)
-    preference = process_preference(p.log_pmf, ones, zeros)
+    preference = paper_on_arrays.preferences(p.log_pmf, ones, zeros)
     apart, joined = np.zeros((4, 4)), np.zeros((4, 4))
     apart[0, 1] = apart[3, 2] = 0.5
     joined[0, 1] = joined[3, 2] = joined[1, 2] = 1 / 3
@@ -582,11 +533,7 @@ def test_hessian_is_a_graph_laplacian(problem):
     annotator, omega, proposal = problem
     n, q = annotator.size, proposal.matrix(annotator.size)
     found = pb.expected_hessian("bradley_terry", annotator, omega, proposal)
-    expected = np.zeros((n, n))
-    for a in range(n):
-        for b in range(n):
-            weight = q[a, b] * sigmoid(omega[a] - omega[b]) * sigmoid(omega[b] - omega[a])
-            expected += weight * np.outer(np.eye(n)[a] - np.eye(n)[b], np.eye(n)[a] - np.eye(n)[b])
+    expected = paper_on_arrays.hessian(omega, q)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-16)  # sums of up to 20 terms
     np.testing.assert_allclose(found, found.T, rtol=1e-14)  # a pair listed in both directions is added up twice
     # An entry for each edge and no other: the quadratic form vanishes on constants of components only.
@@ -604,7 +551,7 @@ def test_hessian_is_the_derivative_of_the_gradient(seed):
     """Central differences of the loop's gradient."""
     rng, p, _, q = random_problem(seed)
     omega, step = rng.normal(size=4), 1e-5
-    preference = process_preference(p.log_pmf, [1] * 4, [0] * 4)
+    preference = luce_preferences(p)
     numeric = [
         (kl_gradient(preference, omega + step * e, q) - kl_gradient(preference, omega - step * e, q)) / (2 * step)
         for e in np.eye(4)
@@ -628,7 +575,7 @@ def test_expected_kl_is_convex(problem, data, share):
 def test_convexity_is_in_utilities_not_in_logits():
     """Control: as a function of softmax logits with varying f the same loss is not convex."""
     f, q = np.array([0.1, 10.0]), [[0.0, 1.0], [0.0, 0.0]]
-    preference = process_preference(np.log([0.5, 0.5]), f, [0, 0])
+    preference = paper_on_arrays.preferences(np.log([0.5, 0.5]), f, [0, 0])
 
     def loss(logit):
         return kl(preference, f * log_softmax([logit, 0.0]), q)
@@ -761,8 +708,7 @@ def test_kl_control_is_a_reverse_kl_divergence(reference, data, exponent):
     found = pb.kl_controlled_objective(policy, rewards, beta, reference)
     slack = 1e-13 * (20.0 + 30.0 * beta)  # terms of size max|r| + β·max|log π|
     assert found == pytest.approx(beta * (log_z - reverse), abs=slack)
-    advantage = rewards - beta * (policy.log_pmf - reference.log_pmf)
-    expected = policy.pmf * (advantage - math.fsum(policy.pmf * advantage))
+    expected = paper_on_arrays.controlled_reward_gradient(policy.log_pmf, rewards, beta, reference.log_pmf)
     np.testing.assert_allclose(pb.policy_gradient(policy.log_pmf, rewards, beta, reference), expected, atol=slack)
 
 
@@ -771,7 +717,7 @@ def test_dpo_reparametrises_the_kl_controlled_reward():
     reference, rewards, beta = W([1, 2, 3]), np.array([0.3, -1.0, 2.0]), 0.7
     policy = pb.tilt(reference, rewards, beta)
     under_dpo = pb.Annotator(policy, pb.dpo(beta, reference)).preference_probabilities()
-    expected = [[sigmoid(a - b) for b in rewards] for a in rewards]
+    expected = paper_on_arrays.tabulated(paper_on_arrays.model(rewards), 3)
     np.testing.assert_allclose(under_dpo, expected, rtol=1e-14)
     # Control: with another β it is not so.
     assert np.max(np.abs(pb.Annotator(policy, pb.dpo(1.4, reference)).preference_probabilities() - expected)) > 0.05
@@ -783,7 +729,7 @@ def test_dpo_reparametrises_the_kl_controlled_reward():
 @given(p=distributions(max_size=10), rng=generators)
 def test_barkers_chain_samples_the_preference_distribution(p, rng):
     """Moving from x to a symmetrically proposed x' with the Luce probability is reversible with respect to p*: p*(x)
-    T(x, x') = p*(x') T(x', x), in the transcribed chain and in `barker_transition_matrix`.
+    T(x, x') = p*(x') T(x', x), in the chain written out and in `barker_transition_matrix`.
     """
     n = len(p)
     moves = rng.random((n, n))
@@ -794,7 +740,7 @@ def test_barkers_chain_samples_the_preference_distribution(p, rng):
     for x in range(n):
         for y in range(n):
             if x != y:
-                expected = kernel[x, y] * p.pmf[y] / (p.pmf[x] + p.pmf[y])
+                expected = kernel[x, y] * paper.equation_9(p.pmf, y, x)
                 assert found[x, y] == pytest.approx(expected, rel=1e-13, abs=0)  # log-probabilities of size 14
     np.testing.assert_allclose(p.pmf @ found, p.pmf, rtol=1e-13)  # n roundings
     np.testing.assert_allclose(pb.stationary_distribution(found).pmf, p.pmf, rtol=1e-12)
@@ -817,7 +763,7 @@ def test_winners_are_not_the_preference_distribution(p, rng):
     n = len(p)
     q = rng.random((n, n))
     q /= q.sum()
-    expected = [p.pmf[x] * sum((q[x, b] + q[b, x]) / (p.pmf[x] + p.pmf[b]) for b in range(n)) for x in range(n)]
+    expected = [sum((q[x, b] + q[b, x]) * paper.equation_9(p.pmf, x, b) for b in range(n)) for x in range(n)]
     assert math.fsum(expected) == pytest.approx(1.0, abs=1e-13)
     np.testing.assert_allclose(pb.winners_distribution(luce(p), pb.JointProposal(q)).pmf, expected, rtol=1e-12)
     fair = pb.JointProposal(p.pmf[:, None] + p.pmf[None, :])

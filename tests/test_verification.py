@@ -249,11 +249,13 @@ def test_a_journal_of_another_state_of_the_package_is_refused(tmp_path):
         list(verdicts_by_seed(two_claims([]), 1, journal))
 
 
-@pytest.mark.parametrize("module", ["transcriptions", "exact_flows", "exact_fits"])
-def test_second_paths_share_no_code_with_the_package(module):
+@pytest.mark.parametrize(
+    ("module", "literal"), [("second_paths", 0), ("exact_flows", 0), ("exact_fits", 0), ("paper_in_decimals", 1)]
+)
+def test_second_paths_share_no_code_with_the_package(module, literal):
     text = (ROOT / "pbde_ref" / "verification" / f"{module}.py").read_text(encoding="utf-8")
     imports = [line for line in text.splitlines() if line.startswith(("from pbde_ref", "import pbde_ref"))]
-    assert imports == ["from pbde_ref.validation import FloatArray"]
+    assert imports == ["from pbde_ref import paper"] * literal + ["from pbde_ref.validation import FloatArray"]
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from pbde_ref.verification import exact_fits, transcriptions
+from pbde_ref import paper
+from pbde_ref.verification import exact_fits, paper_in_decimals, second_paths
 from pbde_ref.verification.exact_flows import even_policy, least_hinge
 
 
@@ -149,13 +150,73 @@ def test_log_policies_are_normalised_to_the_last_digit():
     rng = np.random.default_rng(0)
     for _ in range(20):
         f = 10.0 ** rng.uniform(-2.0, 2.0, 9)
-        log_policy = transcriptions.normalized(rng.uniform(-1e3, 1e3, 9), f)
+        log_policy = second_paths.normalized(rng.uniform(-1e3, 1e3, 9), f)
         assert abs(np.exp(log_policy).sum() - 1.0) < 1e-13
 
 
-def test_transcribed_entropy_keeps_the_digits_of_near_certainty():
-    chi, q = np.array([60.0, 0.0]), np.array([[0.0, 1.0], [0.0, 0.0]])
-    with mpmath.workdps(50):
-        p = 1 / (1 + mpmath.exp(-60))
-        exact = -p * mpmath.log(p) - (1 - p) * mpmath.log(1 - p)
-        assert abs(transcriptions.entropy(chi, q) / float(exact) - 1.0) < 1e-13
+@pytest.mark.parametrize("nats", [0.5, 30.0, 300.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_sums_in_floats_are_those_of_the_papers_text(seed, nats):
+    """Preferences, Eq. (7), (8) and the gradient against `paper` in mpmath, with an outcome that never wins."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 6))
+    chi, omega = (rng.uniform(-nats / 2, nats / 2, n) for _ in range(2))
+    q = rng.exponential(size=(n, n)) * (rng.random((n, n)) < 0.6) + np.eye(n, k=1) * 0.1
+    q[-1, -1], chi[-1] = 0.0, chi[-1] if seed % 2 else -np.inf
+    q /= q.sum()
+    with mpmath.workdps(60 + int(nats)):
+        rows, (c, w) = [list(map(mpmath.mpf, row)) for row in q.tolist()], (exact(chi), exact(omega))
+        star = lambda a, b: paper.equation_2(c, a, b, mpmath)  # noqa: E731
+        model = lambda v: lambda a, b: paper.equation_2(v, a, b, mpmath)  # noqa: E731
+        pairs = np.argwhere(q > 0).tolist()
+        p = np.array([float(star(a, b)) for a, b in pairs])
+        eq_7, entropy = (float(paper.equation_7(rows, star, m, mpmath)) for m in (model(w), star))
+        eq_8 = float(paper.equation_8(rows, star, model(w), mpmath))
+        h = mpmath.mpf(10) ** -25
+        slopes = [
+            float(sum(s * paper.equation_8(rows, star, model([*w[:x], w[x] + s * h, *w[x + 1 :]]), mpmath)
+                      for s in (1, -1)) / (2 * h))
+            for x in range(n)
+        ]  # fmt: skip
+    rounding = 1e-15 * (10 + nats)
+    np.testing.assert_allclose(second_paths.preferences(chi, q), p, rtol=rounding)
+    assert second_paths.cross_entropy(chi, omega, q) == pytest.approx(eq_7, rel=rounding)
+    assert second_paths.entropy(chi, q) == pytest.approx(entropy, rel=rounding)
+    assert second_paths.kl(chi, omega, q) == pytest.approx(eq_8, abs=rounding * eq_7)
+    np.testing.assert_allclose(second_paths.gradient(p, omega, q), slopes, rtol=0, atol=1e-15 * (10 + nats))
+    # Control: a margin of the wrong sign is noticed.
+    assert abs(second_paths.cross_entropy(chi, -omega, q) - eq_7) > 1e-6
+
+
+def exact(values):
+    return [mpmath.mpf(float(value)) for value in values]
+
+
+def test_the_papers_text_in_decimals_by_hand():
+    """p* = (3/4, 1/4, 0): 0 beats 1 with 3/4, and always 2, which against itself is a coin."""
+    log_p = np.array([np.log(3.0), 0.0, -np.inf])
+    p = paper_in_decimals.luce_preferences(log_p, np.ones((3, 3)))
+    np.testing.assert_allclose(p, [[1 / 2, 3 / 4, 1], [1 / 4, 1 / 2, 1], [0, 0, 1 / 2]], rtol=1e-15)
+    np.testing.assert_allclose(
+        paper_in_decimals.wins(log_p, np.ones((3, 3))), [[0, 3 / 2, 2], [1 / 2, 0, 2], [0, 0, 0]], rtol=1e-15
+    )
+    one_pair, log_2, log_3 = np.array([[0.0, 1.0], [0.0, 0.0]]), np.log(2.0), np.log(3.0)
+    entropy = 2 * log_2 - 0.75 * log_3
+    found = paper_in_decimals.cross_entropies(np.array([log_3, 0.0]), np.zeros(2), one_pair)
+    np.testing.assert_allclose(found, [log_2, log_2 - entropy, entropy], rtol=1e-15)
+    assert paper_in_decimals.pair_kl(np.array([log_3, 0.0]), np.zeros(2), 0, 1) == pytest.approx(found[1], rel=1e-15)
+    # A uniform policy of two under rewards (2, 0), beta = 1/2 and the reference (3/4, 1/4).
+    arguments = np.array([2.0, 0.0]), 0.5, np.array([log_3, 0.0])
+    value = 1.0 - 0.5 * 0.5 * np.log((1 / 2) ** 2 / (3 / 16))
+    assert paper_in_decimals.controlled_reward(np.zeros(2), *arguments) == pytest.approx(value, rel=1e-15)
+    # Its derivative by the first logit is 1/4 of the difference of r - beta log(pi / pi_pre): 2 + 1/2 log 3.
+    slope = paper_in_decimals.controlled_reward_slope(np.zeros(2), np.array([1.0, 0.0]), *arguments)
+    assert slope == pytest.approx((2.0 + 0.5 * log_3) / 4, rel=1e-14)
+    half = np.log([0.5, 0.5])
+    optimum = paper_in_decimals.optimum(paper.equation_16, half, np.array([log_3, 0.0]), 0.5)
+    np.testing.assert_allclose(np.exp(optimum), [0.9, 0.1], rtol=1e-15)
+    # 0 won once, 1 twice, scores -1e13 and 0: the wrong order costs 1e13 once, the likelihood 1/2 of that.
+    ranked = paper_in_decimals.ranking_loss(
+        np.array([[0.0, 1.0], [2.0, 0.0]]), np.array([0.5, 0.5]), np.array([-1e13, 0.0])
+    )
+    assert ranked == pytest.approx(1.5e13, rel=1e-15)

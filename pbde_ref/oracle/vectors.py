@@ -15,6 +15,7 @@ from typing import Any
 
 from pbde_ref.files import write_json
 from pbde_ref.oracle import vectors_of_populations, vectors_of_sequences, vectors_of_tokens
+from pbde_ref.oracle.vectors_against_the_paper import checked
 from pbde_ref.oracle.vectors_format import FORMAT, as_json
 
 __all__ = ["add_arguments", "make_vectors", "run", "vector_schema", "write_vectors"]
@@ -24,6 +25,11 @@ SCHEMA = "vectors.schema.json"
 
 def make_vectors() -> dict[str, dict[str, Any]]:
     """All documents in types that JSON has, by name.
+
+    Raises
+    ------
+    ArithmeticError
+        If a number that has an equation in the paper is not the paper's.
 
     Examples
     --------
@@ -41,7 +47,10 @@ def make_vectors() -> dict[str, dict[str, Any]]:
     ):
         for document in family:
             documents[document.name] = as_json(
-                document, lambda parameters, inputs, m=module, n=document.name: m.evaluate(n, parameters, inputs)
+                document,
+                lambda parameters, inputs, m=module, n=document.name: checked(
+                    n, parameters, inputs, m.evaluate(n, parameters, inputs)
+                ),
             )
     return documents
 

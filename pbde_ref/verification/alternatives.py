@@ -18,7 +18,7 @@ from pbde_ref.paper_problem import paper_problem
 from pbde_ref.pbde import luce
 from pbde_ref.proposals import ProductProposal
 from pbde_ref.validation import FloatArray
-from pbde_ref.verification import transcriptions
+from pbde_ref.verification import paper_in_decimals, second_paths
 from pbde_ref.verification.claims import MARGIN, SOLVER, Claim
 from pbde_ref.verification.exact_flows import even_policy, least_hinge
 from pbde_ref.verification.fits import SMALLEST, numerical_fit
@@ -30,11 +30,15 @@ __all__ = ["ALTERNATIVES"]
 DUALITY_GAP = 2e-7
 
 
+def _preferences(problem: Problem) -> FloatArray:
+    """Eq. (9) for all pairs."""
+    everywhere = np.ones((problem.size, problem.size))
+    return paper_in_decimals.luce_preferences(problem.preference.log_pmf, everywhere)
+
+
 def _win_rates(problem: Problem) -> FloatArray:
     """Probability that each outcome is preferred to one drawn from the reference."""
-    everywhere = np.ones((problem.size, problem.size))
-    p = transcriptions.preferences(problem.luce.utility, everywhere).reshape(everywhere.shape)
-    return np.asarray(p @ problem.reference.pmf)
+    return np.asarray(_preferences(problem) @ problem.reference.pmf)
 
 
 def _ipo(problem: Problem, other: FiniteDistribution) -> float | None:
@@ -44,7 +48,7 @@ def _ipo(problem: Problem, other: FiniteDistribution) -> float | None:
     tau, reference = 0.1 * problem.beta, problem.reference
     closed = ipo_closed_form(problem.luce, reference, tau=tau, reference=reference)
     climbed = FiniteDistribution(
-        transcriptions.mirror_ascent(_win_rates(problem), tau, reference.log_pmf), problem.preference.support
+        second_paths.mirror_ascent(_win_rates(problem), tau, reference.log_pmf), problem.preference.support
     )
     solved = ipo_optimum(problem.luce, ProductProposal(reference, other), tau=tau, reference=reference).policy
     return max(total_variation(closed, climbed), total_variation(closed, solved))
@@ -55,8 +59,7 @@ def _pairs_from_two_laws(problem: Problem) -> float | None:
     if not problem.positive or problem.size < 3:
         return None
     tau, q = 0.1 * problem.beta, problem.reference.pmf
-    everywhere = np.ones((problem.size, problem.size))
-    p = transcriptions.preferences(problem.luce.utility, everywhere).reshape(everywhere.shape)
+    p = _preferences(problem)
     other = np.where(np.arange(problem.size) == np.argmax(q), 0.5, 1.0) * q
     weight = np.outer(q, other / other.sum())
     weight = weight + weight.T
@@ -66,8 +69,8 @@ def _pairs_from_two_laws(problem: Problem) -> float | None:
     laplacian = np.diag(weight.sum(axis=1)) - weight
     solved = np.linalg.lstsq(laplacian, (weight * (2.0 * p - 1.0)).sum(axis=1) / (2.0 * tau), rcond=None)[0]
     claimed = problem.reference.log_pmf + _win_rates(problem) / tau
-    right, wrong = (transcriptions.softmax(x) for x in (problem.reference.log_pmf + solved, claimed))
-    if transcriptions.variation(right, wrong) < MARGIN:
+    right, wrong = (second_paths.softmax(x) for x in (problem.reference.log_pmf + solved, claimed))
+    if second_paths.variation(right, wrong) < MARGIN:
         return None
     return _ipo(problem, FiniteDistribution(np.log(other), problem.preference.support))
 
@@ -77,7 +80,7 @@ def _slic(problem: Problem) -> float | None:
     if problem.size > LARGEST:
         return None
     q, reference = problem.proposal.matrix(problem.size), problem.reference
-    least = float(least_hinge(transcriptions.wins(problem.luce.utility, q)))
+    least = float(least_hinge(paper_in_decimals.wins(problem.preference.log_pmf, q)))
     errors = []
     for delta in (0.5, 1.0):
         solution = minimize_slic(problem.luce, problem.proposal, delta=delta, lambda_=0.0, reference=reference)
@@ -93,7 +96,7 @@ def _bounded_range(problem: Problem) -> float:
 
     Scores within 1 of each other are best at 0 and 1, by the argument that makes the optimum whole-numbered.
     """
-    wins = transcriptions.wins(np.array([4.0, 0.0, -4.0]), np.ones((3, 3)) / 9.0)
+    wins = paper_in_decimals.wins(np.array([4.0, 0.0, -4.0]), np.ones((3, 3)) / 9.0)
     bounded = min(
         sum(wins[a, b] * max(0, 1 - scores[a] + scores[b]) for a in range(3) for b in range(3))
         for scores in product((0, 1), repeat=3)
@@ -118,14 +121,13 @@ def _rrhf(problem: Problem) -> float | None:
 def _ranking(problem: Problem) -> tuple[FloatArray, FloatArray]:
     """How often A meets B and wins, and how often x is the best of two candidates."""
     q = problem.proposal.matrix(problem.size)
-    wins = transcriptions.wins(problem.luce.utility, q)
+    wins = paper_in_decimals.wins(problem.preference.log_pmf, q)
     return wins, wins.sum(axis=1) + q.diagonal()
 
 
 def _ranking_loss(wins: FloatArray, best: FloatArray, held: NDArray[np.bool_], v: FloatArray) -> float:
     """Eq. (19) with its sign repaired, among the outcomes that the optimum holds; the others win against nothing."""
-    v, wins, best = v[held], wins[np.ix_(held, held)], best[held]
-    return float(np.sum(wins * np.maximum(v - v[:, None], 0.0)) - best @ v)
+    return paper_in_decimals.ranking_loss(wins[np.ix_(held, held)], best[held], v[held])
 
 
 def _sign_as_printed(problem: Problem) -> float | None:
@@ -164,8 +166,8 @@ def _reward_doubled(problem: Problem) -> float | None:
     if not problem.positive:
         return None
     log_reference, log_p = problem.reference.log_pmf, problem.preference.log_pmf
-    right, wrong = (transcriptions.softmax(log_reference + k * log_p / problem.beta) for k in (1.0, 2.0))
-    return _rlhf_is_dpo(problem, 2.0) if transcriptions.variation(right, wrong) >= MARGIN else None
+    right, wrong = (second_paths.softmax(log_reference + k * log_p / problem.beta) for k in (1.0, 2.0))
+    return _rlhf_is_dpo(problem, 2.0) if second_paths.variation(right, wrong) >= MARGIN else None
 
 
 def _mixed_annotators(problem: Problem, noise: float) -> float | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
+from pbde_ref import paper
 from pbde_ref.distributions import FiniteDistribution, geometric_mean, kl_divergence, tilt, total_variation
 from pbde_ref.exact.optima import optimal_policy, product_of_experts
 from pbde_ref.pbde import PBDE, dpo, geometric_average
 from pbde_ref.policy_optimization import gradient_ascent, kl_controlled_objective, log_partition, policy_gradient
 from pbde_ref.validation import FloatArray
-from pbde_ref.verification import transcriptions
+from pbde_ref.verification import paper_in_decimals, second_paths
 from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim
 from pbde_ref.verification.fits import numerical_policy
 from pbde_ref.verification.problems import Problem
@@ -22,7 +26,7 @@ SLOWEST = 30.0
 
 
 def _equation_13(problem: Problem, beta: float) -> float:
-    numerical = transcriptions.mirror_ascent(problem.rewards, problem.beta, problem.reference.log_pmf)
+    numerical = second_paths.mirror_ascent(problem.rewards, problem.beta, problem.reference.log_pmf)
     return total_variation(tilt(problem.reference, problem.rewards, beta), _on_support(numerical, problem))
 
 
@@ -38,7 +42,7 @@ def _exponent_rounding(problem: Problem) -> float:
 
 def _differ(problem: Problem, wrong: FloatArray, right: FloatArray) -> bool:
     """Whether two log-weights make policies that the check must tell apart."""
-    return transcriptions.variation(transcriptions.softmax(wrong), transcriptions.softmax(right)) >= MARGIN
+    return second_paths.variation(second_paths.softmax(wrong), second_paths.softmax(right)) >= MARGIN
 
 
 def _beta_doubled(problem: Problem) -> float | None:
@@ -51,12 +55,12 @@ def _optimum(claimed: FiniteDistribution, model: PBDE, problem: Problem) -> floa
     """Distance from what training reaches, from the root found by bracketing, and the loss left."""
     chi = problem.luce.utility
     f = np.broadcast_to(model.f, chi.shape)
-    root = transcriptions.normalized(chi - model.g, f)
+    root = second_paths.normalized(chi - model.g, f)
     q = problem.proposal.matrix(problem.size)
     with np.errstate(invalid="ignore"):
         omega = np.where(np.isneginf(claimed.log_pmf), -np.inf, f * claimed.log_pmf + model.g)
     errors = [
-        abs(transcriptions.kl(chi, omega, q)),
+        abs(second_paths.kl(chi, omega, q)),
         total_variation(claimed, _on_support(root, problem)),
     ]
     trained = numerical_policy(problem, model, luce_annotator=True)
@@ -69,7 +73,16 @@ def _equation_16(problem: Problem) -> float:
     model = dpo(problem.beta, problem.reference)
     claimed = product_of_experts(problem.reference, problem.preference, problem.beta)
     general = optimal_policy(problem.luce, model)
-    return max(_optimum(claimed, model, problem), total_variation(claimed, general))
+    return max(
+        _optimum(claimed, model, problem),
+        total_variation(claimed, general),
+        total_variation(claimed, _literal(paper.equation_16, problem, problem.beta)),
+    )
+
+
+def _literal(equation: Callable[..., list[Any]], problem: Problem, by: float) -> FiniteDistribution:
+    log_pmf = paper_in_decimals.optimum(equation, problem.reference.log_pmf, problem.preference.log_pmf, by)
+    return _on_support(log_pmf, problem)
 
 
 def _exponent_beta(problem: Problem) -> float | None:
@@ -84,7 +97,11 @@ def _equation_18(problem: Problem) -> float:
     model = geometric_average(problem.alpha, problem.reference)
     claimed = geometric_mean(problem.preference, problem.reference, problem.alpha)
     general = optimal_policy(problem.luce, model)
-    return max(_optimum(claimed, model, problem), total_variation(claimed, general))
+    return max(
+        _optimum(claimed, model, problem),
+        total_variation(claimed, general),
+        total_variation(claimed, _literal(paper.equation_18, problem, problem.alpha)),
+    )
 
 
 def _without_the_reference_exponent(problem: Problem) -> float | None:
@@ -103,13 +120,13 @@ def _divided_by_its_sum(problem: Problem) -> float | None:
     model = problem.other_process
     target = problem.luce.utility - model.g
     f = np.broadcast_to(model.f, target.shape)
-    if not _differ(problem, target / f, transcriptions.normalized(target, f)):
+    if not _differ(problem, target / f, second_paths.normalized(target, f)):
         return None
     return _optimum(_on_support(target / f, problem), model, problem)
 
 
 def _kl_control(problem: Problem, reverse: bool) -> float:
-    """The identity with KL, Eq. (5) against a complex step through Eq. (12), and where gradient ascent ends."""
+    """The identity with KL, Eq. (5) against differences of Eq. (12) in decimals, and where gradient ascent ends."""
     rng = np.random.default_rng(problem.seed)
     logits = rng.normal(size=problem.size)
     policy = _on_support(logits, problem)
@@ -118,14 +135,13 @@ def _kl_control(problem: Problem, reverse: bool) -> float:
     top = problem.beta * log_partition(problem.rewards, problem.beta, problem.reference)
     objective = kl_controlled_objective(policy, problem.rewards, problem.beta, problem.reference)
     arguments = (problem.rewards, problem.beta, problem.reference.log_pmf)
-    step, direction = 1e-30, rng.normal(size=problem.size)
-    theta = logits + 1j * step * direction
-    slope = transcriptions.regularized_reward(theta - np.log(np.sum(np.exp(theta))), *arguments).imag / step
+    direction = rng.normal(size=problem.size)
+    slope = paper_in_decimals.controlled_reward_slope(logits, direction, *arguments)
     gradient = policy_gradient(logits, problem.rewards, problem.beta, problem.reference)
     errors = [
         abs(objective - (top - problem.beta * divergence)),
-        abs(objective - float(transcriptions.regularized_reward(policy.log_pmf, *arguments))),
-        abs(float(gradient @ direction) - float(slope)),
+        abs(objective - paper_in_decimals.controlled_reward(policy.log_pmf, *arguments)),
+        abs(float(gradient @ direction) - slope),
     ]
     masses = np.concatenate([best.pmf, problem.reference.pmf])
     if masses.min() * SLOWEST >= masses.max():
@@ -173,7 +189,7 @@ CLOSED_FORMS = (
     ),
     Claim(
         "kl_control", "Eq. 5, 12", "KL control is reverse-KL projection, and gradient ascent reaches it.",
-        "complex step, ascent", lambda problem: _kl_control(problem, reverse=True), SOLVER,
+        "decimals, ascent", lambda problem: _kl_control(problem, reverse=True), SOLVER,
         "forward KL", _forward_kl,
     ),
 )  # fmt: skip

@@ -12,7 +12,7 @@ from pbde_ref.exact.minimizers import minimize_expected_loss
 from pbde_ref.pbde import PBDE
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray
-from pbde_ref.verification import transcriptions
+from pbde_ref.verification import second_paths
 from pbde_ref.verification.exact_fits import Projection, projection
 from pbde_ref.verification.problems import Problem
 
@@ -54,7 +54,7 @@ def numerical_fit(problem: Problem, luce_annotator: bool) -> FloatArray | None:
         return None
     annotator = problem.luce if luce_annotator else problem.annotator
     q = problem.proposal.matrix(problem.size)
-    if not transcriptions.connects(transcriptions.curvatures(annotator.utility, q) >= SMALLEST):
+    if not second_paths.connects(second_paths.curvatures(annotator.utility, q) >= SMALLEST):
         return None
     return certified_fit(annotator, problem.proposal)
 
@@ -64,7 +64,7 @@ def numerical_policy(problem: Problem, model: PBDE, *, luce_annotator: bool) -> 
     utilities = numerical_fit(problem, luce_annotator)
     if utilities is None:
         return None
-    log_policy = transcriptions.normalized(utilities - model.g, np.broadcast_to(model.f, utilities.shape))
+    log_policy = second_paths.normalized(utilities - model.g, np.broadcast_to(model.f, utilities.shape))
     return FiniteDistribution(log_policy, problem.preference.support)
 
 
@@ -74,9 +74,9 @@ def exact_projection(members: list[FloatArray], mixed: FloatArray, q: FloatArray
     Unlike one annotator's, it balances pairs that the model cannot meet all at once: where rare pairs must be met
     better than frequent ones can be rounded, the last digit of a frequent one decides.
     """
-    p = sum(w * transcriptions.preferences(chi, np.ones_like(q)) for w, chi in zip(mixed, members, strict=True))
+    p = sum(w * second_paths.preferences(chi, np.ones_like(q)) for w, chi in zip(mixed, members, strict=True))
     rarer = np.minimum(np.reshape(p, q.shape), np.reshape(p, q.shape).T)
-    if not transcriptions.connects((q + q.T) * rarer >= SMALLEST):
+    if not second_paths.connects((q + q.T) * rarer >= SMALLEST):
         return None
     found = projection(members, list(mixed), q)
     return found if found.uncertainty <= DETERMINED else None

@@ -14,7 +14,7 @@ from pbde_ref.language.sentence_classes import ProjectedPolicy, length_distribut
 from pbde_ref.pbde import PBDE, length_normalized, luce
 from pbde_ref.proposals import ProductProposal
 from pbde_ref.validation import FloatArray, IndexArray
-from pbde_ref.verification import transcriptions
+from pbde_ref.verification import second_paths
 from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim
 from pbde_ref.verification.exact_fits import Projection
 from pbde_ref.verification.fits import exact_projection
@@ -52,12 +52,12 @@ def _of_lengths(problem: Problem) -> tuple[FiniteDistribution, FiniteDistributio
 
 def _listed_preferences(log_pmf: FloatArray, log_drawn: FloatArray, n_tokens: int) -> list[float]:
     """The same under three processes, for each pair of sentences; with one token, of lengths."""
-    lengths, log_p = transcriptions.listed_sentences(log_pmf, n_tokens)
-    _, log_q = transcriptions.listed_sentences(log_drawn, n_tokens)
+    lengths, log_p = second_paths.listed_sentences(log_pmf, n_tokens)
+    _, log_q = second_paths.listed_sentences(log_drawn, n_tokens)
     middle = len(log_pmf) / 2
     q = np.exp(np.add.outer(log_q, log_q)) * np.outer(lengths <= middle, lengths > middle)
     factors = (np.ones_like(lengths), 1.0 / lengths, 50.0 / lengths)
-    return [float(np.sum(q[q > 0.0] * transcriptions.preferences(f * log_p, q)) / q.sum()) for f in factors]
+    return [float(np.sum(q[q > 0.0] * second_paths.preferences(f * log_p, q)) / q.sum()) for f in factors]
 
 
 def _lengths_compared(problem: Problem) -> float | None:
@@ -91,7 +91,7 @@ def _merged(problem: Problem, counted: bool) -> float | None:
         raise ArithmeticError(f"the fit is not certified, its gap is {full.solution.certificate.gap:.1e} nats")
     merged = merged_process(problem.other_process, log_counts).utility(problem.preference.log_pmf)
     transcribed = f * (problem.preference.log_pmf - log_counts) + g
-    pooled = transcriptions.normalized(exact.utilities - (g - f * log_counts if counted else g), f)
+    pooled = second_paths.normalized(exact.utilities - (g - f * log_counts if counted else g), f)
     split = _split(problem)
     single = FiniteDistribution((problem.preference.log_pmf - log_counts)[original])
     alone = optimal_policy(Annotator(single, split), split)
@@ -147,9 +147,9 @@ def _classes_counted_as_one(problem: Problem) -> float | None:
         return None
     f, g = (np.broadcast_to(value, problem.size) for value in (problem.other_process.f, problem.other_process.g))
     log_counts = np.log(_copies(problem)[0])
-    right, wrong = (np.exp(transcriptions.normalized(exact.utilities - h, f)) for h in (g - f * log_counts, g))
+    right, wrong = (np.exp(second_paths.normalized(exact.utilities - h, f)) for h in (g - f * log_counts, g))
     margin = max(MARGIN, 10.0 * _classes_rounding(problem))
-    return _merged(problem, counted=False) if transcriptions.variation(right, wrong) >= margin else None
+    return _merged(problem, counted=False) if second_paths.variation(right, wrong) >= margin else None
 
 
 def _on_labels(log_pmf: FloatArray) -> FiniteDistribution:

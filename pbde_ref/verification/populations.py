@@ -17,7 +17,7 @@ from pbde_ref.exact.selection import (
 from pbde_ref.pbde import luce
 from pbde_ref.proposals import ProductProposal, Proposal
 from pbde_ref.validation import FloatArray, IndexArray
-from pbde_ref.verification import transcriptions
+from pbde_ref.verification import paper_in_decimals, second_paths
 from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim
 from pbde_ref.verification.exact_fits import Projection
 from pbde_ref.verification.fits import certified_fit, exact_projection, numerical_fit
@@ -70,8 +70,8 @@ def _projection_differs(problem: Problem) -> float | None:
     other = exact_projection(_utilities(problem), problem.mixture.weights, uniform)
     if exact is None or other is None:
         return None
-    true, *wrong = (transcriptions.softmax(u) for u in (exact.utilities, other.utilities, *_utilities(problem)))
-    if min(transcriptions.variation(true, each) for each in wrong) < max(MARGIN, 10.0 * exact.uncertainty):
+    true, *wrong = (second_paths.softmax(u) for u in (exact.utilities, other.utilities, *_utilities(problem)))
+    if min(second_paths.variation(true, each) for each in wrong) < max(MARGIN, 10.0 * exact.uncertainty):
         return None
     projection = _fit(problem.mixture, problem.proposal)
     own = [FiniteDistribution(utility) for utility in _utilities(problem)]
@@ -102,7 +102,7 @@ def _log_odds(annotator: PreferenceModel, problem: Problem) -> float | None:
 def _annotators_mixed(problem: Problem) -> float | None:
     visible = _visible(problem)
     everywhere = np.ones((visible.size, visible.size))
-    parts = [transcriptions.preferences(u[visible], everywhere) for u in _utilities(problem)]
+    parts = [second_paths.preferences(u[visible], everywhere) for u in _utilities(problem)]
     mixed = sum(w * p for w, p in zip(problem.mixture.weights, parts, strict=True))
     if not np.min(mixed) > 1e-12 or _not_additive(np.reshape(mixed, everywhere.shape)) < MARGIN:
         return None
@@ -153,18 +153,16 @@ def _asymmetric(problem: Problem) -> float | None:
     return _away_from_target(problem.luce, kernel)
 
 
-def _transcribed_winners(problem: Problem) -> FloatArray:
+def _counted_winners(problem: Problem) -> FloatArray:
     q = problem.proposal.matrix(problem.size)
-    a, b = np.nonzero(q)
-    p = transcriptions.preferences(problem.luce.utility, q)
-    won, lost = np.bincount(a, q[a, b] * p, problem.size), np.bincount(b, q[a, b] * (1.0 - p), problem.size)
-    return np.asarray(won + lost, dtype=np.float64)
+    p = paper_in_decimals.luce_preferences(problem.preference.log_pmf, q)
+    return np.asarray((q * p).sum(axis=1) + (q * (1.0 - p)).sum(axis=0))
 
 
 def _winners(problem: Problem) -> float:
-    transcribed = _transcribed_winners(problem)
+    counted = _counted_winners(problem)
     found = winners_distribution(problem.luce, problem.proposal)
-    errors = [float(np.abs(found.pmf - transcribed).max()), abs(float(transcribed.sum()) - 1.0)]
+    errors = [float(np.abs(found.pmf - counted).max()), abs(float(counted.sum()) - 1.0)]
     if problem.positive:
         doubled = winners_distribution(problem.luce, ProductProposal(problem.reference)).pmf - 2 * problem.reference.pmf
         errors.append(max(0.0, float(doubled.max())))
@@ -172,7 +170,7 @@ def _winners(problem: Problem) -> float:
 
 
 def _winners_are_not_p_star(problem: Problem) -> float | None:
-    if transcriptions.variation(_transcribed_winners(problem), problem.preference.pmf) < MARGIN:
+    if second_paths.variation(_counted_winners(problem), problem.preference.pmf) < MARGIN:
         return None
     return total_variation(
         FiniteDistribution(winners_distribution(problem.luce, problem.proposal).log_pmf, problem.preference.support),
@@ -198,7 +196,7 @@ POPULATIONS = (
     ),
     Claim(
         "winners", "Sec. 3", "The winners' distribution depends on the proposal; it is at most twice it.",
-        "sums transcribed", _winners, ROUNDING,
+        "Eq. (9), summed", _winners, ROUNDING,
         "winners claimed to be p*", _winners_are_not_p_star,
     ),
 )  # fmt: skip
