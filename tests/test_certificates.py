@@ -181,13 +181,13 @@ def gradient_ascent_check(seed):
 
 # Each with the number of seeds that every run takes, and the share of them that converges at least.
 CHECKS = {
-    "projection": (projection_check, 60, 0.7),
-    "gradient ascent": (gradient_ascent_check, 60, 0.0),
-    "rrhf": (rrhf_check, 80, 0.4),
-    "slic": (slic_check, 150, 0.4),
-    "linear hinge": (linear_hinge_check, 100, 0.8),
-    "product": (product_check, 60, 0.2),
-    "ipo": (ipo_check, 300, 0.7),
+    "projection": (projection_check, 30, 0.7),
+    "gradient ascent": (gradient_ascent_check, 30, 0.0),
+    "rrhf": (rrhf_check, 60, 0.4),
+    "slic": (slic_check, 80, 0.4),
+    "linear hinge": (linear_hinge_check, 60, 0.8),
+    "product": (product_check, 30, 0.2),
+    "ipo": (ipo_check, 200, 0.7),
 }
 
 

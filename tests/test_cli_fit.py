@@ -186,8 +186,8 @@ def test_wrong_usage(fit, arguments, match):
         (["--seed", "x"], "must be a whole number; got 'x'"),
         (["--mixture", "0"], "must be at least 1; got 0"),
         (["--delimiter", "ab"], "must be one character, or tab"),
-        (["--plot", "x.pdf"], "must end in .png; got 'x.pdf'"),
-        (["--json", "no/such/folder/x.json"], "the folder of 'no/such/folder/x.json' does not exist"),
+        (["--plot", "x.pdf"], "must end in one of .png; got 'x.pdf'"),
+        (["--json", "no/such/folder/x.json"], "the folder does not exist: 'no/such/folder/x.json'"),
         (["--ties", "ignore"], "invalid choice: 'ignore'"),
     ],
 )

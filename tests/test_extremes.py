@@ -75,9 +75,9 @@ def test_control_an_infinite_factor_times_nothing():
         losses.geometric_loss([-1.0], [-700.0], [-1.0], [-1.0], alpha=5e-324)
     with pytest.raises(ValueError, match="`rejected_lengths` must be so long"):
         losses.length_normalized_loss([-1.0], [-2.0], [1.0], [1e-308], scale=1e308)
-    with pytest.raises(ValueError, match=r"`f` must be at least 1e-308"):
+    with pytest.raises(ValueError, match=r"`f` must be at least 1e-300"):
         pb.PBDE(5e-324)
-    assert pb.normalized_log_policy([0.0, 0.0], pb.PBDE(1e-308)) == pytest.approx(-math.log(2.0))
+    assert pb.normalized_log_policy([0.0, 0.0], pb.PBDE(1e-300)) == pytest.approx(-math.log(2.0))
 
 
 def test_policy_gradients_of_huge_rewards():
@@ -107,7 +107,7 @@ def test_infinite_slopes():
     np.testing.assert_allclose(loss.gradient, [2.0, -2.0, 0.0], rtol=1e-15)
     with pytest.raises(ValueError, match="`utilities` must be such that the gradient has no terms of both infinities"):
         pb.expected_loss("ipo", even, [0.0, INF, -INF], pb.ProductProposal([1, 1, 1]), tau=0.5)
-    with pytest.raises(ValueError, match="`tau` must be from 1e-150 to 1e150"):
+    with pytest.raises(ValueError, match="`tau` must be at least 1e-150"):
         ipo_optimum(even, pb.ProductProposal([1, 1, 1]), tau=1e-200, reference=EVEN)
 
 

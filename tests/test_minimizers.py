@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
+from scipy.sparse.csgraph import connected_components
 
 import pbde_ref as pb
+from pbde_ref.exact.identifiability import comparison_components
 from pbde_ref.exact.large_scale import minimize_product_loss
 from tests import adversarial
 from tests.paper_on_arrays import cross_entropy, hessian, kl_gradient
@@ -241,9 +243,13 @@ def test_a_process_comes_back_whatever_the_scales(seed):
     """A single process is its own fit: certified to 1e-9 and right, for weights over 30 decades and spreads of 680."""
     rng = np.random.default_rng([seed, 15])
     name, annotator, proposal = adversarial.problem(rng, sizes=(2, 40), answers=("process", "ties"))
-    if not pb.finite_fit_exists(annotator, proposal):  # more than 745 nats with the noise
-        return
     solution = solve(annotator, proposal)
+    size, weights = annotator.size, proposal.matrix(annotator.size)
+    within = (weights + weights.T > 0.0) & (np.abs(annotator.utility[:, None] - annotator.utility) < 700.0)
+    if connected_components(within, directed=False)[0] > comparison_components(proposal, size).max() + 1:
+        # With the noise, comparisons that hold the graph together are beyond 700 nats: their curvature underflows.
+        assert solution.converged or "underflows" in solution.reason
+        return
     assert solution.converged, (name, solution.reason)
     assert solution.certificate.utility_error < 1e-9
     for label in set(solution.certificate.components.tolist()):

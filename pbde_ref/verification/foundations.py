@@ -233,7 +233,7 @@ def _textbook(problem: Problem) -> float | None:
 FOUNDATIONS = (
     Claim(
         "cross_entropy_and_kl", "Eq. 7, 8", "Cross-entropy and KL differ by the annotator's entropy.",
-        "the paper's text, sums", _cross_entropy_as_written, ROUNDING,
+        "the paper's sums", _cross_entropy_as_written, ROUNDING,
         "entropy counted twice", _entropy_counted_twice,
     ),
     Claim(
