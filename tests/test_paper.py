@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import pbde_ref as pb
 from pbde_ref import losses, paper
 from pbde_ref.exact.mixtures import expected_mixture_loss
-from pbde_ref.policy_optimization import kl_controlled_objective, policy_gradient
+from pbde_ref.exact.policy_optimization import kl_controlled_objective, policy_gradient
 
 F = Fraction
 PACKAGE = Path(pb.__file__).parent

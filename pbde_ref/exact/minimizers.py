@@ -15,9 +15,9 @@ from pbde_ref.exact.expected import (
 )
 from pbde_ref.exact.flow_certificate import FlowBound, flow_bound, reach
 from pbde_ref.exact.identifiability import comparison_components, finite_fit_exists
-from pbde_ref.exact.kernel_sums import splits
 from pbde_ref.exact.laplacian import Elimination, centred, eliminate, solve_flows, solve_quickly
-from pbde_ref.exact.large_scale import minimize_product_loss
+from pbde_ref.exact.linear_time.kernel_sums import splits
+from pbde_ref.exact.linear_time.minimizer import minimize_product_loss
 from pbde_ref.exact.pair_flows import PairFlows, PairProblem
 from pbde_ref.exact.solution import Certificate, Solution
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, as_objective
