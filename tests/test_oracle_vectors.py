@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from mpmath import mp, mpf
 
+from pbde_ref.cli import vectors as command
 from pbde_ref.vectors import expected_losses as vectors_of_populations
 from pbde_ref.vectors import sequences as vectors_of_sequences
 from pbde_ref.vectors import tokens as vectors_of_tokens
@@ -609,7 +610,7 @@ def test_writing_again_gives_the_same_bytes(folder, tmp_path):
 def test_command_writes_the_vectors(tmp_path, capsys):
     """`run` makes the folder and says what it wrote."""
     parser = ArgumentParser()
-    vectors.add_arguments(parser)
-    assert vectors.run(parser.parse_args(["--out", str(tmp_path / "new" / "folder")])) == 0
+    command.add_arguments(parser)
+    assert command.run(parser.parse_args(["--out", str(tmp_path / "new" / "folder")])) == 0
     written = list((tmp_path / "new" / "folder").iterdir())
     assert f"in {len(written) - 1} files and their schema" in capsys.readouterr().out

@@ -41,7 +41,7 @@ def test_it_imports_nothing_but_math():
     assert [ast.unparse(node) for node in imports] == ["import math"]
 
 
-REFEREES = ("verification", "oracle/vectors", "benchmarking")
+REFEREES = ("verification", "vectors", "benchmarking")
 
 
 def importers_of_the_paper(sources):

@@ -2,8 +2,8 @@ r"""Expectations under product proposals, :math:`q = a \otimes b`, in linear tim
 
 A sum over all pairs of :math:`a_A b_B\, \phi(\omega_A - \omega_B)` takes two visits to each outcome
 (`exact.linear_time.panels`): a million million pairs are done in a tenth of a second. The annotator enters only through
-such sums, because its preference probabilities are logistic functions of differences; so single annotators and mixtures of them qualify, a
-`PreferenceMatrix` does not.
+such sums, because its preference probabilities are logistic functions of differences; so single annotators and mixtures
+of them qualify, a `PreferenceMatrix` does not.
 """
 
 from __future__ import annotations
