@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import pbde_ref as pb
-from pbde_ref.experiments.optima import LOSSES, optima, optimum
+from pbde_ref.experiments.atlas import LOSSES, optima, optimum
 from pbde_ref.figures import draw_optima, save_figure
 
 SIZE = 48

@@ -8,7 +8,7 @@ import pytest
 
 import pbde_ref as pb
 from pbde_ref.cli import main
-from pbde_ref.experiments.populations import luce_annotator, pooled_annotators
+from pbde_ref.experiments.annotators import luce_annotator, pooled_annotators
 from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.runs import execute
 from pbde_ref.experiments.toy import how_much_data

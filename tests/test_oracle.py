@@ -17,16 +17,16 @@ from pbde_ref.oracle import (
     check_sequence_log_probs,
     iter_checks,
     run_check,
-    tables,
 )
-from pbde_ref.oracle.bugs_planted import KNOWN, UNKNOWN
+from pbde_ref.oracle.calling.frameworks import Given, framework_named
+from pbde_ref.oracle.calling.preparation import conventions_of
+from pbde_ref.oracle.calling.recognition import mentioned_frameworks
 from pbde_ref.oracle.cases import Case, of_margins
 from pbde_ref.oracle.definitions import DEFINITIONS
-from pbde_ref.oracle.frameworks import Given, framework_named
-from pbde_ref.oracle.preparation import conventions_of
-from pbde_ref.oracle.recognition import mentioned_frameworks
+from pbde_ref.oracle.selftest import tables
+from pbde_ref.oracle.selftest.mutants import KNOWN, UNKNOWN
+from pbde_ref.oracle.selftest.tables import false_alarm_table, false_alarms, kill_table, kills
 from pbde_ref.oracle.sequences import SEQUENCE_LOG_PROBS
-from pbde_ref.oracle.tables import false_alarm_table, false_alarms, kill_table, kills
 from pbde_ref.oracle.tolerances import rounded
 
 FRAMEWORKS = [

@@ -7,13 +7,13 @@ import pytest
 from scipy.special import expit, logsumexp
 
 from pbde_ref.oracle import CATALOGUE, check_loss, check_sequence_log_probs, iter_checks, run_check
+from pbde_ref.oracle.calling.frameworks import FRAMEWORKS, Numpy
+from pbde_ref.oracle.calling.preparation import conventions_of
 from pbde_ref.oracle.cases import Case, Outcome
 from pbde_ref.oracle.checks import SIZES
 from pbde_ref.oracle.definitions import DEFINITIONS, definition_of
 from pbde_ref.oracle.diagnosis import NO_DIAGNOSIS, diagnose
-from pbde_ref.oracle.frameworks import FRAMEWORKS, Numpy
 from pbde_ref.oracle.known_bugs import bugs_of
-from pbde_ref.oracle.preparation import conventions_of
 from pbde_ref.oracle.report import CheckResult, Report
 from pbde_ref.oracle.tolerances import DTYPES, allowance, condition_numbers, rounded
 

@@ -23,7 +23,7 @@ COMMANDS = {
     "reproduce": "pbde_ref.cli.reproduce",
     "fit": "pbde_ref.cli.fit",
     "check": "pbde_ref.cli.check",
-    "vectors": "pbde_ref.oracle.vectors",
+    "vectors": "pbde_ref.cli.vectors",
     "bench": "pbde_ref.cli.bench",
     "list": "pbde_ref.cli.listing",
 }

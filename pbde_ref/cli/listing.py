@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pbde_ref.cli.arguments import table
-from pbde_ref.experiments.optima import LOSSES
+from pbde_ref.experiments.atlas import LOSSES
 from pbde_ref.verification import CLAIMS
 
 __all__ = ["add_arguments", "run"]

@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from pbde_ref.cli.arguments import finite_or_none, output_path, real, table, whole
-from pbde_ref.experiments.optima import LOSSES, Optimum, optimum
+from pbde_ref.experiments.atlas import LOSSES, Optimum, optimum
 from pbde_ref.files import write_json
 
 __all__ = ["add_arguments", "run"]

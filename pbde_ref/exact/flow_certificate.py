@@ -80,13 +80,14 @@ def flow_bound(
     errors += 2.0 * EPS * np.abs(change)
     moved = _left_over(tree, flows - change)[below]
     paths = _resistance_bounds(kappa, tree, eliminated, components)
+    if not np.isfinite(paths).all():
+        # They have nearly underflowed: one over them overflows.
+        return FlowBound(math.inf, math.inf, math.inf, False)
     # Each pair stands in the matrix twice.
-    rounding = 0.5 * float(np.multiply(errors, paths, out=np.zeros(errors.shape), where=errors > 0.0).sum())
+    rounding = 0.5 * float((errors * paths).sum())
     along = paths[child, above]
-    # Resistances may overflow; what is not a number then proves nothing.
-    with np.errstate(invalid="ignore", over="ignore"):
-        stepped = min(determined * reach(step, components), 0.5 * float((np.abs(change) * paths).sum()))
-        total = (stepped + rounding + float((moved * along).sum())) * (1.0 + 1e-9)
+    stepped = min(determined * reach(step, components), 0.5 * float((np.abs(change) * paths).sum()))
+    total = (stepped + rounding + float((moved * along).sum())) * (1.0 + 1e-9)
     if not total < 1.0:
         return FlowBound(math.inf, math.inf, rounding, True)
     together = 0.5 * float((errors * np.sqrt(paths)).sum())

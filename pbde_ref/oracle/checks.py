@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from pbde_ref.oracle import laws, masks
+from pbde_ref.oracle.calling.subjects import rounded_case
 from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.context import Context, FailedCheckError, SkippedCheckError
 from pbde_ref.oracle.diagnosis import diagnose_check
 from pbde_ref.oracle.rewards import REWARD_SITUATIONS
-from pbde_ref.oracle.subjects import rounded_case
 from pbde_ref.oracle.tolerances import difference, reward_allowance
 
 __all__ = ["DECLARE_REWARDS", "Check", "checks_of_loss"]

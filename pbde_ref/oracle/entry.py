@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pbde_ref.oracle.bench import Options, bench_for, checks_of, generic_case
+from pbde_ref.oracle.calling.preparation import conventions_of
+from pbde_ref.oracle.calling.readiness import Options, bench_for, checks_of, generic_case
 from pbde_ref.oracle.cases import Definition
 from pbde_ref.oracle.definitions import definition_of
-from pbde_ref.oracle.preparation import conventions_of
 from pbde_ref.oracle.report import EXPECT_CHECKS, CheckResult, LossCheckError, Report, as_many_as_expected
 from pbde_ref.oracle.rewards import SEQUENCE_REWARDS
 from pbde_ref.oracle.sequences import SEQUENCE_LOG_PROBS

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from pbde_ref.oracle.calling.subjects import rounded_case
 from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.checks import Check
 from pbde_ref.oracle.context import Context, FailedCheckError
-from pbde_ref.oracle.subjects import rounded_case
 
 __all__ = ["random_search_check"]
 

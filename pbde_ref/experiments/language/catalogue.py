@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from tabulate import tabulate
 
+from pbde_ref.exact.lengths.length_bias import GROUP_PAIRS, LENGTH_BINS
 from pbde_ref.experiments.language import figure_6, models, positions, sentences, table_2
 from pbde_ref.experiments.language.findings import bin_share, findings, preference_of, with_error
 from pbde_ref.experiments.language.settings import Workplace
 from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.runs import Run
-from pbde_ref.language.length_bias import GROUP_PAIRS, LENGTH_BINS
 
 __all__ = ["findings_text", "language_page", "length_rows", "position_rows", "runs", "table_2_rows"]
 

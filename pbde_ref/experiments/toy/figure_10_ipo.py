@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from pbde_ref.experiments.populations import luce_annotator
+from pbde_ref.experiments.annotators import luce_annotator
 from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.runs import Progress, Run
 from pbde_ref.experiments.toy.adaptation import Loss, adapt, start_from

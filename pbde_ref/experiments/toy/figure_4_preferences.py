@@ -12,7 +12,7 @@ import numpy as np
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
-from pbde_ref.experiments.populations import luce_annotator, pooled_annotators
+from pbde_ref.experiments.annotators import luce_annotator, pooled_annotators
 from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.runs import Run
 from pbde_ref.experiments.toy import figure_5_misspecification, figure_11_two_annotators

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from pbde_ref.distributions import FiniteDistribution
-from pbde_ref.experiments.populations import pooled_annotators
+from pbde_ref.experiments.annotators import pooled_annotators
 from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.runs import Progress, Run
 from pbde_ref.experiments.toy.adaptation import Loss, adapt, start_from
