@@ -133,6 +133,17 @@ def test_blocks_of_pivots_fit_together(n):
     assert total == pytest.approx(n - 1, rel=1e-12, abs=1e-14)
 
 
+def test_conductances_further_apart_than_doubles():
+    """A share of 1e-350 underflows; what it conducts, times the large conductance beside it, does not."""
+    kappa = np.array([[0.0, 1e200, 1e-150], [1e200, 0.0, 0.0], [1e-150, 0.0, 0.0]])
+    flows = kappa * np.array([[0.0, 2.0, 3.0], [-2.0, 0.0, 0.0], [-3.0, 0.0, 0.0]])
+    found = laplacian.solve_flows(kappa, flows)
+    np.testing.assert_allclose(found - found[0], [0.0, -2.0, -3.0], rtol=1e-14)
+    np.testing.assert_allclose(
+        laplacian.effective_resistances(kappa, np.array([1, 0]), np.array([2, 1])), [1e150, 1e-200], rtol=1e-14
+    )
+
+
 def test_quick_solutions_are_refused_where_they_lose_digits():
     """A chain with a weak link of 1e-12, or outcomes of very different degree, are left to the elimination."""
     chain = np.zeros((4, 4))

@@ -62,9 +62,10 @@ class SlicSolution(Optimum):
         Whether both bounds hold. The loss: `relative_gap` is within the tolerance asked for, or `gap` within what
         rounding leaves of a loss of zero: :math:`10^{-14} \delta \sum c`, with the probability :math:`\sum c` that two
         different outcomes meet, or :math:`10^{-14} [(1 + \delta) \sum c + \lambda]` at :math:`\lambda > 0`, and what
-        rounding of the policy's log-probabilities may add. The policy: `policy_error` is within the tolerance asked
-        for, or :math:`\lambda = 0` and the optimum is not proved to be unique, so that there is no one policy to be
-        close to.
+        rounding of the policy's log-probabilities may add. `gap` and `relative_gap` count this rounding; it is not held
+        against the solver, because the best policy of all, once its log-probabilities are stored, has it as well.
+        The policy: `policy_error` is within the tolerance asked for, or :math:`\lambda = 0` and the optimum is not
+        proved to be unique, so that there is no one policy to be close to.
     unique : bool or None
         Whether no other policy is as good. True only if proven; False if another optimum was constructed whose loss is
         the same to rounding; None if neither.
