@@ -355,7 +355,7 @@ def draw(seed, *, largest=6, most=12.0, spreads=(0.1, 3.0, 30.0), matrices=True,
     """A problem that nobody chose; weights over up to `most` decades."""
     rng = np.random.default_rng(seed)
     n = int(rng.integers(2, largest + 1))
-    reference = pb.FiniteDistribution(rng.uniform(0.0, rng.choice([0.0, 3.0, 40.0]), n))
+    reference = pb.FiniteDistribution(rng.uniform(0.0, rng.choice([0.0, 3.0, 40.0, 134.0]), n))
     annotator = draw_annotator(rng, n, spreads, matrices)
     return Problem(annotator, draw_proposal(rng, n, most, product), reference, seed)
 
