@@ -67,7 +67,7 @@ from pbde_ref.exact.policy_optimization import (
     policy_gradient,
 )
 from pbde_ref.exact.ranking import RRHFSolution, expected_rrhf, minimize_rrhf
-from pbde_ref.exact.results import Certificate, ExpectedLoss, Solution
+from pbde_ref.exact.results import Certificate, ExpectedLoss, Optimum, Solution
 from pbde_ref.exact.selection import (
     barker_transition_matrix,
     detailed_balance_residual,
@@ -131,6 +131,7 @@ __all__ = [
     "NoFiniteEstimateError",
     "NormalizingConstant",
     "Objective",
+    "Optimum",
     "PairListProposal",
     "PaperProblem",
     "PolicySolution",
