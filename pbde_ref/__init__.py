@@ -1,6 +1,7 @@
 """Exact reference implementation of learning from pairwise preferences as density estimation (arXiv:2311.14115)."""
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceMatrix
+from pbde_ref.catalogue import optimum
 from pbde_ref.distributions import (
     FiniteDistribution,
     geometric_mean,
@@ -197,6 +198,7 @@ __all__ = [
     "normalized_log_policy",
     "normalizing_constant",
     "optimal_policy",
+    "optimum",
     "pairwise_loss",
     "paper_problem",
     "pbde_loss",

@@ -20,7 +20,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # A module may import from its own room and from those before it.
 ORDER = [
     "paper", "validation", "files", "processes", "foreign", "double_double", "numerics", "distributions",
-    "paper_problem", "pbde", "pairs", "annotators", "proposals", "objectives", "losses", "exact",
+    "paper_problem", "pbde", "pairs", "annotators", "proposals", "objectives", "losses", "exact", "catalogue",
     "policy_optimization", "sampling", "estimation", "models", "language", "experiments", "figures", "strategies",
     "oracle", "vectors", "verification", "benchmarking", "cli", "__main__",
 ]  # fmt: skip
