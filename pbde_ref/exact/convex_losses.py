@@ -1,0 +1,371 @@
+r"""Any pairwise loss that is convex in the margin: its minimum, by Newton's method, with a gap that duality proves.
+
+With :math:`d = \omega_A - \omega_B` and the probability :math:`c_{AB}` that A meets B and wins, the expected loss is
+:math:`\sum_e \varphi_e(d_e)`, :math:`\varphi_e(d) = c_{AB}\, \ell(d) + c_{BA}\, \ell(-d)`, over pairs :math:`e`. For a
+flow f without divergence and points t with :math:`f_e \in \partial \varphi_e(t_e)` no utilities have a loss below
+:math:`\sum_e [\varphi_e(t_e) - f_e t_e]`. Only monotone derivatives are needed, no curvature.
+Proof: ``proofs/convex_losses.md``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import linprog
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components
+
+from pbde_ref.annotators import PreferenceModel
+from pbde_ref.exact.expected import expected_loss
+from pbde_ref.exact.flow_certificate import left_over, reach
+from pbde_ref.exact.identifiability import comparison_components
+from pbde_ref.exact.laplacian import centred, maximal_spanning_tree, smallest_eigenvalue, solve_flows
+from pbde_ref.exact.optima import with_luce_policy
+from pbde_ref.exact.results import Certificate, Optimum, unmet
+from pbde_ref.exact.selection import win_weights, win_weights_error
+from pbde_ref.numerics import weighted
+from pbde_ref.objectives import Objective
+from pbde_ref.proposals import Proposal
+from pbde_ref.validation import FloatArray, IndexArray
+
+__all__ = ["GRID", "check_convex", "minimize_convex_loss"]
+
+EPS = float(np.finfo(float).eps)
+GRID = np.sinh(np.linspace(-7.6, 7.6, 401))
+"""Margins, to ±1,000, at which an objective that is not known to be convex is looked at."""
+# Of an objective's derivative, and of its argument, in units in the last place.
+ULPS = 8.0
+# A loss that has its last slope at this margin keeps it.
+FLAT = 700.0
+# Each step that is taken in full trusts the curvature by so much more.
+TRUST = 0.01
+# A kink is softened by so many nats for each weight of its pair.
+SOFT = 1e-3
+
+Slopes = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+
+
+def minimize_convex_loss(
+    objective: Objective,
+    annotator: PreferenceModel,
+    proposal: Proposal,
+    *,
+    tolerance: float = 1e-20,
+    utility_tolerance: float = 1e-8,
+    max_steps: int = 200,
+) -> Optimum:
+    r"""Utilities of least expected loss, for any objective that is convex in the margin.
+
+    Parameters
+    ----------
+    objective : Objective
+        Its derivative must be right to 8 units in the last place, of the value or of an argument of size 1 plus margin
+        plus parameters; what is below 1e-300 counts as zero.
+    annotator, proposal, max_steps
+        As in `minimize_expected_loss`.
+    tolerance, utility_tolerance : float
+        Gap, in units of the loss, and error of utilities' differences at which the result counts as converged. Where
+        the optimum lies at kinks, rounding alone leaves a gap of some 1e-15.
+
+    Returns
+    -------
+    Optimum
+        `certificate` is a `Certificate`; its `smallest_eigenvalue` is 0 where the curvature does not hold a component
+        together, and at kinks says nothing. `unique` is None where `utility_error` is infinite. Unless
+        `objective.convex` is True, the result is only as convex as the loss was at `GRID` and wherever a step led;
+        `reason` says so.
+
+    Raises
+    ------
+    ValueError
+        If the objective is not convex, or no finite utilities attain the minimum.
+
+    Notes
+    -----
+    Newton's method on the graph Laplacian of second derivatives, with line search by slopes; pairs without curvature
+    are held by a share of their slope, which vanishes. Where that does not prove the minimum, as at kinks, the method
+    of multipliers follows. Proof of the bounds: ``proofs/convex_losses.md``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pbde_ref as pb
+    >>> boosting = pb.Objective("exponential", lambda m: np.exp(-m), lambda m: -np.exp(-m), lambda m: np.exp(-m))
+    >>> annotator, pair = pb.PreferenceMatrix([[0.5, 0.9], [0.1, 0.5]]), pb.PairListProposal([0], [1])
+    >>> found = minimize_convex_loss(boosting, annotator, pair)  # half the log-odds: log 3, at a loss of 2 √(p (1 - p))
+    >>> np.diff(found.utilities).round(12), round(found.loss, 12), found.gap < 1e-28
+    (array([-1.09861229]), 0.6, True)
+    """
+    check_convex(objective, GRID)
+    components = comparison_components(proposal, annotator.size)
+    wins, _ = win_weights(annotator, proposal)
+    a, b = np.nonzero(np.triu(wins + wins.T, 1))
+    pairs = _Pairs.of(objective, a, b, wins, ULPS * EPS + win_weights_error(annotator, proposal))
+    _check_existence(pairs, wins, components)
+    utilities, steps = _descend(pairs.smooth, pairs, np.zeros(annotator.size), components, max_steps)
+    d = pairs.differences(utilities)
+    certificate = _certificate(pairs, utilities, d, pairs.slopes(d)[0], components)
+    if certificate.gap > max(tolerance, 1e-12 * float(pairs.slopes(d)[1].sum()) / pairs.relative):
+        other, points, flows, more = _at_kinks(pairs, utilities, components, max_steps - steps)
+        second, steps = _certificate(pairs, other, points, flows, components), steps + more
+        if second.gap <= certificate.gap:
+            utilities, certificate = other, second
+    utilities.flags.writeable = False
+    reason = unmet(
+        ("gap", certificate.gap, tolerance), ("utility error", certificate.utility_error, utility_tolerance)
+    )
+    if reason and steps >= max_steps:
+        reason = "the steps ran out; " + reason
+    loss = expected_loss(objective, annotator, utilities, proposal).value
+    found = with_luce_policy(utilities, annotator, loss, certificate, steps, reason)
+    known = f"{objective.name!r:.50} is convex as far as its margins were looked at, and the bounds rest on that"
+    return replace(
+        found, proof="dual", reason=reason or ("" if objective.convex else known),
+        unique=None if found.unique and math.isinf(certificate.utility_error) else found.unique,
+    )  # fmt: skip
+
+
+def check_convex(objective: Objective, margins: FloatArray) -> None:
+    """Raise ``ValueError`` unless value and derivative are those of one convex function, as far as these margins show.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pbde_ref as pb
+    >>> check_convex(pb.Objective("sine", np.sin, np.cos, lambda m: -np.sin(m)), np.array([0.0, 1.0]))
+    Traceback (most recent call last):
+        ...
+    ValueError: `objective` must be convex, with the derivative of its value; got 'sine' between 0.0 and 1.0
+    """
+    if objective.convex is False:
+        raise ValueError(f"`objective` must be convex in the margin; got {objective.name!r:.100}")
+    if objective.convex:
+        return
+    margins = np.unique(margins)
+    with np.errstate(all="ignore"):
+        value, slope = (np.asarray(f(margins), dtype=np.float64) for f in (objective.value, objective.derivative))
+        width, rise, size = np.diff(margins), np.diff(value), np.abs(value[1:]) + np.abs(value[:-1])
+        low, high = slope[:-1] * width, slope[1:] * width
+        near = 1e-9 * (np.abs(low) + np.abs(high))
+        slack = near + 1e-9 * size
+        bad = np.isnan(slope[1:]) | (low > rise + slack) | (rise > high + slack) | (low > high + near)
+    if bad.any():
+        i = int(np.argmax(bad))
+        raise ValueError(
+            "`objective` must be convex, with the derivative of its value; "
+            f"got {objective.name!r:.100} between {margins[i]} and {margins[i + 1]}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Pairs (a, b) of different outcomes that are compared, how often each side meets the other and wins."""
+
+    objective: Objective
+    a: IndexArray
+    b: IndexArray
+    won: FloatArray
+    lost: FloatArray
+    size: int
+    relative: float
+
+    @classmethod
+    def of(cls, objective: Objective, a: IndexArray, b: IndexArray, wins: FloatArray, relative: float) -> _Pairs:
+        return cls(objective, a, b, wins[a, b], wins[b, a], len(wins), relative)
+
+    def differences(self, utilities: FloatArray) -> FloatArray:
+        return utilities[self.a] - utilities[self.b]
+
+    def slopes(self, d: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The derivative of each pair's loss, and a bound on its rounding, but for that of its argument."""
+        with np.errstate(all="ignore"):
+            won = weighted(self.won, self.objective.derivative(d))
+            lost = weighted(self.lost, self.objective.derivative(-d))
+            size = np.abs(won) + np.abs(lost)
+            return won - lost, self.relative * size + 1e-322 * (size > 0.0)
+
+    def smooth(self, d: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """First and second derivative of each pair's loss."""
+        both = np.concatenate([d, -d])
+        check_convex(self.objective, both)
+        with np.errstate(all="ignore"):
+            bend = np.asarray(self.objective.second_derivative(both), dtype=np.float64)
+            won, lost = np.maximum(np.split(bend, 2), 0.0)
+            kappa = weighted(self.won, won) + weighted(self.lost, lost)
+        return self.slopes(d)[0], kappa
+
+    def softened(self, d: FloatArray, pull: FloatArray, soft: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Where t with slope + (t - d) / soft = pull is; a slope there, and the curvature of the least value in d."""
+        low, high = np.sort([d, d - soft * (self.slopes(d)[0] - pull)], axis=0)
+        for _ in range(64):
+            middle = 0.5 * (low + high)
+            above = self.slopes(middle)[0] - pull + (middle - d) / soft > 0.0
+            low, high = np.where(above, low, middle), np.where(above, middle, high)
+        first, last = self.slopes(low)[0], self.slopes(high)[0]
+        jump = last - first > 1e-6 * (np.abs(first) + np.abs(last))
+        t = 0.5 * (low + high)
+        with np.errstate(divide="ignore"):
+            kappa = np.where(jump, 1.0 / soft, 1.0 / (soft + 1.0 / self.smooth(t)[1]))
+        return t, np.clip(pull + (d - t) / soft, first, last), kappa
+
+    def argument_error(self, d: FloatArray) -> FloatArray:
+        """Bound on what rounding may do to a margin inside the objective."""
+        return ULPS * EPS * (1.0 + np.abs(d) + sum(abs(x) for x in self.objective.parameters.values()))
+
+    def matrix(self, values: FloatArray, sign: float) -> FloatArray:
+        result = np.zeros((self.size, self.size))
+        result[self.a, self.b], result[self.b, self.a] = values, sign * values
+        return result
+
+
+def _check_existence(pairs: _Pairs, wins: FloatArray, components: IndexArray) -> None:
+    """Raise ``ValueError`` where the loss falls for ever: by what a pair's loss rises by at last in each direction."""
+    with np.errstate(all="ignore"):
+        down, up, flat = np.asarray(pairs.objective.derivative(np.array([-np.inf, np.inf, FLAT])), dtype=np.float64)
+    if math.isnan(down) or math.isnan(up):
+        raise ValueError(f"`objective` must have slopes at -inf and inf; got {down} and {up}")
+    parts = [weighted(wins, np.full(wins.shape, s)) for s in (up, down)]
+    rise, size = parts[0] - parts[1].T, np.abs(parts[0]) + np.abs(parts[1].T)
+    size[np.isinf(size)] = 0.0
+    falling, rising = rise < -2.0 * pairs.relative * size, rise > 2.0 * pairs.relative * size
+    if falling.any():
+        # Other pairs may hold this one: they do if a flow without divergence has all slopes in their ranges.
+        m, unit = pairs.a.size, float(size.max())
+        ends, signs = np.concatenate([pairs.a, pairs.b]), np.repeat([1.0, -1.0], m)
+        balance = csr_array(coo_array((signs, (ends, np.tile(np.arange(m), 2))), shape=(len(wins), m)))
+        ranges = np.stack([-rise[pairs.b, pairs.a], rise[pairs.a, pairs.b]], axis=1) / unit
+        if linprog(np.zeros(m), A_eq=balance, b_eq=np.zeros(len(wins)), bounds=ranges, method="highs").status == 2:
+            a, b = np.unravel_index(int(np.argmin(rise)), rise.shape)
+            raise ValueError(
+                f"`annotator` must leave the loss bounded below; got a pair whose loss falls for ever, {a, b} with "
+                f"Prob = {wins[a, b] / (wins[a, b] + wins[b, a]):.6g}, and others that do not hold it"
+            )
+    elif up != flat and connected_components(csr_array(rising), connection="strong")[0] > int(components.max()) + 1:
+        raise ValueError(
+            "`annotator` must prefer outcomes in such a way that finite utilities fit best (no finite utilities attain "
+            "the minimum where a group of outcomes always beats the rest, or does up to underflow of the "
+            f"probabilities, and the loss falls on); got {pairs.objective.name!r:.50} and such a group"
+        )
+
+
+def _descend(
+    derivatives: Slopes, pairs: _Pairs, utilities: FloatArray, components: IndexArray, max_steps: int
+) -> tuple[FloatArray, int]:
+    """Newton's method until its steps are rounding; derivatives of each pair's loss come from differences."""
+    trust, previous = TRUST, math.inf
+    for steps in range(max_steps):
+        d = pairs.differences(utilities)
+        slope, kappa = derivatives(d)
+        stiff = pairs.matrix(kappa + trust * np.abs(slope), 1.0)
+        step = centred(solve_flows(stiff, pairs.matrix(-slope, -1.0)), components)
+        longest, far = reach(step, components), float(np.abs(utilities).max())
+        stalled = longest < 1e-6 * (1.0 + far) and longest > 0.5 * previous
+        if not math.isfinite(longest) or longest <= EPS * far or stalled:
+            return utilities, steps
+        change = pairs.differences(step)
+        # What rounding leaves of pairs that have arrived would hide the others.
+        change[np.abs(change) < 1e-10 * longest] = 0.0
+        length = _length(
+            lambda t: float((derivatives(d + t * change)[0] * change).sum()), float((slope * change).sum())  # noqa: B023
+        )  # fmt: skip
+        trust = trust * TRUST if length >= 1.0 else min(1.0, trust / TRUST)
+        utilities, previous = centred(utilities + length * step, components), longest
+        if length * longest <= 1e-11 * (1.0 + far):
+            # A kink on the way: derivatives lead no further.
+            return utilities, steps + 1
+    return utilities, max_steps
+
+
+def _length(slope: Callable[[float], float], start: float) -> float:
+    """How far to go where the slope is negative at first: to where it is small, by its sign."""
+    length, here = 1.0, slope(1.0)
+    while not here <= 0.1 * abs(start) and length > 1e-12:
+        share = start / (start - here)
+        length *= min(max(share, 0.1), 0.5) if math.isfinite(share) else 0.1
+        here = slope(length)
+    while here < 0.25 * start and slope(2.0 * length) <= 0.0 and length < 1e6:
+        length *= 2.0
+        here = slope(length)
+    return length
+
+
+def _at_kinks(
+    pairs: _Pairs, utilities: FloatArray, components: IndexArray, max_steps: int
+) -> tuple[FloatArray, FloatArray, FloatArray, int]:
+    """Utilities, points beside their differences, and slopes there that balance: the method of multipliers."""
+    pull, errors = pairs.slopes(pairs.differences(utilities))
+    weight = pairs.won + pairs.lost
+    soft, steps = SOFT * pairs.relative / (weight * ((errors / weight).max() or pairs.relative)), 0
+    while True:
+        utilities, more = _descend(
+            lambda x: pairs.softened(x, pull, soft)[1:], pairs, utilities, components, max_steps - steps  # noqa: B023
+        )  # fmt: skip
+        d = pairs.differences(utilities)
+        points, pull, _ = pairs.softened(d, pull, soft)
+        steps += max(more, 1)
+        if steps >= max_steps or (np.abs(d - points) <= pairs.argument_error(d)).all():
+            return utilities, points, pull, steps
+
+
+def _certificate(
+    pairs: _Pairs, utilities: FloatArray, points: FloatArray, flows: FloatArray, components: IndexArray
+) -> Certificate:
+    """What slopes at points near the utilities' differences prove, once a spanning tree carries what they lack."""
+    d, kappa = pairs.differences(utilities), pairs.smooth(points)[1]
+    norm = float(np.linalg.norm(pairs.matrix(pairs.slopes(d)[0], -1.0).sum(axis=1)))
+    shift = pairs.argument_error(points)
+    (low, low_error), (high, high_error) = pairs.slopes(points - shift), pairs.slopes(points + shift)
+    error = np.maximum(low_error, high_error)
+    bend = np.maximum(kappa, (high - low - 2.0 * error) / (2.0 * shift))
+    with np.errstate(divide="ignore"):
+        tree = maximal_spanning_tree(np.log(pairs.matrix(np.maximum(bend, 1e-320), 1.0)))
+    below, child, above = tree.edges()
+    if below.size < pairs.size - int(components.max()) - 1:
+        # Pairs that hold a component together have underflowed.
+        return Certificate(math.inf, norm, 0.0, components, math.inf)
+    # Some slope within `error` of the flow is the pair's own, at a point within twice the shift.
+    error = error + np.maximum(np.maximum(low - flows, flows - high), 0.0)
+    carried = left_over(tree, pairs.matrix(flows, -1.0))[below]
+    carried += (1.0 + 1e-9) * tree.cut_sums(pairs.matrix(error, 1.0), 1.0)[below]
+    shift_at = pairs.argument_error(d)
+    (first, _), (last, last_error) = pairs.slopes(d - shift_at), pairs.slopes(d + shift_at)
+    apart = np.maximum(np.maximum(last - flows, flows - first), 0.0) + 2.0 * error + last_error
+    moved = np.abs(d - points) + 2.0 * shift
+    in_tree = np.zeros((pairs.size, pairs.size), dtype=bool)
+    in_tree[child, above] = in_tree[above, child] = True
+    own = in_tree[pairs.a, pairs.b]
+    wins = pairs.matrix(pairs.won, 0.0) + pairs.matrix(pairs.lost, 0.0).T
+    on_tree = _Pairs.of(pairs.objective, child, above, wins, pairs.relative)
+    at, flow, stiffness, way = (pairs.matrix(x, s)[child, above] for x, s in (
+        (points, -1.0), (flows, -1.0), (bend, 1.0), (np.where(own, moved, 0.0), 1.0)
+    ))  # fmt: skip
+    along = way + np.maximum(*(_bracket(on_tree, at, flow, carried, stiffness, sign) for sign in (1.0, -1.0)))
+    pushed = pairs.matrix(apart, 1.0)[child, above] + carried
+    rest = np.where(own, 0.0, moved)
+    with np.errstate(invalid="ignore"):
+        gap = float(np.where(pushed > 0.0, pushed * along, 0.0).sum() + (apart * rest).sum()) * (1.0 + 1e-9)
+    wide = (float(along.sum()) + below.size * float(rest.max(initial=0.0))) * (1.0 + 1e-9)
+    held = connected_components(coo_array(pairs.matrix(kappa, 1.0) > 0.0), directed=False)[0]
+    least = smallest_eigenvalue(pairs.matrix(kappa, 1.0), components) if held == int(components.max()) + 1 else 0.0
+    return Certificate(gap if gap == gap else math.inf, norm, least, components, wide)
+
+
+def _bracket(
+    pairs: _Pairs, points: FloatArray, flows: FloatArray, carried: FloatArray, stiffness: FloatArray, sign: float
+) -> FloatArray:
+    """Distances from the points, to one side, beyond which every slope exceeds the flow and what is carried more."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        start = np.minimum(1.5 * carried / stiffness, 1.0)
+    distance = np.fmax(start, 4.0 * pairs.argument_error(points))
+    for _ in range(80):
+        slope, error = pairs.slopes(points + sign * distance)
+        short = ~(sign * (slope - flows) - error > (1.0 + 1e-12) * carried)
+        if not short.any():
+            break
+        distance[short] *= 2.0
+    else:
+        distance[short] = math.inf
+    return distance + pairs.argument_error(points + sign * distance)
