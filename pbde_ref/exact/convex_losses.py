@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy.optimize import linprog
@@ -20,7 +21,7 @@ from scipy.sparse.csgraph import connected_components
 
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.exact.expected import expected_loss
-from pbde_ref.exact.flow_certificate import left_over, reach
+from pbde_ref.exact.flow_certificate import EXTENDED, reach
 from pbde_ref.exact.identifiability import comparison_components
 from pbde_ref.exact.laplacian import centred, maximal_spanning_tree, smallest_eigenvalue, solve_flows
 from pbde_ref.exact.optima import with_luce_policy
@@ -45,18 +46,13 @@ TRUST = 0.01
 # A kink is softened by so many nats for each weight of its pair.
 SOFT = 1e-3
 
-Slopes = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+Derivatives = Callable[[FloatArray], tuple[FloatArray, ...]]
 
 
 def minimize_convex_loss(
-    objective: Objective,
-    annotator: PreferenceModel,
-    proposal: Proposal,
-    *,
-    tolerance: float = 1e-20,
-    utility_tolerance: float = 1e-8,
-    max_steps: int = 200,
-) -> Optimum:
+    objective: Objective, annotator: PreferenceModel, proposal: Proposal, *,
+    tolerance: float = 1e-20, utility_tolerance: float = 1e-8, max_steps: int = 200,
+) -> Optimum:  # fmt: skip
     r"""Utilities of least expected loss, for any objective that is convex in the margin.
 
     Parameters
@@ -73,8 +69,8 @@ def minimize_convex_loss(
     Returns
     -------
     Optimum
-        `certificate` is a `Certificate`; its `smallest_eigenvalue` is 0 where the curvature does not hold a component
-        together, and at kinks says nothing. `unique` is None where `utility_error` is infinite. Unless
+        `certificate` is a `Certificate`; its `smallest_eigenvalue` is 0 where second derivatives do not hold a
+        component together, as at kinks. `unique` is None where it is 0 or `utility_error` is infinite. Unless
         `objective.convex` is True, the result is only as convex as the loss was at `GRID` and wherever a step led;
         `reason` says so.
 
@@ -96,36 +92,32 @@ def minimize_convex_loss(
     >>> boosting = pb.Objective("exponential", lambda m: np.exp(-m), lambda m: -np.exp(-m), lambda m: np.exp(-m))
     >>> annotator, pair = pb.PreferenceMatrix([[0.5, 0.9], [0.1, 0.5]]), pb.PairListProposal([0], [1])
     >>> found = minimize_convex_loss(boosting, annotator, pair)  # half the log-odds: log 3, at a loss of 2 √(p (1 - p))
-    >>> np.diff(found.utilities).round(12), round(found.loss, 12), found.gap < 1e-28
+    >>> np.diff(found.utilities).round(12), round(found.loss, 12), found.gap < 1e-26
     (array([-1.09861229]), 0.6, True)
     """
     check_convex(objective, GRID)
     components = comparison_components(proposal, annotator.size)
     wins, _ = win_weights(annotator, proposal)
     a, b = np.nonzero(np.triu(wins + wins.T, 1))
-    pairs = _Pairs.of(objective, a, b, wins, ULPS * EPS + win_weights_error(annotator, proposal))
+    relative = ULPS * EPS + win_weights_error(annotator, proposal)
+    pairs = _Pairs(objective, a, b, wins[a, b], wins[b, a], annotator.size, relative)
     _check_existence(pairs, wins, components)
     utilities, steps = _descend(pairs.smooth, pairs, np.zeros(annotator.size), components, max_steps)
     d = pairs.differences(utilities)
-    certificate = _certificate(pairs, utilities, d, pairs.slopes(d)[0], components)
+    certificate = _certificate(pairs, wins, d, d, pairs.slopes(d)[0], components)
     if certificate.gap > max(tolerance, 1e-12 * float(pairs.slopes(d)[1].sum()) / pairs.relative):
         other, points, flows, more = _at_kinks(pairs, utilities, components, max_steps - steps)
-        second, steps = _certificate(pairs, other, points, flows, components), steps + more
+        second = _certificate(pairs, wins, pairs.differences(other), points, flows, components)
         if second.gap <= certificate.gap:
-            utilities, certificate = other, second
+            utilities, certificate, steps = other, second, steps + more
     utilities.flags.writeable = False
-    reason = unmet(
-        ("gap", certificate.gap, tolerance), ("utility error", certificate.utility_error, utility_tolerance)
-    )
-    if reason and steps >= max_steps:
-        reason = "the steps ran out; " + reason
+    bounds = ("gap", certificate.gap, tolerance), ("utility error", certificate.utility_error, utility_tolerance)
     loss = expected_loss(objective, annotator, utilities, proposal).value
-    found = with_luce_policy(utilities, annotator, loss, certificate, steps, reason)
-    known = f"{objective.name!r:.50} is convex as far as its margins were looked at, and the bounds rest on that"
-    return replace(
-        found, proof="dual", reason=reason or ("" if objective.convex else known),
-        unique=None if found.unique and math.isinf(certificate.utility_error) else found.unique,
-    )  # fmt: skip
+    found = with_luce_policy(utilities, annotator, loss, certificate, steps, unmet(*bounds))
+    seen = f"{objective.name!r:.50} is convex as far as its margins were looked at, and the bounds rest on that"
+    bent = math.isfinite(certificate.utility_error) and certificate.smallest_eigenvalue > 0.0
+    unique = found.unique and (bent or None)
+    return replace(found, proof="dual", unique=unique, reason=found.reason or ("" if objective.convex else seen))
 
 
 def check_convex(objective: Objective, margins: FloatArray) -> None:
@@ -154,10 +146,8 @@ def check_convex(objective: Objective, margins: FloatArray) -> None:
         bad = np.isnan(slope[1:]) | (low > rise + slack) | (rise > high + slack) | (low > high + near)
     if bad.any():
         i = int(np.argmax(bad))
-        raise ValueError(
-            "`objective` must be convex, with the derivative of its value; "
-            f"got {objective.name!r:.100} between {margins[i]} and {margins[i + 1]}"
-        )
+        where = f"{objective.name!r:.100} between {margins[i]} and {margins[i + 1]}"
+        raise ValueError(f"`objective` must be convex, with the derivative of its value; got {where}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,10 +161,6 @@ class _Pairs:
     lost: FloatArray
     size: int
     relative: float
-
-    @classmethod
-    def of(cls, objective: Objective, a: IndexArray, b: IndexArray, wins: FloatArray, relative: float) -> _Pairs:
-        return cls(objective, a, b, wins[a, b], wins[b, a], len(wins), relative)
 
     def differences(self, utilities: FloatArray) -> FloatArray:
         return utilities[self.a] - utilities[self.b]
@@ -198,7 +184,7 @@ class _Pairs:
         return self.slopes(d)[0], kappa
 
     def softened(self, d: FloatArray, pull: FloatArray, soft: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Where t with slope + (t - d) / soft = pull is; a slope there, and the curvature of the least value in d."""
+        """A slope where slope + (t - d) / soft = pull, the curvature of the least value in d, and the point t."""
         low, high = np.sort([d, d - soft * (self.slopes(d)[0] - pull)], axis=0)
         for _ in range(64):
             middle = 0.5 * (low + high)
@@ -209,7 +195,7 @@ class _Pairs:
         t = 0.5 * (low + high)
         with np.errstate(divide="ignore"):
             kappa = np.where(jump, 1.0 / soft, 1.0 / (soft + 1.0 / self.smooth(t)[1]))
-        return t, np.clip(pull + (d - t) / soft, first, last), kappa
+        return np.clip(pull + (d - t) / soft, first, last), kappa, t
 
     def argument_error(self, d: FloatArray) -> FloatArray:
         """Bound on what rounding may do to a margin inside the objective."""
@@ -233,32 +219,30 @@ def _check_existence(pairs: _Pairs, wins: FloatArray, components: IndexArray) ->
     falling, rising = rise < -2.0 * pairs.relative * size, rise > 2.0 * pairs.relative * size
     if falling.any():
         # Other pairs may hold this one: they do if a flow without divergence has all slopes in their ranges.
-        m, unit = pairs.a.size, float(size.max())
-        ends, signs = np.concatenate([pairs.a, pairs.b]), np.repeat([1.0, -1.0], m)
-        balance = csr_array(coo_array((signs, (ends, np.tile(np.arange(m), 2))), shape=(len(wins), m)))
-        ranges = np.stack([-rise[pairs.b, pairs.a], rise[pairs.a, pairs.b]], axis=1) / unit
-        if linprog(np.zeros(m), A_eq=balance, b_eq=np.zeros(len(wins)), bounds=ranges, method="highs").status == 2:
-            a, b = np.unravel_index(int(np.argmin(rise)), rise.shape)
-            raise ValueError(
-                f"`annotator` must leave the loss bounded below; got a pair whose loss falls for ever, {a, b} with "
-                f"Prob = {wins[a, b] / (wins[a, b] + wins[b, a]):.6g}, and others that do not hold it"
-            )
+        m, weight = pairs.a.size, pairs.won + pairs.lost
+        ends, signs = np.concatenate([pairs.a, pairs.b]), np.concatenate([weight, -weight])
+        signs = signs / np.bincount(ends, np.abs(signs), pairs.size)[ends]
+        balance = csr_array(coo_array((signs, (ends, np.tile(np.arange(m), 2))), shape=(pairs.size, m)))
+        ranges = np.stack([-rise[pairs.b, pairs.a], rise[pairs.a, pairs.b]], axis=1) / weight[:, None]
+        if linprog(np.zeros(m), A_eq=balance, b_eq=np.zeros(pairs.size), bounds=ranges, method="highs").status == 2:
+            a, b = (int(x) for x in np.unravel_index(int(np.argmin(rise)), rise.shape))
+            where = f"Prob = {wins[a, b] / (wins[a, b] + wins[b, a]):.6g} of {a, b}, where it falls for ever"
+            raise ValueError(f"`annotator` must leave the loss bounded below; got {where}")
     elif up != flat and connected_components(csr_array(rising), connection="strong")[0] > int(components.max()) + 1:
         raise ValueError(
-            "`annotator` must prefer outcomes in such a way that finite utilities fit best (no finite utilities attain "
-            "the minimum where a group of outcomes always beats the rest, or does up to underflow of the "
-            f"probabilities, and the loss falls on); got {pairs.objective.name!r:.50} and such a group"
+            "`annotator` must prefer outcomes in such a way that finite utilities fit best (Ford's condition); "
+            "got a group of outcomes that always beats the rest, or does up to underflow of the probabilities"
         )
 
 
 def _descend(
-    derivatives: Slopes, pairs: _Pairs, utilities: FloatArray, components: IndexArray, max_steps: int
+    derivatives: Derivatives, pairs: _Pairs, utilities: FloatArray, components: IndexArray, max_steps: int
 ) -> tuple[FloatArray, int]:
     """Newton's method until its steps are rounding; derivatives of each pair's loss come from differences."""
     trust, previous = TRUST, math.inf
     for steps in range(max_steps):
         d = pairs.differences(utilities)
-        slope, kappa = derivatives(d)
+        slope, kappa = derivatives(d)[:2]
         stiff = pairs.matrix(kappa + trust * np.abs(slope), 1.0)
         step = centred(solve_flows(stiff, pairs.matrix(-slope, -1.0)), components)
         longest, far = reach(step, components), float(np.abs(utilities).max())
@@ -268,9 +252,7 @@ def _descend(
         change = pairs.differences(step)
         # What rounding leaves of pairs that have arrived would hide the others.
         change[np.abs(change) < 1e-10 * longest] = 0.0
-        length = _length(
-            lambda t: float((derivatives(d + t * change)[0] * change).sum()), float((slope * change).sum())  # noqa: B023
-        )  # fmt: skip
+        length = _length(lambda t: float(derivatives(d + t * change)[0] @ change), float(slope @ change))  # noqa: B023
         trust = trust * TRUST if length >= 1.0 else min(1.0, trust / TRUST)
         utilities, previous = centred(utilities + length * step, components), longest
         if length * longest <= 1e-11 * (1.0 + far):
@@ -300,21 +282,20 @@ def _at_kinks(
     weight = pairs.won + pairs.lost
     soft, steps = SOFT * pairs.relative / (weight * ((errors / weight).max() or pairs.relative)), 0
     while True:
-        utilities, more = _descend(
-            lambda x: pairs.softened(x, pull, soft)[1:], pairs, utilities, components, max_steps - steps  # noqa: B023
-        )  # fmt: skip
+        derivatives = partial(pairs.softened, pull=pull, soft=soft)
+        utilities, more = _descend(derivatives, pairs, utilities, components, max_steps - steps)
         d = pairs.differences(utilities)
-        points, pull, _ = pairs.softened(d, pull, soft)
+        pull, _, points = derivatives(d)
         steps += max(more, 1)
         if steps >= max_steps or (np.abs(d - points) <= pairs.argument_error(d)).all():
             return utilities, points, pull, steps
 
 
 def _certificate(
-    pairs: _Pairs, utilities: FloatArray, points: FloatArray, flows: FloatArray, components: IndexArray
+    pairs: _Pairs, wins: FloatArray, d: FloatArray, points: FloatArray, flows: FloatArray, components: IndexArray
 ) -> Certificate:
     """What slopes at points near the utilities' differences prove, once a spanning tree carries what they lack."""
-    d, kappa = pairs.differences(utilities), pairs.smooth(points)[1]
+    kappa = pairs.smooth(points)[1]
     norm = float(np.linalg.norm(pairs.matrix(pairs.slopes(d)[0], -1.0).sum(axis=1)))
     shift = pairs.argument_error(points)
     (low, low_error), (high, high_error) = pairs.slopes(points - shift), pairs.slopes(points + shift)
@@ -328,41 +309,36 @@ def _certificate(
         return Certificate(math.inf, norm, 0.0, components, math.inf)
     # Some slope within `error` of the flow is the pair's own, at a point within twice the shift.
     error = error + np.maximum(np.maximum(low - flows, flows - high), 0.0)
-    carried = left_over(tree, pairs.matrix(flows, -1.0))[below]
-    carried += (1.0 + 1e-9) * tree.cut_sums(pairs.matrix(error, 1.0), 1.0)[below]
+    crossing = pairs.matrix(flows, -1.0)
+    excess = tree.cut_sums(crossing, -1.0)[below]
+    summed = pairs.matrix(error, 1.0) + 4.0 * pairs.size * EXTENDED * np.abs(crossing)
+    spare = (1.0 + 1e-9) * tree.cut_sums(summed, 1.0)[below] + EPS * (np.abs(excess) + np.abs(crossing[child, above]))
     shift_at = pairs.argument_error(d)
     (first, _), (last, last_error) = pairs.slopes(d - shift_at), pairs.slopes(d + shift_at)
     apart = np.maximum(np.maximum(last - flows, flows - first), 0.0) + 2.0 * error + last_error
     moved = np.abs(d - points) + 2.0 * shift
-    in_tree = np.zeros((pairs.size, pairs.size), dtype=bool)
-    in_tree[child, above] = in_tree[above, child] = True
-    own = in_tree[pairs.a, pairs.b]
-    wins = pairs.matrix(pairs.won, 0.0) + pairs.matrix(pairs.lost, 0.0).T
-    on_tree = _Pairs.of(pairs.objective, child, above, wins, pairs.relative)
-    at, flow, stiffness, way = (pairs.matrix(x, s)[child, above] for x, s in (
-        (points, -1.0), (flows, -1.0), (bend, 1.0), (np.where(own, moved, 0.0), 1.0)
-    ))  # fmt: skip
-    along = way + np.maximum(*(_bracket(on_tree, at, flow, carried, stiffness, sign) for sign in (1.0, -1.0)))
-    pushed = pairs.matrix(apart, 1.0)[child, above] + carried
-    rest = np.where(own, 0.0, moved)
-    with np.errstate(invalid="ignore"):
-        gap = float(np.where(pushed > 0.0, pushed * along, 0.0).sum() + (apart * rest).sum()) * (1.0 + 1e-9)
-    wide = (float(along.sum()) + below.size * float(rest.max(initial=0.0))) * (1.0 + 1e-9)
+    on_tree = replace(pairs, a=child, b=above, won=wins[child, above], lost=wins[above, child])
+    at, target = pairs.matrix(points, -1.0)[child, above], crossing[child, above] - excess
+    start = 1.5 * (np.abs(excess) + spare) / np.maximum(pairs.matrix(bend, 1.0)[child, above], 1e-300)
+    along = np.maximum(*(_bracket(on_tree, at, target, spare, start, sign) for sign in (1.0, -1.0)))
+    along += pairs.matrix(moved, 1.0)[child, above]
+    pushed = pairs.matrix(apart, 1.0)[child, above] + np.abs(excess) + spare
+    # Where nothing is pushed, no distance counts.
+    gap = float(weighted(pushed, along).sum() + (apart * moved).sum()) * (1.0 + 1e-9)
+    wide = (float(along.sum()) + below.size * float(moved.max(initial=0.0))) * (1.0 + 1e-9)
     held = connected_components(coo_array(pairs.matrix(kappa, 1.0) > 0.0), directed=False)[0]
     least = smallest_eigenvalue(pairs.matrix(kappa, 1.0), components) if held == int(components.max()) + 1 else 0.0
     return Certificate(gap if gap == gap else math.inf, norm, least, components, wide)
 
 
 def _bracket(
-    pairs: _Pairs, points: FloatArray, flows: FloatArray, carried: FloatArray, stiffness: FloatArray, sign: float
+    pairs: _Pairs, points: FloatArray, target: FloatArray, spare: FloatArray, start: FloatArray, sign: float
 ) -> FloatArray:
-    """Distances from the points, to one side, beyond which every slope exceeds the flow and what is carried more."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        start = np.minimum(1.5 * carried / stiffness, 1.0)
-    distance = np.fmax(start, 4.0 * pairs.argument_error(points))
+    """Distances from the points, to one side, at which every slope is beyond the target by more than what is spare."""
+    distance = np.fmax(np.fmin(start, 1.0), 4.0 * pairs.argument_error(points))
     for _ in range(80):
         slope, error = pairs.slopes(points + sign * distance)
-        short = ~(sign * (slope - flows) - error > (1.0 + 1e-12) * carried)
+        short = ~(sign * (slope - target) - error > (1.0 + 1e-12) * spare)
         if not short.any():
             break
         distance[short] *= 2.0

@@ -231,12 +231,9 @@ def expected_loss(
 
 
 def expected_hessian(
-    objective: str | Objective,
-    annotator: PreferenceModel,
-    utilities: ArrayLike,
-    proposal: Proposal,
+    objective: str | Objective, annotator: PreferenceModel, utilities: ArrayLike, proposal: Proposal,
     **parameters: float,
-) -> FloatArray:
+) -> FloatArray:  # fmt: skip
     r"""Hessian of the expected loss in the utilities: a weighted graph Laplacian, shape (n, n).
 
     .. math:: H_{AB} = -\kappa_{AB} \quad (A \ne B), \qquad H_{AA} = \sum_{B \ne A} \kappa_{AB}, \qquad

@@ -37,6 +37,8 @@ from pbde_ref.validation import FloatArray, IndexArray, choice, positive_number,
 __all__ = ["minimize_expected_loss"]
 
 EPS = float(np.finfo(float).eps)
+# In nats, where nothing else is asked for.
+CONVERGED = {"tolerance": 1e-20, "utility_tolerance": 1e-8}
 # Nats that a step may change a difference by; beyond twice that, probabilities underflow.
 LARGEST_STEP = 350.0
 # Where the rarer answer to every pair is at least so frequent, Newton's method from zero takes a few steps.
@@ -128,33 +130,31 @@ def minimize_expected_loss(
     (True, array([0., 0., 0.]))
     >>> exponential = pb.Objective("exponential", lambda m: np.exp(-m), lambda m: -np.exp(-m), lambda m: np.exp(-m))
     >>> pair = pb.PairListProposal([0], [1])
-    >>> np.diff(pb.minimize_expected_loss(exponential, cyclic, pair).value).round(12)  # minus half the log-odds: log 2
-    array([-0.69314718])
+    >>> fit = pb.minimize_expected_loss(exponential, cyclic, pair)
+    >>> round(float(fit.value[0] - fit.value[1]), 12)  # half the log-odds: log 2
+    0.69314718056
     """
     check_models(annotator, proposal)
     objective = as_objective(objective, **parameters)
-    tolerances = {
-        name: positive_number(name, value)
-        for name, value in (("tolerance", tolerance), ("utility_tolerance", utility_tolerance)) if value is not None
-    }  # fmt: skip
-    max_steps = whole_number("max_steps", max_steps, least=1)
-    solve = _SOLVERS.get(objective.name, minimize_convex_loss) if _is_own(objective) else minimize_convex_loss
-    if solve in (_bradley_terry, _smoothed):
-        return solve(objective, annotator, proposal, method=method, max_steps=max_steps, **tolerances)
-    if choice("method", method, METHODS) == "kernel_sum":
+    given = (("tolerance", tolerance), ("utility_tolerance", utility_tolerance))
+    asked = {name: positive_number(name, value) for name, value in given if value is not None}
+    settings = {**asked, "max_steps": whole_number("max_steps", max_steps, least=1)}
+    name = objective.name if _is_own(objective) else ""
+    if choice("method", method, METHODS) == "kernel_sum" and name not in ("bradley_terry", "smoothed"):
         raise ValueError(f"`objective` must be 'bradley_terry' for linear-time sums; got {objective.name!r:.100}")
-    return solve(objective, annotator, proposal, max_steps=max_steps, **tolerances)
+    found = _SOLVERS.get(name, _convex)(objective, annotator, proposal, method, settings)
+    bounds = {"tolerance": ("gap", found.gap), "utility_tolerance": ("utility error", found.utility_error)}
+    reason = unmet(*((*bounds[name], most) for name, most in asked.items())) if found.converged else ""
+    return replace(found, converged=False, reason=reason) if reason else found
 
 
 def _bradley_terry(
-    _: Objective, annotator: PreferenceModel, proposal: Proposal, *,
-    method: str = "auto", tolerance: float = 1e-20, utility_tolerance: float = 1e-8, max_steps: int,
-) -> Optimum:  # fmt: skip
+    _: Objective, annotator: PreferenceModel, proposal: Proposal, method: str, settings: dict[str, Any]
+) -> Optimum:
     """The projection of the annotator on the logistic models."""
+    settings = {**CONVERGED, **settings}
     if takes_linear_time(method, splits(annotator, proposal), annotator, proposal):
-        return minimize_product_loss(
-            annotator, proposal, tolerance=tolerance, utility_tolerance=utility_tolerance, max_steps=max_steps
-        )
+        return minimize_product_loss(annotator, proposal, **settings)
     if not finite_fit_exists(annotator, proposal):
         raise ValueError(
             "`annotator` must prefer outcomes in such a way that finite utilities fit best (Ford's condition: within "
@@ -176,7 +176,7 @@ def _bradley_terry(
         # Near the minimum each step squares the error; one that is not even half the last is rounding.
         if longest <= EPS * float(np.abs(utilities).max()) or (longest < 0.01 and longest > 0.5 * previous):
             break
-        interrupted = steps == max_steps
+        interrupted = steps == settings["max_steps"]
         if interrupted:
             break
         previous = longest
@@ -190,43 +190,34 @@ def _bradley_terry(
         eliminated = eliminate(point.conductances)
     bound = flow_bound(point, eliminated, problem.flow_errors(utilities), step, components)
     certificate = _certificate(point, eliminated, bound, problem.exponent, components)
-    reason = _reason(certificate, bound, tolerance, utility_tolerance, interrupted)
+    reason = _reason(certificate, bound, settings["tolerance"], settings["utility_tolerance"], interrupted)
     loss = expected_cross_entropy(annotator, utilities, proposal, method="dense").value
     return with_luce_policy(utilities, annotator, loss, certificate, steps, reason)
 
 
-def _smoothed(objective: Objective, annotator: PreferenceModel, proposal: Proposal, **settings: Any) -> Optimum:
+def _smoothed(objective: Objective, annotator: PreferenceModel, *others: Any) -> Optimum:
     """Flipped answers are those of somebody who tosses a coin twice as often as answers flip."""
     coin, share = Annotator(uniform(annotator.support), luce()), 2.0 * objective.parameters["epsilon"]
-    return _bradley_terry(objective, AnnotatorMixture([1.0 - share, share], [annotator, coin]), proposal, **settings)
+    return _bradley_terry(objective, AnnotatorMixture([1.0 - share, share], [annotator, coin]), *others)
 
 
-def _hinge(
-    objective: Objective, annotator: PreferenceModel, proposal: Proposal, *, max_steps: int, **tolerances: float
-) -> Optimum:
+def _convex(objective: Objective, annotator: PreferenceModel, proposal: Proposal, _: str, settings: Any) -> Optimum:
+    return minimize_convex_loss(objective, annotator, proposal, **settings)
+
+
+def _hinge(objective: Objective, annotator: PreferenceModel, proposal: Proposal, _: str, settings: Any) -> Optimum:
     margin, delta = objective.parameters.get("margin", 0.0), objective.parameters["delta"]
-    reference = uniform(annotator.support)
-    found = minimize_rso(annotator, proposal, delta=delta + margin, reference=reference, max_steps=max_steps)
+    reference, steps = uniform(annotator.support), settings["max_steps"]
+    found = minimize_rso(annotator, proposal, delta=delta + margin, reference=reference, max_steps=steps)
     # The sum of both margins is rounded, and each pair's loss moves with it.
-    return _held(replace(found, gap=found.gap + (EPS * (delta + margin) if margin else 0.0)), **tolerances)
+    return replace(found, gap=found.gap + EPS * (delta + margin)) if margin else found
 
 
-def _ipo(
-    objective: Objective, annotator: PreferenceModel, proposal: Proposal, *, max_steps: int, **tolerances: float
-) -> Optimum:
+def _ipo(objective: Objective, annotator: PreferenceModel, proposal: Proposal, *others: Any) -> Optimum:
     if comparison_components(proposal, annotator.size).any():
         # Without a reference to say so, no component outweighs another.
-        return minimize_convex_loss(objective, annotator, proposal, max_steps=max_steps, **tolerances)
-    reference = uniform(annotator.support)
-    return _held(ipo_optimum(annotator, proposal, tau=objective.parameters["tau"], reference=reference), **tolerances)
-
-
-def _held(found: Optimum, tolerance: float = math.inf, utility_tolerance: float = math.inf) -> Optimum:
-    """The result with what is asked for beside its solver's own criterion."""
-    reason = found.reason or unmet(
-        ("gap", found.gap, tolerance), ("utility error", found.utility_error, utility_tolerance)
-    )
-    return replace(found, converged=not reason, reason=reason)
+        return _convex(objective, annotator, proposal, *others)
+    return ipo_optimum(annotator, proposal, tau=objective.parameters["tau"], reference=uniform(annotator.support))
 
 
 # What an objective of the package is given to, by name; all others are only convex.
@@ -247,10 +238,8 @@ def _is_own(objective: Objective) -> bool:
         own = with_margin(as_objective(name, **parameters), margin)
     except (TypeError, ValueError):
         return False
-    return all(
-        np.array_equal(f(GRID), g(GRID))
-        for f, g in ((own.value, objective.value), (own.derivative, objective.derivative))
-    )
+    pairs = ((own.value, objective.value), (own.derivative, objective.derivative))
+    return all(np.array_equal(f(GRID), g(GRID)) for f, g in pairs)
 
 
 def _start(problem: PairProblem) -> FloatArray:
