@@ -99,7 +99,8 @@ def minimize_convex_loss(
     components = comparison_components(proposal, annotator.size)
     wins, _ = win_weights(annotator, proposal)
     a, b = np.nonzero(np.triu(wins + wins.T, 1))
-    relative = ULPS * EPS + win_weights_error(annotator, proposal)
+    # The derivative's rounding, that of sums and products of it, and the weights'.
+    relative = 2.0 * ULPS * EPS + win_weights_error(annotator, proposal)
     pairs = _Pairs(objective, a, b, wins[a, b], wins[b, a], annotator.size, relative)
     _check_existence(pairs, wins, components)
     utilities, steps = _descend(pairs.smooth, pairs, np.zeros(annotator.size), components, max_steps)
@@ -314,8 +315,8 @@ def _certificate(
     summed = pairs.matrix(error, 1.0) + 4.0 * pairs.size * EXTENDED * np.abs(crossing)
     spare = (1.0 + 1e-9) * tree.cut_sums(summed, 1.0)[below] + EPS * (np.abs(excess) + np.abs(crossing[child, above]))
     shift_at = pairs.argument_error(d)
-    (first, _), (last, last_error) = pairs.slopes(d - shift_at), pairs.slopes(d + shift_at)
-    apart = np.maximum(np.maximum(last - flows, flows - first), 0.0) + 2.0 * error + last_error
+    (first, first_error), (last, last_error) = pairs.slopes(d - shift_at), pairs.slopes(d + shift_at)
+    apart = np.maximum(np.maximum(last - flows, flows - first), 0.0) + error + first_error + last_error
     moved = np.abs(d - points) + 2.0 * shift
     on_tree = replace(pairs, a=child, b=above, won=wins[child, above], lost=wins[above, child])
     at, target = pairs.matrix(points, -1.0)[child, above], crossing[child, above] - excess
