@@ -13,8 +13,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import linprog
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
@@ -115,10 +117,9 @@ def minimize_convex_loss(
     bounds = ("gap", certificate.gap, tolerance), ("utility error", certificate.utility_error, utility_tolerance)
     loss = expected_loss(objective, annotator, utilities, proposal).value
     found = with_luce_policy(utilities, annotator, loss, certificate, steps, unmet(*bounds))
-    seen = f"{objective.name!r:.50} is convex as far as its margins were looked at, and the bounds rest on that"
-    bent = math.isfinite(certificate.utility_error) and certificate.smallest_eigenvalue > 0.0
-    unique = found.unique and (bent or None)
-    return replace(found, proof="dual", unique=unique, reason=found.reason or ("" if objective.convex else seen))
+    seen = "" if objective.convex else f"{objective.name!r:.50} is convex as far as it was looked at"
+    bent = (math.isfinite(certificate.utility_error) and certificate.smallest_eigenvalue > 0.0) or None
+    return replace(found, proof="dual", unique=found.unique and bent, reason=found.reason or seen)
 
 
 def check_convex(objective: Objective, margins: FloatArray) -> None:
@@ -131,7 +132,7 @@ def check_convex(objective: Objective, margins: FloatArray) -> None:
     >>> check_convex(pb.Objective("sine", np.sin, np.cos, lambda m: -np.sin(m)), np.array([0.0, 1.0]))
     Traceback (most recent call last):
         ...
-    ValueError: `objective` must be convex, with the derivative of its value; got 'sine' between 0.0 and 1.0
+    ValueError: `objective` must be convex, with the derivative of its value; got 'sine' between 0 and 1
     """
     if objective.convex is False:
         raise ValueError(f"`objective` must be convex in the margin; got {objective.name!r:.100}")
@@ -147,7 +148,7 @@ def check_convex(objective: Objective, margins: FloatArray) -> None:
         bad = np.isnan(slope[1:]) | (low > rise + slack) | (rise > high + slack) | (low > high + near)
     if bad.any():
         i = int(np.argmax(bad))
-        where = f"{objective.name!r:.100} between {margins[i]} and {margins[i + 1]}"
+        where = f"{objective.name!r:.100} between {margins[i]:.6g} and {margins[i + 1]:.6g}"
         raise ValueError(f"`objective` must be convex, with the derivative of its value; got {where}")
 
 
@@ -229,7 +230,7 @@ def _check_existence(pairs: _Pairs, wins: FloatArray, components: IndexArray) ->
             a, b = (int(x) for x in np.unravel_index(int(np.argmin(rise)), rise.shape))
             where = f"Prob = {wins[a, b] / (wins[a, b] + wins[b, a]):.6g} of {a, b}, where it falls for ever"
             raise ValueError(f"`annotator` must leave the loss bounded below; got {where}")
-    elif up != flat and connected_components(csr_array(rising), connection="strong")[0] > int(components.max()) + 1:
+    elif down < 0.0 and up != flat and _parts(rising, "strong") > int(components.max()) + 1:
         raise ValueError(
             "`annotator` must prefer outcomes in such a way that finite utilities fit best (Ford's condition); "
             "got a group of outcomes that always beats the rest, or does up to underflow of the probabilities"
@@ -296,12 +297,11 @@ def _certificate(
     pairs: _Pairs, wins: FloatArray, d: FloatArray, points: FloatArray, flows: FloatArray, components: IndexArray
 ) -> Certificate:
     """What slopes at points near the utilities' differences prove, once a spanning tree carries what they lack."""
-    kappa = pairs.smooth(points)[1]
-    norm = float(np.linalg.norm(pairs.matrix(pairs.slopes(d)[0], -1.0).sum(axis=1)))
-    shift = pairs.argument_error(points)
+    kappa, norm = pairs.smooth(points)[1], float(np.linalg.norm(pairs.matrix(pairs.slopes(d)[0], -1.0).sum(axis=1)))
+    shift = pairs.argument_error(np.maximum(np.abs(points), np.abs(d)))
     (low, low_error), (high, high_error) = pairs.slopes(points - shift), pairs.slopes(points + shift)
-    error = np.maximum(low_error, high_error)
-    bend = np.maximum(kappa, (high - low - 2.0 * error) / (2.0 * shift))
+    # At kinks an edge carries what room its slopes leave.
+    bend = np.maximum(kappa, (np.minimum(high - flows, flows - low) - high_error) / shift)
     with np.errstate(divide="ignore"):
         tree = maximal_spanning_tree(np.log(pairs.matrix(np.maximum(bend, 1e-320), 1.0)))
     below, child, above = tree.edges()
@@ -309,27 +309,31 @@ def _certificate(
         # Pairs that hold a component together have underflowed.
         return Certificate(math.inf, norm, 0.0, components, math.inf)
     # Some slope within `error` of the flow is the pair's own, at a point within twice the shift.
-    error = error + np.maximum(np.maximum(low - flows, flows - high), 0.0)
+    error = np.maximum(np.maximum(low + low_error - flows, flows - high + high_error), 0.0)
     crossing = pairs.matrix(flows, -1.0)
     excess = tree.cut_sums(crossing, -1.0)[below]
     summed = pairs.matrix(error, 1.0) + 4.0 * pairs.size * EXTENDED * np.abs(crossing)
     spare = (1.0 + 1e-9) * tree.cut_sums(summed, 1.0)[below] + EPS * (np.abs(excess) + np.abs(crossing[child, above]))
-    shift_at = pairs.argument_error(d)
-    (first, first_error), (last, last_error) = pairs.slopes(d - shift_at), pairs.slopes(d + shift_at)
+    (first, first_error), (last, last_error) = pairs.slopes(d - shift), pairs.slopes(d + shift)
     apart = np.maximum(np.maximum(last - flows, flows - first), 0.0) + error + first_error + last_error
     moved = np.abs(d - points) + 2.0 * shift
     on_tree = replace(pairs, a=child, b=above, won=wins[child, above], lost=wins[above, child])
     at, target = pairs.matrix(points, -1.0)[child, above], crossing[child, above] - excess
     start = 1.5 * (np.abs(excess) + spare) / np.maximum(pairs.matrix(bend, 1.0)[child, above], 1e-300)
-    along = np.maximum(*(_bracket(on_tree, at, target, spare, start, sign) for sign in (1.0, -1.0)))
-    along += pairs.matrix(moved, 1.0)[child, above]
+    right, left = (_bracket(on_tree, at, target, spare, start, sign) for sign in (1.0, -1.0))
+    # The flow's own point lies only on that side on which it may be.
+    along = np.maximum(np.where(spare > excess, right, 0.0), np.where(spare > -excess, left, 0.0))
     pushed = pairs.matrix(apart, 1.0)[child, above] + np.abs(excess) + spare
-    # Where nothing is pushed, no distance counts.
-    gap = float(weighted(pushed, along).sum() + (apart * moved).sum()) * (1.0 + 1e-9)
-    wide = (float(along.sum()) + below.size * float(moved.max(initial=0.0))) * (1.0 + 1e-9)
-    held = connected_components(coo_array(pairs.matrix(kappa, 1.0) > 0.0), directed=False)[0]
-    least = smallest_eigenvalue(pairs.matrix(kappa, 1.0), components) if held == int(components.max()) + 1 else 0.0
+    way = pairs.matrix(moved, 1.0)[child, above]
+    gap = float((pushed * (along + way)).sum() + (apart * moved).sum()) * (1.0 + 1e-9)
+    wide = (float((np.maximum(right, left) + way).sum()) + below.size * float(moved.max(initial=0.0))) * (1.0 + 1e-9)
+    held = _parts(pairs.matrix(kappa, 1.0) > 0.0, "weak") == int(components.max()) + 1
+    least = smallest_eigenvalue(pairs.matrix(kappa, 1.0), components) if held else 0.0
     return Certificate(gap if gap == gap else math.inf, norm, least, components, wide)
+
+
+def _parts(arrows: NDArray[np.bool_], connection: Literal["weak", "strong"]) -> int:
+    return int(connected_components(csr_array(arrows), connection=connection)[0])
 
 
 def _bracket(

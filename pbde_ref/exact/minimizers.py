@@ -206,11 +206,11 @@ def _convex(objective: Objective, annotator: PreferenceModel, proposal: Proposal
 
 
 def _hinge(objective: Objective, annotator: PreferenceModel, proposal: Proposal, _: str, settings: Any) -> Optimum:
-    margin, delta = objective.parameters.get("margin", 0.0), objective.parameters["delta"]
-    reference, steps = uniform(annotator.support), settings["max_steps"]
-    found = minimize_rso(annotator, proposal, delta=delta + margin, reference=reference, max_steps=steps)
+    margin, reference = objective.parameters.get("margin", 0.0), uniform(annotator.support)
+    delta, steps = objective.parameters["delta"] + margin, settings["max_steps"]
+    found = minimize_rso(annotator, proposal, delta=delta, reference=reference, max_steps=steps)
     # The sum of both margins is rounded, and each pair's loss moves with it.
-    return replace(found, gap=found.gap + EPS * (delta + margin)) if margin else found
+    return replace(found, gap=found.gap + EPS * delta) if margin else found
 
 
 def _ipo(objective: Objective, annotator: PreferenceModel, proposal: Proposal, *others: Any) -> Optimum:
@@ -238,8 +238,8 @@ def _is_own(objective: Objective) -> bool:
         own = with_margin(as_objective(name, **parameters), margin)
     except (TypeError, ValueError):
         return False
-    pairs = ((own.value, objective.value), (own.derivative, objective.derivative))
-    return all(np.array_equal(f(GRID), g(GRID)) for f, g in pairs)
+    with np.errstate(all="ignore"):
+        return all(np.array_equal(getattr(own, f)(GRID), getattr(objective, f)(GRID)) for f in ("value", "derivative"))
 
 
 def _start(problem: PairProblem) -> FloatArray:
