@@ -302,8 +302,10 @@ def _certificate(
     (low, low_error), (high, high_error) = pairs.slopes(points - shift), pairs.slopes(points + shift)
     # At kinks an edge carries what room its slopes leave.
     bend = np.maximum(kappa, (np.minimum(high - flows, flows - low) - high_error) / shift)
+    # In large steps, so that edges about as good as each other make a tree with few pairs across its cuts.
     with np.errstate(divide="ignore"):
-        tree = maximal_spanning_tree(np.log(pairs.matrix(np.maximum(bend, 1e-320), 1.0)))
+        weight = np.log(pairs.matrix(np.maximum(bend, 1e-320), 1.0)) / math.log(1.0 + pairs.size)
+    tree = maximal_spanning_tree(np.floor(weight))
     below, child, above = tree.edges()
     if below.size < pairs.size - int(components.max()) - 1:
         # Pairs that hold a component together have underflowed.
