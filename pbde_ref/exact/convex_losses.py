@@ -301,11 +301,10 @@ def _certificate(
     shift = pairs.argument_error(np.maximum(np.abs(points), np.abs(d)))
     (low, low_error), (high, high_error) = pairs.slopes(points - shift), pairs.slopes(points + shift)
     # At kinks an edge carries what room its slopes leave.
-    bend = np.maximum(kappa, (np.minimum(high - flows, flows - low) - high_error) / shift)
+    bend = np.maximum(np.maximum(kappa, (np.minimum(high - flows, flows - low) - high_error) / shift), 1e-320)
     # In large steps, so that edges about as good as each other make a tree with few pairs across its cuts.
     with np.errstate(divide="ignore"):
-        weight = np.log(pairs.matrix(np.maximum(bend, 1e-320), 1.0)) / math.log(1.0 + pairs.size)
-    tree = maximal_spanning_tree(np.floor(weight))
+        tree = maximal_spanning_tree(np.floor(np.log(pairs.matrix(bend, 1.0)) / math.log(1.0 + pairs.size)))
     below, child, above = tree.edges()
     if below.size < pairs.size - int(components.max()) - 1:
         # Pairs that hold a component together have underflowed.
