@@ -27,7 +27,7 @@ from pbde_ref.exact.flow_certificate import EXTENDED, reach
 from pbde_ref.exact.identifiability import comparison_components
 from pbde_ref.exact.laplacian import centred, maximal_spanning_tree, smallest_eigenvalue, solve_flows
 from pbde_ref.exact.optima import with_luce_policy
-from pbde_ref.exact.results import Certificate, Optimum, unmet
+from pbde_ref.exact.results import Certificate, NoMinimumError, Optimum, unmet
 from pbde_ref.exact.selection import win_weights, win_weights_error
 from pbde_ref.numerics import weighted
 from pbde_ref.objectives import Objective
@@ -229,9 +229,9 @@ def _check_existence(pairs: _Pairs, wins: FloatArray, components: IndexArray) ->
         if linprog(np.zeros(m), A_eq=balance, b_eq=np.zeros(pairs.size), bounds=ranges, method="highs").status == 2:
             a, b = (int(x) for x in np.unravel_index(int(np.argmin(rise)), rise.shape))
             where = f"Prob = {wins[a, b] / (wins[a, b] + wins[b, a]):.6g} of {a, b}, where it falls for ever"
-            raise ValueError(f"`annotator` must leave the loss bounded below; got {where}")
+            raise NoMinimumError(f"`annotator` must leave the loss bounded below; got {where}")
     elif down < 0.0 and up != flat and _parts(rising, "strong") > int(components.max()) + 1:
-        raise ValueError(
+        raise NoMinimumError(
             "`annotator` must prefer outcomes in such a way that finite utilities fit best (Ford's condition); "
             "got a group of outcomes that always beats the rest, or does up to underflow of the probabilities"
         )

@@ -28,7 +28,7 @@ from pbde_ref.exact.linear_time.kernel_sums import splits
 from pbde_ref.exact.linear_time.minimizer import minimize_product_loss
 from pbde_ref.exact.optima import with_luce_policy
 from pbde_ref.exact.pair_flows import PairFlows, PairProblem
-from pbde_ref.exact.results import Certificate, Optimum, unmet
+from pbde_ref.exact.results import Certificate, NoMinimumError, Optimum, unmet
 from pbde_ref.objectives import Objective, as_objective, with_margin
 from pbde_ref.pbde import luce
 from pbde_ref.proposals import Proposal
@@ -156,7 +156,7 @@ def _bradley_terry(
     if takes_linear_time(method, splits(annotator, proposal), annotator, proposal):
         return minimize_product_loss(annotator, proposal, **settings)
     if not finite_fit_exists(annotator, proposal):
-        raise ValueError(
+        raise NoMinimumError(
             "`annotator` must prefer outcomes in such a way that finite utilities fit best (Ford's condition: within "
             "each component of the comparison graph, the arrows A → B with Prob(A ≻ B) > 0 are strongly connected); "
             "got a group of outcomes that always beats the rest, or does up to underflow of the probabilities"
