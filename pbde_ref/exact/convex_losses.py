@@ -233,7 +233,7 @@ def _check_existence(pairs: _Pairs, wins: FloatArray, components: IndexArray) ->
     elif down < 0.0 and up != flat and _parts(rising, "strong") > int(components.max()) + 1:
         raise NoMinimumError(
             "`annotator` must prefer outcomes in such a way that finite utilities fit best (Ford's condition); "
-            "got a group of outcomes that always beats the rest"
+            "got a group of outcomes that always beats the rest, or does up to underflow of the probabilities"
         )
 
 
