@@ -214,7 +214,7 @@ def test_linear_optimum_is_that_of_a_linear_programme(problem):
 
 
 def test_the_largest_optimum_is_found_without_the_interior_point():
-    """One outcome wins 1e-31 times against another: the interior point does not arrive, a flow does.
+    """Where the interior point's dual point is no use, the complementary flow leads to the largest optimum.
 
     By hand: 1 loses to 0 and beats 3, and 2 beats 3, so that 1 and 2 are one level down and 3 two.
     """
