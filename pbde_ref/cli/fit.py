@@ -15,7 +15,7 @@ from pbde_ref.cli.arguments import output_path
 from pbde_ref.estimation.annotator_models import AnnotatorModels, compare_annotator_models
 from pbde_ref.estimation.connectivity import NoFiniteEstimateError
 from pbde_ref.estimation.examples import stigler_file
-from pbde_ref.estimation.fit import ComparisonFit
+from pbde_ref.estimation.result import ComparisonFit
 from pbde_ref.estimation.likelihood import fit_comparisons
 from pbde_ref.estimation.priors import GaussianPrior, Prior, PseudoCounts
 from pbde_ref.estimation.processes import read_process

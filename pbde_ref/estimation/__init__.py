@@ -3,7 +3,7 @@
 from pbde_ref.estimation.annotator_models import AnnotatorModels, HeldOutScore, compare_annotator_models
 from pbde_ref.estimation.connectivity import NoFiniteEstimateError
 from pbde_ref.estimation.examples import stigler_citations, stigler_file
-from pbde_ref.estimation.fit import ComparisonFit
+from pbde_ref.estimation.result import ComparisonFit
 from pbde_ref.estimation.likelihood import fit_comparisons
 from pbde_ref.estimation.priors import GaussianPrior, PseudoCounts
 from pbde_ref.estimation.reading import read_comparisons

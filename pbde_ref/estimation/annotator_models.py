@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pbde_ref.annotators import PreferenceMatrix
-from pbde_ref.estimation.fit import ComparisonFit
+from pbde_ref.estimation.result import ComparisonFit
 from pbde_ref.estimation.likelihood import fit_comparisons
 from pbde_ref.estimation.priors import Prior
 from pbde_ref.estimation.table import ComparisonTable

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from pbde_ref.distributions import FiniteDistribution, labels
 from pbde_ref.estimation.connectivity import groups, refuse, strongly_connected
 from pbde_ref.estimation.dense_tally import dense_tally
-from pbde_ref.estimation.fit import ComparisonFit
+from pbde_ref.estimation.result import ComparisonFit
 from pbde_ref.estimation.newton import SMALL, maximize
 from pbde_ref.estimation.priors import Prior
 from pbde_ref.estimation.sparse_tally import sparse_tally

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from pbde_ref.estimation.fit import ComparisonFit
+from pbde_ref.estimation.result import ComparisonFit
 from pbde_ref.estimation.report import Ranking, label
 from pbde_ref.files import write_atomically
 

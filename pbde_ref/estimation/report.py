@@ -10,7 +10,7 @@ import numpy as np
 from tabulate import tabulate
 
 from pbde_ref.estimation.annotator_models import MIXTURE_LIMIT, AnnotatorModels
-from pbde_ref.estimation.fit import ComparisonFit, interval_reach
+from pbde_ref.estimation.result import ComparisonFit, interval_reach
 from pbde_ref.estimation.newton import DENSE_LIMIT
 from pbde_ref.estimation.table import ComparisonTable
 from pbde_ref.validation import FloatArray, IndexArray

@@ -1,0 +1,479 @@
+"""Formats of files: each yields the names of its columns first, then chunks of their cells."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from operator import itemgetter
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from pbde_ref.estimation.aggregation import Coded
+from pbde_ref.estimation.sources import PARQUET, SHOWN, BadLine, DataError, Limits, Text, open_text, optional
+
+__all__ = ["FORMATS", "Chunk", "Header", "Style", "Table", "open_table"]
+
+# Rows held in memory at a time; with more of them Python's garbage collector has more to look through.
+CHUNK_ROWS = 1 << 12
+# Rows of a columnar file; they are no Python objects.
+BATCH_ROWS = 1 << 17
+Cells = Sequence[Any] | Coded
+
+
+@dataclass
+class Chunk:
+    """Rows: the numbers of the lines where they begin, their cells by column, and the bad lines among them."""
+
+    lines: Sequence[int] = ()
+    columns: Sequence[Cells] = ()
+    bad: list[BadLine] = field(default_factory=list)
+    headers: int = 0
+
+
+@dataclass(frozen=True)
+class Style:
+    """How the caller says that a file is written; None and "" where it does not."""
+
+    form: str | None = None
+    delimiter: str | None = None
+    quotes: bool = True
+    encoding: str | None = None
+    limits: Limits | None = None
+
+
+@dataclass(frozen=True)
+class Header:
+    """Names of the columns, and what separates them in a CSV file."""
+
+    names: tuple[str, ...]
+    delimiter: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file whose header has been read.
+
+    Attributes
+    ----------
+    name : str
+    headers : tuple of Header
+        Each way in which the first line can be read, the likeliest first.
+    chunks : callable
+        Given the number of a header, the columns wanted, and those that may hold truth values, yields chunks.
+    place : callable
+        How many bytes have been read, as they are on disk; None if that is not known.
+    """
+
+    name: str
+    headers: tuple[Header, ...]
+    chunks: Callable[[int, Sequence[str], Sequence[str]], Iterator[Chunk]]
+    place: Callable[[], int | None] = lambda: None
+
+
+@contextmanager
+def open_table(path: Any, style: Style) -> Iterator[Table]:
+    """Open a file, or a table in memory that has columns by name, as far as its header.
+
+    Raises
+    ------
+    DataError
+        If it has no header, or nothing that can be read.
+    """
+    if not isinstance(path, str | os.PathLike) and hasattr(path, "columns"):
+        yield _frame(path)
+        return
+    with open_text(path, style.encoding, style.limits) as text:
+        start = text.content.peek(4)[:4]
+        form = style.form or ("parquet" if start == PARQUET else _by_ending(path))
+        yield FORMATS[form](text, style)
+
+
+def _by_ending(path: str | os.PathLike[str]) -> str:
+    packed = {".gz", ".bz2", ".xz", ".zst"}
+    endings = [ending.lower() for ending in PurePath(os.fspath(path)).suffixes if ending.lower() not in packed]
+    known = {
+        **dict.fromkeys([".tsv", ".tab"], "tsv"), **dict.fromkeys([".jsonl", ".ndjson", ".json"], "jsonl"),
+        **dict.fromkeys([".soc", ".soi", ".toc", ".toi", ".wmg", ".pwg", ".mjg", ".tog"], "preflib"),
+    }  # fmt: skip
+    return known.get(endings[-1], "csv") if endings else "csv"
+
+
+def _place(text: Text) -> Callable[[], int | None]:
+    return lambda: text.raw.tell() if text.raw.seekable() else None
+
+
+# --- CSV ---
+
+
+def _csv(text: Text, style: Style) -> Table:
+    form: dict[str, Any] = {
+        "strict": True,
+        "skipinitialspace": True,
+        "quoting": csv.QUOTE_MINIMAL if style.quotes else csv.QUOTE_NONE,
+    }
+    line, above = text.stream.readline(), 1
+    while line and not line.strip():
+        line, above = text.stream.readline(), above + 1
+    if not line:
+        raise DataError(f"{text.name}: the file is empty")
+    if line.lstrip()[:1] in "[{" and line.rstrip()[-1:] in "[]{}," and style.form is None:
+        return _json(text, style, line)
+    headers: list[tuple[str, list[str]]] = []
+    failure: csv.Error | None = None
+    delimiters = [style.delimiter] if style.delimiter else sorted([",", ";", "\t"], key=line.count, reverse=True)
+    for delimiter in delimiters:
+        try:
+            headers.append((delimiter, next(csv.reader([line], delimiter=delimiter, **form))))
+        except csv.Error as error:
+            failure = failure or error
+    if not headers:
+        assert failure is not None
+        raise DataError(f"{text.name}, line 1: {_csv_reason(failure)}")
+
+    def chunks(number: int, wanted: Sequence[str], _: Sequence[str]) -> Iterator[Chunk]:
+        delimiter, header = headers[number]
+        names = [name.strip() for name in header]
+        for name in wanted:
+            if names.count(name) > 1:
+                raise DataError(f"{text.name}, line 1: {names.count(name)} columns are named {name!r}")
+        reader = csv.reader(text.stream, delimiter=delimiter, **form)
+        return _csv_chunks(text.name, reader, above, header, [names.index(name) for name in wanted])
+
+    found = tuple(Header(tuple(name.strip() for name in header), delimiter) for delimiter, header in headers)
+    return Table(text.name, found, chunks, _place(text))
+
+
+def _csv_chunks(name: str, reader: Any, above: int, header: list[str], columns: list[int]) -> Iterator[Chunk]:
+    ended, last = False, above
+    # Files that were joined bring their headers along, and perhaps their byte order marks.
+    repeated = (header, ["\ufeff" + header[0], *header[1:]])
+    while not ended:
+        chunk, before = Chunk(), last
+        rows: list[list[str]] = []
+        while len(rows) < CHUNK_ROWS and not ended:
+            try:
+                rows.extend(islice(reader, CHUNK_ROWS - len(rows)))
+                ended = len(rows) < CHUNK_ROWS
+            except csv.Error as error:
+                known = last + sum(map(_height, rows))
+                bad = BadLine(known + 1, _csv_reason(error))
+                if above + reader.line_num > known + 1:
+                    # What was swallowed with it may be most of the file; nobody would want that skipped.
+                    raise DataError(f"{name}, {bad}") from None
+                chunk.bad.append(bad)
+                rows.append([])
+        last = above + reader.line_num
+        if rows:
+            lines: Sequence[int] = range(before + 1, last + 1)
+            flat = len(lines) == len(rows) and set(map(len, rows)) == {len(header)}
+            if flat and not any(row in rows for row in repeated):
+                chunk.lines, chunk.columns = lines, [list(map(itemgetter(column), rows)) for column in columns]
+            if not chunk.columns or not all(map(str.strip, chunk.columns[0])):
+                _sift(chunk, rows, before + 1, header, repeated, columns)
+        yield chunk
+
+
+def _height(row: list[str]) -> int:
+    """Lines of a row: its cells hold the breaks of all but the last."""
+    return 1 + sum(cell.count("\n") + cell.count("\r") - cell.count("\r\n") for cell in row)
+
+
+def _sift(
+    chunk: Chunk, rows: list[list[str]], line: int, header: list[str], repeated: Sequence[list[str]], columns: list[int]
+) -> None:
+    """Rows of the right width; blank ones do not matter, nor do empty cells beyond the last column."""
+    lines, kept, width = [], [], len(header)
+    for row in rows:
+        first, height = line, _height(row)
+        line += height
+        if not any(cell.strip() for cell in row):
+            continue
+        if row in repeated:
+            chunk.headers += 1
+            continue
+        spans = f"; it spans {height} lines, perhaps for a stray quotation mark" if height > 1 else ""
+        if len(row) < width or any(cell.strip() for cell in row[width:]):
+            chunk.bad.append(BadLine(first, f"{len(row)} cells where the header has {width}{spans}"))
+        elif spans and any("\n" in row[column] or "\r" in row[column] for column in columns):
+            chunk.bad.append(BadLine(first, f"a cell has several lines{spans}"))
+        else:
+            lines.append(first)
+            kept.append(row)
+    chunk.lines, chunk.columns = lines, [list(map(itemgetter(column), kept)) for column in columns]
+
+
+def _csv_reason(error: csv.Error) -> str:
+    """What the csv module found, in words that help."""
+    message = str(error)
+    if "field larger" in message:
+        return f"a cell of more than {csv.field_size_limit():,} characters, the limit; or an open quotation mark"
+    if "unexpected end of data" in message:
+        return "a quotation mark opens here and is never closed"
+    if "expected after" in message:
+        return "text follows a closing quotation mark within a cell; a quotation mark inside quotes is written twice"
+    return message
+
+
+# --- JSON ---
+
+
+def _json(text: Text, style: Style, start: str = "") -> Table:
+    """Objects, one a line or in an array over many lines."""
+    start = start or text.stream.readline()
+    empty = not start
+    while start and not start.strip():
+        start = text.stream.readline()
+    if empty:
+        raise DataError(f"{text.name}: the file is empty")
+    try:
+        first = json.loads(start)
+        whole = not isinstance(first, list) or not all(isinstance(part, dict) for part in first)
+    except (ValueError, RecursionError):
+        whole = start.strip() not in ("{",) and not start.lstrip().startswith("[")
+    numbered: Iterator[tuple[int, Any]]
+    if whole:
+        numbered = _json_lines(start, text)
+    else:
+        numbered = _json_values(start, text)
+    ahead: list[tuple[int, Any]] = []
+    names: tuple[str, ...] | None = None
+    for number, value in numbered:
+        ahead.append((number, value))
+        if isinstance(value, dict) or len(ahead) >= CHUNK_ROWS:
+            names = tuple(value) if isinstance(value, dict) else ()
+            break
+    if names is None and ahead and isinstance(ahead[0][1], BadLine):
+        raise DataError(f"{text.name}, {ahead[0][1]}")
+
+    def chunks(_: int, wanted: Sequence[str], truths: Sequence[str]) -> Iterator[Chunk]:
+        following = iter([*ahead])
+        paths = [(name, name.split("."), name in truths) for name in wanted]
+        while block := list(islice(following, CHUNK_ROWS)) or list(islice(numbered, CHUNK_ROWS)):
+            yield _json_chunk(block, paths)
+
+    if names is None and ahead:
+        raise DataError(f"{text.name}, line {ahead[0][0]}: {_no_object(ahead[0][1])}")
+    return Table(text.name, (Header(names),), chunks, _place(text)) if names else _nothing(text.name)
+
+
+def _nothing(name: str) -> Table:
+    raise DataError(f"{name}: no comparisons")
+
+
+def _no_object(value: Any) -> str:
+    return f"a JSON {type(value).__name__} where an object should be"
+
+
+def _json_lines(line: str, text: Text) -> Iterator[tuple[int, Any]]:
+    number = 1
+    while line:
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except RecursionError:
+                yield number, BadLine(number, "JSON nested deeper than Python can follow")
+            except ValueError as error:
+                reason = getattr(error, "msg", str(error))
+                yield number, BadLine(number, f"not JSON ({reason}); each line must be one JSON object")
+        line, number = text.stream.readline(), number + 1
+
+
+def _json_values(buffer: str, text: Text) -> Iterator[tuple[int, Any]]:
+    """The members of an array, or objects one after the other, with the numbers of their lines."""
+    decoder, line, block, ended = json.JSONDecoder(), 1, 2**16, False
+    between = re.compile(r"[\s,\[\]]*")
+    while True:
+        skipped = between.match(buffer)
+        assert skipped is not None
+        line += buffer.count("\n", 0, skipped.end())
+        buffer = buffer[skipped.end() :]
+        if buffer:
+            try:
+                value, end = decoder.raw_decode(buffer)
+                yield line, value
+                line += buffer.count("\n", 0, end)
+                buffer, block = buffer[end:], 2**16
+                continue
+            except RecursionError:
+                raise DataError(f"{text.name}, line {line}: JSON nested deeper than Python can follow") from None
+            except ValueError as error:
+                if ended:
+                    raise DataError(f"{text.name}, line {line}: not JSON ({getattr(error, 'msg', error)})") from None
+        elif ended:
+            return
+        more = text.stream.read(block)
+        # What is cut in two is tried again with twice as much.
+        buffer, block, ended = buffer + more, 2 * block, not more
+
+
+def _json_chunk(block: list[tuple[int, Any]], paths: list[tuple[str, list[str], bool]]) -> Chunk:
+    chunk, lines, rows = Chunk(), [], []
+    for number, record in block:
+        if isinstance(record, BadLine):
+            chunk.bad.append(record)
+            continue
+        if not isinstance(record, dict):
+            chunk.bad.append(BadLine(number, _no_object(record)))
+            continue
+        cells = [cell_text(_at(record, name, path), truth) for name, path, truth in paths]
+        if None in cells:
+            name, path, _ = paths[cells.index(None)]
+            value = _at(record, name, path)
+            given = "nothing" if value is None and name not in record else _json_shown(value)
+            chunk.bad.append(BadLine(number, f"{name!r} must be text or a number; got {given}"))
+            continue
+        lines.append(number)
+        rows.append(cells)
+    chunk.lines, chunk.columns = lines, list(zip(*rows, strict=True)) or [()] * len(paths)
+    return chunk
+
+
+def _at(record: dict[str, Any], name: str, path: list[str]) -> Any:
+    if name in record or len(path) == 1:
+        return record.get(name)
+    value: Any = record
+    for part in path:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _json_shown(value: Any) -> str:
+    try:
+        return json.dumps(value)[:SHOWN]
+    except (RecursionError, TypeError):
+        return f"a deeply nested {type(value).__name__}"
+
+
+def cell_text(value: Any, truth: bool = False) -> Any:
+    """A value as text: messages of a chat by their contents; None if it is no label; ranked answers as they are.
+
+    Examples
+    --------
+    >>> cell_text([{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}])
+    'Q\\nA'
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value)).lower() if truth else None
+    if isinstance(value, int | float | np.number):
+        return None if value != value else str(value)
+    if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+        if all("content" in part for part in value):
+            return "\n".join(str(part["content"]) for part in value)
+        return value if all("rank" in part for part in value) else None
+    if isinstance(value, list) and value and all(isinstance(part, str | int | float) for part in value):
+        return ", ".join(map(str, value))
+    return None
+
+
+# --- Others ---
+
+
+def _parquet(text: Text, style: Style) -> Table:
+    parquet = optional("pyarrow.parquet", "a parquet file", "pyarrow")
+    arrow = optional("pyarrow", "a parquet file", "pyarrow")
+    content = text.content if text.content.seekable() and text.content is text.raw else io.BytesIO(text.content.read())
+    try:
+        file = parquet.ParquetFile(content)
+    except (arrow.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{text.name}: the parquet file is damaged ({error})") from None
+    names = tuple(field.name for field in file.schema_arrow)
+
+    def chunks(_: int, wanted: Sequence[str], truths: Sequence[str]) -> Iterator[Chunk]:
+        above = 0
+        roots = list(dict.fromkeys(name if name in names else name.split(".")[0] for name in wanted))
+        try:
+            for batch in file.iter_batches(BATCH_ROWS, columns=roots):
+                lines = range(above + 1, above + len(batch) + 1)
+                above += len(batch)
+                columns = [batch.column(name) if name in names else None for name in wanted]
+                if all(column is not None and _is_flat(arrow.types, column) for column in columns):
+                    coded = [column.dictionary_encode() for column in columns]
+                    values = [[cell_text(value, True) for value in column.dictionary.to_pylist()] for column in coded]
+                    found = zip(coded, values, strict=True)
+                    yield Chunk(lines, [Coded(np.asarray(column.indices), known) for column, known in found])
+                else:
+                    paths = [(name, name.split("."), name in truths) for name in wanted]
+                    for start in range(0, len(batch), CHUNK_ROWS):
+                        part = batch.slice(start, CHUNK_ROWS).to_pylist()
+                        yield _json_chunk(list(zip(lines[start:], part, strict=False)), paths)
+        except (arrow.ArrowException, OSError) as error:
+            raise DataError(f"{text.name}: the parquet file is damaged ({error})") from None
+
+    return Table(text.name, (Header(names),), chunks)
+
+
+def _is_flat(types: Any, column: Any) -> bool:
+    kind = column.type
+    flat = (types.is_string, types.is_large_string, types.is_integer, types.is_floating, types.is_boolean)
+    return column.null_count == 0 and any(is_kind(kind) for is_kind in flat)
+
+
+def _frame(frame: Any) -> Table:
+    """A DataFrame of pandas or polars."""
+    names = tuple(str(name) for name in frame.columns)
+
+    def chunks(_: int, wanted: Sequence[str], truths: Sequence[str]) -> Iterator[Chunk]:
+        given = [frame[frame.columns[names.index(name)]] for name in wanted]
+        lists = [column.to_list() for column in given]
+        for start in range(0, len(frame), CHUNK_ROWS):
+            rows = zip(*(column[start : start + CHUNK_ROWS] for column in lists), strict=True)
+            block = [(start + number, dict(zip(wanted, row, strict=True))) for number, row in enumerate(rows)]
+            yield _json_chunk(block, [(name, [name], name in truths) for name in wanted])
+
+    return Table("the table", (Header(names),), chunks)
+
+
+def _preflib(text: Text, style: Style) -> Table:
+    """PrefLib: names of alternatives in comments, then ``count: ranking`` or ``count,one,other`` with a margin."""
+    names: dict[str, str] = {}
+    graph: bool | None = None
+    lines: list[int] = []
+    columns: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
+    for number, line in enumerate(text.stream, 1):
+        said = line.strip()
+        if match := re.match(r"#\s*ALTERNATIVE NAME (\d+):\s*(.*)", said):
+            names[match[1]] = match[2]
+        if not said or said.startswith("#"):
+            continue
+        if graph is None:
+            graph = ":" not in said
+        weight, _, order = said.partition("," if graph else ":")
+        groups = [
+            [names.get(one.strip(), one.strip()) for one in group.strip("{}").split(",") if one.strip()]
+            for group in re.findall(r"\{[^}]*\}|[^,{}]+", order)
+        ]
+        groups = [group for group in groups if group]
+        if not groups or (graph and len(groups) != 2):
+            raise DataError(f"{text.name}, line {number}: neither a count and a ranking nor a count and two alternatives")
+        lines.append(number)
+        columns[0].append(groups[0][0] if graph else groups)
+        columns[1].append(groups[1][0] if graph else weight.strip())
+        columns[2].append(weight.strip())
+    if graph is None:
+        raise DataError(f"{text.name}: the file is empty")
+    header = ("chosen", "rejected", "weight") if graph else ("ranking", "weight", "weight")
+
+    def chunks(_: int, wanted: Sequence[str], truths: Sequence[str]) -> Iterator[Chunk]:
+        yield Chunk(lines, [columns[header.index(name)] for name in wanted])
+
+    return Table(text.name, (Header(header[: 3 if graph else 2]),), chunks)
+
+
+FORMATS: dict[str, Callable[[Text, Style], Table]] = {
+    "csv": _csv,
+    "tsv": lambda text, style: _csv(text, Style("tsv", "\t", style.quotes)),
+    "jsonl": _json,
+    "parquet": _parquet,
+    "preflib": _preflib,
+}
