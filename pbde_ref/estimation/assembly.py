@@ -44,6 +44,7 @@ class Assembler:
 
     def __init__(self, file: str, roles: Roles, words: Words, rules: Rules, rng: Any) -> None:
         self._file, self._roles, self._words, self._rules, self._rng = file, roles, words, rules, generator_of(rng)
+        self._sides = rules.sides or bool(roles.covariates)
         self._items, self._annotators, self._clusters, self._prompts = Labels(), Labels(), Labels(), Labels()
         # A row that says more than one thing says them together.
         self._by_row = roles.cluster is None and (roles.outcome in ("probability", "ranking") or (
@@ -114,7 +115,7 @@ class Assembler:
                 halves = np.flatnonzero(tie)
                 rest = np.concatenate([np.arange(weights.size), halves])
                 winner, loser = (np.append(one, other[halves]) for one, other in ((winner, loser), (loser, winner)))
-                other_side = 1 - on_right[halves] if self._rules.sides else on_right[halves]
+                other_side = 1 - on_right[halves] if self._sides else on_right[halves]
                 on_right = np.append(on_right, other_side)
                 half = np.where(tie[rest] == 1, 0.5, 1.0)
                 weights, of_ties = half * weights[rest], half * of_ties[rest]
@@ -124,6 +125,8 @@ class Assembler:
             )
         items, (winner, loser) = _used(self._items.names, winner, loser)
         annotators, annotator, clusters, covariates = self._of_groups(group)
+        # Left minus right becomes winner minus loser.
+        covariates = {name: np.where(on_right == 1, -column, column) for name, column in covariates.items()}
         arrays = (winner, loser, weights, of_ties, annotators, annotator, held_out, clusters, *covariates.values())
         for value in arrays:
             if value is not None:
@@ -244,7 +247,7 @@ class Assembler:
         winner = np.where(game.code == RIGHT, game.right, game.left)
         loser = np.where(game.code == RIGHT, game.left, game.right)
         tie, on_right = game.code == TIE, game.code == RIGHT
-        if not self._rules.sides:
+        if not self._sides:
             on_right = np.zeros_like(on_right)
             winner, loser = (np.where(tie, choose(winner, loser), one) for choose, one in
                              ((np.minimum, winner), (np.maximum, loser)))  # fmt: skip

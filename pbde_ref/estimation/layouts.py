@@ -217,7 +217,7 @@ def _exists(column: str, names: Sequence[str]) -> bool:
 
 
 def _usual_weight(names: Sequence[str], found: Roles, named: bool) -> str | None:
-    if named or found.layout or found.outcome in ("counts", "probability"):
+    if named or (found.layout and found.outcome != "ranking") or found.outcome in ("counts", "probability"):
         return None
     return next((name for name in names if name.casefold() in _WEIGHTS and name not in found.columns), None)
 

@@ -61,7 +61,7 @@ class ComparisonTable:
     repeats : ndarray, shape (k,), or None
         How often each cluster happened. Default: once.
     covariates : mapping of str to ndarray, shape (m,)
-        Left minus right.
+        What speaks for the winner.
     rankings : tuple of (ranking, weight)
         Whole rankings, best first, as tuples of indices of items that share a place.
     roles : Roles or None
