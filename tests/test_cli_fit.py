@@ -20,7 +20,8 @@ from pbde_ref.estimation import (
 )
 from pbde_ref.estimation.annotator_models import held_out_score
 from pbde_ref.estimation.processes import read_process
-from pbde_ref.estimation.report import item_table, label, ranking
+from pbde_ref.cli.fit_report import item_table, label
+from pbde_ref.estimation.ranking import ranking
 
 
 @pytest.fixture
@@ -258,17 +259,17 @@ def test_many_items_have_errors_where_they_are_shown():
 
 def test_drawing_any_label(tmp_path):
     """Dollar signs are no formulas, letters that the font lacks no warning; many items make a curve."""
-    from pbde_ref.estimation.plot import draw_ranking, save_png
+    from pbde_ref.figures.ranking import draw_ranking, save_ranking
 
     names = ["$x^2$", "$", "日本語", "_", "\\alpha"]
     counts = np.ones((5, 5))
     fit = fit_comparisons(counts=counts, support=names)
     figure = draw_ranking(fit, ranking(fit, 0.95, 0, 5))
-    save_png(figure, tmp_path / "a.png")
+    save_ranking(figure, tmp_path / "a.png")
     shown = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert sorted(shown) == sorted([r"\$x^2\$", r"\$", "日本語", "_", "\\alpha"])
     many = fit_comparisons(counts=np.ones((80, 80)))
-    save_png(draw_ranking(many, ranking(many, 0.95, None, 80)), tmp_path / "b.png")
+    save_ranking(draw_ranking(many, ranking(many, 0.95, None, 80)), tmp_path / "b.png")
     assert (tmp_path / "b.png").stat().st_size > 5000
 
 

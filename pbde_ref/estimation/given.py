@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pbde_ref.estimation.connectivity import NoFiniteEstimateError
 from pbde_ref.estimation.regression import Dependence
 from pbde_ref.estimation.table import ComparisonTable
 from pbde_ref.validation import (
@@ -87,9 +88,10 @@ class Given:
         number = np.cumsum(keep) - 1
         inside = keep[self.winner] & keep[self.loser]
         if not inside.any():
-            raise ValueError(
+            raise NoFiniteEstimateError(
                 "`comparisons` must lead from some item to another one and back for a maximum-likelihood estimate; "
-                "got none that do; add a prior, such as prior=PseudoCounts(1)"
+                "got none that do",
+                "add a prior, such as prior=PseudoCounts(1)",
             )
         kept = self.chosen(inside)
         return replace(kept, winner=number[kept.winner], loser=number[kept.loser], size=int(keep.sum()))

@@ -28,14 +28,11 @@ from pbde_ref.exact.optima import normalized_log_policy
 from pbde_ref.pbde import PBDE, luce
 from pbde_ref.validation import FloatArray, IndexArray, choice, instance, positive_number, whole_number
 
-__all__ = ["TIE_MODELS", "fit_comparisons", "fit_rankings"]
+__all__ = ["TIE_MODELS", "add_up", "fit_comparisons", "fit_rankings"]
 
 TIE_MODELS = ("half", "davidson", "rao-kupper")
 
-REMEDY = (
-    'keep only the largest group that has an estimate (incomparable="drop"), or add a prior, '
-    "such as prior=PseudoCounts(1)"
-)
+REMEDY = 'keep the largest group (incomparable="drop") or add prior=PseudoCounts(1)'
 Integers = NDArray[np.integer[Any]]
 
 
@@ -197,7 +194,7 @@ def fit_comparisons(
         effects, method = dict(zip(choices.effects, at[given.size :].tolist(), strict=True)), f"{model}, one regression"
     else:
         given = given.halved()
-        tally = _add_up(given.winner, given.loser, given.weights, given.size)
+        tally = add_up(given.winner, given.loser, given.weights, given.size)
         maximum = maximize(tally, prior, fixed, tolerance, max_steps, start)
         at, likelihood, effects, method = maximum.utilities, tally.log_likelihood(maximum.utilities), {}, tally.name
         wins, games = tally.wins, tally.games
@@ -320,7 +317,7 @@ def _sandwich(given: Given, utilities: FloatArray) -> csr_array:
     return given.dependence(slice(None)).squared(csr_array(scores), np.ones(one.size))
 
 
-def _add_up(winner: Integers, loser: Integers, weights: FloatArray | None, size: int) -> Tally:
+def add_up(winner: Integers, loser: Integers, weights: FloatArray | None, size: int) -> Tally:
     """As a matrix of all pairs or a list of those compared, whichever is smaller."""
     wins = np.bincount(winner, weights, size).astype(np.float64)
     games = wins + np.bincount(loser, weights, size)
