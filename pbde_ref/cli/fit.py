@@ -21,6 +21,7 @@ from pbde_ref.estimation.connectivity import NoFiniteEstimateError
 from pbde_ref.estimation.examples import stigler_file
 from pbde_ref.estimation.formats import FORMATS
 from pbde_ref.estimation.likelihood import TIE_MODELS, fit_comparisons, fit_rankings
+from pbde_ref.estimation.newton import DENSE_LIMIT
 from pbde_ref.estimation.priors import GaussianPrior, Prior, PseudoCounts
 from pbde_ref.estimation.processes import read_process
 from pbde_ref.estimation.ranking import ranking
@@ -47,6 +48,8 @@ examples:
 """
 REMEDY = "keep the largest group (--incomparable drop), or add --prior pseudo:1"
 DEFAULT_PRIOR = PseudoCounts(0.5)
+# Items up to which what half wins do to utilities is shown by another fit.
+MOST_COMPARED = 300
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -144,8 +147,10 @@ def run(options: argparse.Namespace) -> int:
     models = _models(table, options, prior) if several else None
     fit = _fit(table, options, prior, ties)
     most = options.top or fit.utilities.size
-    ranked = ranking(fit, options.level, _reference(fit, options.reference), most)
-    print(summary(fit, table, ties))
+    # Other programs get all errors that one matrix gives.
+    known = fit.utilities.size if (options.json or options.plot) and fit.utilities.size <= DENSE_LIMIT else most
+    ranked = ranking(fit, options.level, _reference(fit, options.reference), known)
+    print(summary(fit, table, ties, _with_ties(table, fit, ties)))
     if models is not None and table.annotators is not None:
         print(f"seed {options.seed}\n")
         print(model_table(models, table.annotators.size))
@@ -194,6 +199,16 @@ def _tie_model(options: argparse.Namespace, table: ComparisonTable) -> str:
     if options.ties is not None:
         return str(options.ties)
     return "half" if options.annotator is not None or table.rankings else "davidson"
+
+
+def _with_ties(table: ComparisonTable, fit: ComparisonFit, ties: str) -> ComparisonFit | None:
+    """The fit in which a tie is no half win, where ties count half and it takes no time."""
+    if ties != "half" or not table.n_ties or fit.utilities.size > MOST_COMPARED or fit.dropped:
+        return None
+    try:
+        return fit_comparisons(table, tie_model="davidson", prior=fit.prior, incomparable="separate")
+    except ValueError:
+        return None
 
 
 def _fit(table: ComparisonTable, options: argparse.Namespace, prior: Prior | None, ties: str) -> ComparisonFit:

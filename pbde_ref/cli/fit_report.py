@@ -21,7 +21,7 @@ __all__ = [
 # Together with the numbers this fills 80 columns.
 LABEL_WIDTH, WIDTH = 22, 79
 TIES = {
-    "half": "half a win of either side, which pulls utilities together (see --ties)",
+    "half": "half a win of either side, which pulls utilities together",
     "drop": "left out",
     "davidson": "Davidson's model, P(tie) = exp(tie) √(P(A) P(B))",
     "rao-kupper": "Rao and Kupper's model, P(A) = σ(ω_A − ω_B − threshold)",
@@ -31,6 +31,7 @@ ERRORS = {
     "fisher": "Fisher information",
     "sandwich": "sandwich of scores, for half a win is no comparison",
     "clustered": "sandwich of scores added up by cluster",
+    "rows": "sandwich of scores added up by row",
 }
 EFFECTS = {"order": "standing on the left", "tie": "", "threshold": "lead that wins"}
 
@@ -38,7 +39,7 @@ EFFECTS = {"order": "standing on the left", "tie": "", "threshold": "lead that w
 def understood(table: ComparisonTable, others: int) -> str:
     """What the file's columns were taken for, and its first rows."""
     lines = [about(table), *(f"  {row}" for row in table.sample)]
-    if others:
+    if others > 0:
         lines.append(f"  … {others:,} more rows")
     return "\n".join(lines)
 
@@ -48,8 +49,8 @@ def about(table: ComparisonTable) -> str:
     return "" if table.roles is None else textwrap.shorten(str(table.roles), WIDTH, placeholder=" …")
 
 
-def summary(fit: ComparisonFit, table: ComparisonTable, tie_model: str) -> str:
-    """What was read and how the fit went, in a few lines."""
+def summary(fit: ComparisonFit, table: ComparisonTable, tie_model: str, other: ComparisonFit | None = None) -> str:
+    """What was read and how the fit went, in a few lines; `other` is a fit in which ties are ties."""
     ties = f", {table.n_ties:,} of them ties" if table.n_ties else ""
     lines = [
         about(table),
@@ -58,13 +59,16 @@ def summary(fit: ComparisonFit, table: ComparisonTable, tie_model: str) -> str:
     ]
     if table.n_ties:
         lines.append(f"ties: {TIES[tie_model]}")
+        if other is not None:
+            spans = [float(np.ptp(one.utilities)) for one in (fit, other)]
+            lines.append(f"  utilities span {spans[0]:.3g} nats, with --ties davidson {spans[1]:.3g}")
     coin = " (a coin: 0.6931)" if not fit.effects else ""
     lines += [
         f"log-likelihood {fit.log_likelihood:.6g} nats, {-fit.log_likelihood / fit.n_comparisons:.4f} lost per "
         f"comparison{coin}",
         f"{'converged' if fit.converged else 'NOT CONVERGED'} in {fit.steps} steps; gradient per comparison "
         f"{fit.criterion:.0e}, next step {fit.remaining:.0e}",
-        f"errors: {ERRORS[fit.error_kind]}",
+        f"errors: {ERRORS['rows' if fit.error_kind == 'clustered' and table.repeats is not None else fit.error_kind]}",
     ]
     groups = int(fit.components.max()) + 1
     if groups > 1:
@@ -96,10 +100,10 @@ def item_table(fit: ComparisonFit, ranked: Ranking, most: int, elo: bool = False
     rows = []
     for place, item in enumerate(ranked.order[:most].tolist()):
         low, high = zero + unit * ranked.intervals[place]
-        best, worst = ranked.ranks[place].tolist()
+        best, worst = ranked.ranks[place].tolist() if place < len(ranked.ranks) else (place + 1, place + 1)
         rows.append(
             [
-                f"{place + 1}" if best == worst or (best, worst) == (1, len(ranked.ranks)) else f"{best}–{worst}",
+                f"{best}" if best == worst else f"{best}–{worst}",
                 label(fit.distribution.support[item]),
                 f"{zero + unit * ranked.utilities[place]:.{digits[0]}f}",
                 "" if math.isnan(low) else f"[{low:.{digits[1]}f}, {high:.{digits[1]}f}]",
@@ -154,8 +158,7 @@ def record(fit: ComparisonFit, table: ComparisonTable, ranked: Ranking) -> dict[
             "standard_error": _finite(ranked.errors[place]),
             "low": _finite(ranked.intervals[place, 0]),
             "high": _finite(ranked.intervals[place, 1]),
-            "best_rank": int(ranked.ranks[place, 0]),
-            "worst_rank": int(ranked.ranks[place, 1]),
+            "ranks": ranked.ranks[place].tolist() if place < len(ranked.ranks) else None,
             "probability": float(fit.distribution.pmf[item]),
             "log_probability": _finite(fit.distribution.log_pmf[item]),
             "comparisons": float(fit.comparisons[item]),

@@ -172,6 +172,10 @@ class Assembler:
             result.append(Note(f"{self._n_void:,} rows left out: {', '.join(more)} is nobody's win and no tie", advice))
         if self._n_itself:
             result.append(Note(f"{self._n_itself:,} comparisons of an item with itself left out"))
+        if self._roles.dependent and self._roles.annotator is None and not self._by_row:
+            column = self._roles.dependent
+            result.append(Note(f"rows with equal {column!r} are taken as independent of each other", (
+                "if they are not say ", ("cluster", column))))  # fmt: skip
         names = set(items.tolist())
         if self._roles.outcome == "winner" and self._words.guessing and names <= {"0", "1", "2"}:
             one, other = sorted(names)[:2]

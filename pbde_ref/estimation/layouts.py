@@ -47,6 +47,8 @@ class Roles:
     answers : bool
     weight, annotator, cluster : str or None
     covariates : tuple of str
+    dependent : str or None
+        A column whose equal entries often mark rows that depend on each other, if nobody has named it.
     """
 
     outcome: str
@@ -65,6 +67,7 @@ class Roles:
     annotator: str | None = None
     cluster: str | None = None
     covariates: tuple[str, ...] = ()
+    dependent: str | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -77,7 +80,8 @@ class Roles:
         named = f"looks like {self.layout}" if self.layout else "read as"
         extra = {"prompt": self.prompt if self.answers else None, "weight": self.weight, "annotator": self.annotator,
                  "cluster": self.cluster}  # fmt: skip
-        said = [*self.items, *self.says, *(f"{role} {name}" for role, name in extra.items() if name)]
+        said = [*self.items, *self.says, *(name if name == role else f"{name} as {role}" for role, name in extra.items()
+                                           if name)]  # fmt: skip
         return f"{named}: {', '.join(said)}"
 
 
@@ -86,10 +90,9 @@ def _layout(layout: str, left: str, right: str, outcome: str, *says: str, **more
 
 
 _SHP = {"left_wins": ("1",), "right_wins": ("0",), "prompt": "history", "answers": True}
-_BOTH_BAD = {"void": ("tie (bothbad)", "both_bad", "bothbad", "both bad", "tie (both bad)", "both_are_bad")}
 LAYOUTS = (
     _layout("Kaggle LMSYS battles", "model_a", "model_b", "one_hot", "winner_model_a", "winner_model_b", "winner_tie"),
-    _layout("Chatbot Arena battles", "model_a", "model_b", "winner", "winner", **_BOTH_BAD),
+    _layout("Chatbot Arena battles", "model_a", "model_b", "winner", "winner"),
     _layout("Arena-Hard verdicts", "model_a", "model_b", "winner", "score"),
     _layout("MT-Bench judgments of pairs", "model_1", "model_2", "winner", "g1_winner", "g2_winner", void=("error",)),
     _layout("AlpacaEval annotations", "generator_1", "generator_2", "probability", "preference", lowest=2.0,
@@ -127,6 +130,7 @@ _SAID = (
 PLAIN = tuple(Roles("chosen", pair) for pair in _WINNERS) + tuple(
     Roles(outcome, pair, tuple(says)) for pair, (outcome, *says) in product(_PAIRS, _SAID)
 )
+_DEPENDENT = ("judge", "annotator", "worker", "worker_id", "user", "user_id", "rater", "prompt", "instruction")
 _WEIGHTS = ("weight", "weights", "count", "n", "anzahl", "voters")
 
 
@@ -183,7 +187,8 @@ def roles_of(file: str, names: Sequence[str], given: Columns) -> Roles:
     }  # fmt: skip
     if found.prompt not in names and given.prompt is None:
         found, answers = replace(found, prompt=None), False
-    found = replace(found, answers=answers, **extra)
+    dependent = next((name for name in names if name.casefold() in _DEPENDENT and name not in found.columns), None)
+    found = replace(found, answers=answers, dependent=None if answers or given.cluster else dependent, **extra)
     for column in found.columns:
         if not _exists(column, names):
             role = next((role for role, name in {**given.items, **extra, "prompt": given.prompt}.items()

@@ -26,7 +26,7 @@ USUAL = {
     RIGHT: ("right", "b", "r", "0-1", "b>a", "b>>a", "model_b", "second"),
     TIE: ("tie", "tied", "draw", "drawn", "both", "equal", "a=b", "b=a", "1/2-1/2", "½-½", "0.5-0.5"),
 }  # fmt: skip
-BOTH_BAD = re.compile(r"(tie\W*)?both\W*(are\W*)?bad\W*")
+BOTH_BAD = re.compile(r"(tie[\W_]*)?both[\W_]*(are[\W_]*)?bad\W*")
 _TRUE, _FALSE = ("1", "1.0", "true", "yes", "t", "y"), ("0", "0.0", "false", "no", "f", "n", "")
 _Cells = Sequence[Any] | Coded
 _Advice = tuple[str | tuple[str, str], ...]
@@ -191,8 +191,10 @@ def _who_won(rows: Rows, name: str, row: int, said: str) -> str:
 
 def _declare(said: str) -> _Advice:
     word = shortened(said.strip(), 20)
-    also = ", or name the columns of counts or scores" if word.isdigit() else ""
-    return ("say what it means: ", ("left_wins", word), " or ", ("right_wins", word), " or ", ("tie_values", word), also)
+    if word.isdigit() and len(word) < 3:
+        return ("if it is a number, name it and the other side's: ", ("counts", "A,B"), " or ", ("scores", "A,B"),
+                "; else say what it means: ", ("left_wins", word), " or ", ("right_wins", word))  # fmt: skip
+    return ("say what it means: ", ("left_wins", word), " or ", ("right_wins", word), " or ", ("tie_values", word))
 
 
 def _one_hot(rows: Rows) -> list[Games]:

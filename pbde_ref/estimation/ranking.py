@@ -33,8 +33,9 @@ class Ranking:
         Of the intervals.
     reference : str or None
         Label of the item at zero.
-    ranks : ndarray of int, shape (n, 2)
-        Best and worst rank that an item may have, from `rank_intervals`; from 1 to n where that was not computed.
+    ranks : ndarray of int, shape (k, 2)
+        Best and worst rank that each of the first items may have, from `rank_intervals`; none where that was not
+        computed.
     """
 
     order: IndexArray
@@ -47,23 +48,22 @@ class Ranking:
 
 
 def ranking(fit: ComparisonFit, level: float, reference: int | None, most: int) -> Ranking:
-    """Rank the items; beyond 4,096 of them only the first `most` get errors, beyond 1,000 none get intervals of ranks."""
+    """Rank the items; beyond 1,000 of them only the first `most` get errors, and none get intervals of ranks."""
     size = fit.utilities.size
     order = np.argsort(-fit.utilities, kind="stable")
-    known = np.arange(size) if size <= DENSE_LIMIT else np.arange(min(most, size))
+    known = np.arange(size) if size <= MOST_RANKED else np.arange(min(most, size))
     errors, intervals = np.full(size, math.nan), np.full((size, 2), math.nan)
     if known.size:
         everything = known.size == size
         chosen = order[known]
+        everything = everything and size <= DENSE_LIMIT
         found = fit.confidence_intervals(level, None if everything else chosen, relative_to=reference)
         intervals[known] = found[chosen] if everything else found
         errors[known] = 0.5 * np.ptp(intervals[known], axis=1) / interval_reach(level)
     utilities = fit.relative_utilities(reference)[order]
     name = None if reference is None else str(fit.distribution.support[reference])
-    ranks = np.tile(np.array([1, size]), (size, 1))
-    shown = order[: min(most, size)]
-    if size <= MOST_RANKED and fit.components.max() == 0 and shown.size:
-        ranks[: shown.size] = rank_intervals(fit, level, shown)
+    ranked = size if size <= MOST_RANKED and fit.components.max() == 0 else 0
+    ranks = rank_intervals(fit, level, order[: min(most, ranked)])
     return Ranking(order, utilities, errors, intervals, level, name, ranks)
 
 
@@ -85,6 +85,8 @@ def rank_intervals(fit: ComparisonFit, level: float, items: IndexArray, rng: Any
            [2, 3]])
     """
     size = fit.utilities.size
+    if not items.size:
+        return np.empty((0, 2), dtype=np.intp)
     covariance = fit.covariance()[:size, :size]
     values, vectors = np.linalg.eigh(covariance)
     draws = generator_of(rng).normal(size=(DRAWS, size)) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T

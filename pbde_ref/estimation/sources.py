@@ -160,6 +160,8 @@ class Text:
                     where = f"{self.name}, line {line}"
                 except Damaged:
                     where = f"{self.name}, line {line + 1}"
+        if isinstance(error, UnicodeDecodeError) and any(byte < 9 for byte in error.object):
+            return DataError(f"{where}: these bytes are no text", "unless they are UTF-16: ", ("encoding", "utf-16"))
         if isinstance(error, UnicodeDecodeError):
             byte = f"{error.object[error.start]:#04x}"
             problem = f"{where}: byte {byte} is not {self.encoding} text"
