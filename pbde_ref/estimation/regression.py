@@ -379,9 +379,9 @@ def _explain(choices: Choices, names: NDArray[Any]) -> None:
     if found.status != 0 or -found.fun < 1e-7:
         return
     direction = found.x[: choices.n_items] - np.median(found.x[: choices.n_items])
-    grown = [repr(str(names[i])) for i in np.flatnonzero(np.abs(direction) > 1e-6)]
-    grown += [f"the effect {name!r}" for name, value in zip(choices.effects, found.x[choices.n_items :], strict=False)
-              if abs(value) > 1e-6]  # fmt: skip
+    effects = zip(choices.effects, found.x[choices.n_items :], strict=True)
+    grown = [f"the effect {name!r}" for name, value in effects if abs(value) > 1e-6]
+    grown += [repr(str(names[i])) for i in np.flatnonzero(np.abs(direction) > 1e-6)]
     listed = ", ".join(name[:30] for name in grown[:4]) + (f" and {len(grown) - 4} more" if len(grown) > 4 else "")
     raise NoFiniteEstimateError(
         f"`comparisons` must be unexplained by any rule without exceptions; got one that involves {listed}",
