@@ -194,6 +194,7 @@ def test_bad_lines(write, content, message):
 def test_bad_lines_far_below(write, content, message, monkeypatch):
     """The same in the middle of a file that is read in many chunks."""
     monkeypatch.setattr(formats, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(formats, "BLOCK", 50)
     content = content if isinstance(content, bytes) else content.encode()
     header, rest = content.split(b"\n", 1)
     more = 1000
@@ -316,9 +317,9 @@ def test_any_table_survives(rows, chunk):
     writer.writerow(["chosen", "rejected", "n", "who"])
     writer.writerows(rows)
     lines = [json.dumps(dict(zip(("chosen", "rejected", "n", "who"), row, strict=True))) for row in rows]
-    before = formats.CHUNK_ROWS
+    before = formats.CHUNK_ROWS, formats.BLOCK
     try:
-        formats.CHUNK_ROWS = chunk
+        formats.CHUNK_ROWS, formats.BLOCK = chunk, 10 * chunk
         for content, form in ((text.getvalue(), "csv"), ("\n".join(lines), "jsonl")):
             with pytest.MonkeyPatch.context() as patch:
                 stdin = io.TextIOWrapper(io.BufferedReader(io.BytesIO(content.encode())))
@@ -335,7 +336,7 @@ def test_any_table_survives(rows, chunk):
                     with pytest.raises(DataError, match=r"no comparisons|is empty"):
                         read_comparisons("-", weight="n", form=form)
     finally:
-        formats.CHUNK_ROWS = before
+        formats.CHUNK_ROWS, formats.BLOCK = before
 
 
 def test_held_out_split(write):

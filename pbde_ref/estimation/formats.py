@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
-from operator import itemgetter
+from itertools import chain, islice
+from operator import itemgetter, methodcaller
 from pathlib import PurePath
 from typing import Any
 
@@ -24,6 +24,8 @@ __all__ = ["FORMATS", "Chunk", "Header", "Style", "Table", "open_table"]
 
 # Rows held in memory at a time; with more of them Python's garbage collector has more to look through.
 CHUNK_ROWS = 1 << 12
+# Characters that are split into lines at a time.
+BLOCK = 1 << 17
 # Rows of a columnar file; they are no Python objects.
 BATCH_ROWS = 1 << 17
 Cells = Sequence[Any] | Coded
@@ -145,11 +147,36 @@ def _csv(text: Text, style: Style) -> Table:
         for name in wanted:
             if names.count(name) > 1:
                 raise DataError(f"{text.name}, line 1: {names.count(name)} columns are named {name!r}")
-        reader = csv.reader(text.stream, delimiter=delimiter, **form)
-        return _csv_chunks(text.name, reader, above, header, [names.index(name) for name in wanted])
+        columns = [names.index(name) for name in wanted]
+        return _csv_blocks(text, above, header, columns, {"delimiter": delimiter, **form})
 
     found = tuple(Header(tuple(name.strip() for name in header), delimiter) for delimiter, header in headers)
     return Table(text.name, found, chunks, _place(text))
+
+
+def _csv_blocks(
+    text: Text, above: int, header: list[str], columns: list[int], form: dict[str, Any]
+) -> Iterator[Chunk]:
+    """Blocks of lines; those that need no CSV reader are split at once, which takes a third of the time."""
+    delimiter, quoted = form["delimiter"], form["quoting"] != csv.QUOTE_NONE
+    while block := text.stream.read(BLOCK):
+        block += text.stream.readline()
+        if "\r" in block:
+            block = block.replace("\r\n", "\n")
+        lines = block.removesuffix("\n").split("\n")
+        if "\r" in block or "\0" in block or (quoted and '"' in block) or max(map(len, lines)) > csv.field_size_limit():
+            reader = csv.reader(chain(io.StringIO(block, newline=""), text.stream), **form)
+            yield from _csv_chunks(text.name, reader, above, header, columns)
+            return
+        cells: list[list[str]] = []
+        if set(map(methodcaller("count", delimiter), lines)) == {len(header) - 1} and "\ufeff" not in block:
+            flat = delimiter.join(lines).split(delimiter)
+            cells = [flat[column :: len(header)] for column in columns]
+        if cells and all(map(str.strip, cells[0])) and header[columns[0]] not in cells[0]:
+            yield Chunk(range(above + 1, above + 1 + len(lines)), cells)
+        else:
+            yield from _csv_chunks(text.name, csv.reader(io.StringIO(block, newline=""), **form), above, header, columns)
+        above += len(lines)
 
 
 def _csv_chunks(name: str, reader: Any, above: int, header: list[str], columns: list[int]) -> Iterator[Chunk]:
