@@ -243,27 +243,25 @@ class Assembler:
         group: IndexArray,
     ) -> None:
         times = weights[game.row] * game.times
-        used = good[game.row] & (times > 0.0)
-        void, itself = used & (game.code == VOID), used & (game.left == game.right)
+        counted = good[game.row] & (times > 0.0)
+        void, itself = counted & (game.code == VOID), counted & (game.left == game.right)
         self._n_void += int(np.count_nonzero(void))
         self._n_itself += int(np.count_nonzero(itself))
-        used &= ~void & ~itself
-        winner = np.where(game.code == RIGHT, game.right, game.left)
-        loser = np.where(game.code == RIGHT, game.left, game.right)
         tie, on_right = game.code == TIE, game.code == RIGHT
+        used = counted & ~void & ~itself & ~(tie & (self._rules.ties == "drop"))
+        winner, loser = np.where(on_right, (game.right, game.left), (game.left, game.right))
         if not self._sides:
             on_right = np.zeros_like(on_right)
-            winner, loser = (np.where(tie, choose(winner, loser), one) for choose, one in
-                             ((np.minimum, winner), (np.maximum, loser)))  # fmt: skip
-        for i in np.flatnonzero(good[game.row] & (times > 0.0))[: KEPT - len(self._sample)].tolist():
-            self._sample.append(self._in_words(game, i, float(times[i])))
-        if self._rules.ties == "drop":
-            used &= ~tie
-        columns = (winner, loser, tie, on_right, held_out[game.row], group[game.row])
+            if tie.any():
+                winner[tie], loser[tie] = np.minimum(winner[tie], loser[tie]), np.maximum(winner[tie], loser[tie])
+        if len(self._sample) < KEPT:
+            for i in np.flatnonzero(counted)[: KEPT - len(self._sample)].tolist():
+                self._sample.append(self._in_words(game, i, float(times[i])))
+        columns = (winner, loser, tie, on_right, held_out[game.row], group[game.row])[: 6 if self._wide else 5]
         if used.all():
-            self._sums.add(times, *columns[: 6 if self._wide else 5])
+            self._sums.add(times, *columns)
         elif used.any():
-            self._sums.add(times[used], *(column[used] for column in columns[: 6 if self._wide else 5]))
+            self._sums.add(times[used], *(column[used] for column in columns))
 
     def _in_words(self, game: Games, i: int, times: float) -> str:
         left, right = (shortened(self._items.names[number[i]], 24) for number in (game.left, game.right))

@@ -417,14 +417,17 @@ def _parquet(text: Text, style: Style) -> Table:
     names = tuple(field.name for field in file.schema_arrow)
 
     def chunks(_: int, wanted: Sequence[str], truths: Sequence[str]) -> Iterator[Chunk]:
-        above = 0
+        above, types = 0, arrow.types
+        texts = [field.name for field in file.schema_arrow if types.is_string(field.type) and field.name in wanted]
+        # Texts stay the numbers as which they were written.
+        numbered = parquet.ParquetFile(content, read_dictionary=texts)
         roots = list(dict.fromkeys(name if name in names else name.split(".")[0] for name in wanted))
         try:
-            for batch in file.iter_batches(BATCH_ROWS, columns=roots):
+            for batch in numbered.iter_batches(BATCH_ROWS, columns=roots):
                 lines = range(above + 1, above + len(batch) + 1)
                 above += len(batch)
                 columns = [batch.column(name) if name in names else None for name in wanted]
-                if all(column is not None and _is_flat(arrow.types, column) for column in columns):
+                if all(column is not None and _is_flat(types, column) for column in columns):
                     coded = [column.dictionary_encode() for column in columns]
                     values = [[cell_text(value, True) for value in column.dictionary.to_pylist()] for column in coded]
                     found = zip(coded, values, strict=True)
@@ -442,7 +445,7 @@ def _parquet(text: Text, style: Style) -> Table:
 
 def _is_flat(types: Any, column: Any) -> bool:
     kind = column.type
-    flat = (types.is_string, types.is_large_string, types.is_integer, types.is_floating, types.is_boolean)
+    flat = (types.is_dictionary, types.is_string, types.is_large_string, types.is_integer, types.is_floating, types.is_boolean)
     return column.null_count == 0 and any(is_kind(kind) for is_kind in flat)
 
 

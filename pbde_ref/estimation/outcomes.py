@@ -164,14 +164,16 @@ def _winner(rows: Rows) -> list[Games]:
     for name in rows.roles.says:
         said = coded(rows.cells[name])
         texts = list(map(str, said.cells))
-        declared = np.array([words.declared_code(cell) for cell in texts], dtype=np.intp)[said.codes]
+        plain = [words.declared_code(cell) for cell in texts]
         if words.guessing:
-            item = np.array([rows.items.known(cell) for cell in texts], dtype=np.intp)[said.codes]
-            usual = np.array([words.usual_code(cell) for cell in texts], dtype=np.intp)[said.codes]
-            named = [declared != UNKNOWN, (item == one) & (item >= 0), (item == other) & (item >= 0)]
-            code = np.select(named, [declared, LEFT, RIGHT], usual)
-        else:
-            code = declared
+            plain = [words.usual_code(cell) if code == UNKNOWN else code for cell, code in zip(texts, plain, strict=True)]
+        code = np.array(plain, dtype=np.intp)[said.codes]
+        # Names come before words, but for those that were declared.
+        names = [-1 if cell.strip() in words.declared else rows.items.known(cell) for cell in texts]
+        if words.guessing and max(names) >= 0:
+            item = np.array(names, dtype=np.intp)[said.codes]
+            code[(item == other) & (item >= 0)] = RIGHT
+            code[(item == one) & (item >= 0)] = LEFT
         rows.checks.reject(
             code == UNKNOWN,
             lambda i, name=name, said=said: _who_won(rows, name, i, str(said[i])),
