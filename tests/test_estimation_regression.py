@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
+from scipy.sparse import csr_array
 
-from pbde_ref.estimation import NoFiniteEstimateError, PseudoCounts, fit_comparisons, fit_rankings
+from pbde_ref.estimation import (
+    NoFiniteEstimateError,
+    PseudoCounts,
+    bootstrap_utilities,
+    fit_comparisons,
+    fit_rankings,
+)
+from pbde_ref.estimation.bootstrap import _fitted
 from pbde_ref.estimation.ranking import rank_intervals
 
 
@@ -283,6 +291,47 @@ def test_rankings_of_two_are_comparisons():
         fit_rankings([(((0, 1), (2,)), 1.0), (((2,), (0,), (1,)), 1.0)], range(3), prior=PseudoCounts(1.0))
     with pytest.raises(NoFiniteEstimateError):
         fit_rankings([(((0,), (1,), (2,)), 1.0)], range(3))
+
+
+# --- The bootstrap ---
+
+
+@pytest.mark.parametrize("prior", [None, PseudoCounts(0.5)])
+def test_each_draw_is_a_fit(prior):
+    """Draws that are fitted together have the estimates of each alone; one without any is no number."""
+    rng = np.random.default_rng(np.random.SeedSequence().entropy)
+    first, second = np.triu_indices(5, 1)
+    spread = csr_array(np.eye(5)[:, first] - np.eye(5)[:, second])
+    total = rng.integers(5, 30, (10, 8)).astype(float)
+    won = rng.binomial(total.astype(int), 0.5).astype(float)
+    won[:, 0] = total[:, 0]  # the first of each pair won always
+    won[:4, 1] = [1.0, 0.0, 0.0, 0.0]  # far from the start
+    start = fit_comparisons(np.r_[first, second], np.r_[second, first], prior=prior)
+    found = _fitted(total, won, first, second, spread, start.utilities, start.information.covariance(), prior)
+    for draw in range(8):
+        weights = np.r_[won[:, draw], total[:, draw] - won[:, draw]]
+        try:
+            alone = fit_comparisons(np.r_[first, second], np.r_[second, first], weights, prior=prior, support=range(5))
+        except NoFiniteEstimateError:
+            assert np.isnan(found[:, draw]).all()
+        else:
+            np.testing.assert_allclose(found[:, draw], alone.utilities, atol=1e-7)
+    assert np.isnan(found[:, 0]).all() == (prior is None)
+
+
+def test_bootstrap_has_the_sandwichs_errors():
+    """With ties as half wins and with clusters; where neither applies, those of the Fisher information."""
+    winner, loser, tied, *_ = drawn(4, m=1500)
+    clusters = np.arange(1500) // 5
+    for options in ({}, {"ties": tied}, {"ties": tied, "clusters": clusters}):
+        seed = np.random.SeedSequence().entropy
+        drawn_again = bootstrap_utilities(winner, loser, **options, draws=1500, rng=seed)
+        errors = fit_comparisons(winner, loser, **options).standard_errors()
+        # The standard deviation of a standard deviation from 1,500 draws is 1.8 %; five of them, and 3 % of bias.
+        np.testing.assert_allclose(drawn_again.std(axis=0), errors, rtol=0.12, err_msg=f"seed {seed}")
+    np.testing.assert_array_equal(*(bootstrap_utilities(winner, loser, draws=3, rng=1) for _ in range(2)))
+    with pytest.raises(ValueError, match="`weights` must be whole numbers; got 0.5"):
+        bootstrap_utilities([0, 1], [1, 0], [0.5, 1.0])
 
 
 # --- Coverage ---

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from pbde_ref.cli.fit_report import (
     effect_table, item_table, model_table, models_record, record, summary, understood,
 )  # fmt: skip
 from pbde_ref.estimation.annotator_models import AnnotatorModels, compare_annotator_models
+from pbde_ref.estimation.bootstrap import bootstrap_utilities
 from pbde_ref.estimation.connectivity import NoFiniteEstimateError
 from pbde_ref.estimation.examples import stigler_file
 from pbde_ref.estimation.formats import FORMATS
@@ -24,7 +26,7 @@ from pbde_ref.estimation.likelihood import TIE_MODELS, fit_comparisons, fit_rank
 from pbde_ref.estimation.newton import DENSE_LIMIT
 from pbde_ref.estimation.priors import GaussianPrior, Prior, PseudoCounts
 from pbde_ref.estimation.processes import read_process
-from pbde_ref.estimation.ranking import ranking
+from pbde_ref.estimation.ranking import Ranking, ranking
 from pbde_ref.estimation.reading import read_comparisons
 from pbde_ref.estimation.result import ComparisonFit
 from pbde_ref.estimation.sources import DataError
@@ -82,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     reading = parser.add_argument_group("reading")
     reading.add_argument("--dry-run", action="store_true", help="only say what the columns are taken for")
     reading.add_argument("--ties", choices=("error", "drop", *TIE_MODELS),
-                         help="what ties count for [davidson; half with --annotator and for rankings]")  # fmt: skip
+                         help="what ties count for [davidson; half with --annotator, --bootstrap and for rankings]")  # fmt: skip
     # Lists such as -3,-2 are no options.
     parser._negative_number_matcher = re.compile(r"-\d[-\d.,]*$")
     for group in parser._action_groups:
@@ -114,6 +116,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--seed", type=_seed, default=0, help="of the split and of the mixture's start [0]")
 
     output = parser.add_argument_group("output")
+    model.add_argument("--bootstrap", metavar="N", type=_count,
+                       help="intervals from N drawn sets of comparisons, or clusters; ties half or drop")  # fmt: skip
     output.add_argument("--reference", metavar="ITEM", help="whose utility is 0 [their mean]")
     output.add_argument("--level", type=_level, default=0.95, help="of the confidence intervals [0.95]")
     output.add_argument("--top", type=_top, metavar="N", default=20, help="items to show; 0 for all [20]")
@@ -150,7 +154,9 @@ def run(options: argparse.Namespace) -> int:
     # Other programs get all errors that one matrix gives.
     known = fit.utilities.size if (options.json or options.plot) and fit.utilities.size <= DENSE_LIMIT else most
     ranked = ranking(fit, options.level, _reference(fit, options.reference), known)
-    print(summary(fit, table, ties, _with_ties(table, fit, ties)))
+    if options.bootstrap:
+        ranked = _bootstrapped(ranked, table, fit, options)
+    print(summary(fit, table, ties, _with_ties(table, fit, ties), options.bootstrap))
     if models is not None and table.annotators is not None:
         print(f"seed {options.seed}\n")
         print(model_table(models, table.annotators.size))
@@ -198,7 +204,27 @@ def _tie_model(options: argparse.Namespace, table: ComparisonTable) -> str:
     """What ties count for: as asked, else what tells most."""
     if options.ties is not None:
         return str(options.ties)
-    return "half" if options.annotator is not None or table.rankings else "davidson"
+    half = options.annotator is not None or table.rankings or options.bootstrap
+    return "half" if half else "davidson"
+
+
+def _bootstrapped(
+    ranked: Ranking, table: ComparisonTable, fit: ComparisonFit, options: argparse.Namespace
+) -> Ranking:
+    """Intervals between quantiles of fits to comparisons drawn again."""
+    if fit.effects or fit.dropped or options.plackett_luce:
+        raise ValueError("`--bootstrap` must come without effects, ties by a model and dropped items")
+    drawn = bootstrap_utilities(table, prior=fit.prior, draws=options.bootstrap, rng=options.seed)
+    lost = int(np.isnan(drawn[:, 0]).sum())
+    if lost:
+        print(f"{lost:,} of {options.bootstrap:,} drawn sets have no finite estimate and are left out", file=sys.stderr)
+    if lost == options.bootstrap:
+        raise ValueError("no drawn set of comparisons has a finite estimate; add --prior pseudo:1")
+    reference = _reference(fit, options.reference)
+    zero = drawn.mean(axis=1) if reference is None else drawn[:, reference]
+    drawn = (drawn - zero[:, None])[~np.isnan(drawn[:, 0])][:, ranked.order]
+    tails = [0.5 * (1.0 - ranked.level), 0.5 * (1.0 + ranked.level)]
+    return replace(ranked, errors=drawn.std(axis=0), intervals=np.quantile(drawn, tails, axis=0).T)
 
 
 def _with_ties(table: ComparisonTable, fit: ComparisonFit, ties: str) -> ComparisonFit | None:

@@ -49,7 +49,9 @@ def about(table: ComparisonTable) -> str:
     return "" if table.roles is None else textwrap.shorten(str(table.roles), WIDTH, placeholder=" …")
 
 
-def summary(fit: ComparisonFit, table: ComparisonTable, tie_model: str, other: ComparisonFit | None = None) -> str:
+def summary(
+    fit: ComparisonFit, table: ComparisonTable, tie_model: str, other: ComparisonFit | None = None, drawn: int | None = None
+) -> str:
     """What was read and how the fit went, in a few lines; `other` is a fit in which ties are ties."""
     ties = f", {table.n_ties:,} of them ties" if table.n_ties else ""
     lines = [
@@ -68,7 +70,7 @@ def summary(fit: ComparisonFit, table: ComparisonTable, tie_model: str, other: C
         f"comparison{coin}",
         f"{'converged' if fit.converged else 'NOT CONVERGED'} in {fit.steps} steps; gradient per comparison "
         f"{fit.criterion:.0e}, next step {fit.remaining:.0e}",
-        f"errors: {ERRORS['rows' if fit.error_kind == 'clustered' and table.repeats is not None else fit.error_kind]}",
+        f"errors: bootstrap of {drawn:,} draws" if drawn else f"errors: {ERRORS['rows' if fit.error_kind == 'clustered' and table.repeats is not None else fit.error_kind]}",
     ]
     groups = int(fit.components.max()) + 1
     if groups > 1:

@@ -1,6 +1,7 @@
 """Estimates from comparisons that somebody really made: reading them, fitting them, saying how sure the result is."""
 
 from pbde_ref.estimation.annotator_models import AnnotatorModels, HeldOutScore, compare_annotator_models
+from pbde_ref.estimation.bootstrap import bootstrap_utilities
 from pbde_ref.estimation.connectivity import NoFiniteEstimateError
 from pbde_ref.estimation.examples import stigler_citations, stigler_file
 from pbde_ref.estimation.result import ComparisonFit
@@ -20,6 +21,7 @@ __all__ = [
     "HeldOutScore",
     "NoFiniteEstimateError",
     "PseudoCounts",
+    "bootstrap_utilities",
     "compare_annotator_models",
     "comparison_table",
     "fit_comparisons",
