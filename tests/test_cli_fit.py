@@ -10,6 +10,7 @@ import pytest
 
 import pbde_ref as pb
 from pbde_ref.cli.fit import add_arguments, run
+from pbde_ref.cli.fit_report import item_table, label
 from pbde_ref.estimation import (
     GaussianPrior,
     PseudoCounts,
@@ -20,7 +21,6 @@ from pbde_ref.estimation import (
 )
 from pbde_ref.estimation.annotator_models import held_out_score
 from pbde_ref.estimation.processes import read_process
-from pbde_ref.cli.fit_report import item_table, label
 from pbde_ref.estimation.ranking import ranking
 
 

@@ -15,7 +15,13 @@ from tqdm import tqdm
 
 from pbde_ref.cli.arguments import output_path
 from pbde_ref.cli.fit_report import (
-    effect_table, item_table, model_table, models_record, record, summary, understood,
+    effect_table,
+    item_table,
+    model_table,
+    models_record,
+    record,
+    summary,
+    understood,
 )  # fmt: skip
 from pbde_ref.estimation.annotator_models import AnnotatorModels, compare_annotator_models
 from pbde_ref.estimation.bootstrap import bootstrap_utilities

@@ -4,10 +4,10 @@ from pbde_ref.estimation.annotator_models import AnnotatorModels, HeldOutScore, 
 from pbde_ref.estimation.bootstrap import bootstrap_utilities
 from pbde_ref.estimation.connectivity import NoFiniteEstimateError
 from pbde_ref.estimation.examples import stigler_citations, stigler_file
-from pbde_ref.estimation.result import ComparisonFit
 from pbde_ref.estimation.likelihood import fit_comparisons, fit_rankings
 from pbde_ref.estimation.priors import GaussianPrior, PseudoCounts
 from pbde_ref.estimation.reading import read_comparisons
+from pbde_ref.estimation.result import ComparisonFit
 from pbde_ref.estimation.sources import BadLine, DataError
 from pbde_ref.estimation.table import ComparisonTable, comparison_table
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from pbde_ref.estimation.result import ComparisonFit
 from pbde_ref.estimation.likelihood import fit_comparisons
 from pbde_ref.estimation.mixture import MixtureFit, fit_mixture
 from pbde_ref.estimation.priors import Prior
+from pbde_ref.estimation.result import ComparisonFit
 from pbde_ref.estimation.table import ComparisonTable
 from pbde_ref.numerics import log_sigmoid, logsumexp
 from pbde_ref.validation import FloatArray, IndexArray, generator_of, instance, whole_number

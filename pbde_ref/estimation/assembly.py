@@ -14,7 +14,18 @@ from pbde_ref.estimation.aggregation import Accumulator, Labels, added_up
 from pbde_ref.estimation.formats import Chunk
 from pbde_ref.estimation.layouts import Roles
 from pbde_ref.estimation.outcomes import (
-    BOTH_BAD, LEFT, READERS, RIGHT, TIE, VOID, Checks, Games, Rows, Words, numbers_in, ranking_of,
+    BOTH_BAD,
+    LEFT,
+    READERS,
+    RIGHT,
+    TIE,
+    VOID,
+    Checks,
+    Games,
+    Rows,
+    Words,
+    numbers_in,
+    ranking_of,
 )  # fmt: skip
 from pbde_ref.estimation.sources import BadLine, DataError, Note, shortened
 from pbde_ref.estimation.table import ComparisonTable, Ranking

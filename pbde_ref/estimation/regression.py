@@ -29,7 +29,7 @@ from pbde_ref.estimation.newton import DENSE_LIMIT, Maximum, newton, spread
 from pbde_ref.estimation.priors import Prior
 from pbde_ref.validation import FloatArray, IndexArray
 
-__all__ = ["Choices", "Dependence", "DenseInformation", "choices_of_pairs", "choices_of_rankings", "fit_choices"]
+__all__ = ["Choices", "DenseInformation", "Dependence", "choices_of_pairs", "choices_of_rankings", "fit_choices"]
 
 # Least eigenvalue of the effects' information, over its diagonal, at which effects count as determined.
 COLLINEAR = 1e-9
