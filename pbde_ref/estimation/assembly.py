@@ -2,7 +2,7 @@ r"""From cells of text to comparisons of numbered items, with a reason for every
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,18 +14,7 @@ from pbde_ref.estimation.aggregation import Accumulator, Labels, added_up
 from pbde_ref.estimation.formats import Chunk
 from pbde_ref.estimation.layouts import Roles
 from pbde_ref.estimation.outcomes import (
-    BOTH_BAD,
-    LEFT,
-    READERS,
-    RIGHT,
-    TIE,
-    VOID,
-    Checks,
-    Games,
-    Rows,
-    Words,
-    numbers_in,
-    ranking_of,
+    BOTH_BAD, LEFT, RIGHT, TIE, VOID, Checks, Games, Rows, Words, games_of, numbers_of, ranking_of,
 )  # fmt: skip
 from pbde_ref.estimation.sources import BadLine, DataError, Note, shortened
 from pbde_ref.estimation.table import ComparisonTable, Ranking
@@ -83,7 +72,7 @@ class Assembler:
             cells = dict(zip(self._roles.columns, chunk.columns, strict=True))
             rows = Rows(self._roles, self._words, self._items, cells, checks, self._prompts)
             try:
-                games = READERS[self._roles.outcome](rows)
+                games = games_of(rows)
             except DataError as error:
                 raise DataError(f"{self._file}: {error.note.problem}", *error.note.advice) from None
             weights = self._weights(rows)
@@ -121,16 +110,14 @@ class Assembler:
             raise DataError(f"{self._file}: no comparisons{skipped}")
         group = columns[5] if self._wide else np.zeros(weights.size, dtype=np.intp)
         of_ties = np.where(tie == 1, weights, 0.0)
+        if tie.any() and self._rules.ties == "half":
+            halves = np.flatnonzero(tie)
+            rest = np.append(np.arange(weights.size), halves)
+            winner, loser = (np.append(one, other[halves]) for one, other in ((winner, loser), (loser, winner)))
+            on_right = np.append(on_right, np.where(self._sides, 1 - on_right[halves], on_right[halves]))
+            half = np.where(tie[rest] == 1, 0.5, 1.0)
+            weights, of_ties, held_out, group = half * weights[rest], half * of_ties[rest], held_out[rest], group[rest]
         if tie.any():
-            if self._rules.ties == "half":
-                halves = np.flatnonzero(tie)
-                rest = np.concatenate([np.arange(weights.size), halves])
-                winner, loser = (np.append(one, other[halves]) for one, other in ((winner, loser), (loser, winner)))
-                other_side = 1 - on_right[halves] if self._sides else on_right[halves]
-                on_right = np.append(on_right, other_side)
-                half = np.where(tie[rest] == 1, 0.5, 1.0)
-                weights, of_ties = half * weights[rest], half * of_ties[rest]
-                held_out, group = held_out[rest], group[rest]
             (weights, of_ties), (winner, loser, on_right, held_out, group) = added_up(
                 [weights, of_ties], [winner, loser, on_right, held_out, group]
             )
@@ -142,69 +129,42 @@ class Assembler:
         for value in arrays:
             if value is not None:
                 value.flags.writeable = False
-        repeats = np.concatenate(self._repeats) if self._by_row else None
-        renumber = {name: number for number, name in enumerate(items.tolist())}
+        renumber = {name: number for number, name in enumerate(items.tolist())} if self._rankings else {}
         rankings = tuple(
             (tuple(tuple(renumber[self._items.names[one]] for one in place) for place in ranking), weight)
             for ranking, weight in self._rankings.items()
         )
         return ComparisonTable(
-            items=items,
-            winner=winner,
-            loser=loser,
-            weights=weights,
-            annotators=annotators,
-            annotator=annotator,
-            held_out=held_out.astype(bool) if self._rules.share else None,
-            n_rows=self._n_rows,
-            n_ties=self._n_ties,
-            n_bad=self._n_bad,
-            bad_lines=tuple(self._bad),
-            ties=of_ties if of_ties.any() else None,
-            first=on_right == 0 if self._rules.sides else None,
-            clusters=clusters,
-            repeats=repeats,
-            covariates=covariates,
-            rankings=rankings,
-            roles=self._roles,
-            notes=tuple(self._notes(items)),
-            sample=tuple(self._sample),
-        )
+            items=items, winner=winner, loser=loser, weights=weights, annotators=annotators, annotator=annotator,
+            held_out=held_out.astype(bool) if self._rules.share else None, n_rows=self._n_rows, n_ties=self._n_ties,
+            n_bad=self._n_bad, bad_lines=tuple(self._bad), ties=of_ties if of_ties.any() else None,
+            first=on_right == 0 if self._rules.sides else None, clusters=clusters,
+            repeats=np.concatenate(self._repeats) if self._by_row else None, covariates=covariates, rankings=rankings,
+            roles=self._roles, notes=tuple(self._notes(set(items.tolist()))), sample=tuple(self._sample),
+        )  # fmt: skip
 
-    def _notes(self, items: NDArray[Any]) -> list[Note]:
-        result = []
+    def _notes(self, names: set[str]) -> Iterator[Note]:
+        roles, void = self._roles, sorted(self._words.void)
         if self._n_headers:
-            result.append(Note(f"{self._n_headers:,} repeated header lines left out"))
+            yield Note(f"{self._n_headers:,} repeated header lines left out")
         if self._n_void:
-            more = sorted(self._words.void)
-            advice: tuple[Any, ...] = ()
-            if any(BOTH_BAD.fullmatch(word.casefold()) for word in more):
-                advice = ("to count them as ties say ", ("tie_values", ",".join(more)))
-            result.append(Note(f"{self._n_void:,} rows left out: {', '.join(more)} is nobody's win and no tie", advice))
+            bad = any(BOTH_BAD.fullmatch(word.casefold()) for word in void)
+            advice = ("to count them as ties say ", ("tie_values", ",".join(void))) if bad else ()
+            yield Note(f"{self._n_void:,} rows left out: {', '.join(void)} is nobody's win and no tie", advice)
         if self._n_itself:
-            result.append(Note(f"{self._n_itself:,} comparisons of an item with itself left out"))
-        if self._roles.dependent and self._roles.annotator is None and not self._by_row:
-            column = self._roles.dependent
-            result.append(Note(f"rows with equal {column!r} are taken as independent of each other", (
-                "if they are not say ", ("cluster", column))))  # fmt: skip
-        names = set(items.tolist())
-        if self._roles.outcome == "winner" and self._words.guessing and names <= {"0", "1", "2"}:
+            yield Note(f"{self._n_itself:,} comparisons of an item with itself left out")
+        if roles.dependent and roles.annotator is None and not self._by_row:
+            advice = ("if they are not say ", ("cluster", roles.dependent))
+            yield Note(f"rows with equal {roles.dependent!r} are taken as independent of each other", advice)
+        if roles.outcome == "winner" and self._words.guessing and names <= {"0", "1", "2"}:
             one, other = sorted(names)[:2]
-            result.append(Note(f"{one} and {other} are taken for items that won", (
-                "if they are sides say ", ("left_wins", one), " ", ("right_wins", other))))  # fmt: skip
-        return result
+            sides = ("if they are sides say ", ("left_wins", one), " ", ("right_wins", other))
+            yield Note(f"{one} and {other} are taken for items that won", sides)
 
     def _weights(self, rows: Rows) -> FloatArray:
-        name = self._roles.weight
-        if name is None:
+        if self._roles.weight is None:
             return np.ones(rows.checks.good.size)
-        given = rows.cells[name]
-        result = numbers_in(given, self._rules.decimal_comma)
-        rows.checks.reject(
-            ~((result >= 0.0) & (result < np.inf)),
-            lambda i: f"{name!r} must be a finite non-negative number; got {given[i]!r:.40}",
-        )
-        return np.nan_to_num(result, posinf=0.0, neginf=0.0)
+        return numbers_of(rows, self._roles.weight, comma=self._rules.decimal_comma)
 
     def _group(self, rows: Rows, weights: FloatArray) -> IndexArray:
         """A number for what a row's annotator, cluster and covariates are together."""
@@ -216,11 +176,7 @@ class Assembler:
                 rows.checks.reject(numbers < 0, lambda i, name=name: f"{name!r} is empty")
                 parts.append(numbers.tolist())
         for name in roles.covariates:
-            values = numbers_in(rows.cells[name], self._rules.decimal_comma)
-            rows.checks.reject(
-                ~np.isfinite(values),
-                lambda i, name=name: f"{name!r} must be a finite number; got {rows.cells[name][i]!r:.40}",
-            )
+            values = numbers_of(rows, name, -np.inf, rule="a finite number", comma=self._rules.decimal_comma)
             parts.append(values.tolist())
         if self._by_row:
             parts.append(list(range(len(self._groups), len(self._groups) + size)))
@@ -246,12 +202,7 @@ class Assembler:
         return annotators, annotator, group if self._by_row else clusters, covariates
 
     def _count(
-        self,
-        game: Games,
-        weights: FloatArray,
-        good: NDArray[np.bool_],
-        held_out: NDArray[np.bool_],
-        group: IndexArray,
+        self, game: Games, weights: FloatArray, good: NDArray[np.bool_], held_out: NDArray[np.bool_], group: IndexArray
     ) -> None:
         times = weights[game.row] * game.times
         counted = good[game.row] & (times > 0.0)
@@ -268,7 +219,7 @@ class Assembler:
         if len(self._sample) < KEPT:
             for i in np.flatnonzero(counted)[: KEPT - len(self._sample)].tolist():
                 self._sample.append(self._in_words(game, i, float(times[i])))
-        columns = (winner, loser, tie, on_right, held_out[game.row], group[game.row])[: 6 if self._wide else 5]
+        columns: list[Any] = [winner, loser, tie, on_right, held_out[game.row], group[game.row]][: 6 if self._wide else 5]
         if used.all():
             self._sums.add(times, *columns)
         elif used.any():

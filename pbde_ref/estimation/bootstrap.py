@@ -8,6 +8,7 @@ which gains the same number of digits with each step; a draw that this does not 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from pbde_ref.estimation.connectivity import NoFiniteEstimateError
 from pbde_ref.estimation.given import given_comparisons
 from pbde_ref.estimation.likelihood import fit_comparisons
 from pbde_ref.estimation.priors import Prior
+from pbde_ref.estimation.regression import differences
 from pbde_ref.estimation.tallies import slices
 from pbde_ref.validation import FloatArray, generator_of, reject, whole_number
 
@@ -29,23 +31,16 @@ HELD, STEPS, CLOSE = 1 << 20, 30, 1e-8
 
 
 def bootstrap_utilities(
-    winner: Any,
-    loser: Any = None,
-    weights: ArrayLike | None = None,
-    *,
-    ties: ArrayLike | None = None,
-    clusters: ArrayLike | None = None,
-    support: Sequence[Hashable] | NDArray[Any] | None = None,
-    prior: Prior | None = None,
-    draws: int = 1000,
-    rng: Any = None,
-) -> FloatArray:
+    winner: Any, loser: Any = None, weights: ArrayLike | None = None, *, ties: ArrayLike | None = None,
+    clusters: ArrayLike | None = None, support: Sequence[Hashable] | NDArray[Any] | None = None,
+    prior: Prior | None = None, draws: int = 1000, rng: Any = None,
+) -> FloatArray:  # fmt: skip
     """Utilities fitted to comparisons that are drawn again, with replacement, shape (draws, n).
 
     Parameters
     ----------
     winner, loser, weights, ties, clusters, support, prior
-        As in `fit_comparisons`, or a table. Weights, or a table's `repeats`, must be whole: each is so many comparisons.
+        As in `fit_comparisons`, or a table. Weights, or a table's `repeats`, must be whole: so many comparisons each.
         A tie is half a win of either side. With clusters, these are drawn and not the comparisons.
     draws : int
         At least 1.
@@ -67,8 +62,8 @@ def bootstrap_utilities(
     --------
     >>> from pbde_ref.estimation import bootstrap_utilities
     >>> drawn = bootstrap_utilities([0, 1], [1, 0], [30, 10], draws=2000, rng=0)
-    >>> drawn.std(axis=0).round(2)  # the delta method gives half of √(1/30 + 1/10)
-    array([0.19, 0.19])
+    >>> drawn.std(axis=0).round(1)  # the delta method: half of √(1/30 + 1/10), 0.18
+    array([0.2, 0.2])
     """
     generator, count = generator_of(rng), whole_number("draws", draws, least=1)
     given = given_comparisons(winner, loser, weights, None, support, ties, clusters=clusters)
@@ -78,11 +73,10 @@ def bootstrap_utilities(
     # Each cell is one kind of result of one pair: a won, b won, or neither did.
     kinds = [(times - tied) * (given.winner == a), (times - tied) * (given.winner == b), tied]
     group = np.zeros(a.size, dtype=np.intp) if given.clusters is None else given.clusters
-    kind = np.repeat(np.arange(3), a.size)
-    (amount,), (group, a, b, kind) = added_up(
-        [np.concatenate(kinds)], [np.tile(group, 3), np.tile(a, 3), np.tile(b, 3), kind]
-    )
-    group, a, b, kind, amount = (part[amount > 0.0] for part in (group, a, b, kind, amount))
+    columns = [np.tile(group, 3), np.tile(a, 3), np.tile(b, 3), np.repeat(np.arange(3), a.size)]
+    (amount,), cells = added_up([np.concatenate(kinds)], columns)
+    group, a, b, kind = (part[amount > 0.0] for part in cells)
+    amount = amount[amount > 0.0]
     pairs, pair = np.unique(a * size + b, return_inverse=True)
     first, second = pairs // size, pairs % size
     if given.clusters is None:
@@ -96,15 +90,11 @@ def bootstrap_utilities(
     share = np.array([1.0, 0.0, 0.5])[kind]
     shape = (pairs.size, unit_weights.size)
     totals, firsts = (csr_array((part, (pair, unit)), shape=shape) for part in (each, each * share))
-    spread = csr_array((np.ones(pairs.size), (first, np.arange(pairs.size))), shape=(size, pairs.size)) - csr_array(
-        (np.ones(pairs.size), (second, np.arange(pairs.size))), shape=(size, pairs.size)
-    )
-    inverse = fit.information.covariance()
+    spread, inverse = csr_array(differences(first, second, [], size, size).T), fit.information.covariance()
     result = np.empty((count, size))
     n, chances = int(unit_weights.sum()), unit_weights / unit_weights.sum()
     for part in slices(count, max(1, HELD // max(pairs.size, unit_weights.size))):
-        drawn = generator.multinomial(n, chances, part.stop - part.start if part.stop <= count else count - part.start)
-        drawn = drawn.T.astype(np.float64)
+        drawn = generator.multinomial(n, chances, len(result[part])).T.astype(np.float64)
         total = totals @ drawn
         result[part] = _fitted(total, firsts @ drawn, first, second, spread, fit.utilities, inverse, prior).T
     return result
@@ -119,6 +109,8 @@ def _fitted(
     open_, before = np.arange(total.shape[1]), np.full(total.shape[1], np.inf)
     net = spread @ won
     for _ in range(STEPS):
+        if not open_.size:
+            break
         raised = np.exp(at[:, open_])
         expected = raised[first]
         expected /= expected + raised[second]
@@ -131,19 +123,13 @@ def _fitted(
         size = np.abs(step).max(axis=0)
         # Steps that do not shrink lead nowhere.
         going = (size > CLOSE) & (size < 0.7 * before)
-        lost = open_[(size > CLOSE) & ~going]
-        at[:, lost] = np.nan
+        at[:, open_[(size > CLOSE) & ~going]] = np.nan
         open_, before = open_[going], size[going]
-        if not open_.size:
-            break
     at[:, open_] = np.nan
     for draw in np.flatnonzero(np.isnan(at[0])).tolist():
         wins = np.stack([won[:, draw], total[:, draw] - won[:, draw]])
-        try:
+        with suppress(NoFiniteEstimateError):
             at[:, draw] = fit_comparisons(
-                np.concatenate([first, second]), np.concatenate([second, first]), wins.ravel(), support=range(len(start)),
-                prior=prior,
-            ).utilities  # fmt: skip
-        except NoFiniteEstimateError:
-            at[:, draw] = np.nan
+                np.append(first, second), np.append(second, first), wins.ravel(), support=range(len(start)), prior=prior
+            ).utilities
     return at

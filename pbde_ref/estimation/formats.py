@@ -7,7 +7,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -175,7 +175,8 @@ def _csv_blocks(
         if cells and all(map(str.strip, cells[0])) and header[columns[0]] not in cells[0]:
             yield Chunk(range(above + 1, above + 1 + len(lines)), cells)
         else:
-            yield from _csv_chunks(text.name, csv.reader(io.StringIO(block, newline=""), **form), above, header, columns)
+            reader = csv.reader(io.StringIO(block, newline=""), **form)
+            yield from _csv_chunks(text.name, reader, above, header, columns)
         above += len(lines)
 
 
@@ -204,7 +205,7 @@ def _csv_chunks(name: str, reader: Any, above: int, header: list[str], columns: 
             flat = len(lines) == len(rows) and set(map(len, rows)) == {len(header)}
             if flat and not any(row in rows for row in repeated):
                 chunk.lines, chunk.columns = lines, [list(map(itemgetter(column), rows)) for column in columns]
-            if not chunk.columns or not all(map(str.strip, chunk.columns[0])):
+            if not chunk.columns or not all(map(str.strip, list(chunk.columns[0]))):
                 _sift(chunk, rows, before + 1, header, repeated, columns)
         yield chunk
 
@@ -256,44 +257,34 @@ def _csv_reason(error: csv.Error) -> str:
 def _json(text: Text, style: Style, start: str = "") -> Table:
     """Objects, one a line or in an array over many lines."""
     start = start or text.stream.readline()
-    empty = not start
+    if not start:
+        raise DataError(f"{text.name}: the file is empty")
     while start and not start.strip():
         start = text.stream.readline()
-    if empty:
-        raise DataError(f"{text.name}: the file is empty")
     try:
         first = json.loads(start)
-        whole = not isinstance(first, list) or not all(isinstance(part, dict) for part in first)
+        by_line = not isinstance(first, list) or not all(isinstance(part, dict) for part in first)
     except (ValueError, RecursionError):
-        whole = start.strip() not in ("{",) and not start.lstrip().startswith("[")
-    numbered: Iterator[tuple[int, Any]]
-    if whole:
-        numbered = _json_lines(start, text)
-    else:
-        numbered = _json_values(start, text)
-    ahead: list[tuple[int, Any]] = []
-    names: tuple[str, ...] | None = None
+        by_line = start.strip() != "{" and not start.lstrip().startswith("[")
+    numbered = _json_lines(start, text) if by_line else _json_values(start, text)
+    ahead = []
     for number, value in numbered:
         ahead.append((number, value))
-        if isinstance(value, dict) or len(ahead) >= CHUNK_ROWS:
-            names = tuple(value) if isinstance(value, dict) else ()
+        if isinstance(value, dict) or len(ahead) == CHUNK_ROWS:
             break
-    if names is None and ahead and isinstance(ahead[0][1], BadLine):
-        raise DataError(f"{text.name}, {ahead[0][1]}")
+    if not ahead:
+        raise DataError(f"{text.name}: no comparisons")
+    names = ahead[-1][1]
+    if not isinstance(names, dict):
+        number, value = ahead[0]
+        raise DataError(f"{text.name}, {value if isinstance(value, BadLine) else BadLine(number, _no_object(value))}")
 
     def chunks(_: int, wanted: Sequence[str], truths: Sequence[str]) -> Iterator[Chunk]:
-        following = iter([*ahead])
-        paths = [(name, name.split("."), name in truths) for name in wanted]
-        while block := list(islice(following, CHUNK_ROWS)) or list(islice(numbered, CHUNK_ROWS)):
-            yield _json_chunk(block, paths)
+        following = chain(ahead, numbered)
+        while block := list(islice(following, CHUNK_ROWS)):
+            yield _json_chunk(block, wanted, truths)
 
-    if names is None and ahead:
-        raise DataError(f"{text.name}, line {ahead[0][0]}: {_no_object(ahead[0][1])}")
-    return Table(text.name, (Header(names),), chunks, _place(text)) if names else _nothing(text.name)
-
-
-def _nothing(name: str) -> Table:
-    raise DataError(f"{name}: no comparisons")
+    return Table(text.name, (Header(tuple(names)),), chunks, _place(text))
 
 
 def _no_object(value: Any) -> str:
@@ -342,14 +333,12 @@ def _json_values(buffer: str, text: Text) -> Iterator[tuple[int, Any]]:
         buffer, block, ended = buffer + more, 2 * block, not more
 
 
-def _json_chunk(block: list[tuple[int, Any]], paths: list[tuple[str, list[str], bool]]) -> Chunk:
+def _json_chunk(block: Iterable[tuple[int, Any]], wanted: Sequence[str], truths: Sequence[str] = ()) -> Chunk:
     chunk, lines, rows = Chunk(), [], []
+    paths = [(name, name.split("."), name in truths) for name in wanted]
     for number, record in block:
-        if isinstance(record, BadLine):
-            chunk.bad.append(record)
-            continue
         if not isinstance(record, dict):
-            chunk.bad.append(BadLine(number, _no_object(record)))
+            chunk.bad.append(record if isinstance(record, BadLine) else BadLine(number, _no_object(record)))
             continue
         cells = [cell_text(_at(record, name, path), truth) for name, path, truth in paths]
         if None in cells:
@@ -381,12 +370,12 @@ def _json_shown(value: Any) -> str:
 
 
 def cell_text(value: Any, truth: bool = False) -> Any:
-    """A value as text: messages of a chat by their contents; None if it is no label; ranked answers as they are.
+    r"""A value as text: messages of a chat by their contents; None if it is no label; ranked answers as they are.
 
     Examples
     --------
     >>> cell_text([{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}])
-    'Q\\nA'
+    'Q\nA'
     """
     if isinstance(value, str):
         return value
@@ -409,95 +398,81 @@ def cell_text(value: Any, truth: bool = False) -> Any:
 def _parquet(text: Text, style: Style) -> Table:
     parquet = optional("pyarrow.parquet", "a parquet file", "pyarrow")
     arrow = optional("pyarrow", "a parquet file", "pyarrow")
-    content = text.content if text.content.seekable() and text.content is text.raw else io.BytesIO(text.content.read())
+    content = text.content if text.content is text.raw and text.raw.seekable() else io.BytesIO(text.content.read())
     try:
-        file = parquet.ParquetFile(content)
+        schema = parquet.ParquetFile(content).schema_arrow
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{text.name}: the parquet file is damaged ({error})") from None
-    names = tuple(field.name for field in file.schema_arrow)
 
     def chunks(_: int, wanted: Sequence[str], truths: Sequence[str]) -> Iterator[Chunk]:
         above, types = 0, arrow.types
-        texts = [field.name for field in file.schema_arrow if types.is_string(field.type) and field.name in wanted]
         # Texts stay the numbers as which they were written.
-        numbered = parquet.ParquetFile(content, read_dictionary=texts)
-        roots = list(dict.fromkeys(name if name in names else name.split(".")[0] for name in wanted))
+        texts = [field.name for field in schema if types.is_string(field.type) and field.name in wanted]
+        roots = list(dict.fromkeys(name if name in schema.names else name.split(".")[0] for name in wanted))
         try:
-            for batch in numbered.iter_batches(BATCH_ROWS, columns=roots):
-                lines = range(above + 1, above + len(batch) + 1)
-                above += len(batch)
-                columns = [batch.column(name) if name in names else None for name in wanted]
-                if all(column is not None and _is_flat(types, column) for column in columns):
-                    coded = [column.dictionary_encode() for column in columns]
-                    values = [[cell_text(value, True) for value in column.dictionary.to_pylist()] for column in coded]
-                    found = zip(coded, values, strict=True)
-                    yield Chunk(lines, [Coded(np.asarray(column.indices), known) for column, known in found])
-                else:
-                    paths = [(name, name.split("."), name in truths) for name in wanted]
-                    for start in range(0, len(batch), CHUNK_ROWS):
-                        part = batch.slice(start, CHUNK_ROWS).to_pylist()
-                        yield _json_chunk(list(zip(lines[start:], part, strict=False)), paths)
+            for batch in parquet.ParquetFile(content, read_dictionary=texts).iter_batches(BATCH_ROWS, columns=roots):
+                lines, above = range(above + 1, above + len(batch) + 1), above + len(batch)
+                if roots == list(wanted) and all(_is_flat(types, batch.column(name)) for name in wanted):
+                    coded = [batch.column(name).dictionary_encode() for name in wanted]
+                    cells = [[cell_text(value, True) for value in column.dictionary.to_pylist()] for column in coded]
+                    columns = zip(coded, cells, strict=True)
+                    yield Chunk(lines, [Coded(np.asarray(column.indices), known) for column, known in columns])
+                    continue
+                for start in range(0, len(batch), CHUNK_ROWS):
+                    part = batch.slice(start, CHUNK_ROWS).to_pylist()
+                    yield _json_chunk(zip(lines[start:], part, strict=False), wanted, truths)
         except (arrow.ArrowException, OSError) as error:
             raise DataError(f"{text.name}: the parquet file is damaged ({error})") from None
 
-    return Table(text.name, (Header(names),), chunks)
+    return Table(text.name, (Header(tuple(schema.names)),), chunks)
 
 
 def _is_flat(types: Any, column: Any) -> bool:
-    kind = column.type
-    flat = (types.is_dictionary, types.is_string, types.is_large_string, types.is_integer, types.is_floating, types.is_boolean)
-    return column.null_count == 0 and any(is_kind(kind) for is_kind in flat)
+    flat = (types.is_dictionary, types.is_string, types.is_integer, types.is_floating, types.is_boolean)
+    return column.null_count == 0 and any(is_kind(column.type) for is_kind in flat)
 
 
 def _frame(frame: Any) -> Table:
     """A DataFrame of pandas or polars."""
-    names = tuple(str(name) for name in frame.columns)
+    names = [str(name) for name in frame.columns]
 
     def chunks(_: int, wanted: Sequence[str], truths: Sequence[str]) -> Iterator[Chunk]:
-        given = [frame[frame.columns[names.index(name)]] for name in wanted]
-        lists = [column.to_list() for column in given]
-        for start in range(0, len(frame), CHUNK_ROWS):
-            rows = zip(*(column[start : start + CHUNK_ROWS] for column in lists), strict=True)
-            block = [(start + number, dict(zip(wanted, row, strict=True))) for number, row in enumerate(rows)]
-            yield _json_chunk(block, [(name, [name], name in truths) for name in wanted])
+        lists = [frame[frame.columns[names.index(name)]].to_list() for name in wanted]
+        records = enumerate(dict(zip(wanted, row, strict=True)) for row in zip(*lists, strict=True))
+        while block := list(islice(records, CHUNK_ROWS)):
+            yield _json_chunk(block, wanted, truths)
 
-    return Table("the table", (Header(names),), chunks)
+    return Table("the table", (Header(tuple(names)),), chunks)
 
 
 def _preflib(text: Text, style: Style) -> Table:
-    """PrefLib: names of alternatives in comments, then ``count: ranking`` or ``count,one,other`` with a margin."""
+    """PrefLib: names of alternatives in comments, then ``count: ranking``, or ``count,one,other`` of a graph."""
     names: dict[str, str] = {}
-    graph: bool | None = None
     lines: list[int] = []
-    columns: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
+    rows: list[tuple[Any, ...]] = []
+    graph = False
     for number, line in enumerate(text.stream, 1):
         said = line.strip()
         if match := re.match(r"#\s*ALTERNATIVE NAME (\d+):\s*(.*)", said):
             names[match[1]] = match[2]
         if not said or said.startswith("#"):
             continue
-        if graph is None:
-            graph = ":" not in said
+        graph = ":" not in said
         weight, _, order = said.partition("," if graph else ":")
-        groups = [
-            [names.get(one.strip(), one.strip()) for one in group.strip("{}").split(",") if one.strip()]
-            for group in re.findall(r"\{[^}]*\}|[^,{}]+", order)
-        ]
-        groups = [group for group in groups if group]
-        if not groups or (graph and len(groups) != 2):
+        places = [part.strip("{}").split(",") for part in re.findall(r"\{[^}]*\}|[^,{}\s][^,{}]*", order)]
+        ranking = [[names.get(one.strip(), one.strip()) for one in place] for place in places]
+        if graph and len(ranking) != 2:
             raise DataError(f"{text.name}, line {number}: neither a count and a ranking nor a count and two alternatives")
         lines.append(number)
-        columns[0].append(groups[0][0] if graph else groups)
-        columns[1].append(groups[1][0] if graph else weight.strip())
-        columns[2].append(weight.strip())
-    if graph is None:
-        raise DataError(f"{text.name}: the file is empty")
-    header = ("chosen", "rejected", "weight") if graph else ("ranking", "weight", "weight")
+        rows.append((ranking[0][0], ranking[1][0], weight.strip()) if graph else (ranking, weight.strip()))
+    if not rows:
+        raise DataError(f"{text.name}: no comparisons")
+    header = ("chosen", "rejected", "weight") if graph else ("ranking", "weight")
 
     def chunks(_: int, wanted: Sequence[str], truths: Sequence[str]) -> Iterator[Chunk]:
-        yield Chunk(lines, [columns[header.index(name)] for name in wanted])
+        yield Chunk(lines, [[row[header.index(name)] for row in rows] for name in wanted])
 
-    return Table(text.name, (Header(header[: 3 if graph else 2]),), chunks)
+    return Table(text.name, (Header(header),), chunks)
 
 
 FORMATS: dict[str, Callable[[Text, Style], Table]] = {

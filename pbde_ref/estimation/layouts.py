@@ -161,68 +161,61 @@ def roles_of(file: str, names: Sequence[str], given: Columns) -> Roles:
     >>> print(roles_of("x.csv", ["id", "White", "Black", "Result"], Columns()))
     looks like chess results: White, Black, Result
     """
-    outcome = given.outcome or ("winner" if given.items else "")
     known = {name.casefold(): name for name in reversed(names)}
-    fitting = [layout for layout in (*LAYOUTS, *PLAIN) if (fit := _fitted(layout, known)) and _agrees(fit, given)]
-    if fitting:
-        found = _fitted(fitting[0], known)
-        assert found is not None
-        found = replace(found, prompt=given.prompt or found.prompt)
-    elif outcome:
-        sides = ("chosen", "rejected") if outcome == "chosen" else ("left", "right")
-        chosen = () if outcome == "ranking" else tuple(given.items.get(side, side) for side in sides)
-        found = Roles(outcome, chosen, given.says or ("winner",) * (outcome == "winner"))
-    elif len(names) > 2 and not names[0]:
+    candidates = (_fitted(layout, known) for layout in (*LAYOUTS, *PLAIN))
+    found = next((layout for layout in candidates if layout is not None and _agrees(layout, given)), None)
+    if found is None and (given.outcome or given.items):
+        outcome = given.outcome or "winner"
+        items = () if outcome == "ranking" else tuple(given.items.get(side, side) for side in _sides(outcome))
+        found = Roles(outcome, items, given.says or ("winner",) * (outcome == "winner"))
+    if found is None and len(names) > 2 and not names[0]:
         found = Roles("matrix", (), tuple(names), "a matrix of wins, each row's over each column's")
-    else:
+    if found is None:
         raise DataError(
             f"{file}: say which columns hold the comparisons (left, right and winner; or chosen and rejected); "
             f"the file has {_listed(names)}",
             "name them: ", ("chosen", "COLUMN"), " ", ("rejected", "COLUMN"),
         )  # fmt: skip
-    answers = found.answers if given.prompt is None else given.prompt != "none"
-    extra = {
-        "weight": given.weight or _usual_weight(names, found, bool(outcome)), "annotator": given.annotator,
-        "cluster": given.cluster, "covariates": given.covariates,
-    }  # fmt: skip
-    if found.prompt not in names and given.prompt is None:
-        found, answers = replace(found, prompt=None), False
-    dependent = next((name for name in names if name.casefold() in _DEPENDENT and name not in found.columns), None)
-    found = replace(found, answers=answers, dependent=None if answers or given.cluster else dependent, **extra)
+    prompt = given.prompt or (found.prompt if found.prompt in names else None)
+    found = replace(
+        found, prompt=prompt, answers=prompt not in (None, "none") and (found.answers or given.prompt is not None),
+        weight=given.weight or _usual_weight(names, found, given), annotator=given.annotator, cluster=given.cluster,
+        covariates=given.covariates,
+    )  # fmt: skip
     for column in found.columns:
-        if not _exists(column, names):
-            role = next((role for role, name in {**given.items, **extra, "prompt": given.prompt}.items()
-                         if name == column), found.outcome)  # fmt: skip
+        # In JSON a name may be a path into nested objects.
+        if column not in names and column.split(".")[0] not in names:
+            role = next((role for role, name in {**given.items, **vars(given)}.items() if name == column), found.outcome)
             raise DataError(f"{file}: there is no column {column!r} for `{role}`; the file has {_listed(names)}")
-    return found
+    dependent = (name for name in names if name.casefold() in _DEPENDENT and name not in found.columns)
+    return found if found.answers or found.cluster else replace(found, dependent=next(dependent, None))
+
+
+def _sides(outcome: str) -> tuple[str, str]:
+    return ("chosen", "rejected") if outcome == "chosen" else ("left", "right")
 
 
 def _fitted(layout: Roles, known: Mapping[str, str]) -> Roles | None:
     """The layout with the columns' names as the file spells them; None if one is missing."""
+    if layout.answers and layout.outcome == "chosen" and layout.prompt not in known:
+        return None
     try:
         items, says = (tuple(known[name.casefold()] for name in group) for group in (layout.items, layout.says))
     except KeyError:
         return None
-    if layout.answers and layout.outcome == "chosen" and layout.prompt not in known:
-        return None
-    return replace(layout, items=items, says=says, prompt=known.get((layout.prompt or "").casefold(), layout.prompt))
+    return replace(layout, items=items, says=says, prompt=known.get(layout.prompt or ""))
 
 
 def _agrees(layout: Roles, given: Columns) -> bool:
     """Whether the caller's columns are those of the layout."""
     if given.outcome not in ("", layout.outcome) or given.says not in ((), layout.says):
         return False
-    sides = ("chosen", "rejected") if layout.outcome == "chosen" else ("left", "right")
-    return all(dict(zip(sides, layout.items, strict=False)).get(side) == name for side, name in given.items.items())
+    sides = dict(zip(_sides(layout.outcome), layout.items, strict=False))
+    return all(sides.get(side) == name for side, name in given.items.items())
 
 
-def _exists(column: str, names: Sequence[str]) -> bool:
-    # A path into nested objects of JSON.
-    return column in names or column.split(".")[0] in names
-
-
-def _usual_weight(names: Sequence[str], found: Roles, named: bool) -> str | None:
-    if named or (found.layout and found.outcome != "ranking") or found.outcome in ("counts", "probability"):
+def _usual_weight(names: Sequence[str], found: Roles, given: Columns) -> str | None:
+    if given.outcome or given.items or (found.layout and found.outcome != "ranking"):
         return None
     return next((name for name in names if name.casefold() in _WEIGHTS and name not in found.columns), None)
 

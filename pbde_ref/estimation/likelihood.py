@@ -9,20 +9,26 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, diags_array
 from scipy.special import expit
 
 from pbde_ref.distributions import FiniteDistribution, labels
 from pbde_ref.estimation.connectivity import groups, refuse, strongly_connected
 from pbde_ref.estimation.dense_tally import dense_tally
 from pbde_ref.estimation.given import Given, Integers, given_comparisons
-from pbde_ref.estimation.newton import SMALL, maximize
+from pbde_ref.estimation.newton import SMALL, Maximum, maximize
 from pbde_ref.estimation.priors import Prior
 from pbde_ref.estimation.reading import read_comparisons
-from pbde_ref.estimation.regression import choices_of_pairs, choices_of_rankings, fit_choices
+from pbde_ref.estimation.regression import (
+    Dependence,
+    choices_of_pairs,
+    choices_of_rankings,
+    differences,
+    fit_choices,
+)
 from pbde_ref.estimation.result import ComparisonFit
 from pbde_ref.estimation.sparse_tally import sparse_tally
-from pbde_ref.estimation.table import ComparisonTable
+from pbde_ref.estimation.table import ComparisonTable, Ranking
 from pbde_ref.estimation.tallies import Tally
 from pbde_ref.exact.optima import normalized_log_policy
 from pbde_ref.pbde import PBDE, luce
@@ -33,29 +39,17 @@ __all__ = ["TIE_MODELS", "add_up", "fit_comparisons", "fit_rankings"]
 TIE_MODELS = ("half", "davidson", "rao-kupper")
 
 REMEDY = 'keep the largest group (incomparable="drop") or add prior=PseudoCounts(1)'
-Integers = NDArray[np.integer[Any]]
 
 
 def fit_comparisons(
     winner: Sequence[Hashable] | NDArray[Any] | ComparisonTable | None = None,
-    loser: Sequence[Hashable] | NDArray[Any] | None = None,
-    weights: ArrayLike | None = None,
-    *,
-    ties: ArrayLike | None = None,
-    tie_model: str = "half",
-    covariates: Mapping[str, ArrayLike] | None = None,
-    first: ArrayLike | None = None,
-    clusters: ArrayLike | None = None,
-    repeats: FloatArray | None = None,
-    counts: ArrayLike | None = None,
-    support: Sequence[Hashable] | NDArray[Any] | None = None,
-    pbde: PBDE | None = None,
-    prior: Prior | None = None,
-    incomparable: str = "error",
-    tolerance: float = 1e-10,
-    max_steps: int = 100,
-    start: FloatArray | None = None,
-) -> ComparisonFit:
+    loser: Sequence[Hashable] | NDArray[Any] | None = None, weights: ArrayLike | None = None, *,
+    ties: ArrayLike | None = None, tie_model: str = "half", covariates: Mapping[str, ArrayLike] | None = None,
+    first: ArrayLike | None = None, clusters: ArrayLike | None = None, repeats: FloatArray | None = None,
+    counts: ArrayLike | None = None, support: Sequence[Hashable] | NDArray[Any] | None = None,
+    pbde: PBDE | None = None, prior: Prior | None = None, incomparable: str = "error",
+    tolerance: float = 1e-10, max_steps: int = 100, start: FloatArray | None = None,
+) -> ComparisonFit:  # fmt: skip
     r"""Estimate an annotator's implicit preference distribution from comparisons, by maximum likelihood.
 
     .. math:: \max_\omega \sum_m w_m \log \sigma\big(\omega(\text{winner}_m) - \omega(\text{loser}_m)\big)
@@ -151,47 +145,39 @@ def fit_comparisons(
     tolerance, max_steps = positive_number("tolerance", tolerance), whole_number("max_steps", max_steps, least=1)
     process = luce() if pbde is None else pbde
     instance("pbde", process, PBDE, "a PBDE")
-    if hasattr(winner, "columns"):
-        winner = read_comparisons(winner, ties="keep")
     if prior is not None:
         instance("prior", prior, Prior, "a GaussianPrior or PseudoCounts")
-    given = given_comparisons(
-        winner, loser, weights, counts, support, ties, covariates, first, clusters, repeats
-    )
-    names = labels(given.support, given.size)
+    table: Any = read_comparisons(winner, ties="keep") if hasattr(winner, "columns") else winner
+    given = given_comparisons(table, loser, weights, counts, support, ties, covariates, first, clusters, repeats)
+    names, dropped = labels(given.support, given.size), ()
     process.check_size(given.size)
-    model = "half" if given.ties is None or not given.ties.any() else tie_model
-    general = model != "half" or bool(given.columns)
+    model = tie_model if given.ties is not None else "half"
 
-    components, dropped = np.zeros(given.size, dtype=np.intp), names[:0]
-    if given.ties is None and strongly_connected(given.winner, given.loser, given.size):
-        found = None
-    else:
+    components = np.zeros(given.size, dtype=np.intp)
+    if given.ties is not None or not strongly_connected(given.winner, given.loser, given.size):
         found = groups(*given.arrows(), given.size)
         components = found.weak
-    if found is not None and int(found.strong.max()) > 0:
-        if prior is None and incomparable == "drop":
+        if prior is None and incomparable == "drop" and found.strong.any():
             keep = found.main
-            dropped, names = names[~keep], names[keep]
+            dropped, names = tuple(names[~keep].tolist()), names[keep]
             process = PBDE(*(value[keep] if value.ndim else value for value in (process.f, process.g)))
-            given = given.only(keep)
-            components = np.zeros(names.size, dtype=np.intp)
+            given, components = given.only(keep), np.zeros(names.size, dtype=np.intp)
         elif prior is None:
             refuse(found, names, REMEDY, incomparable == "separate")
 
     fixed = components if prior is None else None
     squared: csr_array | None = None
-    if general:
+    if model != "half" or given.columns:
         choices, row = choices_of_pairs(
             given.winner, given.loser, given.times, given.tied, given.columns, given.size, model
         )
         choices = replace(choices, prior=prior, components=fixed)
         maximum = fit_choices(choices, names, tolerance, max_steps)
-        at, likelihood = maximum.utilities, choices.log_likelihood(maximum.utilities)
+        at, likelihood, method = maximum.utilities, choices.log_likelihood(maximum.utilities), f"{model}, one regression"
+        effects = dict(zip(choices.effects, at[given.size :].tolist(), strict=True))
         wins, games = given.totals()
         if given.dependent(model):
             squared = given.dependence(row).squared(choices.scores(at), choices.unit_weights)
-        effects, method = dict(zip(choices.effects, at[given.size :].tolist(), strict=True)), f"{model}, one regression"
     else:
         given = given.halved()
         tally = add_up(given.winner, given.loser, given.weights, given.size)
@@ -200,42 +186,34 @@ def fit_comparisons(
         wins, games = tally.wins, tally.games
         if given.dependent(model):
             squared = _sandwich(given, at)
-    utilities = np.array(at[: given.size])
+    kind = "fisher" if squared is None else "sandwich" if given.clusters is None else "clustered"
+    return _result(
+        names, process, prior, maximum, likelihood, components, games, wins, float(wins.sum()), method, dropped=dropped,
+        effects=effects, scores_squared=squared, error_kind=kind,
+    )  # fmt: skip
+
+
+def _result(
+    names: NDArray[Any], process: PBDE, prior: Prior | None, maximum: Maximum, likelihood: float, components: IndexArray,
+    games: FloatArray, wins: FloatArray, n: float, method: str, **more: Any,
+) -> ComparisonFit:  # fmt: skip
+    utilities = np.array(maximum.utilities[: names.size])
     for value in (utilities, components, games, wins):
         value.flags.writeable = False
-    kind = "fisher" if squared is None else "sandwich" if given.clusters is None else "clustered"
     return ComparisonFit(
-        utilities=utilities,
-        distribution=FiniteDistribution(normalized_log_policy(utilities, process), names),
-        pbde=process,
-        prior=prior,
-        log_likelihood=likelihood,
+        utilities=utilities, distribution=FiniteDistribution(normalized_log_policy(utilities, process), names),
+        pbde=process, prior=prior, log_likelihood=likelihood,
         log_prior=0.0 if prior is None else prior.log_density(utilities),
-        criterion=maximum.criterion,
-        remaining=maximum.remaining,
-        converged=maximum.converged,
-        steps=maximum.steps,
-        components=components,
-        comparisons=games,
-        wins=wins,
-        n_comparisons=float(wins.sum()),
-        dropped=tuple(dropped.tolist()),
-        method=method,
-        information=maximum.information,
-        effects=effects,
-        scores_squared=squared,
-        error_kind=kind,
-    )
+        criterion=maximum.criterion, remaining=maximum.remaining, converged=maximum.converged, steps=maximum.steps,
+        components=components, comparisons=games, wins=wins, n_comparisons=n, method=method,
+        information=maximum.information, **{"dropped": (), **more},
+    )  # fmt: skip
 
 
 def fit_rankings(
-    rankings: Sequence[tuple[Sequence[Sequence[int]], float]],
-    support: Sequence[Hashable] | NDArray[Any],
-    *,
-    prior: Prior | None = None,
-    tolerance: float = 1e-10,
-    max_steps: int = 100,
-) -> ComparisonFit:
+    rankings: Sequence[tuple[Ranking, float]], support: Sequence[Hashable] | NDArray[Any], *, prior: Prior | None = None,
+    tolerance: float = 1e-10, max_steps: int = 100,
+) -> ComparisonFit:  # fmt: skip
     r"""Estimate utilities from rankings by Plackett and Luce's model, a ranking being a choice of the best, then of the
     best of the rest, and so on.
 
@@ -254,67 +232,32 @@ def fit_rankings(
     >>> from pbde_ref.estimation import fit_rankings
     >>> fit = fit_rankings([(((0,), (1,), (2,)), 2.0), (((2,), (1,), (0,)), 1.0), (((1,), (0,), (2,)), 1.0)], "abc")
     >>> fit.converged, fit.utilities.round(3)
-    (True, array([ 0.134,  0.259, -0.394]))
+    (True, array([ 0.439,  0.515, -0.954]))
     """
     names = labels(support, len(support))
-    size, pairs = names.size, _pairs(rankings)
-    found = groups(*pairs.T, size)
+    choices = choices_of_rankings(rankings, names.size)
+    ordered = [list(chain.from_iterable(ranking)) for ranking, _ in rankings]
+    one, other = np.array([pair for order in ordered for pair in pairwise(order)]).T
+    found = groups(one, other, names.size)
     if prior is None:
         refuse(found, names, REMEDY, False)
-    choices = replace(
-        choices_of_rankings(rankings, size), prior=prior, components=found.weak if prior is None else None
-    )
+        choices = replace(choices, components=found.weak)
+    choices = replace(choices, prior=prior)
     maximum = fit_choices(choices, names, positive_number("tolerance", tolerance), max_steps)
-    utilities = maximum.utilities
-    weights = np.array([weight for (ranking, weight) in rankings for _ in ranking])
-    placed = np.array([place[0] for ranking, _ in rankings for place in ranking])
-    first = np.array([place == 0 for ranking, _ in rankings for place in range(len(ranking))])
-    games = np.bincount(placed, weights, size)
-    wins = np.bincount(placed, np.where(first, weights, 0.0), size)
-    for value in (utilities, games, wins):
-        value.flags.writeable = False
-    return ComparisonFit(
-        utilities=utilities,
-        distribution=FiniteDistribution(normalized_log_policy(utilities, luce()), names),
-        pbde=luce(),
-        prior=prior,
-        log_likelihood=choices.log_likelihood(utilities),
-        log_prior=0.0 if prior is None else prior.log_density(utilities),
-        criterion=maximum.criterion,
-        remaining=maximum.remaining,
-        converged=maximum.converged,
-        steps=maximum.steps,
-        components=found.weak,
-        comparisons=games,
-        wins=wins,
-        n_comparisons=float(wins.sum()),
-        dropped=(),
-        method="rankings",
-        information=maximum.information,
-    )
-
-
-def _pairs(rankings: Sequence[tuple[Sequence[Sequence[int]], float]]) -> IndexArray:
-    """Each item of a ranking, and the next one."""
-    found = [(one, other) for ranking, _ in rankings for one, other in pairwise(chain.from_iterable(ranking))]
-    return np.array(found, dtype=np.intp)
+    return _result(
+        names, luce(), prior, maximum, choices.log_likelihood(maximum.utilities), found.weak, choices.scale,
+        choices.picked.T @ choices.weights, float(choices.unit_weights.sum()), "rankings",
+    )  # fmt: skip
 
 
 def _sandwich(given: Given, utilities: FloatArray) -> csr_array:
     """Squared scores of comparisons, a tie's being that of half a win."""
-    one, other = given.winner, given.loser
-    lost, ties = expit(utilities[other] - utilities[one]), given.tied
+    lost, ties = expit(utilities[given.loser] - utilities[given.winner]), given.tied
+    apart = differences(given.winner, given.loser, [], given.size, given.size)
     if given.clusters is None:
-        square = (given.times - ties) * lost**2 + ties * (lost - 0.5) ** 2
-        edges = csr_array((np.sqrt(square), (np.arange(one.size), one)), shape=(one.size, given.size)) - csr_array(
-            (np.sqrt(square), (np.arange(one.size), other)), shape=(one.size, given.size)
-        )
-        return csr_array(edges.T @ edges)
+        return Dependence().squared(apart, (given.times - ties) * lost**2 + ties * (lost - 0.5) ** 2)
     score = (given.times - ties) * lost + ties * (lost - 0.5)
-    rows = np.arange(one.size)
-    scores = csr_array((score, (rows, one)), shape=(one.size, given.size))
-    scores = scores - csr_array((score, (rows, other)), shape=(one.size, given.size))
-    return given.dependence(slice(None)).squared(csr_array(scores), np.ones(one.size))
+    return given.dependence(slice(None)).squared(csr_array(diags_array(score) @ apart), np.ones(score.size))
 
 
 def add_up(winner: Integers, loser: Integers, weights: FloatArray | None, size: int) -> Tally:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, combinations, product
 from typing import Any
 
@@ -17,7 +18,7 @@ from pbde_ref.estimation.sources import SHOWN, DataError, shortened
 from pbde_ref.estimation.table import Ranking
 from pbde_ref.validation import FloatArray, IndexArray
 
-__all__ = ["BOTH_BAD", "LEFT", "READERS", "RIGHT", "TIE", "VOID", "Checks", "Games", "Rows", "Words", "numbers_in"]
+__all__ = ["BOTH_BAD", "LEFT", "RIGHT", "TIE", "VOID", "Checks", "Games", "Rows", "Words", "games_of", "numbers_of", "ranking_of"]
 
 LEFT, RIGHT, TIE, VOID, UNKNOWN = 0, 1, 2, 3, -1
 # What a cell of the winner's column may say beside an item's name and the names of the two columns.
@@ -30,6 +31,7 @@ BOTH_BAD = re.compile(r"(tie[\W_]*)?both[\W_]*(are[\W_]*)?bad\W*")
 _TRUE, _FALSE = ("1", "1.0", "true", "yes", "t", "y"), ("0", "0.0", "false", "no", "f", "n", "")
 _Cells = Sequence[Any] | Coded
 _Advice = tuple[str | tuple[str, str], ...]
+_Results = list[tuple[IndexArray, FloatArray | float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,27 +118,21 @@ class Words:
         # Cells that are no comparison, as they were written.
         self.void: set[str] = set()
 
-    def usual_code(self, cell: str) -> int:
-        """By convention."""
-        word = cell.strip().casefold()
+    def code(self, cell: str) -> int:
+        """By the caller's word, else by convention."""
+        said = cell.strip()
+        if said in self.declared or not self.guessing:
+            return self.declared.get(said, UNKNOWN)
+        word = said.casefold()
         code = VOID if BOTH_BAD.fullmatch(word) else self._usual.get(word, UNKNOWN)
-        if code == VOID and cell.strip() not in self.declared:
-            self.void.add(cell.strip())
+        if code == VOID:
+            self.void.add(said)
         return code
 
-    def declared_code(self, cell: str) -> int:
-        """By the caller's word."""
-        return self.declared.get(cell.strip(), UNKNOWN)
 
     def __str__(self) -> str:
         sides = ("left", "right", "tie")
         return ", ".join(f"{word} ({sides[code]})" for word, code in self.declared.items())
-
-
-def numbers_in(cells: _Cells, decimal_comma: bool = False) -> FloatArray:
-    """Cells as numbers; NaN for what is none."""
-    known = coded(cells)
-    return np.array([_number(cell, decimal_comma) for cell in known.cells])[known.codes]
 
 
 def _number(cell: Any, decimal_comma: bool) -> float:
@@ -153,109 +149,92 @@ def _answer(answer: Any, prompt: Any, number: int) -> str:
     return f"{answer} | {prompt if len(prompt) <= SHOWN else f'prompt {number + 1}'}"
 
 
-def _chosen(rows: Rows) -> list[Games]:
-    one, other = rows.pairs()
-    return [Games(slice(None), one, other, np.zeros(one.size, dtype=np.intp))]
+def _chosen(rows: Rows, one: IndexArray, other: IndexArray) -> _Results:
+    return [(np.zeros(one.size, dtype=np.intp), 1.0)]
 
 
-def _winner(rows: Rows) -> list[Games]:
-    one, other = rows.pairs()
-    words, result = rows.words, []
+def _winner(rows: Rows, one: IndexArray, other: IndexArray) -> _Results:
+    result: _Results = []
     for name in rows.roles.says:
         said = coded(rows.cells[name])
         texts = list(map(str, said.cells))
-        plain = [words.declared_code(cell) for cell in texts]
-        if words.guessing:
-            plain = [words.usual_code(cell) if code == UNKNOWN else code for cell, code in zip(texts, plain, strict=True)]
-        code = np.array(plain, dtype=np.intp)[said.codes]
+        code = np.array([rows.words.code(cell) for cell in texts], dtype=np.intp)[said.codes]
         # Names come before words, but for those that were declared.
-        names = [-1 if cell.strip() in words.declared else rows.items.known(cell) for cell in texts]
-        if words.guessing and max(names) >= 0:
+        names = [-1 if cell.strip() in rows.words.declared else rows.items.known(cell) for cell in texts]
+        if rows.words.guessing and max(names) >= 0:
             item = np.array(names, dtype=np.intp)[said.codes]
             code[(item == other) & (item >= 0)] = RIGHT
             code[(item == one) & (item >= 0)] = LEFT
-        rows.checks.reject(
-            code == UNKNOWN,
-            lambda i, name=name, said=said: _who_won(rows, name, i, str(said[i])),
-            lambda i, said=said: _declare(str(said[i])),
-        )
-        result.append(Games(slice(None), one, other, code))
+        reason, advice = partial(_who_won, rows, name, said), partial(_declare, said)
+        rows.checks.reject(code == UNKNOWN, reason, advice)
+        result.append((code, 1.0))
     return result
 
 
-def _who_won(rows: Rows, name: str, row: int, said: str) -> str:
+def _who_won(rows: Rows, name: str, cells: Coded, row: int) -> str:
     left, right = (shortened(str(rows.cells[column][row]).strip()) for column in rows.roles.items)
-    said = shortened(said.strip())
+    said = f"{name!r} says {shortened(str(cells[row]).strip())!r}"
     if not rows.words.guessing:
-        return f"{name!r} says {said!r}, and only declared words count, {rows.words}"
-    return f"{name!r} says {said!r}, which is neither {left!r} nor {right!r} nor a tie"
+        return f"{said}, and only declared words count, {rows.words}"
+    return f"{said}, which is neither {left!r} nor {right!r} nor a tie"
 
 
-def _declare(said: str) -> _Advice:
-    word = shortened(said.strip(), 20)
+def _declare(cells: Coded, row: int) -> _Advice:
+    word = shortened(str(cells[row]).strip(), 20)
     if word.isdigit() and len(word) < 3:
         return ("if it is a number, name it and the other side's: ", ("counts", "A,B"), " or ", ("scores", "A,B"),
                 "; else say what it means: ", ("left_wins", word), " or ", ("right_wins", word))  # fmt: skip
     return ("say what it means: ", ("left_wins", word), " or ", ("right_wins", word), " or ", ("tie_values", word))
 
 
-def _one_hot(rows: Rows) -> list[Games]:
-    one, other = rows.pairs()
+def _one_hot(rows: Rows, one: IndexArray, other: IndexArray) -> _Results:
     flags = []
     for name in rows.roles.says:
         known = coded(rows.cells[name])
         words = [str(cell).strip().casefold() for cell in known.cells]
         flag = np.array([1 if word in _TRUE else 0 if word in _FALSE else UNKNOWN for word in words])[known.codes]
-        rows.checks.reject(flag == UNKNOWN, lambda i, name=name, known=known: f"{name!r} must be 0 or 1; got {known[i]!r:.40}")
+        rows.checks.reject(flag == UNKNOWN, partial(_must_be, name, "0 or 1", known))
         flags.append(flag)
-    count = np.sum(flags, axis=0)
-    least = 1 if len(flags) == 3 else 0
-    names = ", ".join(rows.roles.says)
-    rows.checks.reject((count < least) | (count > 1), lambda i: f"one of {names} must be 1; got {count[i]} of them")
-    return [Games(slice(None), one, other, np.where(count == 0, TIE, np.argmax(flags, axis=0)))]
+    count, names = np.sum(flags, axis=0), ", ".join(rows.roles.says)
+    wrong = (count > 1) | ((count == 0) & (len(flags) == 3))
+    rows.checks.reject(wrong, lambda i: f"one of {names} must be 1; got {count[i]} of them")
+    return [(np.where(count == 0, TIE, np.argmax(flags, axis=0)), 1.0)]
 
 
-def _given_numbers(rows: Rows, low: float = 0.0, high: float = np.inf) -> list[FloatArray]:
-    """The columns that say who won, as numbers in a range."""
-    result = []
-    for name in rows.roles.says:
-        values = numbers_in(rows.cells[name])
-        rule = "a finite number" if low == -np.inf else f"a finite number of at least {low:g}"
-        rule = rule if high == np.inf else f"a number from {low:g} to {high:g}"
-        rows.checks.reject(
-            ~((values >= low) & (values <= high)) | np.isinf(values),
-            lambda i, name=name, rule=rule: f"{name!r} must be {rule}; got {rows.cells[name][i]!r:.40}",
-        )
-        result.append(np.nan_to_num(values, posinf=0.0, neginf=0.0))
-    return result
+def _must_be(name: str, rule: str, cells: _Cells, row: int) -> str:
+    return f"{name!r} must be {rule}; got {cells[row]!r:.40}"
 
 
-def _scores(rows: Rows) -> list[Games]:
-    one, other = rows.pairs()
-    left, right = _given_numbers(rows, low=-np.inf)
-    return [Games(slice(None), one, other, np.where(left == right, TIE, np.where(left > right, LEFT, RIGHT)))]
+def numbers_of(
+    rows: Rows, name: str, low: float = 0.0, high: float = np.inf, rule: str = "a finite non-negative number",
+    comma: bool = False,
+) -> FloatArray:  # fmt: skip
+    """A column as numbers in a range; zero where it is none, which is a reason against the row."""
+    known = coded(rows.cells[name])
+    values = np.array([_number(cell, comma) for cell in known.cells])[known.codes]
+    wrong = ~((values >= low) & (values <= high) & np.isfinite(values))
+    rows.checks.reject(wrong, partial(_must_be, name, rule, known))
+    return np.where(wrong, 0.0, values)
 
 
-def _margin(rows: Rows) -> list[Games]:
-    one, other = rows.pairs()
-    (margin,) = _given_numbers(rows, low=-np.inf)
-    margin = margin * np.sign(rows.roles.highest)
-    return [Games(slice(None), one, other, np.where(margin == 0.0, TIE, np.where(margin > 0.0, LEFT, RIGHT)))]
+def _lead(rows: Rows, one: IndexArray, other: IndexArray) -> _Results:
+    """By two scores, or by a margin."""
+    columns = [numbers_of(rows, name, -np.inf, rule="a finite number") for name in rows.roles.says]
+    left, right = columns if len(columns) == 2 else (columns[0] * np.sign(rows.roles.highest), 0.0)
+    return [(np.where(left == right, TIE, np.where(left > right, LEFT, RIGHT)), 1.0)]
 
 
-def _counts(rows: Rows) -> list[Games]:
-    one, other = rows.pairs()
-    columns = _given_numbers(rows)
-    return [Games(slice(None), one, other, np.full(one.size, code), times) for code, times in enumerate(columns)]
+def _counts(rows: Rows, one: IndexArray, other: IndexArray) -> _Results:
+    """Of left, right and perhaps ties."""
+    return [(np.full(one.size, code), numbers_of(rows, name)) for code, name in enumerate(rows.roles.says)]
 
 
-def _probability(rows: Rows) -> list[Games]:
-    one, other = rows.pairs()
+def _probability(rows: Rows, one: IndexArray, other: IndexArray) -> _Results:
     low, high = rows.roles.lowest, rows.roles.highest
-    (value,) = _given_numbers(rows, min(low, high), max(low, high))
+    ends = sorted((low, high))
+    value = numbers_of(rows, rows.roles.says[0], *ends, f"a number from {ends[0]:g} to {ends[1]:g}")
     left = (value - low) / (high - low)
-    sides = ((LEFT, left), (RIGHT, 1.0 - left))
-    return [Games(slice(None), one, other, np.full(one.size, code), share) for code, share in sides]
+    return [(np.full(one.size, LEFT), left), (np.full(one.size, RIGHT), 1.0 - left)]
 
 
 def ranking_of(cell: Any, items: Labels) -> Ranking:
@@ -304,19 +283,23 @@ def _matrix(rows: Rows) -> list[Games]:
         )  # fmt: skip
     result = []
     for name, number in zip(names, across.tolist(), strict=True):
-        cells = rows.cells[name]
-        wins = numbers_in(cells)
-        blank = np.array([not str(cells[i]).strip() for i in range(size)]) | (left == number)
-        rows.checks.reject(
-            ~((wins >= 0.0) & np.isfinite(wins)) & ~blank,
-            lambda i, cells=cells: f"wins must be finite and non-negative; got {cells[i]!r:.40}",
-        )
-        wins = np.where(blank, 0.0, np.nan_to_num(wins, posinf=0.0, neginf=0.0))
+        # What stands on the diagonal, or nowhere, says nothing.
+        cells = ["0" if i == number or not str(cell).strip() else cell for i, cell in zip(left, rows.cells[name])]
+        wins = numbers_of(replace(rows, cells={name: cells}), name)
         result.append(Games(slice(None), left, np.full(size, number), np.zeros(size, dtype=np.intp), wins))
     return result
 
 
-READERS: dict[str, Callable[[Rows], list[Games]]] = {
-    "chosen": _chosen, "winner": _winner, "one_hot": _one_hot, "scores": _scores, "margin": _margin, "counts": _counts,
-    "probability": _probability, "ranking": _ranking, "matrix": _matrix,
+_PAIRS: dict[str, Callable[[Rows, IndexArray, IndexArray], _Results]] = {
+    "chosen": _chosen, "winner": _winner, "one_hot": _one_hot, "scores": _lead, "margin": _lead, "counts": _counts,
+    "probability": _probability,
 }  # fmt: skip
+
+
+def games_of(rows: Rows) -> list[Games]:
+    """The games that rows hold; what is wrong with rows goes to their checks."""
+    if rows.roles.outcome in ("ranking", "matrix"):
+        return _ranking(rows) if rows.roles.outcome == "ranking" else _matrix(rows)
+    one, other = rows.pairs()
+    found = _PAIRS[rows.roles.outcome](rows, one, other)
+    return [Games(slice(None), one, other, code, times) for code, times in found]

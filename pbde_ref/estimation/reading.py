@@ -20,39 +20,16 @@ TIES = ("error", "half", "drop", "keep")
 
 
 def read_comparisons(
-    path: str | os.PathLike[str],
-    *,
-    left: str | None = None,
-    right: str | None = None,
-    winner: str | None = None,
-    chosen: str | None = None,
-    rejected: str | None = None,
-    one_hot: Sequence[str] | None = None,
-    scores: Sequence[str] | None = None,
-    counts: Sequence[str] | None = None,
-    probability: str | None = None,
-    margin: str | None = None,
-    ranking: str | None = None,
-    prompt: str | None = None,
-    weight: str | None = None,
-    annotator: str | None = None,
-    cluster: str | None = None,
-    covariates: Sequence[str] = (),
-    sides: bool = False,
-    ties: str = "error",
-    left_wins: Sequence[str] = (),
-    right_wins: Sequence[str] = (),
-    tie_values: Sequence[str] = (),
-    bad_lines: str = "error",
-    held_out: float = 0.0,
-    rng: Any = None,
-    form: str | None = None,
-    delimiter: str | None = None,
-    quotes: bool = True,
-    encoding: str | None = None,
-    limits: Limits | None = None,
-    progress: Callable[[int], object] | None = None,
-) -> ComparisonTable:
+    path: Any, *, left: str | None = None, right: str | None = None, winner: str | None = None,
+    chosen: str | None = None, rejected: str | None = None, one_hot: Sequence[str] | None = None,
+    scores: Sequence[str] | None = None, counts: Sequence[str] | None = None, probability: str | None = None,
+    margin: str | None = None, ranking: str | None = None, prompt: str | None = None, weight: str | None = None,
+    annotator: str | None = None, cluster: str | None = None, covariates: Sequence[str] = (), sides: bool = False,
+    ties: str = "error", left_wins: Sequence[str] = (), right_wins: Sequence[str] = (),
+    tie_values: Sequence[str] = (), bad_lines: str = "error", held_out: float = 0.0, rng: Any = None,
+    form: str | None = None, delimiter: str | None = None, quotes: bool = True, encoding: str | None = None,
+    limits: Limits | None = None, progress: Callable[[int], object] | None = None,
+) -> ComparisonTable:  # fmt: skip
     r"""Read comparisons from a file and add up equal ones, chunk by chunk.
 
     Memory is bounded by a chunk of 4,096 rows and the *different* comparisons of the file, not by its length.
@@ -143,10 +120,8 @@ def read_comparisons(
             "margin": margin, "ranking": ranking}  # fmt: skip
     items = {"left": left, "right": right, "chosen": chosen, "rejected": rejected}
     outcome, says = _outcome(said, items)
-    given = Columns(
-        {name: column for name, column in items.items() if column is not None}, outcome, says, prompt, weight, annotator,
-        cluster, tuple(covariates),
-    )  # fmt: skip
+    named = {name: column for name, column in items.items() if column is not None}
+    given = Columns(named, outcome, says, prompt, weight, annotator, cluster, tuple(covariates))
     style = Style(form, delimiter, quotes, encoding, limits)
     with open_table(path, style) as table:
         number, roles = _first_that_fits(table.name, table.headers, given)

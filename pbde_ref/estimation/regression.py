@@ -29,7 +29,7 @@ from pbde_ref.estimation.newton import DENSE_LIMIT, Maximum, newton, spread
 from pbde_ref.estimation.priors import Prior
 from pbde_ref.validation import FloatArray, IndexArray
 
-__all__ = ["Choices", "DenseInformation", "Dependence", "choices_of_pairs", "choices_of_rankings", "fit_choices"]
+__all__ = ["Choices", "DenseInformation", "Dependence", "choices_of_pairs", "choices_of_rankings", "differences", "fit_choices"]
 
 # Least eigenvalue of the effects' information, over its diagonal, at which effects count as determined.
 COLLINEAR = 1e-9
@@ -220,9 +220,8 @@ class Choices:
     def scores(self, at: FloatArray) -> csr_array:
         """Derivative of each unit's log-likelihood."""
         rows = self.picked - self._means(self.probabilities(at)[0])
-        count = self.unit_weights.size
-        join = csr_array((np.ones(self.units.size), (self.units, np.arange(self.units.size))), shape=(count, self.units.size))
-        result = csr_array(join @ rows)
+        shape = (self.unit_weights.size, self.units.size)
+        result = csr_array(csr_array((np.ones(shape[1]), (self.units, np.arange(shape[1]))), shape=shape) @ rows)
         if self.threshold_ties is not None:
             extra = np.full(self.threshold_ties.size, -2.0 / np.expm1(-2.0 * at[-1]))
             last = np.full(self.threshold_ties.size, at.size - 1)
@@ -231,14 +230,9 @@ class Choices:
 
 
 def choices_of_pairs(
-    winner: NDArray[Any],
-    loser: NDArray[Any],
-    weights: FloatArray,
-    of_ties: FloatArray,
-    columns: Mapping[str, FloatArray],
-    size: int,
-    tie_model: str,
-) -> tuple[Choices, IndexArray]:
+    winner: NDArray[Any], loser: NDArray[Any], weights: FloatArray, of_ties: FloatArray,
+    columns: Mapping[str, FloatArray], size: int, tie_model: str,
+) -> tuple[Choices, IndexArray]:  # fmt: skip
     """Comparisons as choices, and the row that each unit comes from.
 
     `of_ties` is how much of each weight are ties; columns speak for the winner, in a tie for who is named as one.
@@ -247,32 +241,25 @@ def choices_of_pairs(
     row = np.concatenate([wins, ties])
     is_tie = np.arange(row.size) >= wins.size
     amount = np.where(is_tie, of_ties[row], weights[row] - of_ties[row])
-    effects = tuple(columns)
+    effects, unit = tuple(columns), np.arange(row.size)
     width = size + len(effects) + (tie_model != "half")
-    difference = _differences(winner[row], loser[row], [column[row] for column in columns.values()], size, width)
-    unit = np.arange(row.size)
-    nothing = csr_array(difference.shape)
-    own = csr_array((np.ones(row.size), (unit, np.full(row.size, width - 1))), shape=difference.shape)
+    apart = differences(winner[row], loser[row], [column[row] for column in columns.values()], size, width)
+    own = csr_array((np.ones(row.size), (unit, np.full(row.size, width - 1))), shape=apart.shape)
     if tie_model == "half":
-        picked = diags_array(np.where(is_tie, 0.5, 1.0)) @ difference
-        return _choices([difference, nothing], picked, amount, unit, amount, size, effects), row
+        picked = diags_array(np.where(is_tie, 0.5, 1.0)) @ apart
+        return _choices([apart, csr_array(apart.shape)], picked, amount, unit, amount, size, effects), row
     if tie_model == "davidson":
-        half = 0.5 * difference
+        half = 0.5 * apart
         picked = diags_array(np.where(is_tie, 0.0, 1.0)) @ half + diags_array(is_tie.astype(float)) @ own
         return _choices([half, -half, own], picked, amount, unit, amount, size, (*effects, "tie")), row
     # A win is a lead over the threshold, a tie the product of both items' over what is left.
-    lead, trail = difference - own, -difference - own
-    both, lost = [csr_array(part) for part in (lead, trail)], np.flatnonzero(is_tie)
-    stacked = csr_array(_stacked([both[0], csr_array(both[1][lost])]))
-    units = np.concatenate([unit, lost])
-    result = _choices([stacked, csr_array(stacked.shape)], stacked, amount[units], units, amount, size,
-                      (*effects, "threshold"))  # fmt: skip
-    return replace(result, threshold_ties=lost), row
+    tied = np.flatnonzero(is_tie)
+    leads, units = _stacked([apart - own, csr_array(-apart - own)[tied]]), np.concatenate([unit, tied])
+    sets, names = [leads, csr_array(leads.shape)], (*effects, "threshold")
+    return replace(_choices(sets, leads, amount[units], units, amount, size, names), threshold_ties=tied), row
 
 
-def choices_of_rankings(
-    rankings: Sequence[tuple[tuple[tuple[int, ...], ...], float]], size: int
-) -> Choices:
+def choices_of_rankings(rankings: Sequence[tuple[tuple[tuple[int, ...], ...], float]], size: int) -> Choices:
     """Rankings as choices from what is left, best first.
 
     Raises
@@ -303,18 +290,16 @@ def _choices(
     """Observations that all have as many alternatives."""
     count, each = len(weights), len(sets)
     order = np.arange(count * each).reshape(each, count).T.ravel()
-    alternatives = csr_array(_stacked([csr_array(part) for part in sets])[order])
+    alternatives = csr_array(_stacked(sets)[order])
     start = np.arange(0, count * each + 1, each)
     return Choices(alternatives, start, csr_array(picked), weights, units, unit_weights, size, effects)
 
 
-def _stacked(parts: list[csr_array]) -> csr_array:
-    return csr_array(vstack(parts, format="csr"))
+def _stacked(parts: list[Any]) -> csr_array:
+    return csr_array(vstack(list(map(csr_array, parts)), format="csr"))
 
 
-def _differences(
-    one: NDArray[Any], other: NDArray[Any], columns: list[FloatArray], size: int, width: int
-) -> csr_array:
+def differences(one: NDArray[Any], other: NDArray[Any], columns: list[FloatArray], size: int, width: int) -> csr_array:
     """Rows e_one − e_other, then the columns."""
     rows = np.arange(one.size)
     parts = [(np.ones(one.size), one), (-np.ones(one.size), other)]
