@@ -94,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # Lists such as -3,-2 are no options.
     parser._negative_number_matcher = re.compile(r"-\d[-\d.,]*$")
     for group in parser._action_groups:
-        group._negative_number_matcher = parser._negative_number_matcher  # type: ignore[attr-defined]
+        group._negative_number_matcher = parser._negative_number_matcher
     for name, what in {"left-wins": "left won", "right-wins": "right won", "tie-values": "nobody did"}.items():
         reading.add_argument(
             f"--{name}", metavar="A,B", type=_list, default=(), help=f"cells of the winner that mean that {what}"

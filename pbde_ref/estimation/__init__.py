@@ -12,21 +12,7 @@ from pbde_ref.estimation.sources import BadLine, DataError
 from pbde_ref.estimation.table import ComparisonTable, comparison_table
 
 __all__ = [
-    "AnnotatorModels",
-    "BadLine",
-    "ComparisonFit",
-    "ComparisonTable",
-    "DataError",
-    "GaussianPrior",
-    "HeldOutScore",
-    "NoFiniteEstimateError",
-    "PseudoCounts",
-    "bootstrap_utilities",
-    "compare_annotator_models",
-    "comparison_table",
-    "fit_comparisons",
-    "fit_rankings",
-    "read_comparisons",
-    "stigler_citations",
-    "stigler_file",
-]
+    "AnnotatorModels", "BadLine", "ComparisonFit", "ComparisonTable", "DataError", "GaussianPrior", "HeldOutScore",
+    "NoFiniteEstimateError", "PseudoCounts", "bootstrap_utilities", "compare_annotator_models", "comparison_table",
+    "fit_comparisons", "fit_rankings", "read_comparisons", "stigler_citations", "stigler_file",
+]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +71,9 @@ class Coded:
     def __getitem__(self, row: int) -> Any:
         return self.cells[self.codes[row]]
 
+    def __iter__(self) -> Iterator[Any]:
+        return (self.cells[code] for code in self.codes.tolist())
+
 
 def coded(column: Sequence[Any] | Coded) -> Coded:
     """The same column as numbers, in order of appearance.
@@ -116,7 +119,7 @@ class Accumulator:
             cell = np.ravel_multi_index([column.astype(np.intp) for column in columns], sizes)
             occurs = np.flatnonzero(np.bincount(cell))
             weights = np.bincount(cell, weights)[occurs]
-            columns = np.unravel_index(occurs, sizes)
+            columns = tuple(np.unravel_index(occurs, sizes))
         keys = []
         for shared in self._shared:
             key = np.zeros(weights.size, dtype=np.int64)

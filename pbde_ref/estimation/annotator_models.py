@@ -102,13 +102,9 @@ class AnnotatorModels:
 
 
 def compare_annotator_models(
-    table: ComparisonTable,
-    *,
-    prior: Prior,
-    n_mixture: int = 2,
-    rng: Any = None,
+    table: ComparisonTable, *, prior: Prior, n_mixture: int = 2, rng: Any = None,
     callback: Callable[[str], object] | None = None,
-) -> AnnotatorModels:
+) -> AnnotatorModels:  # fmt: skip
     """Fit the pooled model, one for each annotator, and a mixture; score all on the held-out comparisons.
 
     Parameters

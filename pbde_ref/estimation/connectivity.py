@@ -52,14 +52,9 @@ class NoFiniteEstimateError(ValueError):
     """
 
     def __init__(
-        self,
-        problem: str,
-        remedy: str,
-        winners: Iterable[Any] = (),
-        losers: Iterable[Any] = (),
-        between: Iterable[Any] = (),
-        groups: Iterable[Iterable[Any]] = (),
-    ) -> None:
+        self, problem: str, remedy: str, winners: Iterable[Any] = (), losers: Iterable[Any] = (),
+        between: Iterable[Any] = (), groups: Iterable[Iterable[Any]] = (),
+    ) -> None:  # fmt: skip
         super().__init__(f"{problem}; {remedy}")
         self.problem = problem
         self.winners, self.losers, self.between = list(winners), list(losers), list(between)

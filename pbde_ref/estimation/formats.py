@@ -117,11 +117,8 @@ def _place(text: Text) -> Callable[[], int | None]:
 
 
 def _csv(text: Text, style: Style) -> Table:
-    form: dict[str, Any] = {
-        "strict": True,
-        "skipinitialspace": True,
-        "quoting": csv.QUOTE_MINIMAL if style.quotes else csv.QUOTE_NONE,
-    }
+    quoting = csv.QUOTE_MINIMAL if style.quotes else csv.QUOTE_NONE
+    form: dict[str, Any] = {"strict": True, "skipinitialspace": True, "quoting": quoting}
     line, above = text.stream.readline(), 1
     while line and not line.strip():
         line, above = text.stream.readline(), above + 1
@@ -205,7 +202,7 @@ def _csv_chunks(name: str, reader: Any, above: int, header: list[str], columns: 
             flat = len(lines) == len(rows) and set(map(len, rows)) == {len(header)}
             if flat and not any(row in rows for row in repeated):
                 chunk.lines, chunk.columns = lines, [list(map(itemgetter(column), rows)) for column in columns]
-            if not chunk.columns or not all(map(str.strip, list(chunk.columns[0]))):
+            if not chunk.columns or not all(map(str.strip, chunk.columns[0])):
                 _sift(chunk, rows, before + 1, header, repeated, columns)
         yield chunk
 
@@ -366,7 +363,7 @@ def _json_shown(value: Any) -> str:
     try:
         return json.dumps(value)[:SHOWN]
     except (RecursionError, TypeError):
-        return f"a deeply nested {type(value).__name__}"
+        return f"a {type(value).__name__}"
 
 
 def cell_text(value: Any, truth: bool = False) -> Any:
@@ -476,9 +473,6 @@ def _preflib(text: Text, style: Style) -> Table:
 
 
 FORMATS: dict[str, Callable[[Text, Style], Table]] = {
-    "csv": _csv,
-    "tsv": lambda text, style: _csv(text, Style("tsv", "\t", style.quotes)),
-    "jsonl": _json,
-    "parquet": _parquet,
-    "preflib": _preflib,
-}
+    "csv": _csv, "tsv": lambda text, style: _csv(text, Style("tsv", "\t", style.quotes)), "jsonl": _json,
+    "parquet": _parquet, "preflib": _preflib,
+}  # fmt: skip

@@ -69,19 +69,18 @@ class Given:
     def totals(self) -> tuple[FloatArray, FloatArray]:
         """Wins, a tie being half of one, and games of each item."""
         half = 0.5 * self.tied
-        lost = np.bincount(self.loser, self.times - half, self.size)
-        extra = np.bincount(self.loser, half, self.size)
-        wins = np.bincount(self.winner, self.times - half, self.size) + extra
-        return wins, wins + lost + np.bincount(self.winner, half, self.size)
+        wins = np.bincount(self.winner, self.times - half, self.size) + np.bincount(self.loser, half, self.size)
+        games = np.bincount(self.winner, self.times, self.size) + np.bincount(self.loser, self.times, self.size)
+        return np.asarray(wins, dtype=np.float64), np.asarray(games, dtype=np.float64)
 
     def chosen(self, which: NDArray[Any]) -> Given:
         """Some rows."""
-        kept = {
-            name: None if value is None else value[which]
-            for name in ("winner", "loser", "weights", "ties", "clusters")
-            for value in [getattr(self, name)]
-        }
-        return replace(self, columns={name: value[which] for name, value in self.columns.items()}, **kept)
+        weights, ties, clusters = (
+            None if value is None else value[which] for value in (self.weights, self.ties, self.clusters)
+        )
+        columns = {name: value[which] for name, value in self.columns.items()}
+        return replace(self, winner=self.winner[which], loser=self.loser[which], weights=weights, ties=ties,
+                       clusters=clusters, columns=columns)  # fmt: skip
 
     def only(self, keep: NDArray[np.bool_]) -> Given:
         """Comparisons among the items to keep, renumbered."""
@@ -106,26 +105,18 @@ class Given:
         turned = self.chosen(row)
         back = np.arange(row.size) >= self.winner.size
         return replace(
-            turned,
-            winner=np.where(back, turned.loser, turned.winner),
+            turned, winner=np.where(back, turned.loser, turned.winner),
             loser=np.where(back, turned.winner, turned.loser),
-            weights=np.where(back, half[row], self.times[row] - half[row]),
-            ties=half[row],
-        )
+            weights=np.where(back, half[row], self.times[row] - half[row]), ties=half[row],
+        )  # fmt: skip
 
 
 def given_comparisons(
-    winner: Any,
-    loser: Any,
-    weights: ArrayLike | None,
-    counts: ArrayLike | None,
-    support: Sequence[Hashable] | NDArray[Any] | None,
-    ties: ArrayLike | None = None,
-    covariates: Mapping[str, ArrayLike] | None = None,
-    first: ArrayLike | None = None,
-    clusters: ArrayLike | None = None,
-    repeats: FloatArray | None = None,
-) -> Given:
+    winner: Any, loser: Any, weights: ArrayLike | None, counts: ArrayLike | None,
+    support: Sequence[Hashable] | NDArray[Any] | None, ties: ArrayLike | None = None,
+    covariates: Mapping[str, ArrayLike] | None = None, first: ArrayLike | None = None,
+    clusters: ArrayLike | None = None, repeats: FloatArray | None = None,
+) -> Given:  # fmt: skip
     """Comparisons between different items with positive weight."""
     won: Integers
     lost: Integers

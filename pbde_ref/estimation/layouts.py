@@ -16,11 +16,6 @@ OUTCOMES = {
     "chosen": (0, 0), "winner": (1, 9), "one_hot": (2, 3), "scores": (2, 2), "counts": (2, 3), "probability": (1, 1),
     "margin": (1, 1), "ranking": (1, 1), "matrix": (0, 0),
 }  # fmt: skip
-SIDES = {
-    "winner": "left, right and winner", "one_hot": "left, right and one_hot", "scores": "left, right and scores",
-    "counts": "left, right and counts", "probability": "left, right and probability",
-    "margin": "left, right and margin", "chosen": "chosen and rejected", "ranking": "ranking",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def fit_comparisons(
     first: ArrayLike | None = None, clusters: ArrayLike | None = None, repeats: FloatArray | None = None,
     counts: ArrayLike | None = None, support: Sequence[Hashable] | NDArray[Any] | None = None,
     pbde: PBDE | None = None, prior: Prior | None = None, incomparable: str = "error",
-    tolerance: float = 1e-10, max_steps: int = 100, start: FloatArray | None = None,
+    tolerance: float = 1e-10, max_steps: int = 100,
 ) -> ComparisonFit:  # fmt: skip
     r"""Estimate an annotator's implicit preference distribution from comparisons, by maximum likelihood.
 
@@ -97,8 +97,6 @@ def fit_comparisons(
         utilities by more than 1e-6.
     max_steps : int
         Bound on Newton steps, at least 1.
-    start : ndarray, shape (n,), optional
-        Utilities to start from.
 
     Returns
     -------
@@ -181,7 +179,7 @@ def fit_comparisons(
     else:
         given = given.halved()
         tally = add_up(given.winner, given.loser, given.weights, given.size)
-        maximum = maximize(tally, prior, fixed, tolerance, max_steps, start)
+        maximum = maximize(tally, prior, fixed, tolerance, max_steps)
         at, likelihood, effects, method = maximum.utilities, tally.log_likelihood(maximum.utilities), {}, tally.name
         wins, games = tally.wins, tally.games
         if given.dependent(model):

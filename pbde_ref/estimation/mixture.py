@@ -41,15 +41,9 @@ class MixtureFit:
 
 
 def fit_mixture(
-    winner: IndexArray,
-    loser: IndexArray,
-    weights: FloatArray,
-    pooled: FloatArray,
-    prior: Prior,
-    k: int,
-    rng: np.random.Generator,
-    tell: Callable[[str], object],
-) -> MixtureFit:
+    winner: IndexArray, loser: IndexArray, weights: FloatArray, pooled: FloatArray, prior: Prior, k: int,
+    rng: np.random.Generator, tell: Callable[[str], object],
+) -> MixtureFit:  # fmt: skip
     """The best of several climbs, each from the pooled utilities with noise."""
     best: MixtureFit | None = None
     for number in range(STARTS if k > 1 else 1):

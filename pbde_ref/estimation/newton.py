@@ -215,21 +215,15 @@ def spread(step: FloatArray, grounded: bool) -> float:
 
 
 def maximize(
-    tally: Tally,
-    prior: Prior | None,
-    components: IndexArray | None,
-    tolerance: float,
-    max_steps: int,
-    start: FloatArray | None = None,
+    tally: Tally, prior: Prior | None, components: IndexArray | None, tolerance: float, max_steps: int
 ) -> Maximum:
     """Utilities of greatest likelihood times prior.
 
     `components` is None with a prior. The criterion is the largest of the gradient's entries, each divided by its
     item's comparisons.
     """
-    if start is None:
-        # Each item's utility against opponents of utility zero, half a win and half a loss added.
-        start = np.log(tally.wins + 0.5) - np.log(tally.games - tally.wins + 0.5)
+    # Each item's utility against opponents of utility zero, half a win and half a loss added.
+    start = np.log(tally.wins + 0.5) - np.log(tally.games - tally.wins + 0.5)
     return newton(ItemsProblem(tally, prior, components), start, tolerance, max_steps)
 
 

@@ -231,8 +231,8 @@ def _counts(rows: Rows, one: IndexArray, other: IndexArray) -> _Results:
 
 def _probability(rows: Rows, one: IndexArray, other: IndexArray) -> _Results:
     low, high = rows.roles.lowest, rows.roles.highest
-    ends = sorted((low, high))
-    value = numbers_of(rows, rows.roles.says[0], *ends, f"a number from {ends[0]:g} to {ends[1]:g}")
+    least, most = min(low, high), max(low, high)
+    value = numbers_of(rows, rows.roles.says[0], least, most, f"a number from {least:g} to {most:g}")
     left = (value - low) / (high - low)
     return [(np.full(one.size, LEFT), left), (np.full(one.size, RIGHT), 1.0 - left)]
 

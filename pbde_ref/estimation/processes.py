@@ -44,7 +44,7 @@ def read_process(path: str | os.PathLike[str], items: NDArray[Any]) -> PBDE:
         for chunk in table.chunks(header, COLUMNS, ()):
             if chunk.bad:
                 raise DataError(f"{table.name}, {chunk.bad[0]}")
-            for line, item, f, g in zip(chunk.lines, *chunk.columns, strict=True):
+            for line, (item, f, g) in zip(chunk.lines, zip(*chunk.columns, strict=True), strict=True):
                 number = known.known(item)
                 try:
                     value = float(f), float(g)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pbde_ref.estimation.assembly import Assembler, Rules
 from pbde_ref.estimation.formats import FORMATS, Header, Style, open_table
-from pbde_ref.estimation.layouts import OUTCOMES, SIDES, Columns, Roles, roles_of
+from pbde_ref.estimation.layouts import OUTCOMES, Columns, Roles, roles_of
 from pbde_ref.estimation.outcomes import Words
 from pbde_ref.estimation.sources import DataError, Limits
 from pbde_ref.estimation.table import ComparisonTable, held_out_share
@@ -144,8 +144,8 @@ def _outcome(
     named = [name for name, columns in said.items() if columns is not None]
     sides = {name for name, column in items.items() if column is not None}
     if len(named) > 1 or (sides & {"chosen", "rejected"} and (named or sides & {"left", "right"})):
-        rules = "; or ".join(SIDES.values())
-        raise ValueError(f"columns must be {rules}; got {', '.join(sorted([*sides, *named]))}")
+        got = ", ".join(sorted([*sides, *named]))
+        raise ValueError(f"columns must be `left`, `right` and one of {', '.join(said)}; or `chosen` and `rejected`; got {got}")
     if not named:
         return "chosen" if sides & {"chosen", "rejected"} else "", ()
     columns = said[named[0]]

@@ -90,14 +90,6 @@ class DenseInformation:
         null = self._filled()[1]
         return np.asarray(self.solve(np.eye(len(self.matrix))) - null)
 
-    def variances(self, a: IndexArray, b: IndexArray) -> FloatArray:
-        """Variances of differences of utilities, infinite between components, shape (m,)."""
-        found = self.covariance()
-        result = found[a, a] + found[b, b] - 2.0 * found[a, b]
-        if self.components is not None:
-            result[self.components[a] != self.components[b]] = np.inf
-        return np.asarray(result)
-
     def _filled(self) -> tuple[FloatArray, FloatArray]:
         """The Hessian with its null space filled in, and what that adds to the inverse."""
         if self.components is None:

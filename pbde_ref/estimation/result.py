@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from scipy.special import ndtri
 
 from pbde_ref.distributions import FiniteDistribution
-from pbde_ref.estimation.newton import DENSE_LIMIT, SMALL
+from pbde_ref.estimation.newton import DENSE_LIMIT, SMALL, Information
 from pbde_ref.estimation.priors import Prior
 from pbde_ref.pbde import PBDE
 from pbde_ref.validation import FloatArray, IndexArray, indices, number, reject, whole_number
@@ -137,7 +137,7 @@ class ComparisonFit:
                 apart = self.components[chosen] != self.components[other]
                 reject(f"items compared with item {other}", "in its component", chosen, apart)
         if size <= DENSE_LIMIT and (size <= SMALL or chosen.size > FEW):
-            if other is not None and self.scores_squared is None:
+            if other is not None and self.scores_squared is None and isinstance(self.information, Information):
                 variance = self.information.variances(chosen, np.full(chosen.size, other))
             else:
                 covariance = self.covariance()[:size, :size]
@@ -192,12 +192,9 @@ class ComparisonFit:
         return np.asarray(self.utilities - (0.0 if self.prior is None else self.utilities.mean()))
 
     def confidence_intervals(
-        self,
-        level: float = 0.95,
-        items: Sequence[int] | NDArray[Any] | None = None,
-        *,
+        self, level: float = 0.95, items: Sequence[int] | NDArray[Any] | None = None, *,
         relative_to: int | None = None,
-    ) -> FloatArray:
+    ) -> FloatArray:  # fmt: skip
         """Wald intervals, shape (k, 2): the estimate and so many standard errors to either side.
 
         They are intervals of `relative_utilities`, or of differences to an item.

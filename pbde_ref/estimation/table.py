@@ -95,16 +95,10 @@ class ComparisonTable:
 
 
 def comparison_table(
-    winner: Sequence[int] | NDArray[Any],
-    loser: Sequence[int] | NDArray[Any],
-    weights: ArrayLike | None = None,
-    *,
-    annotator: Sequence[int] | NDArray[Any] | None = None,
-    items: Sequence[Hashable] | NDArray[Any] | None = None,
-    annotators: Sequence[Hashable] | NDArray[Any] | None = None,
-    held_out: float = 0.0,
-    rng: Any = None,
-) -> ComparisonTable:
+    winner: Sequence[int] | NDArray[Any], loser: Sequence[int] | NDArray[Any], weights: ArrayLike | None = None, *,
+    annotator: Sequence[int] | NDArray[Any] | None = None, items: Sequence[Hashable] | NDArray[Any] | None = None,
+    annotators: Sequence[Hashable] | NDArray[Any] | None = None, held_out: float = 0.0, rng: Any = None,
+) -> ComparisonTable:  # fmt: skip
     """Add up comparisons that are in memory, as `read_comparisons` does for those in a file.
 
     Parameters
@@ -147,18 +141,10 @@ def comparison_table(
     for value in (names, won, lost, total, who, test):
         value.flags.writeable = False
     return ComparisonTable(
-        items=names,
-        winner=won,
-        loser=lost,
-        weights=total,
-        annotators=who_names,
-        annotator=None if who_names is None else who,
-        held_out=test if share else None,
-        n_rows=times.size,
-        n_ties=0,
-        n_bad=0,
-        bad_lines=(),
-    )
+        items=names, winner=won, loser=lost, weights=total, annotators=who_names,
+        annotator=None if who_names is None else who, held_out=test if share else None, n_rows=times.size, n_ties=0,
+        n_bad=0, bad_lines=(),
+    )  # fmt: skip
 
 
 def held_out_share(value: Any) -> float:
