@@ -173,7 +173,7 @@ def test_parquet_and_frames(write, tmp_path):
         (b"PK\x03\x04 and so on", "this is a zip archive or a spreadsheet"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1", "this is an old spreadsheet"),
         (b"SQLite format 3\x00", "this is a database"),
-        (b"<!DOCTYPE html><html>", "this is a web page"),
+        (b"<!DOCTYPE html><html>", "this is a web page or XML"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
         (b"\x01\x02\xff\xfe\x00rubbish", "these bytes are no text"),
     ],

@@ -142,8 +142,9 @@ def model_table(models: AnnotatorModels, n_annotators: int) -> str:
     verdict = f"{models.best!r} describes them best, {lead}" if models.clear else (
         f"{models.best!r} is ahead {lead}: no clear difference"
     )  # fmt: skip
-    for name in models.useless:
-        verdict += f"\n{name!r} is of no use: it predicts worse than a coin"
+    for name, score in models.scores.items():
+        if score.log_loss > math.log(2.0):
+            verdict += f"\n{name!r} is of no use: it predicts worse than a coin"
     calibrated = min(models.scores, key=lambda name: models.scores[name].calibration_error)
     return (
         f"{models.n_held_out:,.10g} held-out comparisons, predicted from {models.n_train:,.10g} others; "

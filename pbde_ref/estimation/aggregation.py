@@ -118,8 +118,8 @@ class Accumulator:
             # Where so few rows can differ counting is faster than sorting.
             cell = np.ravel_multi_index([column.astype(np.intp) for column in columns], sizes)
             occurs = np.flatnonzero(np.bincount(cell))
-            weights = np.bincount(cell, weights)[occurs]
-            columns = tuple(np.unravel_index(occurs, sizes))
+            weights = np.asarray(np.bincount(cell, weights)[occurs], dtype=np.float64)
+            columns = np.unravel_index(occurs, sizes)
         keys = []
         for shared in self._shared:
             key = np.zeros(weights.size, dtype=np.int64)

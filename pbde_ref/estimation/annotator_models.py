@@ -91,11 +91,6 @@ class AnnotatorModels:
     n_held_out: float
 
     @property
-    def useless(self) -> list[str]:
-        """Models that predict worse than a coin."""
-        return [name for name, score in self.scores.items() if score.log_loss > math.log(2.0)]
-
-    @property
     def clear(self) -> bool:
         """Whether the best model leads by more than two standard errors."""
         return self.margin > 2.0 * self.margin_error

@@ -14,7 +14,7 @@ from pbde_ref.estimation.aggregation import Accumulator, Labels, added_up
 from pbde_ref.estimation.formats import Chunk
 from pbde_ref.estimation.layouts import Roles
 from pbde_ref.estimation.outcomes import (
-    BOTH_BAD, LEFT, RIGHT, TIE, VOID, Checks, Games, Rows, Words, games_of, numbers_of, ranking_of,
+    BOTH_BAD, LEFT, RIGHT, TIE, VOID, Checks, Games, Rows, Words, games_of, numbers_of,
 )  # fmt: skip
 from pbde_ref.estimation.sources import BadLine, DataError, Note, shortened
 from pbde_ref.estimation.table import ComparisonTable, Ranking
@@ -91,8 +91,9 @@ class Assembler:
             self._n_ties += int((tie & checks.good).sum())
             for game in games:
                 self._count(game, weights, checks.good, held_out, group)
-            if self._roles.outcome == "ranking":
-                self._rank(rows, weights)
+            for i, ranking in rows.rankings.items():
+                if checks.good[i] and weights[i] > 0.0:
+                    self._rankings[ranking] = self._rankings.get(ranking, 0.0) + float(weights[i])
         if bad:
             bad.sort(key=lambda line: line.line)
             if not self._rules.skip:
@@ -118,9 +119,8 @@ class Assembler:
             half = np.where(tie[rest] == 1, 0.5, 1.0)
             weights, of_ties, held_out, group = half * weights[rest], half * of_ties[rest], held_out[rest], group[rest]
         if tie.any():
-            (weights, of_ties), (winner, loser, on_right, held_out, group) = added_up(
-                [weights, of_ties], [winner, loser, on_right, held_out, group]
-            )
+            (weights, of_ties), columns = added_up([weights, of_ties], [winner, loser, on_right, held_out, group])
+            winner, loser, on_right, held_out, group = columns
         items, (winner, loser) = _used(self._items.names, winner, loser)
         annotators, annotator, clusters, covariates = self._of_groups(group)
         # Left minus right becomes winner minus loser.
@@ -229,12 +229,6 @@ class Assembler:
         left, right = (shortened(self._items.names[number[i]], 24) for number in (game.left, game.right))
         said = {LEFT: "beats", RIGHT: "loses to", TIE: "ties with", VOID: "(left out)"}[int(game.code[i])]
         return f"{left} {said} {right}" + (f", {times:g} times" if times != 1.0 else "")
-
-    def _rank(self, rows: Rows, weights: FloatArray) -> None:
-        cells = rows.cells[self._roles.says[0]]
-        for i in np.flatnonzero(rows.checks.good & (weights > 0.0)).tolist():
-            ranking = ranking_of(cells[i], self._items)
-            self._rankings[ranking] = self._rankings.get(ranking, 0.0) + float(weights[i])
 
 
 def _used(names: Sequence[str], *columns: IndexArray) -> tuple[NDArray[Any], list[IndexArray]]:

@@ -109,8 +109,6 @@ def _fitted(
     open_, before = np.arange(total.shape[1]), np.full(total.shape[1], np.inf)
     net = spread @ won
     for _ in range(STEPS):
-        if not open_.size:
-            break
         raised = np.exp(at[:, open_])
         expected = raised[first]
         expected /= expected + raised[second]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from pbde_ref.estimation.sources import MOST_CHARACTERS, shortened
 from pbde_ref.estimation.tallies import slices
 from pbde_ref.validation import IndexArray
 
@@ -23,8 +24,8 @@ __all__ = ["Groups", "NoFiniteEstimateError", "groups", "refuse", "strongly_conn
 
 # Passes over the comparisons after which reachability is left to a proper graph search.
 PASSES = 8
-# Names of items in a message, characters of each, and of the message.
-NAMES, LONGEST, MOST_CHARACTERS = 5, 40, 300
+# Names of items in a message.
+NAMES = 5
 RULE = "`comparisons` must lead from each item to each other and back"
 
 
@@ -168,13 +169,8 @@ def _names(labels: NDArray[Any], most: int) -> str:
     """Some names and the number of the others."""
     if not most:
         return f"{len(labels)} items"
-    names = ", ".join(_name(label) for label in labels[:most].tolist())
+    names = ", ".join(shortened(repr(label)) for label in labels[:most].tolist())
     return names if len(labels) <= most else f"{names} and {len(labels) - most} more"
-
-
-def _name(label: Any) -> str:
-    text = repr(label)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 2]}…{text[-1]}"
 
 
 def _by_appearance(numbers: NDArray[Any]) -> IndexArray:

@@ -28,6 +28,8 @@ CHUNK_ROWS = 1 << 12
 BLOCK = 1 << 17
 # Rows of a columnar file; they are no Python objects.
 BATCH_ROWS = 1 << 17
+PACKED = (".gz", ".bz2", ".xz", ".zst")
+ENDINGS = {"tsv": ".tsv .tab", "jsonl": ".jsonl .ndjson .json", "preflib": ".soc .soi .toc .toi .wmg .pwg .mjg .tog"}
 Cells = Sequence[Any] | Coded
 
 
@@ -100,13 +102,8 @@ def open_table(path: Any, style: Style) -> Iterator[Table]:
 
 
 def _by_ending(path: str | os.PathLike[str]) -> str:
-    packed = {".gz", ".bz2", ".xz", ".zst"}
-    endings = [ending.lower() for ending in PurePath(os.fspath(path)).suffixes if ending.lower() not in packed]
-    known = {
-        **dict.fromkeys([".tsv", ".tab"], "tsv"), **dict.fromkeys([".jsonl", ".ndjson", ".json"], "jsonl"),
-        **dict.fromkeys([".soc", ".soi", ".toc", ".toi", ".wmg", ".pwg", ".mjg", ".tog"], "preflib"),
-    }  # fmt: skip
-    return known.get(endings[-1], "csv") if endings else "csv"
+    endings = [ending for ending in PurePath(os.fspath(path).lower()).suffixes if ending not in PACKED]
+    return next((form for form, known in ENDINGS.items() if endings and endings[-1] in known.split()), "csv")
 
 
 def _place(text: Text) -> Callable[[], int | None]:

@@ -53,10 +53,6 @@ class Given:
         """How much of each weight are ties."""
         return np.zeros(self.winner.size) if self.ties is None else self.ties
 
-    def dependent(self, model: str) -> bool:
-        """Whether errors are those of a sandwich: half a win is no comparison."""
-        return self.clusters is not None or (model == "half" and self.ties is not None and bool(self.ties.any()))
-
     def dependence(self, row: IndexArray | slice) -> Dependence:
         """Of the rows' comparisons."""
         return Dependence(None if self.clusters is None else self.clusters[row], self.repeats)
@@ -79,6 +75,7 @@ class Given:
             None if value is None else value[which] for value in (self.weights, self.ties, self.clusters)
         )
         columns = {name: value[which] for name, value in self.columns.items()}
+        ties = ties if ties is not None and ties.any() else None
         return replace(self, winner=self.winner[which], loser=self.loser[which], weights=weights, ties=ties,
                        clusters=clusters, columns=columns)  # fmt: skip
 
@@ -97,7 +94,7 @@ class Given:
 
     def halved(self) -> Given:
         """Each tie as half a win of either side."""
-        if self.ties is None or not self.ties.any():
+        if self.ties is None:
             return self
         tied = np.flatnonzero(self.ties)
         row = np.concatenate([np.arange(self.winner.size), tied])

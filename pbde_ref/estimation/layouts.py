@@ -166,11 +166,9 @@ def roles_of(file: str, names: Sequence[str], given: Columns) -> Roles:
     if found is None and len(names) > 2 and not names[0]:
         found = Roles("matrix", (), tuple(names), "a matrix of wins, each row's over each column's")
     if found is None:
-        raise DataError(
-            f"{file}: say which columns hold the comparisons (left, right and winner; or chosen and rejected); "
-            f"the file has {_listed(names)}",
-            "name them: ", ("chosen", "COLUMN"), " ", ("rejected", "COLUMN"),
-        )  # fmt: skip
+        problem = "say which columns hold the comparisons (left, right and winner; or chosen and rejected); the file has"
+        advice = ("name them: ", ("chosen", "COLUMN"), " ", ("rejected", "COLUMN"))
+        raise DataError(f"{file}: {problem} {_listed(names)}", *advice)
     prompt = given.prompt or (found.prompt if found.prompt in names else None)
     found = replace(
         found, prompt=prompt, answers=prompt not in (None, "none") and (found.answers or given.prompt is not None),

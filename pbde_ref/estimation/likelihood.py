@@ -149,7 +149,6 @@ def fit_comparisons(
     given = given_comparisons(table, loser, weights, counts, support, ties, covariates, first, clusters, repeats)
     names, dropped = labels(given.support, given.size), ()
     process.check_size(given.size)
-    model = tie_model if given.ties is not None else "half"
 
     components = np.zeros(given.size, dtype=np.intp)
     if given.ties is not None or not strongly_connected(given.winner, given.loser, given.size):
@@ -163,18 +162,17 @@ def fit_comparisons(
         elif prior is None:
             refuse(found, names, REMEDY, incomparable == "separate")
 
-    fixed = components if prior is None else None
+    fixed, model = components if prior is None else None, "half" if given.ties is None else tie_model
     squared: csr_array | None = None
     if model != "half" or given.columns:
-        choices, row = choices_of_pairs(
-            given.winner, given.loser, given.times, given.tied, given.columns, given.size, model
-        )
+        rows = (given.winner, given.loser, given.times, given.tied, given.columns)
+        choices, row = choices_of_pairs(*rows, given.size, model)
         choices = replace(choices, prior=prior, components=fixed)
         maximum = fit_choices(choices, names, tolerance, max_steps)
         at, likelihood, method = maximum.utilities, choices.log_likelihood(maximum.utilities), f"{model}, one regression"
         effects = dict(zip(choices.effects, at[given.size :].tolist(), strict=True))
         wins, games = given.totals()
-        if given.dependent(model):
+        if given.clusters is not None:
             squared = given.dependence(row).squared(choices.scores(at), choices.unit_weights)
     else:
         given = given.halved()
@@ -182,7 +180,7 @@ def fit_comparisons(
         maximum = maximize(tally, prior, fixed, tolerance, max_steps)
         at, likelihood, effects, method = maximum.utilities, tally.log_likelihood(maximum.utilities), {}, tally.name
         wins, games = tally.wins, tally.games
-        if given.dependent(model):
+        if given.clusters is not None or given.ties is not None:
             squared = _sandwich(given, at)
     kind = "fisher" if squared is None else "sandwich" if given.clusters is None else "clustered"
     return _result(

@@ -45,14 +45,11 @@ def fit_mixture(
     rng: np.random.Generator, tell: Callable[[str], object],
 ) -> MixtureFit:  # fmt: skip
     """The best of several climbs, each from the pooled utilities with noise."""
-    best: MixtureFit | None = None
+    found = []
     for number in range(STARTS if k > 1 else 1):
         tell(f"mixture, start {number + 1}")
-        found = _climb(winner, loser, weights, pooled + rng.normal(size=(k, pooled.size)), prior)
-        if best is None or found.log_posterior > best.log_posterior:
-            best = found
-    assert best is not None
-    return best
+        found.append(_climb(winner, loser, weights, pooled + rng.normal(size=(k, pooled.size)), prior))
+    return max(found, key=lambda fit: fit.log_posterior)
 
 
 def _climb(

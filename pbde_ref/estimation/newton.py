@@ -10,7 +10,7 @@ lowers :math:`\phi` by at least a fixed share of :math:`|\phi'(0)| / \max(1, R)`
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from scipy.sparse import diags_array
@@ -27,7 +27,7 @@ from pbde_ref.exact.laplacian import (
 )
 from pbde_ref.validation import FloatArray, IndexArray
 
-__all__ = ["DENSE_LIMIT", "SMALL", "Information", "Maximum", "Problem", "maximize", "newton", "spread"]
+__all__ = ["DENSE_LIMIT", "SMALL", "Information", "Maximum", "maximize", "newton", "spread"]
 
 # Below so many items a factorisation is as fast as anything.
 SMALL = 256
@@ -154,26 +154,6 @@ class Information:
         return result if best else None
 
 
-class Problem(Protocol):
-    """A convex function whose third derivative along a step is at most R times the second."""
-
-    @property
-    def scale(self) -> FloatArray:
-        """What the gradient's entries are divided by: comparisons."""
-
-    def room(self) -> FloatArray:
-        """Memory for a Hessian."""
-
-    def derivatives(self, at: FloatArray, out: FloatArray) -> tuple[FloatArray, Any]:
-        """Gradient, and the Hessian with ways to solve for it, which may live in `out`."""
-
-    def reach(self, at: FloatArray, step: FloatArray) -> float:
-        """R of a step."""
-
-    def longest(self, at: FloatArray, step: FloatArray) -> float:
-        """How much of a step stays where the function is finite."""
-
-
 @dataclass(frozen=True, eq=False)
 class ItemsProblem:
     """Negative log-likelihood of comparisons added up, and of a prior."""
@@ -227,8 +207,12 @@ def maximize(
     return newton(ItemsProblem(tally, prior, components), start, tolerance, max_steps)
 
 
-def newton(problem: Problem, start: FloatArray, tolerance: float, max_steps: int) -> Maximum:
-    """The least value of a problem."""
+def newton(problem: Any, start: FloatArray, tolerance: float, max_steps: int) -> Maximum:
+    """The least value of a convex function whose third derivative along a step is at most R times the second.
+
+    The problem has `scale`, what the gradient's entries are divided by; `room` for a Hessian; `derivatives`; `reach`, R
+    of a step; and `longest`, how much of a step stays where the function is finite; as `ItemsProblem` has them.
+    """
     # Two Hessians live at a time: the one that gave a step, and the one where it leads.
     room, at, scale = [problem.room(), problem.room()], start, problem.scale
     gradient, information = problem.derivatives(at, room[0])
@@ -259,7 +243,7 @@ def newton(problem: Problem, start: FloatArray, tolerance: float, max_steps: int
 
 
 def _search(
-    problem: Problem, room: FloatArray, at: FloatArray, step: FloatArray, slope: float, reach: float, length: float
+    problem: Any, room: FloatArray, at: FloatArray, step: FloatArray, slope: float, reach: float, length: float
 ) -> tuple[FloatArray, FloatArray, Any]:
     """Shorten a step until what lies there is still downhill, or too close to be uphill."""
     while True:

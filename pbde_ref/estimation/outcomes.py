@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, combinations, product
 from typing import Any
@@ -18,7 +19,7 @@ from pbde_ref.estimation.sources import SHOWN, DataError, shortened
 from pbde_ref.estimation.table import Ranking
 from pbde_ref.validation import FloatArray, IndexArray
 
-__all__ = ["BOTH_BAD", "LEFT", "RIGHT", "TIE", "VOID", "Checks", "Games", "Rows", "Words", "games_of", "numbers_of", "ranking_of"]
+__all__ = ["BOTH_BAD", "LEFT", "RIGHT", "TIE", "VOID", "Checks", "Games", "Rows", "Words", "games_of", "numbers_of"]
 
 LEFT, RIGHT, TIE, VOID, UNKNOWN = 0, 1, 2, 3, -1
 # What a cell of the winner's column may say beside an item's name and the names of the two columns.
@@ -55,6 +56,7 @@ class Rows:
     cells: Mapping[str, _Cells]
     checks: Checks
     prompts: Labels
+    rankings: dict[int, Ranking] = field(default_factory=dict)
 
     def pairs(self) -> tuple[IndexArray, IndexArray]:
         """Numbers of the two items of each row."""
@@ -149,10 +151,6 @@ def _answer(answer: Any, prompt: Any, number: int) -> str:
     return f"{answer} | {prompt if len(prompt) <= SHOWN else f'prompt {number + 1}'}"
 
 
-def _chosen(rows: Rows, one: IndexArray, other: IndexArray) -> _Results:
-    return [(np.zeros(one.size, dtype=np.intp), 1.0)]
-
-
 def _winner(rows: Rows, one: IndexArray, other: IndexArray) -> _Results:
     result: _Results = []
     for name in rows.roles.says:
@@ -237,7 +235,7 @@ def _probability(rows: Rows, one: IndexArray, other: IndexArray) -> _Results:
     return [(np.full(one.size, LEFT), left), (np.full(one.size, RIGHT), 1.0 - left)]
 
 
-def ranking_of(cell: Any, items: Labels) -> Ranking:
+def _ranking_of(cell: Any, items: Labels) -> Ranking:
     """Numbers of ranked items, best first; from groups, objects with ranks, or text such as ``a > b = c``."""
     if isinstance(cell, str):
         groups = [part.split("=") for part in re.split(r"[>;]" if re.search("[>;]", cell) else ",", cell)]
@@ -256,14 +254,14 @@ def _ranking(rows: Rows) -> list[Games]:
     cells = rows.cells[rows.roles.says[0]]
     wrong = np.zeros(len(cells), dtype=bool)
     found: list[tuple[int, int, int, int]] = []
-    for i in range(len(cells)):
-        try:
-            ranking = ranking_of(cells[i], rows.items)
-        except (KeyError, StopIteration, TypeError, ValueError):
-            ranking = ()
+    for i, cell in enumerate(cells):
+        ranking: Ranking = ()
+        with suppress(KeyError, StopIteration, TypeError, ValueError):
+            ranking = _ranking_of(cell, rows.items)
         flat = [one for group in ranking for one in group]
         wrong[i] = len(flat) < 2 or min(flat) < 0 or len(set(flat)) < len(flat)
         if not wrong[i]:
+            rows.rankings[i] = ranking
             found += [(i, a, b, TIE) for group in ranking for a, b in combinations(group, 2)]
             found += [(i, a, b, LEFT) for one, other in combinations(ranking, 2) for a, b in product(one, other)]
     rows.checks.reject(wrong, lambda i: f"a ranking needs two or more different items; got {shortened(str(cells[i]))}")
@@ -277,10 +275,8 @@ def _matrix(rows: Rows) -> list[Games]:
     unknown = ~np.isin(left, across)
     if unknown.any():
         cell = shortened(str(rows.cells[first][int(np.argmax(unknown))]))
-        raise DataError(
-            f"a matrix of wins needs the same items above and on the left; got {cell!r} on the left alone",
-            "name columns instead: ", ("left", "COLUMN"), " ", ("right", "COLUMN"), " ", ("winner", "COLUMN"),
-        )  # fmt: skip
+        problem = f"a matrix of wins needs the same items above and on the left; got {cell!r} on the left alone"
+        raise DataError(problem, "name columns: ", ("left", "COLUMN"), " ", ("right", "COLUMN"), " ", ("winner", "COLUMN"))
     result = []
     for name, number in zip(names, across.tolist(), strict=True):
         # What stands on the diagonal, or nowhere, says nothing.
@@ -291,8 +287,8 @@ def _matrix(rows: Rows) -> list[Games]:
 
 
 _PAIRS: dict[str, Callable[[Rows, IndexArray, IndexArray], _Results]] = {
-    "chosen": _chosen, "winner": _winner, "one_hot": _one_hot, "scores": _lead, "margin": _lead, "counts": _counts,
-    "probability": _probability,
+    "chosen": lambda rows, one, other: [(np.full(one.size, LEFT), 1.0)], "winner": _winner, "one_hot": _one_hot,
+    "scores": _lead, "margin": _lead, "counts": _counts, "probability": _probability,
 }  # fmt: skip
 
 

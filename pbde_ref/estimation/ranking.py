@@ -51,19 +51,17 @@ def ranking(fit: ComparisonFit, level: float, reference: int | None, most: int) 
     """Rank the items; beyond 1,000 of them only the first `most` get errors, and none get intervals of ranks."""
     size = fit.utilities.size
     order = np.argsort(-fit.utilities, kind="stable")
-    known = np.arange(size) if size <= MOST_RANKED else np.arange(min(most, size))
+    known = size if size <= MOST_RANKED else min(most, size)
     errors, intervals = np.full(size, math.nan), np.full((size, 2), math.nan)
-    if known.size:
-        everything = known.size == size
-        chosen = order[known]
-        everything = everything and size <= DENSE_LIMIT
-        found = fit.confidence_intervals(level, None if everything else chosen, relative_to=reference)
-        intervals[known] = found[chosen] if everything else found
-        errors[known] = 0.5 * np.ptp(intervals[known], axis=1) / interval_reach(level)
+    if known:
+        everything = known == size <= DENSE_LIMIT
+        found = fit.confidence_intervals(level, None if everything else order[:known], relative_to=reference)
+        intervals[:known] = found[order] if everything else found
+        errors[:known] = 0.5 * np.ptp(intervals[:known], axis=1) / interval_reach(level)
     utilities = fit.relative_utilities(reference)[order]
     name = None if reference is None else str(fit.distribution.support[reference])
     ranked = size if size <= MOST_RANKED and fit.components.max() == 0 else 0
-    ranks = rank_intervals(fit, level, order[: min(most, ranked)])
+    ranks = rank_intervals(fit, level, order[: min(most, ranked)]) if ranked else np.empty((0, 2), dtype=np.intp)
     return Ranking(order, utilities, errors, intervals, level, name, ranks)
 
 
@@ -85,8 +83,6 @@ def rank_intervals(fit: ComparisonFit, level: float, items: IndexArray, rng: Any
            [2, 3]])
     """
     size = fit.utilities.size
-    if not items.size:
-        return np.empty((0, 2), dtype=np.intp)
     covariance = fit.covariance()[:size, :size]
     values, vectors = np.linalg.eigh(covariance)
     draws = generator_of(rng).normal(size=(DRAWS, size)) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T

@@ -141,11 +141,13 @@ class Choices:
     @property
     def scale(self) -> FloatArray:
         """How often each parameter took part."""
-        size = self.alternatives.copy()
-        size.data = np.abs(size.data)
-        per = np.repeat(self.weights, np.diff(self.start))
-        found = size.T @ per
+        found = abs(self.alternatives).T @ np.repeat(self.weights, np.diff(self.start))
         return np.where(found > 0.0, found, 1.0)
+
+    @property
+    def threshold_weight(self) -> float:
+        """How many ties a threshold makes."""
+        return 0.0 if self.threshold_ties is None else float(self.unit_weights[self.threshold_ties].sum())
 
     def room(self) -> FloatArray:
         """Nothing is kept."""
@@ -177,10 +179,8 @@ class Choices:
     def log_likelihood(self, at: FloatArray) -> float:
         """In nats."""
         result = -float((self.weights * self.probabilities(at)[1]).sum())
-        if self.threshold_ties is not None:
-            ties = float(self.unit_weights[self.threshold_ties].sum())
-            result += ties * (2.0 * at[-1] + float(np.log(-np.expm1(-2.0 * at[-1]))))
-        return result
+        ties = self.threshold_weight
+        return result + (ties * (2.0 * at[-1] + float(np.log(-np.expm1(-2.0 * at[-1])))) if ties else 0.0)
 
     def derivatives(self, at: FloatArray, out: FloatArray) -> tuple[FloatArray, DenseInformation]:
         """Gradient of the negative log-likelihood and log-prior, and the Hessian."""
@@ -188,12 +188,9 @@ class Choices:
         per = np.repeat(self.weights, np.diff(self.start)) * chance
         gradient = self.alternatives.T @ per - self.picked.T @ self.weights
         mean = self._means(chance)
-        square = self.alternatives.T @ (diags_array(per) @ self.alternatives) - mean.T @ (
-            diags_array(self.weights) @ mean
-        )
-        matrix = square.toarray()
-        if self.threshold_ties is not None:
-            ties = float(self.unit_weights[self.threshold_ties].sum())
+        matrix = (self.alternatives.T @ (diags_array(per) @ self.alternatives)).toarray()
+        matrix -= (mean.T @ (diags_array(self.weights) @ mean)).toarray()
+        if ties := self.threshold_weight:
             share = -np.expm1(-2.0 * at[-1])
             gradient[-1] -= 2.0 * ties / share
             matrix[-1, -1] += 4.0 * ties * np.exp(-2.0 * at[-1]) / share**2
@@ -205,9 +202,8 @@ class Choices:
 
     def _means(self, chance: FloatArray) -> csr_array:
         """Mean row of each observation's alternatives."""
-        return csr_array((chance, np.arange(chance.size), self.start), shape=(self.weights.size, chance.size)) @ (
-            self.alternatives
-        )
+        shape = (self.weights.size, chance.size)
+        return csr_array((chance, np.arange(chance.size), self.start), shape=shape) @ self.alternatives
 
     def scores(self, at: FloatArray) -> csr_array:
         """Derivative of each unit's log-likelihood."""
@@ -215,10 +211,10 @@ class Choices:
         shape = (self.unit_weights.size, self.units.size)
         result = csr_array(csr_array((np.ones(shape[1]), (self.units, np.arange(shape[1]))), shape=shape) @ rows)
         if self.threshold_ties is not None:
+            place = (self.threshold_ties, np.full(self.threshold_ties.size, at.size - 1))
             extra = np.full(self.threshold_ties.size, -2.0 / np.expm1(-2.0 * at[-1]))
-            last = np.full(self.threshold_ties.size, at.size - 1)
-            result = result + csr_array((extra, (self.threshold_ties, last)), shape=result.shape)
-        return csr_array(result)
+            result = csr_array(result + csr_array((extra, place), shape=result.shape))
+        return result
 
 
 def choices_of_pairs(
@@ -246,7 +242,7 @@ def choices_of_pairs(
         return _choices([half, -half, own], picked, amount, unit, amount, size, (*effects, "tie")), row
     # A win is a lead over the threshold, a tie the product of both items' over what is left.
     tied = np.flatnonzero(is_tie)
-    leads, units = _stacked([apart - own, csr_array(-apart - own)[tied]]), np.concatenate([unit, tied])
+    leads, units = csr_array(vstack([apart - own, csr_array(-apart - own)[tied]])), np.concatenate([unit, tied])
     sets, names = [leads, csr_array(leads.shape)], (*effects, "threshold")
     return replace(_choices(sets, leads, amount[units], units, amount, size, names), threshold_ties=tied), row
 
@@ -259,20 +255,16 @@ def choices_of_rankings(rankings: Sequence[tuple[tuple[tuple[int, ...], ...], fl
     ValueError
         If items share a place.
     """
-    rows, start, chosen, units = [], [0], [], []
-    for number, (ranking, _) in enumerate(rankings):
-        if any(len(place) > 1 for place in ranking):
-            raise ValueError("`rankings` must have one item at each place for Plackett and Luce's model; got a tie")
-        order = [place[0] for place in ranking]
-        for stage in range(len(order) - 1):
-            rows += order[stage:]
-            start.append(len(rows))
-            chosen.append(order[stage])
-            units.append(number)
-    items, unit, weights = np.array(rows), np.array(units), np.array([weight for _, weight in rankings])
+    if any(len(place) > 1 for ranking, _ in rankings for place in ranking):
+        raise ValueError("`rankings` must have one item at each place for Plackett and Luce's model; got a tie")
+    orders = [[place[0] for place in ranking] for ranking, _ in rankings]
+    stages = [(number, order[stage:]) for number, order in enumerate(orders) for stage in range(len(order) - 1)]
+    items, chosen = np.array([one for _, left in stages for one in left]), [left[0] for _, left in stages]
+    start = np.cumsum([0, *(len(left) for _, left in stages)])
+    unit, weights = np.array([number for number, _ in stages]), np.array([weight for _, weight in rankings])
     alternatives = csr_array((np.ones(items.size), (np.arange(items.size), items)), shape=(items.size, size))
     picked = csr_array((np.ones(len(chosen)), (np.arange(len(chosen)), chosen)), shape=(len(chosen), size))
-    return Choices(alternatives, np.array(start), picked, weights[unit], unit, weights, size, ())
+    return Choices(alternatives, start, picked, weights[unit], unit, weights, size, ())
 
 
 def _choices(
@@ -282,13 +274,9 @@ def _choices(
     """Observations that all have as many alternatives."""
     count, each = len(weights), len(sets)
     order = np.arange(count * each).reshape(each, count).T.ravel()
-    alternatives = csr_array(_stacked(sets)[order])
+    alternatives = csr_array(vstack(sets, format="csr")[order])
     start = np.arange(0, count * each + 1, each)
     return Choices(alternatives, start, csr_array(picked), weights, units, unit_weights, size, effects)
-
-
-def _stacked(parts: list[Any]) -> csr_array:
-    return csr_array(vstack(list(map(csr_array, parts)), format="csr"))
 
 
 def differences(one: NDArray[Any], other: NDArray[Any], columns: list[FloatArray], size: int, width: int) -> csr_array:
@@ -336,10 +324,8 @@ def _determined(choices: Choices, at: FloatArray) -> None:
     values, vectors = np.linalg.eigh(unit[:, None] * rest * unit)
     if values[0] < COLLINEAR:
         involved = [choices.effects[i] for i in np.flatnonzero(np.abs(vectors[:, 0]) > 0.1)]
-        raise ValueError(
-            f"effects must vary within the comparisons beyond what the items explain; got none of that in "
-            f"{', '.join(map(repr, involved))}"
-        )
+        names = ", ".join(map(repr, involved))
+        raise ValueError(f"effects must vary beyond what the items and each other explain; got none of that in {names}")
 
 
 def _explain(choices: Choices, names: NDArray[Any]) -> None:

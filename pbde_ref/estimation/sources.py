@@ -27,8 +27,7 @@ _FOREIGN = {
     b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or save the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an old spreadsheet; save the sheet as CSV",
     b"SQLite f": "a database; export the table as CSV",
-    b"<!DOCTYP": "a web page, not the file that it links to",
-    b"<html": "a web page, not the file that it links to",
+    b"<": "a web page or XML, not the file that it links to",
     b"version ": "a pointer of Git LFS; fetch the file itself (git lfs pull)",
 }
 
@@ -51,7 +50,11 @@ class Note:
 
     def spelled(self, *, command_line: bool = False) -> str:
         """In at most 300 characters, with options as Python or the command line spells them."""
-        advice = "".join(part if isinstance(part, str) else _option(*part, command_line) for part in self.advice)
+
+        def option(name: str, value: str) -> str:
+            return f"--{name.replace('_', '-')} {shlex.quote(value)}" if command_line else f'{name}="{value}"'
+
+        advice = "".join(part if isinstance(part, str) else option(*part) for part in self.advice)
         room = max(MOST_CHARACTERS - len(advice) - 2, SHOWN)
         return "; ".join(filter(None, [shortened(self.problem, room), advice]))
 
@@ -78,12 +81,6 @@ class DataError(ValueError):
     def __init__(self, problem: str, *advice: str | tuple[str, str]) -> None:
         self.note = Note(problem, advice)
         super().__init__(str(self.note))
-
-
-def _option(name: str, value: str, command_line: bool) -> str:
-    if command_line:
-        return f"--{name.replace('_', '-')} {shlex.quote(value)}"
-    return f'{name}="{value}"'
 
 
 def shortened(text: str, most: int = SHOWN) -> str:
