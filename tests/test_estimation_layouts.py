@@ -66,7 +66,8 @@ FILES = {
         {("m", "n"): 0.75, ("n", "m"): 1.25}),
     "RewardBench": ("x.jsonl", lines(
         {"prompt": "p", "chosen": "c", "chosen_model": "m", "rejected": "r", "rejected_model": "n"},
-        {"prompt": "p", "chosen": "c", "chosen_model": "m", "rejected": "r", "rejected_model": "m"}), {("m", "n"): 1.0}),
+        {"prompt": "p", "chosen": "c", "chosen_model": "m", "rejected": "r", "rejected_model": "m"}),
+        {("m", "n"): 1.0}),
     "HelpSteer3 preferences": ("x.jsonl", lines(
         *({"response1": "m", "response2": "n", "overall_preference": said} for said in (-3, -1, 0, 2))),
         {("m", "n"): 2.5, ("n", "m"): 1.5}),
@@ -86,10 +87,11 @@ FILES = {
     "Nectar's ranked answers": ("x.jsonl", lines(
         {"answers": [{"answer": "x", "model": "n", "rank": 2}, {"answer": "y", "model": "m", "rank": 1}]}),
         {("m", "n"): 1.0}),
-    "rankings": ("x.soc", "# DATA TYPE: soc\n# ALTERNATIVE NAME 1: m\n# ALTERNATIVE NAME 2: n\n# ALTERNATIVE NAME 3: o\n"
+    "rankings": ("x.soc", "# TYPE: soc\n# ALTERNATIVE NAME 1: m\n# ALTERNATIVE NAME 2: n\n# ALTERNATIVE NAME 3: o\n"
         "2: 1,2,3\n3: 3,{1,2}\n",
         {("m", "n"): 3.5, ("m", "o"): 2.0, ("n", "o"): 2.0, ("n", "m"): 1.5, ("o", "m"): 3.0, ("o", "n"): 3.0}),
-    "a matrix of wins, each row's over each column's": ("x.csv", ",m,n\nm,0,2\nn,1,\n", {("m", "n"): 2.0, ("n", "m"): 1.0}),
+    "a matrix of wins, each row's over each column's": ("x.csv", ",m,n\nm,0,2\nn,1,\n",
+        {("m", "n"): 2.0, ("n", "m"): 1.0}),
     "": ("x.csv", "date,home_team,away_team,home_score,away_score,neutral\n1,m,n,2,1,FALSE\n1,m,n,1,1,TRUE\n",
         {("m", "n"): 1.5, ("n", "m"): 0.5}),
 }  # fmt: skip
@@ -98,7 +100,8 @@ MORE = {
     "graph": ("x.wmg", "# ALTERNATIVE NAME 1: m\n# ALTERNATIVE NAME 2: n\n18,2,1\n", {("n", "m"): 18.0}),
     "German": ("x.csv", "\ufeffsieger;verlierer;anzahl\nÄ;B;1,5\nB;Ä;2\n", {("Ä", "B"): 1.5, ("B", "Ä"): 2.0}),
     "numbers": ("x.csv", "left,right,winner\n1,0,0\n0,1,1\n0,1,0\n", {("0", "1"): 2.0, ("1", "0"): 1.0}),
-    "texts": ("x.csv", 'ranking,weight\n"m > n = o",2\n', {("m", "n"): 2.0, ("m", "o"): 2.0, ("n", "o"): 1.0, ("o", "n"): 1.0}),
+    "texts": ("x.csv", 'ranking,weight\n"m > n = o",2\n',
+        {("m", "n"): 2.0, ("m", "o"): 2.0, ("n", "o"): 1.0, ("o", "n"): 1.0}),
 }  # fmt: skip
 
 
@@ -247,7 +250,7 @@ def test_one_hot_winners(write):
     path = write("a,b,l,r,t\nx,y,1,0,0\nx,y,0,1,0\nx,y,False,FALSE,true\n")
     assert counted(read_comparisons(path, ties="drop", **columns)) == {("x", "y"): 1.0, ("y", "x"): 1.0}
     assert read_comparisons(path, ties="half", **columns).n_ties == 1
-    for wrong, message in (("1,0,1", "one of l, r, t must be 1; got 2"), ("0,0,0", "got 0"), ("2,0,0", "must be 0 or 1")):
+    for wrong, message in (("1,0,1", "one of l, r, t must be 1; got 2"), ("0,0,0", "got 0"), ("2,0,0", "be 0 or 1")):
         with pytest.raises(DataError, match=f"line 2: .*{message}"):
             read_comparisons(write(f"a,b,l,r,t\nx,y,{wrong}\n"), **columns)
 
@@ -323,7 +326,8 @@ def test_an_answer_belongs_to_its_prompt(write):
 def test_long_prompts_are_named_by_their_number(write):
     """They keep answers apart without being part of every label."""
     prompts = ["long " * 100 + str(i) for i in range(3)]
-    path = write(lines(*({"prompt": p, "chosen": "Yes.", "rejected": "No."} for p in [*prompts, prompts[0]])), "x.jsonl")
+    records = [{"prompt": p, "chosen": "Yes.", "rejected": "No."} for p in [*prompts, prompts[0]]]
+    path = write(lines(*records), "x.jsonl")
     table = read_comparisons(path)
     assert counted(table)["Yes. | prompt 1", "No. | prompt 1"] == 2.0
     assert max(map(len, table.items.tolist())) < 30
@@ -368,7 +372,7 @@ def test_no_message_is_long(text, times):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(
                 file.getvalue().encode("utf-8", "surrogatepass")))))  # fmt: skip
-            with pytest.raises(ValueError, match=".") as caught:
+            with pytest.raises(ValueError, match=r".") as caught:
                 read_comparisons("-")
         assert len(str(caught.value)) <= 301
         assert len(str(caught.value).splitlines()) == 1
@@ -398,8 +402,8 @@ def test_numbers_as_labels_are_said_to_be_taken_so(write):
 def test_order_clusters_and_covariates(write):
     path = write("left,right,winner,judge,dx\nx,y,a,J,1.5\ny,x,b,K,-1\nx,y,tie,J,2\n")
     table = read_comparisons(path, sides=True, cluster="judge", covariates=["dx"], ties="keep")
-    rows = zip(table.winner, table.loser, table.weights, table.ties, table.first, table.clusters, table.covariates["dx"],
-               strict=True)  # fmt: skip
+    columns = (table.winner, table.loser, table.weights, table.ties, table.first, table.clusters)
+    rows = zip(*columns, table.covariates["dx"], strict=True)
     # The second row's winner stood on the right, for whom 1 speaks.
     assert sorted((int(w), int(lo), n, t, bool(f), int(c), x) for w, lo, n, t, f, c, x in rows) == [
         (0, 1, 1.0, 0.0, False, 1, 1.0), (0, 1, 1.0, 0.0, True, 0, 1.5), (0, 1, 1.0, 1.0, True, 0, 2.0),
@@ -414,6 +418,6 @@ def test_a_row_that_says_more_than_one_thing_is_one_observation(write):
     table = read_comparisons(path, left="left", right="right", probability="p")
     assert sorted(zip(table.clusters.tolist(), table.weights.tolist(), strict=True)) == [
         (0, 0.25), (0, 0.75), (1, 0.25), (1, 0.75)]  # fmt: skip
-    # By hand: p = 1/2, information 2/4, scores ±1/4 of x − y: each error is that of the difference, √(2/16)/(1/2), halved.
+    # By hand: p = 1/2, information 2/4, scores ±1/4 of x − y; each error is half of the difference's, √(2/16)/(1/2).
     errors = fit_comparisons(table).standard_errors()
     np.testing.assert_allclose(errors, 0.5 * np.sqrt(2.0) * np.sqrt(2 / 16) / 0.5, rtol=1e-9)

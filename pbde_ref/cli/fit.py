@@ -63,7 +63,7 @@ MOST_COMPARED = 300
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.description, parser.formatter_class = DESCRIPTION, argparse.RawDescriptionHelpFormatter
-    parser.add_argument("file", metavar="FILE", nargs="?", help='CSV, TSV, JSON, parquet or PrefLib, also packed; "-": stdin')
+    parser.add_argument("file", metavar="FILE", nargs="?", help='CSV, JSON, parquet or PrefLib, packed too; "-": stdin')
     parser.add_argument("--example", action="store_true", help="Stigler's citations between journals instead of a file")
 
     columns = parser.add_argument_group("columns")
@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     reading = parser.add_argument_group("reading")
     reading.add_argument("--dry-run", action="store_true", help="only say what the columns are taken for")
     reading.add_argument("--ties", choices=("error", "drop", *TIE_MODELS),
-                         help="what ties count for [davidson; half with --annotator, --bootstrap and for rankings]")  # fmt: skip
+                         help="what they count for [davidson; half with --annotator or --bootstrap]")  # fmt: skip
     # Lists such as -3,-2 are no options.
     parser._negative_number_matcher = re.compile(r"-\d[-\d.,]*$")
     for group in parser._action_groups:
@@ -258,8 +258,8 @@ def _fit(table: ComparisonTable, options: argparse.Namespace, prior: Prior | Non
         roles = table.roles
         if roles is not None and roles.answers and prior is None:
             raise ValueError(
-                f"an answer belongs to its prompt, and {table.items.size:,} answers in {table.n_rows:,} rows met too few "
-                "others for a finite estimate; --prompt none makes one item of equal answers, and --prior pseudo:1 "
+                f"an answer belongs to its prompt, and {table.items.size:,} answers in {table.n_rows:,} rows met too "
+                "few others for a finite estimate; --prompt none makes one item of equal answers, and --prior pseudo:1 "
                 "estimates each all the same"
             ) from None
         raise ValueError(f"{error.problem}; {REMEDY}") from None

@@ -50,8 +50,9 @@ def about(table: ComparisonTable) -> str:
 
 
 def summary(
-    fit: ComparisonFit, table: ComparisonTable, tie_model: str, other: ComparisonFit | None = None, drawn: int | None = None
-) -> str:
+    fit: ComparisonFit, table: ComparisonTable, tie_model: str, other: ComparisonFit | None = None,
+    drawn: int | None = None,
+) -> str:  # fmt: skip
     """What was read and how the fit went, in a few lines; `other` is a fit in which ties are ties."""
     ties = f", {table.n_ties:,} of them ties" if table.n_ties else ""
     lines = [
@@ -64,13 +65,14 @@ def summary(
         if other is not None:
             spans = [float(np.ptp(one.utilities)) for one in (fit, other)]
             lines.append(f"  utilities span {spans[0]:.3g} nats, with --ties davidson {spans[1]:.3g}")
+    kind = "rows" if fit.error_kind == "clustered" and table.repeats is not None else fit.error_kind
     coin = " (a coin: 0.6931)" if not fit.effects else ""
     lines += [
         f"log-likelihood {fit.log_likelihood:.6g} nats, {-fit.log_likelihood / fit.n_comparisons:.4f} lost per "
         f"comparison{coin}",
         f"{'converged' if fit.converged else 'NOT CONVERGED'} in {fit.steps} steps; gradient per comparison "
         f"{fit.criterion:.0e}, next step {fit.remaining:.0e}",
-        f"errors: bootstrap of {drawn:,} draws" if drawn else f"errors: {ERRORS['rows' if fit.error_kind == 'clustered' and table.repeats is not None else fit.error_kind]}",
+        f"errors: {f'bootstrap of {drawn:,} draws' if drawn else ERRORS[kind]}",
     ]
     groups = int(fit.components.max()) + 1
     if groups > 1:
@@ -97,7 +99,7 @@ def effect_table(fit: ComparisonFit, level: float) -> str:
 
 
 def item_table(fit: ComparisonFit, ranked: Ranking, most: int, elo: bool = False) -> str:
-    """The first `most` items, best first, in 80 columns; in units of Elo, whose mean or reference is 1,000, if asked."""
+    """The first `most` items, best first, in 80 columns; as ratings around 1,000 in units of Elo, if asked."""
     unit, zero, digits = (400.0 / math.log(10.0), 1000.0, (1, 0)) if elo else (1.0, 0.0, (4, 3))
     rows = []
     for place, item in enumerate(ranked.order[:most].tolist()):
@@ -170,7 +172,7 @@ def record(fit: ComparisonFit, table: ComparisonTable, ranked: Ranking) -> dict[
         }
         for place, item in enumerate(ranked.order.tolist())
     ]
-    return {  # fmt: skip
+    return {
         "rows": table.n_rows,
         "ties": table.n_ties,
         "bad_lines": table.n_bad,

@@ -173,9 +173,8 @@ def compare_annotator_models(
     parameters["each"] = sum(fit.utilities.size for fit in each.values())
 
     tell("mixture")
-    mixture = fit_mixture(
-        table.winner[train], table.loser[train], table.weights[train], pooled.utilities, prior, k, generator_of(rng), tell
-    )
+    trained = (table.winner[train], table.loser[train], table.weights[train])
+    mixture = fit_mixture(*trained, pooled.utilities, prior, k, generator_of(rng), tell)
     margins = mixture.utilities[:, winner] - mixture.utilities[:, loser]
     surprise["mixture"] = -logsumexp(log_sigmoid(margins) + np.log(mixture.weights)[:, None], axis=0)
     parameters["mixture"] = k * size + k - 1

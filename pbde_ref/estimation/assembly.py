@@ -14,7 +14,17 @@ from pbde_ref.estimation.aggregation import Accumulator, Labels, added_up
 from pbde_ref.estimation.formats import Chunk
 from pbde_ref.estimation.layouts import Roles
 from pbde_ref.estimation.outcomes import (
-    BOTH_BAD, LEFT, RIGHT, TIE, VOID, Checks, Games, Rows, Words, games_of, numbers_of,
+    BOTH_BAD,
+    LEFT,
+    RIGHT,
+    TIE,
+    VOID,
+    Checks,
+    Games,
+    Rows,
+    Words,
+    games_of,
+    numbers_of,
 )  # fmt: skip
 from pbde_ref.estimation.sources import BadLine, DataError, Note, shortened
 from pbde_ref.estimation.table import ComparisonTable, Ranking
@@ -24,7 +34,6 @@ __all__ = ["Assembler", "Rules"]
 
 # Bad lines and rows that are kept for a report.
 KEPT = 5
-UNDECLARED = "a tie"
 TIES = ("say what ties count for: ", ("ties", "half"), " (to either side) or ", ("ties", "drop"))
 
 
@@ -84,8 +93,8 @@ class Assembler:
                 undeclared = np.flatnonzero(tie & checks.good)
                 if self._rules.skip and undeclared.size:
                     # Not the line's fault: skipping it would decide for the user.
-                    raise DataError(f"{self._file}, {BadLine(chunk.lines[undeclared[0]], UNDECLARED)}", *TIES)
-                checks.reject(tie, lambda i: UNDECLARED, lambda i: TIES)
+                    raise DataError(f"{self._file}, line {chunk.lines[undeclared[0]]}: a tie", *TIES)
+                checks.reject(tie, lambda i: "a tie", lambda i: TIES)
             bad += [BadLine(chunk.lines[i], reason, advice) for i, reason, advice in checks.reasons()]
             self._n_rows += int(checks.good.sum())
             self._n_ties += int((tie & checks.good).sum())
@@ -219,7 +228,7 @@ class Assembler:
         if len(self._sample) < KEPT:
             for i in np.flatnonzero(counted)[: KEPT - len(self._sample)].tolist():
                 self._sample.append(self._in_words(game, i, float(times[i])))
-        columns: list[Any] = [winner, loser, tie, on_right, held_out[game.row], group[game.row]][: 6 if self._wide else 5]
+        columns: list[Any] = [winner, loser, tie, on_right, held_out[game.row]] + [group[game.row]] * self._wide
         if used.all():
             self._sums.add(times, *columns)
         elif used.any():

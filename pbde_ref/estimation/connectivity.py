@@ -154,7 +154,8 @@ def _problems(
     if members:
         listed = " | ".join(_names(group, min(most, 3)) for group in members[: min(most, 3)])
         more = f" | and {len(members) - 3} more groups" if len(members) > 3 and most >= 3 else ""
-        result.append(f"{len(members)} groups without a comparison between them" + (f" ({listed}{more})" if most else ""))
+        which = f" ({listed}{more})" if most else ""
+        result.append(f"{len(members)} groups without a comparison between them{which}")
     for who, what in (
         (winners, "won every comparison with the others"),
         (losers, "lost every comparison with the others"),

@@ -456,7 +456,7 @@ def _preflib(text: Text, style: Style) -> Table:
         places = [part.strip("{}").split(",") for part in re.findall(r"\{[^}]*\}|[^,{}\s][^,{}]*", order)]
         ranking = [[names.get(one.strip(), one.strip()) for one in place] for place in places]
         if graph and len(ranking) != 2:
-            raise DataError(f"{text.name}, line {number}: neither a count and a ranking nor a count and two alternatives")
+            raise DataError(f"{text.name}, line {number}: neither a count and a ranking nor an edge of a graph")
         lines.append(number)
         rows.append((ranking[0][0], ranking[1][0], weight.strip()) if graph else (ranking, weight.strip()))
     if not rows:

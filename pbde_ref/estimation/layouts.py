@@ -166,7 +166,7 @@ def roles_of(file: str, names: Sequence[str], given: Columns) -> Roles:
     if found is None and len(names) > 2 and not names[0]:
         found = Roles("matrix", (), tuple(names), "a matrix of wins, each row's over each column's")
     if found is None:
-        problem = "say which columns hold the comparisons (left, right and winner; or chosen and rejected); the file has"
+        problem = "say which columns hold the comparisons (left, right, winner; or chosen, rejected); the file has"
         advice = ("name them: ", ("chosen", "COLUMN"), " ", ("rejected", "COLUMN"))
         raise DataError(f"{file}: {problem} {_listed(names)}", *advice)
     prompt = given.prompt or (found.prompt if found.prompt in names else None)
@@ -178,7 +178,7 @@ def roles_of(file: str, names: Sequence[str], given: Columns) -> Roles:
     for column in found.columns:
         # In JSON a name may be a path into nested objects.
         if column not in names and column.split(".")[0] not in names:
-            role = next((role for role, name in {**given.items, **vars(given)}.items() if name == column), found.outcome)
+            role = {str(name): role for role, name in {**vars(given), **given.items}.items()}.get(column, found.outcome)
             raise DataError(f"{file}: there is no column {column!r} for `{role}`; the file has {_listed(names)}")
     dependent = (name for name in names if name.casefold() in _DEPENDENT and name not in found.columns)
     return found if found.answers or found.cluster else replace(found, dependent=next(dependent, None))

@@ -169,7 +169,7 @@ def fit_comparisons(
         choices, row = choices_of_pairs(*rows, given.size, model)
         choices = replace(choices, prior=prior, components=fixed)
         maximum = fit_choices(choices, names, tolerance, max_steps)
-        at, likelihood, method = maximum.utilities, choices.log_likelihood(maximum.utilities), f"{model}, one regression"
+        at, likelihood, method = maximum.utilities, choices.log_likelihood(maximum.utilities), f"{model}, regression"
         effects = dict(zip(choices.effects, at[given.size :].tolist(), strict=True))
         wins, games = given.totals()
         if given.clusters is not None:
@@ -190,8 +190,8 @@ def fit_comparisons(
 
 
 def _result(
-    names: NDArray[Any], process: PBDE, prior: Prior | None, maximum: Maximum, likelihood: float, components: IndexArray,
-    games: FloatArray, wins: FloatArray, n: float, method: str, **more: Any,
+    names: NDArray[Any], process: PBDE, prior: Prior | None, maximum: Maximum, likelihood: float,
+    components: IndexArray, games: FloatArray, wins: FloatArray, n: float, method: str, **more: Any,
 ) -> ComparisonFit:  # fmt: skip
     utilities = np.array(maximum.utilities[: names.size])
     for value in (utilities, components, games, wins):
@@ -207,8 +207,8 @@ def _result(
 
 
 def fit_rankings(
-    rankings: Sequence[tuple[Ranking, float]], support: Sequence[Hashable] | NDArray[Any], *, prior: Prior | None = None,
-    tolerance: float = 1e-10, max_steps: int = 100,
+    rankings: Sequence[tuple[Ranking, float]], support: Sequence[Hashable] | NDArray[Any], *,
+    prior: Prior | None = None, tolerance: float = 1e-10, max_steps: int = 100,
 ) -> ComparisonFit:  # fmt: skip
     r"""Estimate utilities from rankings by Plackett and Luce's model, a ranking being a choice of the best, then of the
     best of the rest, and so on.

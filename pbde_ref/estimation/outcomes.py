@@ -243,7 +243,8 @@ def _ranking_of(cell: Any, items: Labels) -> Ranking:
         names = ("model", "item", "name", "answer")
         places: dict[float, list[str]] = {}
         for entry in cell:
-            places.setdefault(float(entry["rank"]), []).append(str(next(entry[name] for name in names if name in entry)))
+            label = next(str(entry[name]) for name in names if name in entry)
+            places.setdefault(float(entry["rank"]), []).append(label)
         groups = [places[place] for place in sorted(places)]
     else:
         groups = [part if isinstance(part, list | tuple) else [part] for part in cell]
@@ -276,11 +277,12 @@ def _matrix(rows: Rows) -> list[Games]:
     if unknown.any():
         cell = shortened(str(rows.cells[first][int(np.argmax(unknown))]))
         problem = f"a matrix of wins needs the same items above and on the left; got {cell!r} on the left alone"
-        raise DataError(problem, "name columns: ", ("left", "COLUMN"), " ", ("right", "COLUMN"), " ", ("winner", "COLUMN"))
+        raise DataError(problem, "or name columns: ", ("chosen", "COLUMN"), " ", ("rejected", "COLUMN"))
     result = []
     for name, number in zip(names, across.tolist(), strict=True):
         # What stands on the diagonal, or nowhere, says nothing.
-        cells = ["0" if i == number or not str(cell).strip() else cell for i, cell in zip(left, rows.cells[name])]
+        cells = [cell if str(cell).strip() else "0" for cell in rows.cells[name]]
+        cells = ["0" if i == number else cell for i, cell in zip(left, cells, strict=True)]
         wins = numbers_of(replace(rows, cells={name: cells}), name)
         result.append(Games(slice(None), left, np.full(size, number), np.zeros(size, dtype=np.intp), wins))
     return result

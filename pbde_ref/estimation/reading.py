@@ -2,7 +2,6 @@ r"""Reading comparisons from files of any length: first the header, then what it
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -145,7 +144,8 @@ def _outcome(
     sides = {name for name, column in items.items() if column is not None}
     if len(named) > 1 or (sides & {"chosen", "rejected"} and (named or sides & {"left", "right"})):
         got = ", ".join(sorted([*sides, *named]))
-        raise ValueError(f"columns must be `left`, `right` and one of {', '.join(said)}; or `chosen` and `rejected`; got {got}")
+        ways = f"`left`, `right` and one of {', '.join(said)}; or `chosen` and `rejected`"
+        raise ValueError(f"columns must be {ways}; got {got}")
     if not named:
         return "chosen" if sides & {"chosen", "rejected"} else "", ()
     columns = said[named[0]]

@@ -29,7 +29,10 @@ from pbde_ref.estimation.newton import DENSE_LIMIT, Maximum, newton, spread
 from pbde_ref.estimation.priors import Prior
 from pbde_ref.validation import FloatArray, IndexArray
 
-__all__ = ["Choices", "DenseInformation", "Dependence", "choices_of_pairs", "choices_of_rankings", "differences", "fit_choices"]
+__all__ = [
+    "Choices", "DenseInformation", "Dependence", "choices_of_pairs", "choices_of_rankings", "differences",
+    "fit_choices",
+]  # fmt: skip
 
 # Least eigenvalue of the effects' information, over its diagonal, at which effects count as determined.
 COLLINEAR = 1e-9
@@ -301,9 +304,7 @@ def fit_choices(choices: Choices, names: NDArray[Any], tolerance: float, max_ste
     size = choices.alternatives.shape[1]
     if size > DENSE_LIMIT:
         raise ValueError(f"`ties` by a model, and effects, must have at most {DENSE_LIMIT} parameters; got {size}")
-    start = np.zeros(size)
-    if choices.threshold_ties is not None:
-        start[-1] = 0.5
+    start = np.append(np.zeros(size - 1), 0.0 if choices.threshold_ties is None else 0.5)
     _determined(choices, start)
     found = newton(choices, start, tolerance, max_steps)
     if not found.converged:

@@ -101,8 +101,8 @@ class ComparisonFit:
                   \sigma(d)\, \sigma(-d)
 
         Where ties count half, or comparisons may depend on each other, from the sandwich
-        :math:`I^+ \big(\sum_c s_c s_c^\top\big) I^+` with the scores s of ties, or of groups, instead (Huber 1967; Liang
-        and Zeger 1986).
+        :math:`I^+ \big(\sum_c s_c s_c^\top\big) I^+` with the scores s of ties, or of groups, instead (Huber 1967;
+        Liang and Zeger 1986).
 
         Parameters
         ----------
