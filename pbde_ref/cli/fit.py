@@ -210,7 +210,8 @@ def _tie_model(options: argparse.Namespace, table: ComparisonTable) -> str:
     """What ties count for: as asked, else what tells most."""
     if options.ties is not None:
         return str(options.ties)
-    half = options.annotator is not None or table.rankings or options.bootstrap
+    many = table.items.size >= DENSE_LIMIT
+    half = options.annotator is not None or table.rankings or options.bootstrap or many
     return "half" if half else "davidson"
 
 

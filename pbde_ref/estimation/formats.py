@@ -26,6 +26,8 @@ __all__ = ["FORMATS", "Chunk", "Header", "Style", "Table", "open_table"]
 CHUNK_ROWS = 1 << 12
 # Characters that are split into lines at a time.
 BLOCK = 1 << 17
+# Bytes of a columnar file that is packed once more, which are held in memory.
+MOST_UNPACKED = 1 << 31
 # Rows of a columnar file; they are no Python objects.
 BATCH_ROWS = 1 << 17
 PACKED = (".gz", ".bz2", ".xz", ".zst")
@@ -392,7 +394,7 @@ def cell_text(value: Any, truth: bool = False) -> Any:
 def _parquet(text: Text, style: Style) -> Table:
     parquet = optional("pyarrow.parquet", "a parquet file", "pyarrow")
     arrow = optional("pyarrow", "a parquet file", "pyarrow")
-    content = text.content if text.content is text.raw and text.raw.seekable() else io.BytesIO(text.content.read())
+    content = text.content if text.content is text.raw and text.raw.seekable() else io.BytesIO(text.content.read(MOST_UNPACKED))
     try:
         schema = parquet.ParquetFile(content).schema_arrow
     except (arrow.ArrowException, OSError, ValueError) as error:
