@@ -1,6 +1,7 @@
 """Exact reference implementation of learning from pairwise preferences as density estimation (arXiv:2311.14115)."""
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceMatrix
+from pbde_ref.catalogue import optimum
 from pbde_ref.distributions import (
     FiniteDistribution,
     geometric_mean,
@@ -29,7 +30,6 @@ from pbde_ref.exact.expected import (
     expected_kl,
     expected_loss,
 )
-from pbde_ref.exact.expected_loss import ExpectedLoss
 from pbde_ref.exact.hinge import SlicSolution, expected_slic, minimize_rso, minimize_slic
 from pbde_ref.exact.identifiability import (
     Identifiability,
@@ -42,9 +42,9 @@ from pbde_ref.exact.identifiability import (
     identifiability,
 )
 from pbde_ref.exact.ipo import IpoSolution, identity_preference_objective, ipo_closed_form, ipo_optimum
-from pbde_ref.exact.kernel_sums import win_probabilities
-from pbde_ref.exact.large_scale import minimize_product_loss
 from pbde_ref.exact.limits import LimitFit, limit_fit
+from pbde_ref.exact.linear_time.kernel_sums import win_probabilities
+from pbde_ref.exact.linear_time.minimizer import minimize_product_loss
 from pbde_ref.exact.minimizers import minimize_expected_loss
 from pbde_ref.exact.mixtures import (
     MixtureLoss,
@@ -60,14 +60,21 @@ from pbde_ref.exact.optima import (
     optimal_policy,
     product_of_experts,
 )
+from pbde_ref.exact.policy_optimization import (
+    PolicySolution,
+    gradient_ascent,
+    kl_controlled_objective,
+    log_partition,
+    policy_gradient,
+)
 from pbde_ref.exact.ranking import RRHFSolution, expected_rrhf, minimize_rrhf
+from pbde_ref.exact.results import Certificate, ExpectedLoss, Optimum, Solution
 from pbde_ref.exact.selection import (
     barker_transition_matrix,
     detailed_balance_residual,
     stationary_distribution,
     winners_distribution,
 )
-from pbde_ref.exact.solution import Certificate, Solution
 from pbde_ref.losses import (
     BatchLoss,
     annotator_mixture_loss,
@@ -91,13 +98,6 @@ from pbde_ref.losses import (
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, as_objective, hinge, ipo
 from pbde_ref.paper_problem import PaperProblem, paper_problem
 from pbde_ref.pbde import PBDE, dpo, geometric_average, length_normalized, luce
-from pbde_ref.policy_optimization import (
-    PolicySolution,
-    gradient_ascent,
-    kl_controlled_objective,
-    log_partition,
-    policy_gradient,
-)
 from pbde_ref.proposals import JointProposal, PairListProposal, ProductProposal
 from pbde_ref.sampling import (
     Comparisons,
@@ -132,6 +132,7 @@ __all__ = [
     "NoFiniteEstimateError",
     "NormalizingConstant",
     "Objective",
+    "Optimum",
     "PairListProposal",
     "PaperProblem",
     "PolicySolution",
@@ -197,6 +198,7 @@ __all__ = [
     "normalized_log_policy",
     "normalizing_constant",
     "optimal_policy",
+    "optimum",
     "pairwise_loss",
     "paper_problem",
     "pbde_loss",

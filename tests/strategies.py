@@ -1,12 +1,12 @@
 """The public strategies with the degenerate points: laws must hold at ties, round numbers and supports of one outcome.
 
-Everything is drawn as `pbde_ref.oracle.strategies` says, with ``degenerate=True``.
+Everything is drawn as `pbde_ref.strategies.objects` says, with ``degenerate=True``.
 """
 
 from functools import partial
 
-from pbde_ref.oracle import strategies as public
-from pbde_ref.oracle.strategies import KINDS, Problem, generators, proposals, zero_outcomes
+from pbde_ref.strategies import KINDS, Problem, generators, proposals, zero_outcomes
+from pbde_ref.strategies import objects as public
 
 __all__ = [
     "KINDS", "Problem", "annotator_mixtures", "annotators", "distributions", "generators", "pbdes",

@@ -7,9 +7,9 @@ import pytest
 import pbde_ref as pb
 from pbde_ref.exact.hinge import minimize_rso, minimize_slic
 from pbde_ref.exact.ipo import ipo_optimum
-from pbde_ref.exact.large_scale import minimize_product_loss
+from pbde_ref.exact.lengths.sentence_classes import projected_policy
+from pbde_ref.exact.linear_time.minimizer import minimize_product_loss
 from pbde_ref.exact.ranking import minimize_rrhf
-from pbde_ref.language.sentence_classes import projected_policy
 from tests.true_gaps import (
     count_failures,
     draw,

@@ -9,6 +9,7 @@ import pytest
 import pbde_ref as pb
 from pbde_ref import losses
 from pbde_ref.exact.ipo import ipo_optimum
+from pbde_ref.exact.policy_optimization import log_partition
 from pbde_ref.language.generation import sample_sequences
 from pbde_ref.losses import BatchLoss
 from pbde_ref.models.adam import adam_step, initial_adam_state
@@ -20,7 +21,6 @@ from pbde_ref.models.transformer import (
     token_log_probs,
 )
 from pbde_ref.models.transformer_decoding import Decoder
-from pbde_ref.policy_optimization import log_partition
 
 INF, NAN = math.inf, math.nan
 EVEN = pb.uniform(range(3))

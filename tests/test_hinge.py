@@ -16,9 +16,9 @@ from scipy.optimize import linprog, minimize
 from scipy.special import logsumexp
 
 import pbde_ref as pb
-from pbde_ref.exact.hinge import _solution, expected_slic, minimize_rso, minimize_slic
-from pbde_ref.exact.hinge_duality import Minimum
-from pbde_ref.exact.hinge_interior_point import _cholesky
+from pbde_ref.exact.hinge.duality import Minimum
+from pbde_ref.exact.hinge.interior_point import _cholesky
+from pbde_ref.exact.hinge.slic import _solution, expected_slic, minimize_rso, minimize_slic
 from pbde_ref.exact.selection import win_weights
 from tests import paper_on_arrays
 from tests.strategies import annotator_mixtures, annotators, distributions, preference_matrices, proposals

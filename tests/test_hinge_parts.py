@@ -12,11 +12,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import pbde_ref as pb
-from pbde_ref.exact import hinge_interior_point as path_module
-from pbde_ref.exact import hinge_linear as linear
-from pbde_ref.exact import hinge_regularized as regularized
-from pbde_ref.exact.hinge_duality import EPS, finished, hinge_and_slackness, net_flow, route
-from pbde_ref.exact.hinge_interior_point import _central, _factor, _mehrotra_step, _Path, _reach, interior_point
+from pbde_ref.exact.hinge import interior_point as path_module
+from pbde_ref.exact.hinge import linear, regularized
+from pbde_ref.exact.hinge.duality import EPS, finished, hinge_and_slackness, net_flow, route
+from pbde_ref.exact.hinge.interior_point import _central, _factor, _mehrotra_step, _Path, _reach, interior_point
 from pbde_ref.verification.exact_flows import least_hinge
 
 INF = math.inf

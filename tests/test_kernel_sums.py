@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pbde_ref as pb
-from pbde_ref.exact import close_kernel_sums, kernel_sums, panel_grid, panels
 from pbde_ref.exact.expected import takes_linear_time
-from pbde_ref.exact.kernel_sums import (
+from pbde_ref.exact.linear_time import close_kernel_sums, kernel_sums, panel_grid, panels
+from pbde_ref.exact.linear_time.kernel_sums import (
     kernel_cross_entropy,
     kernel_entropy,
     kernel_hessian_vector_product,
@@ -22,9 +22,9 @@ from pbde_ref.exact.kernel_sums import (
     splits,
     win_probabilities,
 )
-from pbde_ref.exact.panel_grid import Points, lay_grid
-from pbde_ref.exact.panels import Field, convolve, deposit
-from pbde_ref.exact.populations import Population, product_factors
+from pbde_ref.exact.linear_time.opponents import Population, product_factors
+from pbde_ref.exact.linear_time.panel_grid import Points, lay_grid
+from pbde_ref.exact.linear_time.panels import Field, convolve, deposit
 
 SPREADS = [1e-6, 1e-2, 1.0, 30.0, 300.0, 2000.0]
 LAYOUTS = ["normal", "clustered", "duplicated", "equally spaced", "outliers", "sorted", "constant"]

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 import pbde_ref as pb
-from pbde_ref.exact import large_scale
-from pbde_ref.exact.large_scale import minimize_product_loss, solve_product_laplacian
-from pbde_ref.exact.populations import product_factors
+from pbde_ref.exact.linear_time import minimizer as large_scale
+from pbde_ref.exact.linear_time.minimizer import minimize_product_loss, solve_product_laplacian
+from pbde_ref.exact.linear_time.opponents import product_factors
 
 
 def process(chi):

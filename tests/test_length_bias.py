@@ -14,6 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pbde_ref as pb
+from pbde_ref.exact.lengths.enumeration import (
+    ending_probabilities,
+    random_token_tables,
+    sentence_distribution,
+    sentence_lengths,
+)
+from pbde_ref.exact.lengths.length_bias import (
+    IdealizedLanguageModel,
+    bin_members,
+    group_preference,
+    least_scale,
+    length_bias_table,
+)
+from pbde_ref.exact.lengths.sentence_classes import length_distribution, merged_process, projected_policy
 from pbde_ref.experiments.idealized_lengths import (
     PUBLISHED_TABLE_2,
     bin_shares,
@@ -22,20 +36,6 @@ from pbde_ref.experiments.idealized_lengths import (
     idealized_table_2,
     valley,
 )
-from pbde_ref.language.enumeration import (
-    ending_probabilities,
-    random_token_tables,
-    sentence_distribution,
-    sentence_lengths,
-)
-from pbde_ref.language.length_bias import (
-    IdealizedLanguageModel,
-    bin_members,
-    group_preference,
-    least_scale,
-    length_bias_table,
-)
-from pbde_ref.language.sentence_classes import length_distribution, merged_process, projected_policy
 
 # Sums of up to 1e5 terms of size at most 1.
 ROUNDING = 1e-12

@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 
 import pbde_ref as pb
 from pbde_ref.exact.identifiability import comparison_components
-from pbde_ref.exact.large_scale import minimize_product_loss
+from pbde_ref.exact.linear_time.minimizer import minimize_product_loss
 from tests import adversarial
 from tests.paper_on_arrays import cross_entropy, hessian, kl_gradient
 from tests.strategies import annotator_mixtures, annotators, generators, preference_matrices, proposals

@@ -19,11 +19,11 @@ from scipy.optimize import minimize
 
 import pbde_ref as pb
 from pbde_ref import paper
-from pbde_ref.exact import expectation_maximization as em
 from pbde_ref.exact.identifiability import comparison_components, null_projection
-from pbde_ref.exact.mixture_curvature import certify, extreme_eigenvalues, is_saddle
-from pbde_ref.exact.mixture_model import answered_pairs, divide_answers, evaluate, log_sigmoids_of
+from pbde_ref.exact.mixtures import expectation_maximization as em
 from pbde_ref.exact.mixtures import expected_mixture_hessian, expected_mixture_loss, fit_annotator_mixture
+from pbde_ref.exact.mixtures.curvature import certify, extreme_eigenvalues, is_saddle
+from pbde_ref.exact.mixtures.model import answered_pairs, divide_answers, evaluate, log_sigmoids_of
 from tests import paper_on_arrays, strategies
 from tests.paper_on_arrays import sigmoid
 

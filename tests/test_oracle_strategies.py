@@ -8,7 +8,8 @@ from hypothesis import find, given
 from hypothesis import strategies as st
 
 import pbde_ref as pb
-from pbde_ref.oracle import batch_strategies, strategies
+from pbde_ref.strategies import batches as batch_strategies
+from pbde_ref.strategies import objects as strategies
 
 SIZES = st.integers(2, 12)
 

@@ -15,9 +15,9 @@ from pbde_ref.oracle import (
     rewards,
     run_check,
 )
+from pbde_ref.oracle.calling.subjects import rounded_case
 from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.sequences import SEQUENCE_LOG_PROBS, sequence_arrays, sequence_mask
-from pbde_ref.oracle.subjects import rounded_case
 
 
 def failed(report):

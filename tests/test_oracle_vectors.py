@@ -18,8 +18,12 @@ import numpy as np
 import pytest
 from mpmath import mp, mpf
 
-from pbde_ref.oracle import vectors, vectors_of_populations, vectors_of_sequences, vectors_of_tokens
-from pbde_ref.oracle.vectors_against_the_paper import checked
+from pbde_ref.cli import vectors as command
+from pbde_ref.vectors import expected_losses as vectors_of_populations
+from pbde_ref.vectors import sequences as vectors_of_sequences
+from pbde_ref.vectors import tokens as vectors_of_tokens
+from pbde_ref.vectors import writing as vectors
+from pbde_ref.vectors.against_the_paper import checked
 
 DIGITS = 600
 STEP = mpf(10) ** -150  # f' of 1e-300 still has 150 digits
@@ -596,7 +600,7 @@ def test_a_wrong_number_stops_the_writing(tmp_path, monkeypatch):
 def test_writing_again_gives_the_same_bytes(folder, tmp_path):
     """Another process with another hash seed writes the same bytes; other files in the folder are left alone."""
     (tmp_path / "mine.json").write_text("{}")
-    script = "import sys; from pbde_ref.oracle.vectors import write_vectors; write_vectors(sys.argv[1])"
+    script = "import sys; from pbde_ref.vectors import write_vectors; write_vectors(sys.argv[1])"
     subprocess.run([sys.executable, "-c", script, tmp_path], env={**os.environ, "PYTHONHASHSEED": "7"}, check=True)
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert written.pop("mine.json") == b"{}"
@@ -606,7 +610,7 @@ def test_writing_again_gives_the_same_bytes(folder, tmp_path):
 def test_command_writes_the_vectors(tmp_path, capsys):
     """`run` makes the folder and says what it wrote."""
     parser = ArgumentParser()
-    vectors.add_arguments(parser)
-    assert vectors.run(parser.parse_args(["--out", str(tmp_path / "new" / "folder")])) == 0
+    command.add_arguments(parser)
+    assert command.run(parser.parse_args(["--out", str(tmp_path / "new" / "folder")])) == 0
     written = list((tmp_path / "new" / "folder").iterdir())
     assert f"in {len(written) - 1} files and their schema" in capsys.readouterr().out

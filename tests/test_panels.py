@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from pbde_ref.exact import panel_grid, panels
-from pbde_ref.exact.panel_grid import GRIDS, REACH, ROUGH_GRIDS, Points, buffers, chunks, lay_grid
+from pbde_ref.exact.linear_time import panel_grid, panels
+from pbde_ref.exact.linear_time.panel_grid import GRIDS, REACH, ROUGH_GRIDS, Points, buffers, chunks, lay_grid
 
 KERNELS = {name: getattr(panels, name) for name in ("sigmoid", "curvature", "entropy")}
 

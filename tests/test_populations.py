@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import pbde_ref as pb
-from pbde_ref.exact.populations import (
+from pbde_ref.exact.linear_time.opponents import (
     Curvature,
     Population,
     product_factors,

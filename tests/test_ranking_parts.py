@@ -17,12 +17,12 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 
 import pbde_ref as pb
-from pbde_ref.exact import ranking_flow
 from pbde_ref.exact.maximum_flow import filled_flow
 from pbde_ref.exact.ranking import expected_rrhf, minimize_rrhf
-from pbde_ref.exact.ranking_flow import certified_minimum, lower_bound, multipliers
-from pbde_ref.exact.ranking_order import best_in_order
-from pbde_ref.exact.ranking_programme import RankingProgramme, loss_value, ranking_programme
+from pbde_ref.exact.ranking import flow as ranking_flow
+from pbde_ref.exact.ranking.flow import certified_minimum, lower_bound, multipliers
+from pbde_ref.exact.ranking.order import best_in_order
+from pbde_ref.exact.ranking.programme import RankingProgramme, loss_value, ranking_programme
 from pbde_ref.verification.exact_flows import even_policy
 
 

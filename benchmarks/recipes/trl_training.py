@@ -8,7 +8,7 @@ from importlib.metadata import version
 import torch
 from trl_dpo import compute_loss
 
-from pbde_ref.oracle.behaviour import check_training
+from pbde_ref.oracle.training.check import check_training
 
 
 def trainer(loss_type, **settings):

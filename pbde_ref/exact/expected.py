@@ -3,7 +3,7 @@ r"""Expectations over all pairs of the support: values, gradients and Hessians, 
 The model prefers A to B with probability :math:`\sigma(\omega_A - \omega_B)`; the annotator with probability
 :math:`p_{AB}`; the proposal draws the pair with probability :math:`q_{AB}`. Pair by pair, memory beyond the inputs is a
 few blocks of 65,536 pairs, whatever the number of outcomes. Product proposals on large supports take the sums of
-`exact.kernel_sums`, unless told otherwise.
+`exact.linear_time.kernel_sums`, unless told otherwise.
 """
 
 from __future__ import annotations
@@ -16,9 +16,14 @@ from numpy.typing import ArrayLike
 from scipy.special import expit
 
 from pbde_ref.annotators import Annotator, PreferenceModel
-from pbde_ref.exact.expected_loss import ExpectedLoss
 from pbde_ref.exact.fast_blocks import FastBlocks
-from pbde_ref.exact.kernel_sums import kernel_cross_entropy, kernel_hessian_vector_product, kernel_kl, splits
+from pbde_ref.exact.linear_time.kernel_sums import (
+    kernel_cross_entropy,
+    kernel_hessian_vector_product,
+    kernel_kl,
+    splits,
+)
+from pbde_ref.exact.results import ExpectedLoss
 from pbde_ref.numerics import bernoulli_entropy, bernoulli_kl, weighted
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, as_objective
 from pbde_ref.pairs import PairBlock
@@ -84,8 +89,8 @@ def expected_kl(
     :math:`\Delta` and yet the model meets their average to within :math:`\varepsilon \ll \Delta`, rounding of the
     weights alone changes that pair's contribution by about :math:`10^{-16} \Delta / \varepsilon` of itself.
 
-    The errors of linear time are those of `pbde_ref.exact.kernel_sums.kernel_kl`: at most 1e-9 in relative terms where
-    :math:`\omega - \chi` varies by at most 4 nats, absolute ones otherwise.
+    The errors of linear time are those of `pbde_ref.exact.linear_time.kernel_sums.kernel_kl`: at most 1e-9 in
+    relative terms where :math:`\omega - \chi` varies by at most 4 nats, absolute ones otherwise.
 
     Examples
     --------

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pbde_ref.exact.lengths.length_bias import LENGTH_BINS
 from pbde_ref.experiments.records import Record
 from pbde_ref.figures.style import ANNOTATOR_2, PREFERENCE, REFERENCE, TRAINED
-from pbde_ref.language.length_bias import LENGTH_BINS
 
 __all__ = ["draw_figure_6"]
 

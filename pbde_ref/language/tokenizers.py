@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pbde_ref.exact.lengths.length_bias import LENGTH_BINS
 from pbde_ref.files import read_bytes
-from pbde_ref.language.length_bias import LENGTH_BINS
 from pbde_ref.validation import instance, whole_number
 
 __all__ = [

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from pbde_ref.oracle.calling.subjects import Computed, rounded_case
 from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.context import Context, FailedCheckError, SkippedCheckError
 from pbde_ref.oracle.diagnosis import diagnose_check
-from pbde_ref.oracle.subjects import Computed, rounded_case
 from pbde_ref.oracle.tolerances import agrees
 
 __all__ = [

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from pbde_ref.oracle.calling.subjects import rounded_case
 from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.checks import Check
 from pbde_ref.oracle.context import Context, FailedCheckError
-from pbde_ref.oracle.subjects import rounded_case
 
 __all__ = ["random_search_check"]
 
@@ -81,7 +81,7 @@ def _cases(strategies: Any, context: Context) -> Any:
         arrays = {name: _array(draw, strategies, name, values, size) for name, values in generic.arrays.items()}
         conventions = {}
         for name in context.subject.keywords:
-            hyperparameter = generic.definition.hyperparameters[name]
+            hyperparameter = generic.definition.parameters[name]
             if hyperparameter.other is not None:
                 choices = [generic.conventions[name], hyperparameter.generic, hyperparameter.other]
                 conventions[name] = draw(strategies.sampled_from(choices))

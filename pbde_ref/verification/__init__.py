@@ -5,7 +5,7 @@ from pbde_ref.verification.claims import Claim, Row, Verdict, check, joined
 from pbde_ref.verification.closed_forms import CLOSED_FORMS
 from pbde_ref.verification.foundations import FOUNDATIONS
 from pbde_ref.verification.lengths import LENGTHS
-from pbde_ref.verification.populations import POPULATIONS
+from pbde_ref.verification.misspecification import POPULATIONS
 from pbde_ref.verification.problems import Problem, problem_named, problem_names, problems
 
 __all__ = [

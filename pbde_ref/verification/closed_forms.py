@@ -10,8 +10,8 @@ import numpy as np
 from pbde_ref import paper
 from pbde_ref.distributions import FiniteDistribution, geometric_mean, kl_divergence, tilt, total_variation
 from pbde_ref.exact.optima import optimal_policy, product_of_experts
+from pbde_ref.exact.policy_optimization import gradient_ascent, kl_controlled_objective, log_partition, policy_gradient
 from pbde_ref.pbde import PBDE, dpo, geometric_average
-from pbde_ref.policy_optimization import gradient_ascent, kl_controlled_objective, log_partition, policy_gradient
 from pbde_ref.validation import FloatArray
 from pbde_ref.verification import paper_in_decimals, second_paths
 from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim

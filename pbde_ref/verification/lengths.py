@@ -8,9 +8,14 @@ import numpy as np
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture
 from pbde_ref.distributions import FiniteDistribution, total_variation
+from pbde_ref.exact.lengths.length_bias import IdealizedLanguageModel, group_preference
+from pbde_ref.exact.lengths.sentence_classes import (
+    ProjectedPolicy,
+    length_distribution,
+    merged_process,
+    projected_policy,
+)
 from pbde_ref.exact.optima import optimal_policy
-from pbde_ref.language.length_bias import IdealizedLanguageModel, group_preference
-from pbde_ref.language.sentence_classes import ProjectedPolicy, length_distribution, merged_process, projected_policy
 from pbde_ref.pbde import PBDE, length_normalized, luce
 from pbde_ref.proposals import ProductProposal
 from pbde_ref.validation import FloatArray, IndexArray

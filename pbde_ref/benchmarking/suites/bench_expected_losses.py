@@ -18,7 +18,7 @@ from scipy.special import expit
 import pbde_ref as pb
 from pbde_ref import paper
 from pbde_ref.benchmarking.contests import needs
-from pbde_ref.exact.kernel_sums import kernel_kl
+from pbde_ref.exact.linear_time.kernel_sums import kernel_kl
 from pbde_ref.validation import FloatArray
 
 # The order of the tables.

@@ -11,7 +11,7 @@ from typing import Any
 
 from pbde_ref.benchmarking.contests import needs
 from pbde_ref.oracle import Report, check_loss
-from pbde_ref.oracle.planted import Subject, build
+from pbde_ref.oracle.selftest.sources import Subject, build
 
 __all__ = ["FixedVectors", "FirstTry", "FirstBug"]  # noqa: RUF022 (the order of the tables)
 

@@ -10,7 +10,7 @@ import numpy as np
 from autograd import value_and_grad
 
 from pbde_ref.benchmarking.contests import needs
-from pbde_ref.experiments.populations import luce_annotator
+from pbde_ref.experiments.annotators import luce_annotator
 from pbde_ref.models.adam import adam_step, initial_adam_state
 from pbde_ref.models.mlp import MLP, energy_log_policy
 from pbde_ref.models.sampled_losses import margins, mean_loss

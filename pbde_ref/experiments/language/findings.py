@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pbde_ref.exact.lengths.length_bias import bin_members
 from pbde_ref.experiments.intervals import Interval, difference, share_interval
 from pbde_ref.experiments.records import Record
-from pbde_ref.language.length_bias import bin_members
 from pbde_ref.validation import FloatArray
 
 __all__ = ["DEEP", "Finding", "bin_share", "dip", "findings", "preference_of", "with_error"]

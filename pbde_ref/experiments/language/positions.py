@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from pbde_ref.exact.lengths.length_bias import LENGTH_BINS, bin_members
 from pbde_ref.experiments.language.models import KINDS, model_of, tokenizer_of
 from pbde_ref.experiments.language.sentences import SCORED_AT_ONCE, pairs_of
 from pbde_ref.experiments.language.settings import Workplace
@@ -16,7 +17,6 @@ from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.runs import Progress, Run
 from pbde_ref.files import read_arrays, write_arrays
 from pbde_ref.language.corpora import open_corpus
-from pbde_ref.language.length_bias import LENGTH_BINS, bin_members
 from pbde_ref.language.training import loss_and_error
 from pbde_ref.language.training_data import training_data
 from pbde_ref.models.transformer import token_log_probs

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.special import expit, stdtrit
 
+from pbde_ref.exact.lengths.length_bias import GROUP_PAIRS, LENGTH_BINS, bin_members
 from pbde_ref.experiments.intervals import TAIL, Interval
 from pbde_ref.experiments.language.models import KINDS
 from pbde_ref.experiments.language.positions import last_log_probs
@@ -18,7 +19,6 @@ from pbde_ref.experiments.language.sentences import pairs_of
 from pbde_ref.experiments.language.settings import Workplace
 from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.runs import Progress, Run
-from pbde_ref.language.length_bias import GROUP_PAIRS, LENGTH_BINS, bin_members
 from pbde_ref.validation import FloatArray
 
 __all__ = ["RULES", "mean_preference", "runs", "table_2"]

@@ -13,7 +13,7 @@ import numpy as np
 from pbde_ref.distributions import FiniteDistribution, kl_divergence, mixture, total_variation
 from pbde_ref.exact.expected import expected_entropy
 from pbde_ref.exact.mixtures import expected_mixture_loss
-from pbde_ref.experiments.populations import pooled_annotators
+from pbde_ref.experiments.annotators import pooled_annotators
 from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.runs import Progress, Run
 from pbde_ref.experiments.toy.adaptation import distances, finite, start_from

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from pbde_ref.distributions import uniform
-from pbde_ref.experiments.populations import luce_annotator
+from pbde_ref.experiments.annotators import luce_annotator
 from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.runs import Progress, Run
 from pbde_ref.experiments.toy.adaptation import Loss, start_from, train_and_compare

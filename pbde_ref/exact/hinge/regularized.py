@@ -1,0 +1,213 @@
+"""The least expected hinge loss with a regulariser, lambda > 0: the central path wherever the reference holds it.
+
+Outcomes that nothing ties to the reference, or next to nothing, are cut off and left to the linear programme of
+`hinge_linear`, as is everything at lambda = 0.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pbde_ref.distributions import FiniteDistribution, kl_divergence
+from pbde_ref.exact.hinge.duality import (
+    EPS,
+    ROUNDING,
+    SUMMED,
+    Minimum,
+    exact_flow,
+    finished,
+    hinge_and_slackness,
+    net_flow,
+    route,
+)
+from pbde_ref.exact.hinge.interior_point import interior_point
+from pbde_ref.exact.hinge.linear import minimize_linear
+from pbde_ref.numerics import logsumexp
+from pbde_ref.validation import FloatArray, IndexArray
+
+__all__ = ["minimize_hinge"]
+
+
+def minimize_hinge(
+    wins: FloatArray, delta: float, lambda_: float, reference: FloatArray, counted: NDArray[np.bool_],
+    tolerance: float, max_steps: int, relative: float = 0.0, policy_tolerance: float = 1.0,
+) -> Minimum:
+    """The least expected hinge loss at any lambda >= 0; whether it is unique is asked of the outcomes counted.
+
+    The wins are right to `relative`; at lambda > 0 the gap should bound the policy to `policy_tolerance` as well.
+    """
+    if lambda_ == 0.0:
+        return minimize_linear(wins, delta, counted, tolerance, max_steps, relative)
+    attained = _supported(wins, reference, 0.0, 0.0)
+    if not attained.all():
+        # The rest never wins against what is kept: it sinks to -inf, free of charge but for comparisons inside it.
+        inside, outside = _among(attained), _among(~attained)
+        main = minimize_hinge(
+            wins[inside], delta, lambda_, reference[attained], counted[attained], tolerance, max_steps, relative,
+            policy_tolerance,
+        )
+        rest = minimize_linear(wins[outside], delta, counted[~attained], tolerance, max_steps, relative)
+        s, dual = np.full(len(wins), -np.inf), np.zeros_like(wins)
+        s[attained], dual[inside], dual[outside] = main.s, main.dual, rest.dual
+        value, gap, steps = main.hinge + rest.hinge, main.gap + rest.gap, main.steps + rest.steps
+        return replace(main, s=s, dual=dual, hinge=value, gap=gap, steps=steps)
+    total = float(wins.sum())
+    held = _supported(wins, reference, 1e-11 * total / (lambda_ * len(wins)), 1e-14 * total)
+    if held.all():
+        found = _minimize_regularized(wins, delta, lambda_, reference, tolerance, max_steps, policy_tolerance)
+        return _proven(found, wins, delta, lambda_, FiniteDistribution.from_weights(reference), relative)
+    # The rest is too weakly tied to the reference for the central path to hold it; lambda is next to nothing there.
+    inside, outside = _among(held), _among(~held)
+    prior = FiniteDistribution.from_weights(reference)
+    s, dual, steps = np.zeros(len(wins)), np.zeros_like(wins), 0
+    if held.any():
+        main = _minimize_regularized(
+            wins[inside], delta, lambda_, reference[held], tolerance, max_steps, policy_tolerance
+        )
+        s[held], dual[inside], steps = main.s - logsumexp(main.s), main.dual, main.steps
+    rest = minimize_linear(wins[outside], delta, counted[~held], tolerance, max_steps)
+    level = math.log(max(float(reference[~held].sum()), 1e-300)) - float(logsumexp(rest.s))
+    above = np.where(wins[held][:, ~held] > 0.0, s[held][:, None] - rest.s[None, :] - delta, np.inf)
+    s[~held], dual[outside] = rest.s + min(level, float(above.min(initial=np.inf))), rest.dual
+    found = _regularized_point(wins, delta, lambda_, prior, s, dual, steps + rest.steps)
+    return _proven(found, wins, delta, lambda_, prior, relative)
+
+
+def _among(kept: NDArray[np.bool_]) -> tuple[IndexArray, ...]:
+    """Index of the pairs of these outcomes."""
+    places = np.flatnonzero(kept)
+    return np.ix_(places, places)
+
+
+def _supported(wins: FloatArray, reference: FloatArray, least: float, rare: float) -> NDArray[np.bool_]:
+    """Outcomes that the reference has, and those from which a chain of possible wins leads to one."""
+    kept = reference > least
+    while True:
+        wider = kept | ((wins > rare) & kept).any(axis=1)
+        if (wider == kept).all():
+            return kept
+        kept = wider
+
+
+def _minimize_regularized(
+    wins: FloatArray, delta: float, lambda_: float, reference: FloatArray, tolerance: float, max_steps: int,
+    policy_tolerance: float = 1.0,
+) -> Minimum:
+    # By Pinsker's inequality; what the interior point is asked for is ten times less.
+    enough_for_policy = 0.2 * lambda_ * policy_tolerance**2
+    prior = FiniteDistribution.from_weights(reference)
+    # A floor far below rounding of the loss keeps the logarithms of vanishing reference probabilities in reach.
+    floored = (reference + EPS) / (1.0 + len(wins) * EPS)
+    # The reference itself comes first: at delta = 0 it may be optimal, with a loss of exactly zero.
+    exact = np.log(np.where(reference > 0.0, reference, EPS))
+    best = _regularized_point(wins, delta, lambda_, prior, exact, np.zeros_like(wins), 0)
+    if best.hinge == 0.0:
+        return replace(best, gap=0.0)
+    gaps = [best.gap]
+    for s, dual, steps in interior_point(wins, delta, lambda_, floored, max_steps):
+        point = _regularized_point(wins, delta, lambda_, prior, s, dual, steps)
+        best = point if point.gap <= best.gap else replace(best, steps=steps)
+        gaps.append(best.gap)
+        value = best.hinge + lambda_ * kl_divergence(prior, FiniteDistribution(best.s))
+        if finished(gaps, min(tolerance * value, 1e3 * enough_for_policy), best.resolution):
+            break
+    return best
+
+
+def _regularized_point(
+    wins: FloatArray, delta: float, lambda_: float, prior: FiniteDistribution,
+    s: FloatArray, dual: FloatArray, steps: int,
+) -> Minimum:
+    r"""Loss at s and the gap to the dual point, term by term: no term is negative, so nothing cancels."""
+    dual, r = _feasible(np.clip(dual, 0.0, wins), wins, lambda_, prior.pmf)
+    s = s - s.max()
+    value, slackness = hinge_and_slackness(wins, delta, s, dual)
+    gap = slackness + lambda_ * kl_divergence(FiniteDistribution.from_weights(r), FiniteDistribution(s))
+    return Minimum(s, dual, value, gap, ROUNDING * ((1.0 + delta) * float(wins.sum()) + lambda_), True, steps)
+
+
+def _proven(
+    found: Minimum, wins: FloatArray, delta: float, lambda_: float, prior: FiniteDistribution, relative: float
+) -> Minimum:
+    """The minimum with a dual point that is certainly feasible, and all that rounding may have done in the gap.
+
+    Where the wins are right to `relative`, the dual point less that share of it is feasible, and moves r by the same
+    share towards the reference.
+    """
+    if found.hinge == 0.0 and found.gap == 0.0:
+        return found
+    feasible = _strictly_feasible(found.dual, wins, lambda_, prior)
+    if feasible is None:
+        return replace(found, gap=math.inf)
+    dual, r, noise = feasible
+    policy, target = FiniteDistribution(found.s), FiniteDistribution.from_weights(r)
+    value, slackness = hinge_and_slackness(wins, delta, found.s, dual)
+    # Margins are differences of rounded numbers.
+    slackness += EPS * float((wins * (np.abs(found.s[:, None]) + np.abs(found.s) + delta)).sum())
+    held = r > 0.0
+    ratio = np.abs(target.log_pmf[held] - policy.log_pmf[held])
+    blurred = noise[held] / r[held] + EPS * (8.0 + np.abs(target.log_pmf[held]) + np.abs(policy.log_pmf[held]))
+    divergence = kl_divergence(target, policy) + float((r[held] * blurred * (ratio + blurred)).sum())
+    divergence += float(noise[~held].sum()) + relative * kl_divergence(prior, policy)
+    gap = slackness + 2.0 * relative * value + lambda_ * divergence
+    return replace(found, dual=dual, gap=(1.0 + SUMMED) * gap)
+
+
+def _strictly_feasible(
+    dual: FloatArray, wins: FloatArray, lambda_: float, prior: FiniteDistribution
+) -> tuple[FloatArray, FloatArray, FloatArray] | None:
+    """A dual point whose r exceeds what rounding may hide, that r, and what may be hidden; None if none is near."""
+    with np.errstate(invalid="ignore"):
+        blurred = EPS * np.where(prior.pmf > 0.0, (4.0 - prior.log_pmf) * prior.pmf, 0.0)
+    for attempt in range(60):
+        flow, noise = exact_flow(dual)
+        r = prior.pmf + flow / lambda_
+        noise = noise / lambda_ + blurred + EPS * (np.abs(flow) / lambda_ + r)
+        short = r < noise
+        if not short.any():
+            return dual, r, noise
+        losses = dual.sum(axis=0)
+        # Less than a few units in the last place of its flows would not change what an outcome has.
+        enough = 4.0 * noise + 16.0 * EPS * (losses + dual.sum(axis=1)) / lambda_
+        missing = np.where(r < 0.5 * enough, lambda_ * (enough - r), 0.0)
+        if attempt < 3:
+            # From the most probable outcome, by way of pairs with room for it.
+            routed = route(dual, np.minimum(dual, wins - dual), -missing, r)[0]
+            if (routed >= 0.0).all() and (routed <= wins).all():
+                dual = routed
+                continue
+        # Otherwise fewer losses are counted against it, which takes wins from others.
+        dual = dual * np.maximum(1.0 - missing / np.where(losses > 0.0, losses, 1.0), 0.0)
+    return None
+
+
+def _feasible(
+    dual: FloatArray, wins: FloatArray, lambda_: float, reference: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """The dual point, repaired where r = reference + flow / lambda would be negative, and r."""
+    r, noise = _dual_policy(dual, lambda_, reference)
+    if (r < -noise).any():
+        # What is missing is taken from the most probable outcome, by way of pairs with room for it.
+        missing = np.minimum(lambda_ * r, 0.0)
+        routed = route(dual, np.minimum(dual, wins - dual), missing, r)[0]
+        if (routed >= 0.0).all() and (routed <= wins).all():
+            dual = routed
+    for _ in range(20):
+        r, noise = _dual_policy(dual, lambda_, reference)
+        if not (r < -noise).any():
+            return dual, np.maximum(r, 0.0)
+        # Otherwise fewer losses are counted against the outcome. That takes wins from others, hence the loop.
+        losses = dual.sum(axis=0)
+        excess = np.where(r < -noise, -(1.0 + 1e-9) * lambda_ * r, 0.0)
+        dual = dual * np.maximum(1.0 - excess / np.where(losses > 0.0, losses, 1.0), 0.0)
+    return np.zeros_like(dual), reference
+
+
+def _dual_policy(dual: FloatArray, lambda_: float, reference: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """r, and how far rounding may have moved it."""
+    through = dual.sum(axis=0) + dual.sum(axis=1)
+    return reference + net_flow(dual) / lambda_, 8.0 * EPS * (reference + through / lambda_)

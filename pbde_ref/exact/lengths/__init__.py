@@ -1,0 +1,1 @@
+"""Length bias without text: idealised language models, sentences in classes, enumerated models."""

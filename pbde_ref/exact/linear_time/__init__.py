@@ -1,0 +1,1 @@
+"""Expectations and minimisers under product proposals in linear time: sums over panels of a line."""

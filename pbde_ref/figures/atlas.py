@@ -1,0 +1,62 @@
+"""What each loss learns: one panel per loss, its optima over the sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pbde_ref.experiments.atlas import RULES, AtlasRow
+from pbde_ref.figures.style import PREFERENCE, REFERENCE, density, on_the_grid
+
+__all__ = ["draw_optima"]
+
+
+def draw_optima(rows: Sequence[AtlasRow]) -> Figure:
+    r"""One panel per loss: :math:`p^*`, :math:`\pi_{pre}` and the exact optimum for each parameter value.
+
+    Parameters
+    ----------
+    rows : sequence of AtlasRow
+        At least one.
+    """
+    panels: dict[str, list[AtlasRow]] = {}
+    for row in rows:
+        panels.setdefault(_panel_title(row), []).append(row)
+    columns = min(4, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.0 * columns, 2.3 * lines + 0.4), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)).ravel()
+    for axis, (title, members) in zip(axes, panels.items(), strict=False):
+        _draw_panel(axis, title, members)
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    for axis in axes[: len(panels)][-columns:]:
+        axis.tick_params(labelbottom=True)
+    handles = axes[0].get_lines()[:2]
+    figure.legend(handles, ["$p^*$ (Eq. 10)", r"$\pi_{pre}$"], loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+def _panel_title(row: AtlasRow) -> str:
+    """The loss, and all parameters but the one that is swept within the panel."""
+    held = [f"λ = {value:g}" for name, value in row.parameters.items() if name == "lambda_"]
+    figure = f" (Fig. {row.figure})" if row.figure else ""
+    return ", ".join([RULES[row.name].title, *held]) + figure
+
+
+def _draw_panel(axis: Axes, title: str, members: Sequence[AtlasRow]) -> None:
+    problem = members[0].problem
+    axis.plot(problem.grid, density(problem.implicit_preference_distribution, problem.grid), **PREFERENCE)
+    axis.plot(problem.grid, density(problem.reference, problem.grid), **REFERENCE)
+    colors = colormaps["viridis"](np.linspace(0.0, 0.85, len(members)))
+    for color, row in zip(colors, members, strict=True):
+        swept = [part for part in row.label.split()[1:] if not part.startswith("λ")]
+        axis.plot(problem.grid, density(row.policy, problem.grid), color=color, linewidth=1.2, label=" ".join(swept))
+    on_the_grid(axis, title)
+    if any(len(row.parameters) for row in members):
+        axis.legend(handles=axis.get_lines()[2:], fontsize=7, frameon=False, handlelength=1.2)
+

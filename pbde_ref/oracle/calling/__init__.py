@@ -1,0 +1,1 @@
+"""Calling the function under test: its framework, its conventions, its arguments."""

@@ -1,0 +1,1 @@
+"""How good the oracle is: correct sources, bugs planted in them, and tables of what is found."""

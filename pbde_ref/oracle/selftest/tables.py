@@ -1,0 +1,177 @@
+"""How good the oracle is, measured: the kill table and the false-alarm table, as Markdown.
+
+``python -m pbde_ref.oracle.selftest.tables`` prints both, for the frameworks that are installed or named; after
+the word ``pairs`` or ``tokens``, at that level alone.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from pbde_ref.oracle.calling.frameworks import framework_named
+from pbde_ref.oracle.conventions import CONVENTIONS
+from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs, check_sequence_rewards
+from pbde_ref.oracle.known_bugs import CATALOGUE
+from pbde_ref.oracle.report import Report
+from pbde_ref.oracle.selftest.mutants import KNOWN, UNKNOWN
+from pbde_ref.oracle.selftest.sources import CORRECT, Planted, Subject, build
+
+__all__ = ["Alarm", "Kill", "false_alarm_table", "false_alarms", "installed_frameworks", "kill_table", "kills", "main"]
+
+REDUCTIONS = ("mean", "sum", "none")
+
+OF_TOKENS = {"sequence_log_probs": check_sequence_log_probs, "sequence_rewards": check_sequence_rewards}
+
+
+@dataclass(frozen=True)
+class Kill:
+    """What became of a planted bug; `named` is whether the diagnosis has its name, None if it has no name."""
+
+    planted: Planted
+    framework: str
+    report: Report
+    named: bool | None
+    seconds: float
+
+    @property
+    def killed_by(self) -> tuple[str, ...]:
+        """The checks that failed."""
+        return tuple(result.name for result in self.report.results if result.status == "failed")
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """What became of a correct implementation."""
+
+    subject: Subject
+    framework: str
+    dtype: str
+    report: Report
+    seconds: float
+
+
+def kills(planted: Sequence[Planted], framework: str = "numpy") -> Iterator[Kill]:
+    """Check every planted bug in a framework; those that the framework cannot show are left out."""
+    for bug in planted:
+        if framework not in bug.frameworks:
+            continue
+        function = build(bug.subject, framework, bug.old, bug.new)
+        start = perf_counter()
+        report = held(function, bug.subject, framework, detached_reference=framework != "numpy" or _own(bug.subject))
+        text = _said(bug.bug)
+        named = None if not bug.bug else any(text in line for line in report.diagnoses)
+        yield Kill(bug, framework, report, named, perf_counter() - start)
+
+
+def held(function: Any, subject: Subject, framework: str, **options: Any) -> Report:
+    """The report on a subject."""
+    if subject.loss in OF_TOKENS:
+        options.pop("detached_reference", None)
+        check = OF_TOKENS[subject.loss]
+        return check(function, **subject.conventions, framework=framework, on_failure="report", **options)
+    return check_loss(
+        function, subject.loss, **subject.conventions, framework=framework, on_failure="report",
+        returns_gradients=_own(subject), returns_rewards="with rewards" in subject.source, **options,
+    )  # fmt: skip
+
+
+def _own(subject: Subject) -> bool:
+    """Whether the source returns its own gradients."""
+    return "with gradients" in subject.source
+
+
+def _said(name: str) -> str:
+    """What a diagnosis says of a bug or a convention."""
+    for bug in CATALOGUE:
+        if bug.name == name:
+            return bug.says()
+    return next((c.agrees_with.split("{")[0] for c in CONVENTIONS if c.name == name), name)
+
+
+def kill_table(frameworks: Sequence[str] = ("numpy",), planted: Sequence[Planted] = KNOWN) -> str:
+    """Markdown: a line for each planted bug, with the checks that found it and whether it was named."""
+    lines = ["| bug | loss | planted | in | found by | named |", "|---|---|---|---|---|---|"]
+    found = [kill for framework in frameworks for kill in kills(planted, framework)]
+    for kill in found:
+        bug = kill.planted
+        named = {True: "yes", False: "**no**", None: ""}[kill.named]
+        killed = ", ".join(kill.killed_by) or "**nothing**"
+        change = f"`{_one_line(bug.old)}` → `{_one_line(bug.new)}`"
+        cells = [bug.bug or "(unknown)", bug.subject.loss, change, kill.framework, killed, named]
+        lines.append(f"| {' | '.join(cells)} |")
+    killed_count = sum(bool(kill.killed_by) for kill in found)
+    with_name = [kill for kill in found if kill.named is not None]
+    says = f"{killed_count} of {len(found)} found"
+    if with_name:
+        says += f", {sum(bool(kill.named) for kill in with_name)} of {len(with_name)} named"
+    return "\n".join([*lines, "", says + "."])
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|") or " "
+
+
+def false_alarms(framework: str, correct_ones: Sequence[Subject] = CORRECT) -> Iterator[Alarm]:
+    """Check every correct implementation under every reduction and precision."""
+    dtypes = framework_named(framework).dtypes
+    for correct in correct_ones:
+        for reduction in REDUCTIONS if correct.loss not in OF_TOKENS else (None,):
+            if reduction == "none" and correct.conventions.get("lambda_"):
+                continue
+            declared = {**correct.conventions, **({"reduction": reduction} if reduction else {})}
+            subject = Subject(correct.source, correct.loss, declared)
+            function = build(subject, framework)
+            for dtype in dtypes:
+                start = perf_counter()
+                report = held(function, subject, framework, dtype=dtype, detached_reference=framework != "numpy")
+                yield Alarm(subject, framework, dtype, report, perf_counter() - start)
+
+
+def false_alarm_table(frameworks: Sequence[str] = ("numpy",), correct_ones: Sequence[Subject] = CORRECT) -> str:
+    """Markdown: a line for each loss and framework, with how many checks ran and failed."""
+    lines = ["| loss | in | conventions × dtypes | checks | false alarms |", "|---|---|---|---|---|"]
+    total = alarms = 0
+    for framework in frameworks:
+        by_loss: dict[str, list[Report]] = {}
+        for alarm in false_alarms(framework, correct_ones):
+            by_loss.setdefault(alarm.subject.loss, []).append(alarm.report)
+        for loss, reports in by_loss.items():
+            ran = sum(r.status != "skipped" for report in reports for r in report.results)
+            failed = sum(r.status == "failed" for report in reports for r in report.results)
+            total, alarms = total + ran, alarms + failed
+            lines.append(f"| {loss} | {framework} | {len(reports)} | {ran} | {failed} |")
+    return "\n".join([*lines, "", f"{alarms} false alarms in {total} checks."])
+
+
+def installed_frameworks() -> list[str]:
+    """NumPy, and those of PyTorch and JAX that are installed."""
+    return ["numpy", *(name for name in ("torch", "jax") if importlib.util.find_spec(name))]
+
+
+LEVELS = ("pairs", "tokens")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the tables of a level, or of both, for the frameworks named, or for all that are installed."""
+    levels = [word for word in arguments if word in LEVELS] or LEVELS
+    frameworks = [word for word in arguments if word not in LEVELS] or installed_frameworks()
+
+    def meant(subject: Subject) -> bool:
+        return LEVELS[subject.loss in OF_TOKENS] in levels
+
+    print("## Known bugs and undeclared conventions\n")
+    print(kill_table(frameworks, [bug for bug in KNOWN if meant(bug.subject)]))
+    print("\n## Bugs that the catalogue does not know\n")
+    print(kill_table(frameworks, [bug for bug in UNKNOWN if meant(bug.subject)]))
+    print("\n## Correct implementations\n")
+    print(false_alarm_table(frameworks, [correct for correct in CORRECT if meant(correct)]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,192 @@
+r"""Does training end where it should? A trainer held against the exact optimum of the very sample that it got.
+
+On a small finite support the optimum of a sample of comparisons is known exactly, so what a trainer misses is told
+apart from what the sample itself does not tell. Distances are between log-probabilities, root mean square about their
+mean, in units of the distance from the reference to the sample's optimum: 0 is the optimum, 1 is untrained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+
+from pbde_ref.numerics import logsumexp
+from pbde_ref.oracle.training.report import TrainingError, TrainingReport, describe
+from pbde_ref.oracle.training.rivals import Fit, fit_family, spread
+from pbde_ref.oracle.training.samples import Comparisons, Sample, draw_sample
+from pbde_ref.validation import FloatArray, positive_number, whole_number
+
+__all__ = ["Comparisons", "TrainingError", "TrainingReport", "check_training"]
+
+Train = Callable[[Comparisons, FloatArray], Any]
+
+
+def check_training(
+    train: Train,
+    *,
+    loss: str = "dpo",
+    support_size: int = 8,
+    n_comparisons: int = 4000,
+    seed: int = 0,
+    tolerance: float = 0.02,
+    repeat: bool = True,
+    on_failure: Literal["raise", "report"] = "raise",
+    **conventions: Any,
+) -> TrainingReport:
+    r"""Hold a trainer against the exact optimum of the sample that it trains on.
+
+    Parameters
+    ----------
+    train : callable
+        ``train(comparisons, reference_log_probs)`` returns the trained policy's log-probabilities, shape
+        (support_size,). `comparisons` is a pair of index arrays, ``comparisons.chosen`` and ``comparisons.rejected``,
+        shape (n_comparisons,); `reference_log_probs` has shape (support_size,), and training starts there.
+    loss : str
+        What it is declared to minimise, with these parameters: "dpo" (beta; label_smoothing), "geometric" (alpha),
+        "luce" (none: the Luce rule on the policy itself), "ipo" (tau), "rso" (delta), "slic" (delta; lambda_), or
+        "length_normalized" (lengths of all outcomes; scale).
+    support_size : int
+        Number of outcomes n, at least 4.
+    n_comparisons : int
+        Size of the sample.
+    seed : int
+        Of population and sample; equal seeds give equal samples. Samples without a finite optimum (Ford's condition),
+        or on which another objective's optimum could be mistaken for the declared one, are passed over.
+    tolerance : float
+        Largest training error that passes.
+    repeat : bool
+        Whether a trainer that has passed is called a second time with the same sample, and must end within the
+        tolerance of where it ended first: what it keeps from one call to the next, and chance that matters, show then.
+    on_failure : {"raise", "report"}
+    **conventions
+        The objective's parameters.
+
+    Returns
+    -------
+    TrainingReport
+
+    Raises
+    ------
+    TrainingError
+        If training ended elsewhere, or returned no policy, unless ``on_failure="report"``.
+    ValueError
+        If the loss or a parameter is unknown or out of range, or no sample of this size will do.
+
+    Notes
+    -----
+    The loss is that of the whole sample, each comparison weighted alike. A trainer that stops early, or whose last
+    steps are large, is away from the optimum too; the nearest objective tells the two apart. For "rso" and "slic"
+    without regulariser the sample is one on which the optimum is unique. SLiC's regulariser is the expectation under
+    the reference, not a sum over samples.
+
+    Examples
+    --------
+    A trainer that solves the sample's problem exactly, and one that forgot the reference:
+
+    >>> import numpy as np
+    >>> import pbde_ref as pb
+    >>> def fit(comparisons):
+    ...     wins = np.zeros((8, 8))
+    ...     np.add.at(wins, (comparisons.chosen, comparisons.rejected), 1.0)
+    ...     rates = (wins + 1e-300) / (wins + wins.T + 2e-300)
+    ...     return pb.minimize_expected_loss("bradley_terry", pb.PreferenceMatrix(rates), pb.JointProposal(wins)).value
+    >>> report = check_training(lambda comparisons, reference: pb.FiniteDistribution(
+    ...     reference + fit(comparisons) / 0.5).log_pmf, loss="dpo", beta=0.5)
+    >>> report.passed, report.fits[0].objective, round(report.fits[0].value, 6)
+    (True, 'DPO', 0.5)
+    >>> report = check_training(lambda comparisons, reference: pb.FiniteDistribution(
+    ...     fit(comparisons) / 0.5).log_pmf, loss="dpo", beta=0.5, on_failure="report")
+    >>> report.passed, report.fits[0].objective
+    (False, 'the Luce rule (DPO without the reference)')
+    """
+    if not callable(train):
+        raise TypeError(f"`train` must be callable; got {type(train).__name__}")
+    if on_failure not in ("raise", "report"):
+        raise ValueError(f"`on_failure` must be 'raise' or 'report'; got {on_failure!r}")
+    tolerance = positive_number("tolerance", tolerance)
+    sample = draw_sample(
+        loss, conventions, whole_number("support_size", support_size, least=4),
+        whole_number("n_comparisons", n_comparisons, least=1), whole_number("seed", seed), tolerance,
+    )  # fmt: skip
+    log_probs, problem = _train(train, sample)
+    report = _judge(getattr(train, "__name__", repr(train)), sample, seed, log_probs, problem, tolerance)
+    if repeat and report.passed:
+        report = _with_repeat(report, *_train(train, sample))
+    if on_failure == "raise" and not report.passed:
+        raise TrainingError(report)
+    return report
+
+
+def _train(train: Train, sample: Sample) -> tuple[FloatArray, str]:
+    """What the trainer returned, and what is wrong with it."""
+    nothing = np.full(sample.reference.size, np.nan)
+    comparisons = Comparisons(sample.comparisons.chosen.copy(), sample.comparisons.rejected.copy())
+    reference = sample.reference.copy()
+    called = (
+        f"train(comparisons, reference_log_probs) was called with {comparisons.chosen.size} comparisons (chosen and "
+        f"rejected: index arrays of {comparisons.chosen.dtype}) and reference_log_probs of shape {reference.shape}; "
+        f"expected: the policy's log-probabilities, shape {reference.shape}"
+    )
+    try:
+        given = train(comparisons, reference)
+    except Exception as error:
+        return nothing, f"{called}; it raised {type(error).__name__}: {error}"
+    before = (*sample.comparisons, sample.reference)
+    if not all(np.array_equal(a, b) for a, b in zip((*comparisons, reference), before, strict=True)):
+        return nothing, f"{called}; it modified its input"
+    try:
+        # Tensors that carry a gradient, or are bfloat16, refuse to become arrays.
+        plain = given.detach().cpu().double() if hasattr(given, "detach") else given
+        log_probs = np.asarray(plain).astype(np.float64)
+    except (TypeError, ValueError):
+        return nothing, f"{called}; it returned {type(given).__name__}"
+    if given is None:
+        return nothing, f"{called}; it returned None"
+    if log_probs.shape != reference.shape:
+        return nothing, f"{called}; it returned shape {log_probs.shape}"
+    if not np.isfinite(log_probs).all():
+        found = log_probs[np.argmin(np.isfinite(log_probs))]
+        start = "; training starts where policy and reference are equal, where 0/0 and 0 · inf lurk (TRL #1311)"
+        return nothing, f"{called}, finite; it returned {found}{start if np.isnan(found) else ''}"
+    total = float(logsumexp(log_probs))
+    # Half a percent is what bfloat16 makes of a log-softmax.
+    if abs(total) > 0.02:
+        return nothing, f"{called}; the probabilities sum to {np.exp(total):.4g}, not 1 (logits instead?)"
+    return log_probs, ""
+
+
+def _judge(
+    subject: str, sample: Sample, seed: int, log_probs: FloatArray, problem: str, tolerance: float
+) -> TrainingReport:
+    optimum, population = sample.optima
+    way = optimum - sample.reference
+    unit = spread(way)
+    fits: tuple[Fit, ...] = ()
+    if not problem:
+        found = (fit_family(family, log_probs, unit) for family in sample.families)
+        # Objectives with the same optimum stay in their order, whatever rounding says.
+        fits = tuple(sorted(found, key=lambda fit: round(fit.distance, 6)))
+    gone = log_probs - sample.reference
+    report = TrainingReport(
+        subject=subject, loss=sample.loss, conventions=MappingProxyType(dict(sample.conventions)),
+        support_size=sample.reference.size, n_comparisons=sample.comparisons.chosen.size, seed=seed,
+        log_probs=log_probs, sample_optimum=optimum, population_optimum=population,
+        reference_log_probs=sample.reference, training_error=spread(log_probs - optimum) / unit,
+        finite_data_error=spread(optimum - population) / unit,
+        progress=float((way - way.mean()) @ gone) / (way.size * unit**2), repeat_error=np.nan, tolerance=tolerance,
+        fits=fits,
+        message=f"{subject}: {problem}",
+    )  # fmt: skip
+    return report if problem else replace(report, message=describe(report))
+
+
+def _with_repeat(report: TrainingReport, log_probs: FloatArray, problem: str) -> TrainingReport:
+    """The report, with what a second identical call returned."""
+    unit = spread(report.sample_optimum - report.reference_log_probs)
+    report = replace(report, repeat_error=np.inf if problem else spread(log_probs - report.log_probs) / unit)
+    message = describe(report)
+    return replace(report, message=f"{message}\n  The second call: {problem}." if problem else message)

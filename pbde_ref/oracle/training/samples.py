@@ -1,0 +1,222 @@
+"""Samples of comparisons on which a trainer's end point says what it minimised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pbde_ref.annotators import Annotator, PreferenceMatrix, PreferenceModel
+from pbde_ref.distributions import FiniteDistribution
+from pbde_ref.exact.hinge import minimize_rso, minimize_slic
+from pbde_ref.exact.identifiability import comparison_components, finite_fit_exists
+from pbde_ref.exact.optima import normalized_log_policy
+from pbde_ref.oracle.training.rivals import Family, families, fit_family, smoothed_family, spread
+from pbde_ref.oracle.training.sample_optima import ObjectiveName, direction
+from pbde_ref.pbde import dpo, geometric_average, length_normalized, luce
+from pbde_ref.proposals import JointProposal, PairListProposal, Proposal
+from pbde_ref.sampling.comparisons import observed_preferences
+from pbde_ref.validation import (
+    FloatArray,
+    IndexArray,
+    flip_probability,
+    non_negative_number,
+    positive_number,
+    vector,
+)
+
+__all__ = ["Comparisons", "Sample", "draw_sample"]
+
+ATTEMPTS = 50
+
+# How many tolerances another objective must stay away: a policy that passes is nearer to the declared one.
+APART = 2.0
+
+
+class Comparisons(NamedTuple):
+    """Indices of the chosen and of the rejected outcome of each comparison."""
+
+    chosen: IndexArray
+    rejected: IndexArray
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A population, a sample of comparisons from it, and what is to be minimised on both."""
+
+    loss: str
+    conventions: Mapping[str, Any]
+    reference: FloatArray
+    population: Annotator
+    proposal: JointProposal
+    comparisons: Comparisons
+
+    @cached_property
+    def wins(self) -> FloatArray:
+        """How often each outcome was chosen, shape (n,)."""
+        return np.bincount(self.comparisons.chosen, minlength=self.reference.size).astype(float)
+
+    @cached_property
+    def observed(self) -> tuple[PreferenceMatrix, PairListProposal]:
+        """The sample as an annotator with its win rates, and a proposal with its counts."""
+        return observed_preferences(*self.comparisons, np.arange(self.reference.size))
+
+    @cached_property
+    def directions(self) -> dict[ObjectiveName, FloatArray]:
+        """What each objective finds on the sample, labels taken as they are."""
+        names: tuple[ObjectiveName, ...] = ("bradley_terry", "ipo", "hinge")
+        return {name: direction(name, *self.observed) for name in names}
+
+    @cached_property
+    def optima(self) -> tuple[FloatArray, FloatArray]:
+        """Log-probabilities of the declared objective's exact optimum on the sample and on the population."""
+        optimum = _optimizer(self.loss, self.conventions, self.reference.size)
+        reference = FiniteDistribution(self.reference)
+        return optimum(*self.observed, reference), optimum(self.population, self.proposal, reference)
+
+    @cached_property
+    def families(self) -> list[Family]:
+        """The objectives that a trainer may have minimised, with the declared one where it is none of the usual."""
+        found = self.directions
+        usual = families(self.reference, found["bradley_terry"], found["ipo"], found["hinge"], self.wins)
+        epsilon = self.conventions.get("label_smoothing", 0.0)
+        if epsilon:
+            annotator, proposal = self.observed
+            along = direction("bradley_terry", _smoothed(annotator, epsilon), proposal)
+            return [smoothed_family(self.reference, along, epsilon), *usual]
+        if self.loss == "length_normalized" or self.conventions.get("lambda_", 0.0):
+            return [Family(f"{self.loss} as declared", self.optima[0], None), *usual]
+        return usual
+
+
+def draw_sample(
+    loss: str, conventions: Mapping[str, Any], support_size: int, n_comparisons: int, seed: int, tolerance: float
+) -> Sample:
+    """The first sample of the seed's sequence that has a finite optimum which no other objective comes near.
+
+    Examples
+    --------
+    >>> sample = draw_sample("dpo", {"beta": 0.5}, 8, 4000, seed=0, tolerance=0.02)
+    >>> sample.comparisons.chosen[:5], sample.wins.sum()
+    (array([7, 7, 1, 7, 7]), np.float64(4000.0))
+    """
+    _optimizer(loss, conventions, support_size)
+    for attempt in range(ATTEMPTS):
+        sample = _draw(loss, conventions, support_size, n_comparisons, np.random.default_rng([seed, attempt]))
+        if _has_an_optimum(sample) and _tells_objectives_apart(sample, tolerance):
+            return sample
+    raise ValueError(
+        f"`n_comparisons` must be large enough for a sample with a finite optimum that no other objective comes "
+        f"within twice the tolerance of, {tolerance:g}; {ATTEMPTS} samples of {n_comparisons} comparisons of "
+        f"{support_size} outcomes had none"
+    )
+
+
+def _draw(
+    loss: str, conventions: Mapping[str, Any], size: int, n_comparisons: int, rng: np.random.Generator
+) -> Sample:
+    """A Luce population with clear preferences, some pairs compared more often than others."""
+    # Preferences from about even to 50 : 1; on a narrower range all objectives look alike, on a wider one an outcome
+    # that never wins becomes likely.
+    preference = rng.permutation(np.linspace(-2.0, 2.0, size)) + rng.uniform(-0.2, 0.2, size)
+    ramp = rng.permutation(np.linspace(-1.0, 1.0, size)) + rng.uniform(-0.2, 0.2, size)
+    reference = FiniteDistribution(max(1.0, _reach(loss, conventions)) * ramp)
+    population = Annotator(FiniteDistribution(preference), luce())
+    weights = np.exp(rng.uniform(-1.5, 1.5, (size, size)))
+    np.fill_diagonal(weights, 0.0)
+    proposal = JointProposal(weights)
+    pairs = rng.choice(size * size, size=n_comparisons, p=proposal.weights.ravel())
+    a, b = np.divmod(pairs, size)
+    first_wins = rng.random(n_comparisons) < population.preference_probabilities()[a, b]
+    comparisons = Comparisons(np.where(first_wins, a, b), np.where(first_wins, b, a))
+    return Sample(loss, conventions, reference.log_pmf, population, proposal, comparisons)
+
+
+def _reach(loss: str, conventions: Mapping[str, Any]) -> float:
+    """How far training goes, in nats: a reference that is flat beside that would not be missed."""
+    if loss in ("dpo", "ipo"):
+        return 1.0 / conventions["beta"] if loss == "dpo" else 0.25 / conventions["tau"]
+    return 0.5 * conventions["delta"] if loss in ("rso", "slic") else 1.0
+
+
+def _has_an_optimum(sample: Sample) -> bool:
+    annotator, proposal = sample.observed
+    connected = comparison_components(proposal, annotator.size).max() == 0
+    if not connected or not finite_fit_exists(annotator, proposal):
+        return False
+    if sample.loss not in ("rso", "slic") or sample.conventions.get("lambda_", 0.0):
+        return True
+    uniform = FiniteDistribution(np.zeros(annotator.size))
+    return bool(minimize_rso(annotator, proposal, delta=1.0, reference=uniform).unique)
+
+
+def _tells_objectives_apart(sample: Sample, tolerance: float) -> bool:
+    """Whether every objective whose optimum is another than the declared one stays away from it."""
+    optimum, _ = sample.optima
+    unit = spread(optimum - sample.reference)
+    distances = (fit_family(family, optimum, unit).distance for family in sample.families)
+    # Some objectives have the same optimum: the geometric loss at α = 1 and the Luce rule.
+    return all(distance < 1e-6 or distance > APART * tolerance for distance in distances)
+
+
+_Optimizer = Callable[[PreferenceModel, Proposal, FiniteDistribution], FloatArray]
+
+# What each loss needs, and what it may have.
+_PARAMETERS: dict[str, tuple[set[str], set[str]]] = {
+    "dpo": ({"beta"}, {"label_smoothing"}),
+    "geometric": ({"alpha"}, set()),
+    "luce": (set(), set()),
+    "ipo": ({"tau"}, set()),
+    "rso": ({"delta"}, set()),
+    "slic": ({"delta"}, {"lambda_"}),
+    "length_normalized": ({"lengths"}, {"scale"}),
+}
+
+
+def _optimizer(loss: str, conventions: Mapping[str, Any], size: int) -> _Optimizer:
+    """The declared objective as a function from preferences to its optimum."""
+    if loss not in _PARAMETERS:
+        raise ValueError(f"`loss` must be one of {', '.join(map(repr, _PARAMETERS))}; got {loss!r}")
+    needed, allowed = _PARAMETERS[loss]
+    if not needed <= set(conventions) <= needed | allowed:
+        may = f", and may have {sorted(allowed)}" if allowed else ""
+        raise ValueError(f"`loss` {loss!r} must have the parameters {sorted(needed)}{may}; got {sorted(conventions)}")
+    if loss == "ipo":
+        scale = 0.5 / positive_number("tau", conventions["tau"])
+        return lambda annotator, q, reference: FiniteDistribution(
+            reference.log_pmf + scale * direction("ipo", annotator, q)).log_pmf  # fmt: skip
+    if loss in ("rso", "slic"):
+        return _hinge_optimizer(loss, conventions)
+    epsilon = flip_probability("label_smoothing", conventions.get("label_smoothing", 0.0))
+    if loss == "dpo":
+        beta = positive_number("beta", conventions["beta"])
+        return lambda annotator, q, reference: normalized_log_policy(
+            direction("bradley_terry", _smoothed(annotator, epsilon), q), dpo(beta, reference))  # fmt: skip
+    if loss == "geometric":
+        alpha = positive_number("alpha", conventions["alpha"])
+        return lambda annotator, q, reference: normalized_log_policy(
+            direction("bradley_terry", annotator, q), geometric_average(alpha, reference))  # fmt: skip
+    process = luce()
+    if loss == "length_normalized":
+        process = length_normalized(vector("lengths", conventions["lengths"], size=size), conventions.get("scale", 1.0))
+    return lambda annotator, q, reference: normalized_log_policy(direction("bradley_terry", annotator, q), process)
+
+
+def _hinge_optimizer(loss: str, conventions: Mapping[str, Any]) -> _Optimizer:
+    delta = positive_number("delta", conventions["delta"])
+    weight = non_negative_number("lambda_", conventions.get("lambda_", 0.0))
+    if loss == "rso":
+        return lambda annotator, q, reference: minimize_rso(
+            annotator, q, delta=delta, reference=reference).policy.log_pmf  # fmt: skip
+    return lambda annotator, q, reference: minimize_slic(
+        annotator, q, delta=delta, lambda_=weight, reference=reference).policy.log_pmf  # fmt: skip
+
+
+def _smoothed(annotator: PreferenceModel, epsilon: float) -> PreferenceModel:
+    """The annotator as cDPO sees it, each label flipped with probability ε."""
+    if epsilon == 0.0:
+        return annotator
+    return PreferenceMatrix(epsilon + (1.0 - 2.0 * epsilon) * annotator.preference_probabilities())
