@@ -75,14 +75,14 @@ class Table:
         Each way in which the first line can be read, the likeliest first.
     chunks : callable
         Given the number of a header, the columns wanted, and those that may hold truth values, yields chunks.
-    place : callable
-        How many bytes have been read, as they are on disk; None if that is not known.
+    text : Text or None
+        Where it is read from, if bytes are.
     """
 
     name: str
     headers: tuple[Header, ...]
     chunks: Callable[[int, Sequence[str], Sequence[str]], Iterator[Chunk]]
-    place: Callable[[], int | None] = lambda: None
+    text: Text | None = None
 
 
 @contextmanager
@@ -106,10 +106,6 @@ def open_table(path: Any, style: Style) -> Iterator[Table]:
 def _by_ending(path: str | os.PathLike[str]) -> str:
     endings = [ending for ending in PurePath(os.fspath(path).lower()).suffixes if ending not in PACKED]
     return next((form for form, known in ENDINGS.items() if endings and endings[-1] in known.split()), "csv")
-
-
-def _place(text: Text) -> Callable[[], int | None]:
-    return lambda: text.raw.tell() if text.raw.seekable() else None
 
 
 # --- CSV ---
@@ -147,7 +143,7 @@ def _csv(text: Text, style: Style) -> Table:
         return _csv_blocks(text, above, header, columns, {"delimiter": delimiter, **form})
 
     found = tuple(Header(tuple(name.strip() for name in header), delimiter) for delimiter, header in headers)
-    return Table(text.name, found, chunks, _place(text))
+    return Table(text.name, found, chunks, text)
 
 
 def _csv_blocks(
@@ -280,7 +276,7 @@ def _json(text: Text, style: Style, start: str = "") -> Table:
         while block := list(islice(following, CHUNK_ROWS)):
             yield _json_chunk(block, wanted, truths)
 
-    return Table(text.name, (Header(tuple(names)),), chunks, _place(text))
+    return Table(text.name, (Header(tuple(names)),), chunks, text)
 
 
 def _no_object(value: Any) -> str:
@@ -394,7 +390,8 @@ def cell_text(value: Any, truth: bool = False) -> Any:
 def _parquet(text: Text, style: Style) -> Table:
     parquet = optional("pyarrow.parquet", "a parquet file", "pyarrow")
     arrow = optional("pyarrow", "a parquet file", "pyarrow")
-    content = text.content if text.content is text.raw and text.raw.seekable() else io.BytesIO(text.content.read(MOST_UNPACKED))
+    plain = text.content is text.raw and text.raw.seekable()
+    content = text.content if plain else io.BytesIO(text.content.read(MOST_UNPACKED))
     try:
         schema = parquet.ParquetFile(content).schema_arrow
     except (arrow.ArrowException, OSError, ValueError) as error:

@@ -130,9 +130,8 @@ def read_comparisons(
         truths = roles.says if roles.outcome in ("winner", "one_hot") else ()
         for chunk in table.chunks(number, roles.columns, truths):
             assembler.add(chunk)
-            place = table.place()
-            if progress is not None and place is not None:
-                progress(place)
+            if progress is not None and table.text is not None and table.text.raw.seekable():
+                progress(table.text.raw.tell())
         return assembler.result()
 
 
