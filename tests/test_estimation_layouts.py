@@ -12,7 +12,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pbde_ref.estimation import DataError, fit_comparisons, read_comparisons
@@ -245,6 +245,16 @@ def test_both_bad_is_no_tie_unless_declared(write, said):
     assert counted(read_comparisons(path, tie_values=[said], ties="half")) == {("x", "y"): 1.5, ("y", "x"): 0.5}
 
 
+def test_one_column_of_three_is_no_winner(write):
+    """With 1 and 0 declared for the sides, ties would be wins of the right one."""
+    path = write(FILES["Kaggle LMSYS battles"][1])
+    columns = {"left": "model_a", "right": "model_b", "winner": "winner_model_a"}
+    with pytest.raises(DataError, match='one_hot="winner_model_a,winner_model_b,winner_tie"'):
+        read_comparisons(path, **columns, left_wins=["1"], right_wins=["0"])
+    table = read_comparisons(path, left_wins=["1"], right_wins=["0"], ties="half")
+    assert counted(table) == FILES["Kaggle LMSYS battles"][2]
+
+
 def test_one_hot_winners(write):
     columns = {"left": "a", "right": "b", "one_hot": ["l", "r", "t"]}
     path = write("a,b,l,r,t\nx,y,1,0,0\nx,y,0,1,0\nx,y,False,FALSE,true\n")
@@ -355,6 +365,7 @@ def test_errors_name_the_option_that_helps(write, content, message):
     assert '="' not in spelled
 
 
+@settings(max_examples=40)
 @given(st.text(min_size=1, max_size=20), st.integers(1, 4000))
 def test_no_message_is_long(text, times):
     """Whatever stands in a cell, an error has at most 300 characters beside the file's name, and one line."""

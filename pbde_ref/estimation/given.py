@@ -159,8 +159,7 @@ def given_comparisons(
         _same_length(name, column.size, won.size)
         reject(f"covariates[{name!r}]", "finite", column, ~np.isfinite(column))
     grouped = None if clusters is None else indices("clusters", clusters)  # type: ignore[arg-type]
-    if grouped is not None:
-        _same_length("clusters", grouped.size, won.size)
+    _same_length("clusters", won.size if grouped is None else grouped.size, won.size)
     result = Given(won, lost, times, size, support, tied, columns, grouped, repeats)
     counted = won != lost
     if times is not None:

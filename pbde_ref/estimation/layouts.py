@@ -157,8 +157,11 @@ def roles_of(file: str, names: Sequence[str], given: Columns) -> Roles:
     looks like chess results: White, Black, Result
     """
     known = {name.casefold(): name for name in reversed(names)}
-    candidates = (_fitted(layout, known) for layout in (*LAYOUTS, *PLAIN))
-    found = next((layout for layout in candidates if layout is not None and _agrees(layout, given)), None)
+    candidates = [fit for layout in (*LAYOUTS, *PLAIN) if (fit := _fitted(layout, known)) is not None]
+    found = next((layout for layout in candidates if _agrees(layout, given)), None)
+    torn = [fit.says for fit in candidates if fit.outcome == "one_hot" and set(given.says) < set(fit.says)]
+    if given.outcome == "winner" and torn:
+        raise DataError(f"{file}: {given.says[0]!r} is part of an answer", "name all: ", ("one_hot", ",".join(torn[0])))
     if found is None and (given.outcome or given.items):
         outcome = given.outcome or "winner"
         items = () if outcome == "ranking" else tuple(given.items.get(side, side) for side in _sides(outcome))

@@ -240,10 +240,9 @@ def _ranking_of(cell: Any, items: Labels) -> Ranking:
     if isinstance(cell, str):
         groups = [part.split("=") for part in re.split(r"[>;]" if re.search("[>;]", cell) else ",", cell)]
     elif cell and isinstance(cell[0], dict):
-        names = ("model", "item", "name", "answer")
         places: dict[float, list[str]] = {}
         for entry in cell:
-            label = next(str(entry[name]) for name in names if name in entry)
+            label = next(str(entry[name]) for name in ("model", "item", "name", "answer") if name in entry)
             places.setdefault(float(entry["rank"]), []).append(label)
         groups = [places[place] for place in sorted(places)]
     else:

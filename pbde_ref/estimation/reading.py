@@ -121,8 +121,7 @@ def read_comparisons(
     outcome, says = _outcome(said, items)
     named = {name: column for name, column in items.items() if column is not None}
     given = Columns(named, outcome, says, prompt, weight, annotator, cluster, tuple(covariates))
-    style = Style(form, delimiter, quotes, encoding, limits)
-    with open_table(path, style) as table:
+    with open_table(path, Style(form, delimiter, quotes, encoding, limits)) as table:
         number, roles = _first_that_fits(table.name, table.headers, given)
         words = Words(roles, left_wins, right_wins, tie_values)
         rules = Rules(ties, bad_lines == "skip", share, sides, decimal_comma=table.headers[number].delimiter == ";")
