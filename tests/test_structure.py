@@ -19,8 +19,8 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import from its own room and from those before it.
 ORDER = [
-    "paper", "validation", "files", "processes", "foreign", "double_double", "numerics", "distributions",
-    "paper_problem", "pbde", "pairs", "annotators", "proposals", "objectives", "losses", "exact",
+    "paper", "validation", "files", "processes", "foreign", "threads", "double_double", "numerics",
+    "distributions", "paper_problem", "pbde", "pairs", "annotators", "proposals", "objectives", "losses", "exact",
     "policy_optimization", "sampling", "estimation", "models", "language", "experiments", "figures", "strategies",
     "oracle", "vectors", "verification", "benchmarking", "cli", "__main__",
 ]  # fmt: skip

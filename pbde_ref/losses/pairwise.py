@@ -6,16 +6,19 @@ writes y = 1 for :math:`x_A \succ x_B`; then A is the chosen one, otherwise B.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
-from pbde_ref.losses.inputs import batch, difference, finite, per_example, precision
-from pbde_ref.losses.result import BatchLoss, Precision, Reduction, batch_loss
+from pbde_ref.losses.chunks import Arguments, Computed, evaluated
+from pbde_ref.losses.inputs import FINITE, NON_NEGATIVE, REAL, defined_pairs, precision
+from pbde_ref.losses.result import BatchLoss, Precision, Reduction
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, as_objective
 from pbde_ref.validation import FloatArray
 
-__all__ = ["bradley_terry_loss", "pairwise_loss", "reduced"]
+__all__ = ["bradley_terry_loss", "margin_loss", "pairwise_loss"]
 
 
 def pairwise_loss(
@@ -52,13 +55,14 @@ def pairwise_loss(
     >>> losses.pairwise_loss([3.0, 0.0], [0.0, 1.0], objective=ipo(0.5)).losses
     array([4., 4.])
     """
-    chosen = batch("chosen_utilities", chosen_utilities)
-    rejected = batch("rejected_utilities", rejected_utilities, shape=chosen.shape)
-    margins = difference("chosen_utilities", chosen, "rejected_utilities", rejected)
-    return reduced(
+    return margin_loss(
         as_objective(objective),
-        margins - per_example("margin", margin, chosen.size, sign="non-negative"),
-        {"chosen_utilities": 1.0, "rejected_utilities": -1.0},
+        {
+            "chosen_utilities": (chosen_utilities, REAL),
+            "rejected_utilities": (rejected_utilities, REAL),
+            "margin": (margin, NON_NEGATIVE),
+        },
+        _plain,
         reduction,
         precision(chosen_utilities, rejected_utilities),
     )
@@ -97,33 +101,59 @@ def bradley_terry_loss(
     >>> result.losses, result.gradients["chosen_rewards"]
     (array([0.12692801, 0.69314718]), array([-0.05960146, -0.25 ]))
     """
-    chosen = finite("chosen_rewards", chosen_rewards)
-    rejected = finite("rejected_rewards", rejected_rewards, shape=chosen.shape)
-    return reduced(
+    return margin_loss(
         BRADLEY_TERRY,
-        chosen - rejected - per_example("margin", margin, chosen.size, sign="non-negative"),
-        {"chosen_rewards": 1.0, "rejected_rewards": -1.0},
+        {
+            "chosen_rewards": (chosen_rewards, FINITE),
+            "rejected_rewards": (rejected_rewards, FINITE),
+            "margin": (margin, NON_NEGATIVE),
+        },
+        _plain,
         reduction,
         precision(chosen_rewards, rejected_rewards),
     )
 
 
-def reduced(
+def _plain(chosen: FloatArray, rejected: FloatArray, margin: FloatArray | float) -> tuple[FloatArray, float, float]:
+    return chosen - rejected - margin, 1.0, 1.0
+
+
+def margin_loss(
     objective: Objective,
-    margins: FloatArray,
-    slopes: Mapping[str, FloatArray | float],
+    arguments: Arguments,
+    margin: Callable[..., tuple[FloatArray, Any, Any]],
     reduction: Reduction,
     dtype: Precision,
-    penalty: float = 0.0,
-    penalty_gradients: Mapping[str, FloatArray] | None = None,
+    **penalty: Any,
 ) -> BatchLoss:
-    r""":math:`\ell(m)` of each pair; `slopes` are the derivatives of the margin with respect to each argument."""
-    derivative = objective.derivative(margins)
-    return batch_loss(
-        objective.value(margins),
-        {name: derivative * slope for name, slope in slopes.items()},
-        reduction=reduction,
-        dtype=dtype,
-        penalty=penalty,
-        penalty_gradients=penalty_gradients,
+    r""":math:`\ell(m)` of each pair, :math:`m = f_w u_w - f_l u_l + c`, with :math:`u_w, u_l` the first two arguments.
+
+    `margin` makes of float64 vectors of all arguments (or numbers, where one holds for all pairs) a new vector of
+    margins, and :math:`f_w, f_l`: vectors, or numbers.
+    """
+    pair = objective.value_and_derivative
+
+    def compute(*own: Any, share: float, single: bool) -> Computed:
+        margins, f_w, f_l = margin(*own)
+        same = isinstance(f_w, float) and f_w == f_l
+        # Otherwise gradients could leave the range of single precision half-way.
+        single = single and same and 1e-20 < f_w * share < 1e20
+        if pair is None:
+            values, slopes = objective.value(margins), objective.derivative(margins)
+        else:
+            values, slopes = pair(margins, np.float32 if single else np.float64)
+        if same:
+            change = slopes * (f_w * share)
+            return values, (change, np.negative(change)), 0.0
+        return values, (slopes * share * f_w, slopes * -share * f_l), 0.0
+
+    def defined(*own: Any) -> None:
+        chosen_name, rejected_name, *_ = arguments
+        with np.errstate(invalid="ignore", over="ignore"):
+            defined_pairs(chosen_name, own[0], rejected_name, margin(*own)[0])
+
+    # The objective may be the caller's, who need not think of threads.
+    threads = 1 if pair is None else 2
+    return evaluated(
+        arguments, compute, reduction=reduction, dtype=dtype, defined=defined, threads=threads, **penalty
     )

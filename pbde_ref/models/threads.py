@@ -8,13 +8,13 @@ has one thread.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
+
+from pbde_ref.threads import in_threads
 
 __all__ = ["keep_freed_memory", "map_in_threads"]
 
@@ -58,26 +58,8 @@ def map_in_threads(function: Callable[[Item], Result], items: Sequence[Item]) ->
     >>> map_in_threads(abs, [-1, 2, -3])
     [1, 2, 3]
     """
-    waiting = deque(range(len(items)))
-    results: dict[int, Result] = {}
-
-    def work() -> None:
-        try:
-            while True:
-                try:
-                    index = waiting.popleft()
-                except IndexError:
-                    return
-                results[index] = function(items[index])
-        finally:
-            waiting.clear()
-
     with _BLAS_LIMIT:
         controller = _controller()
-        threads = min(len(items), max((library["num_threads"] for library in controller.info()), default=1))
-        with controller.limit(limits=1), ThreadPoolExecutor(max(1, threads - 1)) as helpers:
-            helping = [helpers.submit(work) for _ in range(threads - 1)]
-            work()
-            for helper in helping:
-                helper.result()
-    return [results[index] for index in range(len(items))]
+        threads = max((library["num_threads"] for library in controller.info()), default=1)
+        with controller.limit(limits=1):
+            return in_threads(function, items, threads)
