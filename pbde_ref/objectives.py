@@ -22,7 +22,7 @@ from pbde_ref.validation import FloatArray, flip_probability, non_negative_numbe
 __all__ = ["BRADLEY_TERRY", "Objective", "as_objective", "hinge", "ipo", "robust", "rrhf", "smoothed", "with_margin"]
 
 _Function = Callable[[FloatArray], FloatArray]
-_Pair = Callable[[FloatArray, type[np.floating[Any]]], tuple[NDArray[Any], NDArray[Any]]]
+_Quick = Callable[[FloatArray, NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +41,10 @@ class Objective:
         `second_derivative` is zero.
     parameters : mapping of str to float
         The numbers that single it out among objectives of its name. Read-only.
-    value_and_derivative : callable, optional
-        Both at once, for large batches: from margins in float64, whose array may be overwritten, and a type, float32 or
-        float64, to two arrays, of that type where its precision suffices.
+    quick : callable, optional
+        Both at once, for large batches: of margins, whose float64 array may be overwritten, and an array for their
+        losses, float32 or float64; returns the derivatives. Where the losses' sum is finite, all is right if the
+        margins were finite.
 
     Examples
     --------
@@ -59,34 +60,31 @@ class Objective:
     derivative: _Function = field(repr=False)
     second_derivative: _Function = field(repr=False)
     parameters: Mapping[str, float] = field(default_factory=dict)
-    value_and_derivative: _Pair | None = field(default=None, repr=False)
+    quick: _Quick | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
 
 
-def _logistic_pair(lean: float) -> _Pair:
-    r""":math:`(\lambda - 1) \log \sigma(m) - \lambda \log \sigma(-m)` and its derivative, :math:`\lambda - \sigma(-m)`."""
+def _quick_logistic(lean: float) -> _Quick:
+    r""":math:`-\log \sigma(m) + \lambda m` and its derivative, :math:`\lambda - \sigma(-m)`."""
 
-    def pair(m: FloatArray, dtype: type[np.floating[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
-        odds = np.abs(m)
-        np.exp(np.negative(odds, out=odds), out=odds)
-        if lean == 0.0 and dtype is np.float32:
-            # Nothing is subtracted from here on, so that single precision suffices for single precision.
-            odds, m = odds.astype(dtype), m.astype(dtype)
-        log = np.log1p(odds, out=odds)
-        # Of an array and a number NumPy's maximum takes three times as long.
-        loss = np.maximum(np.negative(m), np.zeros(m.shape, m.dtype))
-        loss += log
-        # σ(−m) = 1 − exp(−loss).
-        slope = np.negative(loss)
+    def quick(m: FloatArray, out: NDArray[Any]) -> NDArray[Any]:
+        odds = np.negative(m, out=m if lean == 0.0 else None)
+        np.exp(odds, out=odds)
+        if lean == 0.0:
+            slope = np.negative(np.log1p(odds, out=out, casting="same_kind"))
+        else:
+            slope = np.negative(np.log1p(odds, out=odds))
+            m *= lean
+            np.subtract(m, slope, out=out, casting="same_kind")
+        # −σ(−m) = exp(log σ(m)) − 1 subtracts nothing that was rounded, so that single precision suffices for itself.
         np.expm1(slope, out=slope)
         if lean != 0.0:
             slope += lean
-            loss = np.maximum(lean * m, (lean - 1.0) * m) + log
-        return loss, slope
+        return slope
 
-    return pair
+    return quick
 
 
 BRADLEY_TERRY = Objective(
@@ -94,7 +92,7 @@ BRADLEY_TERRY = Objective(
     value=lambda m: softplus(-m),
     derivative=lambda m: -expit(-m),
     second_derivative=lambda m: expit(m) * expit(-m),
-    value_and_derivative=_logistic_pair(0.0),
+    quick=_quick_logistic(0.0),
 )
 r"""Eq. (1), (2), (7): :math:`\ell(m) = -\log \sigma(m)`, the cross-entropy of a logistic preference."""
 
@@ -129,7 +127,7 @@ def smoothed(epsilon: float) -> Objective:
         derivative=lambda m: epsilon * expit(m) - (1.0 - epsilon) * expit(-m),
         second_derivative=BRADLEY_TERRY.second_derivative,
         parameters={"epsilon": epsilon},
-        value_and_derivative=_logistic_pair(epsilon),
+        quick=_quick_logistic(epsilon),
     )
 
 
@@ -164,7 +162,7 @@ def robust(epsilon: float) -> Objective:
         derivative=lambda m: -keep * expit(-m) - flip * expit(m),
         second_derivative=BRADLEY_TERRY.second_derivative,
         parameters={"epsilon": epsilon},
-        value_and_derivative=_logistic_pair(-flip),
+        quick=_quick_logistic(-flip),
     )
 
 
@@ -192,10 +190,11 @@ def hinge(delta: float) -> Objective:
     """
     delta = non_negative_number("delta", delta)
 
-    def pair(m: FloatArray, dtype: type[np.floating[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
-        loss = np.subtract(delta, m, out=m).astype(dtype, copy=False)
-        loss = np.maximum(loss, np.zeros(loss.shape, dtype))
-        return loss, np.negative((loss > 0.0).astype(dtype))
+    def quick(m: FloatArray, out: NDArray[Any]) -> NDArray[Any]:
+        np.subtract(delta, m, out=out, casting="same_kind")
+        # Of an array and a number NumPy's maximum takes three times as long.
+        np.maximum(out, np.zeros(out.shape, out.dtype), out=out)
+        return np.negative((out > 0.0).astype(out.dtype))
 
     return Objective(
         "hinge",
@@ -203,7 +202,7 @@ def hinge(delta: float) -> Objective:
         derivative=lambda m: np.where(m < delta, -1.0, 0.0),
         second_derivative=np.zeros_like,
         parameters={"delta": delta},
-        value_and_derivative=pair,
+        quick=quick,
     )
 
 
@@ -257,9 +256,10 @@ def ipo(tau: float) -> Objective:
         with np.errstate(over="ignore"):
             return np.asarray(2.0 * (m - target))
 
-    def pair(m: FloatArray, dtype: type[np.floating[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+    def quick(m: FloatArray, out: NDArray[Any]) -> NDArray[Any]:
         m -= target
-        return np.square(m), np.multiply(m, 2.0, out=m)
+        np.square(m, out=out, casting="same_kind")
+        return np.multiply(m, 2.0, out=m)
 
     return Objective(
         "ipo",
@@ -267,7 +267,7 @@ def ipo(tau: float) -> Objective:
         derivative=derivative,
         second_derivative=lambda m: 2.0 * np.ones_like(m),
         parameters={"tau": tau},
-        value_and_derivative=pair,
+        quick=quick,
     )
 
 
@@ -290,7 +290,7 @@ def with_margin(objective: str | Objective, margin: float) -> Objective:
     objective, margin = as_objective(objective), non_negative_number("margin", margin)
     if margin == 0.0:
         return objective
-    pair = objective.value_and_derivative
+    quick = objective.quick
     return Objective(
         # Not the plain name: whoever solves for the optimum by name must not overlook the margin.
         f"{objective.name} with margin",
@@ -298,7 +298,7 @@ def with_margin(objective: str | Objective, margin: float) -> Objective:
         derivative=lambda m: objective.derivative(m - margin),
         second_derivative=lambda m: objective.second_derivative(m - margin),
         parameters={**objective.parameters, "margin": margin + objective.parameters.get("margin", 0.0)},
-        value_and_derivative=pair and (lambda m, dtype: pair(m - margin, dtype)),
+        quick=quick and (lambda m, out: quick(m - margin, out)),
     )
 
 

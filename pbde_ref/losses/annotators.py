@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import combinations
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from pbde_ref.losses.chunks import Computed, evaluated
+from pbde_ref.losses.chunks import evaluated, write
 from pbde_ref.losses.inputs import LOG_PROBABILITIES, Rule, defined_pairs, finite, log_probabilities, precision
 from pbde_ref.losses.result import BatchLoss, Reduction
-from pbde_ref.numerics import logsumexp
-from pbde_ref.objectives import BRADLEY_TERRY
+from pbde_ref.numerics import logsumexp, softplus
 from pbde_ref.validation import FloatArray, reject
 
 __all__ = ["annotator_mixture_loss"]
@@ -68,12 +68,14 @@ def annotator_mixture_loss(
     logits = finite("weight_logits", weight_logits, shape=policy_chosen.shape[1:])
     log_w = (logits - logsumexp(logits))[:, None]
     w = np.exp(log_w)
-    logistic = BRADLEY_TERRY.value_and_derivative
-    assert logistic is not None
 
-    def compute(chosen: FloatArray, rejected: FloatArray, *, share: float, single: bool) -> Computed:
+    def compute(
+        chosen: FloatArray, rejected: FloatArray, *, out: list[NDArray[Any]], share: float, usual: bool
+    ) -> tuple[float, FloatArray]:
         # Annotators come first, so that sums over them run along examples.
-        lost, slopes = logistic(np.ascontiguousarray((chosen - rejected).T), np.float64)
+        margins = np.ascontiguousarray((chosen - rejected).T)
+        lost = softplus(-margins)
+        slopes = np.expm1(-lost)
         joint = log_w - lost
         largest = joint.max(axis=0)
         joint -= largest
@@ -85,7 +87,9 @@ def annotator_mixture_loss(
         losses = np.where(loses < 0.5, -np.log1p(-np.minimum(loses, 0.5)), -largest - np.log(mixture))
         slopes *= responsibilities
         slopes *= share
-        return losses, (slopes.T, -slopes.T), share * _weight_gradients(w, responsibilities, lost)
+        for values, result in zip((losses, slopes.T, -slopes.T), out, strict=True):
+            write(values, result)
+        return losses.sum(), share * _weight_gradients(w, responsibilities, lost)
 
     def defined(chosen: FloatArray, rejected: FloatArray) -> None:
         with np.errstate(invalid="ignore"):

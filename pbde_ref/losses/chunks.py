@@ -18,25 +18,24 @@ from numpy.typing import ArrayLike, NDArray
 from pbde_ref.losses.inputs import Rule
 from pbde_ref.losses.result import BatchLoss, Precision, batch_loss, batch_size
 from pbde_ref.threads import in_threads, own_cores
+from pbde_ref.validation import FloatArray
 
-__all__ = ["Arguments", "Computed", "evaluated"]
+__all__ = ["Arguments", "evaluated", "write"]
 
 # Numbers of one argument: all that is made of them fits a core's second-level cache, and computing it takes longer than
 # threads need to change turns.
-CHUNK = 1 << 15
+CHUNK = 1 << 14
 # From here on a second thread gains more than starting it costs.
 MANY = 1 << 17
 
 _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 Arguments = Mapping[str, tuple[ArrayLike, Rule]]
-# A chunk's losses, its gradients, and its share of the gradient of what all examples have in common.
-Computed = tuple[NDArray[Any], tuple[NDArray[Any], ...], NDArray[Any] | float]
 
 
 def evaluated(
     arguments: Arguments,
-    compute: Callable[..., Computed],
+    compute: Callable[..., Any],
     *,
     reduction: str,
     dtype: Precision,
@@ -56,8 +55,10 @@ def evaluated(
     arguments : mapping of str to (array_like, Rule)
         By name, with an entry or a row for each example, or a number that holds for all.
     compute : callable
-        From float64 arrays of all arguments, `share` and `single` to losses, and gradients times `share`; `single` says
-        whether single precision suffices. What is undefined must make the losses' sum so.
+        Of ``(*own, out=, share=, usual=)``. `own` are a chunk's arguments in float64; `out` the parts of the result to
+        write to: losses, and gradients times `share`. Returns the losses' sum, and the chunk's part of the gradient of
+        what is shared. If `usual`, a sum that is infinite or NaN says that there may be infinite or undefined numbers,
+        which must lead to such a sum; if not, these are ordinary.
     reduction : {"mean", "sum"}
     dtype : {float64, float32}
         Of the result's arrays.
@@ -78,28 +79,21 @@ def evaluated(
     """
     given: list[Any] = []
     for name, (value, rule) in arguments.items():
-        shape = given[0].shape if given else None
-        as_it_is = type(value) is np.ndarray and value.dtype in _FLOATS
-        if not (as_it_is and (value.shape == shape if given else value.ndim == ndim and value.size > 0)):
-            value = rule.checked(name, value, shape=shape)
-        given.append(value)
+        given.append(_as_given(name, value, rule, given[0].shape if given else None, ndim))
     shape, rules = given[0].shape, [rule for _, rule in arguments.values()]
     count = batch_size(reduction, shape[0])
-    share = 1.0 / count
     losses = np.empty(shape[0], dtype)
     gradients = {name: np.empty(shape, dtype) for name in list(arguments)[:differentiated]}
 
-    def part(piece: slice, *, usual: bool = True) -> tuple[float, NDArray[Any] | float]:
+    def part(piece: slice, *, usual: bool = True) -> tuple[float, Any]:
         own = [x if isinstance(x, float) else x[piece] for x in given]
         if usual and not all(isinstance(x, float) or rule.holds(x) for rule, x in zip(rules, own, strict=True)):
             return math.nan, 0.0
         own = [x if isinstance(x, float) else x.astype(np.float64, copy=False) for x in own]
+        out = [result[piece] for result in (losses, *gradients.values())]
         with np.errstate(invalid="ignore", over="ignore"):
-            values, changes, common = compute(*own, share=share, single=usual and dtype is np.float32)
-            for result, change in zip((losses, *gradients.values()), (values, *changes), strict=True):
-                # Adding zero turns -0.0 into 0.0; what exceeds single precision becomes infinite there.
-                np.add(change, 0.0, out=result[piece], casting="same_kind")
-            return float(np.add.reduce(values)), common
+            total, common = compute(*own, out=out, share=1.0 / count, usual=usual)
+        return float(total), common
 
     rows = max(1, CHUNK // width)
     pieces = [slice(start, start + rows) for start in range(0, shape[0], rows)]
@@ -108,7 +102,22 @@ def evaluated(
         given = [rule.checked(name, value, shape=shape) for name, (value, rule) in arguments.items()]
         defined(*given)
         parts = [part(piece, usual=False) for piece in pieces]
-    value = sum(total for total, _ in parts) / count
     if shared:
         gradients[shared] = np.asarray(sum(common for _, common in parts), dtype)
-    return batch_loss(value + penalty, losses, gradients | dict(penalty_gradients or {}))
+    value = sum(total for total, _ in parts) / count + penalty
+    return batch_loss(value, losses, gradients | dict(penalty_gradients or {}))
+
+
+def _as_given(
+    name: str, value: Any, rule: Rule, shape: tuple[int, ...] | None, ndim: int
+) -> NDArray[Any] | FloatArray | float:
+    """The array that came, if it can be read chunk by chunk; otherwise all of it, checked."""
+    fits = type(value) is np.ndarray and value.dtype in _FLOATS
+    if fits and (value.shape == shape or (shape is None and value.ndim == ndim and value.size > 0)):
+        return value
+    return rule.checked(name, value, shape=shape)
+
+
+def write(values: NDArray[Any], out: NDArray[Any]) -> None:
+    """Copy values to the result. -0.0 becomes 0.0; what exceeds single precision becomes infinite there."""
+    np.add(values, 0.0, out=out, casting="same_kind")

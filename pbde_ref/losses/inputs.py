@@ -18,8 +18,8 @@ from pbde_ref.validation import FloatArray, array, reject
 
 __all__ = [
     "FINITE", "LENGTHS", "LOG_PROBABILITIES", "NON_NEGATIVE", "NUMBERS", "POSITIVE", "REAL", "REFERENCE", "Rule",
-    "batch", "defined_pairs", "finite", "finite_and_at_least", "lengths_of", "log_probabilities", "per_example", "precision",
-    "reference_log_probabilities",
+    "batch", "defined_pairs", "finite", "finite_and_at_least", "lengths_of", "log_probabilities", "per_example",
+    "precision", "reference_log_probabilities",
 ]  # fmt: skip
 
 
@@ -32,7 +32,7 @@ class Rule(NamedTuple):
         From name, value and ``shape=`` (None for the first argument) to a float64 array, or a number for all examples,
         or an error.
     holds : callable
-        Whether a chunk obeys; NaN apart where it makes the loss undefined. False is only a doubt.
+        Whether a chunk obeys, apart from NaN and infinities, which the loss must show. False is only a doubt.
     """
 
     checked: Callable[..., FloatArray | float]
@@ -113,16 +113,8 @@ def defined_pairs(chosen_name: str, chosen: FloatArray, rejected_name: str, marg
         )
 
 
-def _sum_is_finite(chunk: NDArray[Any]) -> bool:
-    return math.isfinite(np.add.reduce(chunk, axis=None))
-
-
 def _at_most_zero(chunk: NDArray[Any]) -> bool:
     return bool(np.maximum.reduce(chunk, axis=None) <= 0.0)
-
-
-def _above_minus_infinity(chunk: NDArray[Any]) -> bool:
-    return bool(np.minimum.reduce(chunk, axis=None) > -math.inf)
 
 
 def finite_and_at_least(least: float, chunk: NDArray[Any]) -> bool:
@@ -133,11 +125,11 @@ def finite_and_at_least(least: float, chunk: NDArray[Any]) -> bool:
 # The least positive number.
 _above_zero = partial(finite_and_at_least, math.ulp(0.0))
 REAL = Rule(batch, lambda chunk: True)
-FINITE = Rule(finite, _sum_is_finite)
+FINITE = Rule(finite, lambda chunk: True)
 LOG_PROBABILITIES = Rule(log_probabilities, _at_most_zero)
-REFERENCE = Rule(reference_log_probabilities, lambda chunk: _at_most_zero(chunk) and _above_minus_infinity(chunk))
+REFERENCE = Rule(reference_log_probabilities, _at_most_zero)
 LENGTHS = Rule(lengths_of, _above_zero)
-NUMBERS = Rule(per_example, _sum_is_finite)
+NUMBERS = Rule(per_example, lambda chunk: True)
 POSITIVE = Rule(partial(per_example, sign="positive"), _above_zero)
 NON_NEGATIVE = Rule(partial(per_example, sign="non-negative"), partial(finite_and_at_least, 0.0))
 

@@ -6,13 +6,14 @@ writes y = 1 for :math:`x_A \succ x_B`; then A is the chosen one, otherwise B.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from pbde_ref.losses.chunks import Arguments, Computed, evaluated
+from pbde_ref.losses.chunks import Arguments, evaluated, write
 from pbde_ref.losses.inputs import FINITE, NON_NEGATIVE, REAL, defined_pairs, precision
 from pbde_ref.losses.result import BatchLoss, Precision, Reduction
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, as_objective
@@ -131,29 +132,51 @@ def margin_loss(
     `margin` makes of float64 vectors of all arguments (or numbers, where one holds for all pairs) a new vector of
     margins, and :math:`f_w, f_l`: vectors, or numbers.
     """
-    pair = objective.value_and_derivative
+    quick = objective.quick
 
-    def compute(*own: Any, share: float, single: bool) -> Computed:
+    def compute(*own: Any, out: list[NDArray[Any]], share: float, usual: bool) -> tuple[float, float]:
+        losses, chosen, rejected = out
         margins, f_w, f_l = margin(*own)
-        same = isinstance(f_w, float) and f_w == f_l
-        # Otherwise gradients could leave the range of single precision half-way.
-        single = single and same and 1e-20 < f_w * share < 1e20
-        if pair is None:
+        if usual and not math.isfinite(np.add.reduce(margins)):
+            return math.nan, 0.0
+        total = math.nan
+        if usual and quick is not None:
+            # Below 1e-38 single precision has fewer digits: of slopes no more than of gradients if these are smaller.
+            exact = losses.dtype == np.float64 or max(_largest(f_w), _largest(f_l)) * share <= 1.0
+            values = losses if exact else np.empty(losses.shape)
+            slopes = quick(margins, values)
+            total = float(np.add.reduce(values))
+        if not math.isfinite(total):
+            margins = margin(*own)[0]
             values, slopes = objective.value(margins), objective.derivative(margins)
+            total = float(np.add.reduce(values))
+        if values is not losses:
+            write(values, losses)
+        _multiply(slopes, f_l, -share, rejected)
+        if isinstance(f_w, float) and f_w == f_l:
+            np.subtract(0.0, rejected, out=chosen)
         else:
-            values, slopes = pair(margins, np.float32 if single else np.float64)
-        if same:
-            change = slopes * (f_w * share)
-            return values, (change, np.negative(change)), 0.0
-        return values, (slopes * share * f_w, slopes * -share * f_l), 0.0
+            _multiply(slopes, f_w, share, chosen)
+        return total, 0.0
 
     def defined(*own: Any) -> None:
         chosen_name, rejected_name, *_ = arguments
         with np.errstate(invalid="ignore", over="ignore"):
             defined_pairs(chosen_name, own[0], rejected_name, margin(*own)[0])
 
-    # The objective may be the caller's, who need not think of threads.
-    threads = 1 if pair is None else 2
+    # An objective without `quick` may be the caller's, who need not think of threads.
+    threads = 1 if quick is None else 2
     return evaluated(
         arguments, compute, reduction=reduction, dtype=dtype, defined=defined, threads=threads, **penalty
     )
+
+
+def _largest(f: FloatArray | float) -> float:
+    return f if isinstance(f, float) else float(np.maximum.reduce(f))
+
+
+def _multiply(slopes: NDArray[Any], f: FloatArray | float, share: float, out: NDArray[Any]) -> None:
+    f = f * share
+    np.multiply(slopes, f if isinstance(f, float) else f.astype(slopes.dtype, copy=False), out=out, casting="same_kind")
+    # -0.0 becomes 0.0.
+    out += 0.0

@@ -2,9 +2,12 @@ r"""The KL-controlled policy gradient as the gradient of a surrogate loss, Eq. (
 
 from __future__ import annotations
 
-from numpy.typing import ArrayLike
+from typing import Any
 
-from pbde_ref.losses.chunks import Arguments, Computed, evaluated
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pbde_ref.losses.chunks import Arguments, evaluated, write
 from pbde_ref.losses.inputs import FINITE, REFERENCE, precision
 from pbde_ref.losses.result import BatchLoss, Reduction
 from pbde_ref.validation import FloatArray, non_negative_number
@@ -65,9 +68,15 @@ def kl_controlled_policy_gradient_loss(
         "policy": (policy, REFERENCE), "reference": (reference, REFERENCE), "rewards": (rewards, FINITE)
     }  # fmt: skip
 
-    def compute(log_pi: FloatArray, log_pre: FloatArray, r: FloatArray, *, share: float, single: bool) -> Computed:
+    def compute(
+        log_pi: FloatArray, log_pre: FloatArray, r: FloatArray, *, out: list[NDArray[Any]], share: float, usual: bool
+    ) -> tuple[float, float]:
         advantages = r - beta * (log_pi - log_pre)
-        return -advantages * log_pi, (-advantages * share,), 0.0
+        np.negative(advantages, out=advantages)
+        losses = advantages * log_pi
+        write(losses, out[0])
+        write(np.multiply(advantages, share, out=advantages), out[1])
+        return np.add.reduce(losses), 0.0
 
     dtype = precision(policy, reference, rewards)
-    return evaluated(arguments, compute, differentiated=1, reduction=reduction, dtype=dtype)
+    return evaluated(arguments, compute, reduction=reduction, dtype=dtype, differentiated=1)

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pbde_ref.losses.inputs import (
-    LENGTHS,
     LOG_PROBABILITIES,
     NON_NEGATIVE,
     NUMBERS,

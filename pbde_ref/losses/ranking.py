@@ -3,11 +3,12 @@ r"""RRHF, Eq. (19): a ranking of k candidates, and the likelihood of the best.""
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pbde_ref.losses.chunks import Computed, evaluated
+from pbde_ref.losses.chunks import evaluated, write
 from pbde_ref.losses.inputs import LENGTHS, LOG_PROBABILITIES, Rule, batch, log_probabilities, precision
 from pbde_ref.losses.result import BatchLoss, Reduction
 from pbde_ref.numerics import weighted
@@ -81,12 +82,13 @@ def rrhf_loss(
     if (scores is None) == (ranks is None):
         given = "none" if scores is None else "both"
         raise ValueError(f"exactly one of `scores` and `ranks` must be given; got {given}")
-    name, order, sign = ("ranks", ranks, -1.0) if scores is None else ("scores", scores, 1.0)
+    name, sign, order = ("scores", 1.0, scores) if ranks is None else ("ranks", -1.0, ranks)
+    assert order is not None
     candidates = np.shape(policy)[-1] if isinstance(policy, np.ndarray) else 1
 
     def compute(
-        log_pi: FloatArray, lengths: FloatArray, preference: FloatArray, *, share: float, single: bool
-    ) -> Computed:
+        log_pi: FloatArray, lengths: FloatArray, preference: FloatArray, *, out: list[Any], share: float, usual: bool
+    ) -> tuple[float, float]:
         # Candidates come first, so that sums over them run along prompts.
         log_pi, lengths, preference = (np.ascontiguousarray(x.T) for x in (log_pi, lengths, sign * preference))
         p = log_pi / lengths
@@ -107,7 +109,9 @@ def rrhf_loss(
         losses = ahead.sum(axis=(0, 1)) + weighted(likelihood, -log_pi).sum(axis=0)
         slopes -= likelihood
         slopes *= share
-        return losses, (slopes.T,), 0.0
+        write(losses, out[0])
+        write(slopes.T, out[1])
+        return losses.sum(), 0.0
 
     def defined(log_pi: FloatArray, lengths: FloatArray, preference: FloatArray) -> None:
         excluded, preference = np.isneginf(log_pi), sign * preference
