@@ -84,7 +84,8 @@ def annotator_mixture_loss(
         responsibilities /= mixture
         # Where the chosen one wins almost surely the digits are in the complement.
         loses = -(w * slopes).sum(axis=0)
-        losses = np.where(loses < 0.5, -np.log1p(-np.minimum(loses, 0.5)), -largest - np.log(mixture))
+        with np.errstate(divide="ignore"):
+            losses = np.where(loses < 0.5, -np.log1p(-loses), -largest - np.log(mixture))
         slopes *= responsibilities
         slopes *= share
         for values, result in zip((losses, slopes.T, -slopes.T), out, strict=True):
