@@ -32,6 +32,7 @@ setup(
         "pbde_ref",
         "pbde_ref.benchmarking",
         "pbde_ref.benchmarking.suites",
+        "pbde_ref.catalogue",
         "pbde_ref.cli",
         "pbde_ref.estimation",
         "pbde_ref.exact",
