@@ -220,10 +220,8 @@ def expected_loss(
     utilities = _checked(annotator, utilities, proposal)
     values, gradient = [], np.zeros(annotator.size)
     for block, margin in _margins(utilities, proposal):
-        forward, backward = annotator.probabilities(block)
-        with np.errstate(invalid="ignore", over="ignore"):
-            slope = weighted(forward, objective.derivative(margin)) - weighted(backward, objective.derivative(-margin))
-        values.append(weighted(block.weight, _pair_loss(objective, annotator, block, margin)).sum())
+        loss, slope = _pair_loss_and_slope(objective, annotator, block, margin)
+        values.append(weighted(block.weight, loss).sum())
         with np.errstate(invalid="ignore"):
             gradient += block.scatter(weighted(block.weight, slope), annotator.size)
     reject("utilities", "such that the gradient has no terms of both infinities", utilities, np.isnan(gradient))
@@ -322,6 +320,26 @@ def _checked(annotator: PreferenceModel, utilities: ArrayLike, proposal: Proposa
 def _margins(utilities: FloatArray, proposal: Proposal) -> Iterator[tuple[PairBlock, FloatArray]]:
     for block in proposal.blocks(utilities.size):
         yield block, block.difference(utilities, "utilities")
+
+
+def _pair_loss_and_slope(
+    objective: Objective, annotator: PreferenceModel, block: PairBlock, margin: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Each pair's expected loss and its derivative with respect to the margin."""
+    (forward, backward), quick = annotator.probabilities(block), objective.quick
+    with np.errstate(invalid="ignore", over="ignore"):
+        if quick is not None:
+            won, lost = np.empty(margin.shape), np.empty(margin.shape)
+            slope = forward * quick(margin.copy(), won)
+            slope -= backward * quick(-margin, lost)
+            won *= forward
+            lost *= backward
+            won += lost
+            # Infinite margins, or such as are not quick.
+            if np.isfinite(np.add.reduce(won, axis=None)) and np.isfinite(np.add.reduce(margin, axis=None)):
+                return won, slope
+        slope = weighted(forward, objective.derivative(margin)) - weighted(backward, objective.derivative(-margin))
+    return _pair_loss(objective, annotator, block, margin), slope
 
 
 def _pair_loss(objective: Objective, annotator: PreferenceModel, block: PairBlock, margin: FloatArray) -> FloatArray:
