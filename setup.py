@@ -34,6 +34,7 @@ setup(
         "pbde_ref.benchmarking.suites",
         "pbde_ref.catalogue",
         "pbde_ref.cli",
+        "pbde_ref.cli.pages",
         "pbde_ref.estimation",
         "pbde_ref.exact",
         "pbde_ref.exact.hinge",

@@ -71,7 +71,8 @@ def test_accepted_blocks_of_mixtures_are_right(spread, entropy, accurate):
                 value, terms = accurate(mixture, omega, block)
                 assert answer[0] == pytest.approx(value, rel=1e-12, abs=0)
                 assert np.all(np.abs(answer[1] - terms) <= 2e-13 * block.weight)
-    assert accepted > 0
+    # A small divergence is left to the termwise formula.
+    assert accepted > 0 or (spread == 1.0 and not entropy)
 
 
 @pytest.mark.parametrize("change", [0.0, 1e-12, 1e-6, 1e-3, 0.1, 1.0, 10.0])

@@ -21,8 +21,8 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 ORDER = [
     "paper", "validation", "files", "processes", "foreign", "threads", "double_double", "numerics",
     "distributions", "paper_problem", "pbde", "pairs", "annotators", "proposals", "objectives", "losses", "exact",
-    "catalogue", "policy_optimization", "sampling", "estimation", "models", "language", "experiments", "figures",
-    "strategies", "oracle", "vectors", "verification", "benchmarking", "cli", "__main__",
+    "catalogue", "policy_optimization", "sampling", "estimation", "models", "language", "experiments", "strategies",
+    "oracle", "vectors", "verification", "benchmarking", "figures", "cli", "__main__",
 ]  # fmt: skip
 CARRIES_ITS_OWN_STATE = {"default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64", "Philox"}
 
