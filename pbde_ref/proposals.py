@@ -190,7 +190,7 @@ def _triangle(size: int) -> Iterator[tuple[slice, slice]]:
     while start < size:
         width = size - start
         # A rectangle as high as it is wide would be half below the diagonal.
-        stop = min(size, start + max(1, min(BLOCK_PAIRS // width, max(width // 4, FEW_PAIRS // width))))
+        stop = min(size, start + max(1, min(BLOCK_PAIRS // width, max(width // 5, FEW_PAIRS // width))))
         yield slice(start, stop), slice(start, size)
         start = stop
 

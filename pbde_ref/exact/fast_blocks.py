@@ -5,7 +5,8 @@ cross-entropy are
 
 .. math:: \log \frac{1 + e^d}{1 + e^c} - p\, (d - c), \qquad \log (1 + e^d) - p\, d
 
-and :math:`e^c, e^d` are outer products of n exponentials: one logarithm and two reciprocals per pair. The two terms
+and :math:`e^c, e^d` are outer products of n exponentials: one logarithm and two reciprocals per pair. Of a mixture of
+annotators :math:`p = \sum_i v_i \sigma(c_i)`; its divergence is the cross-entropy less that of p with itself. The terms
 cancel where the preferences nearly agree, or are nearly certain, so each block's rounding error is bounded; a block in
 which it could reach a share of 4e-13 is left to the termwise formula of ``proofs/relative_accuracy.md``. So is a block
 with an outcome whose gradient could err by a share of 1e-12 of its terms' sizes (``proofs/convexity.md``, part 6).
@@ -20,7 +21,8 @@ import numpy as np
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
 from pbde_ref.pairs import PairBlock
-from pbde_ref.validation import FloatArray
+from pbde_ref.threads import keep_freed_memory
+from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = ["FastBlocks"]
 
@@ -68,6 +70,7 @@ class FastBlocks:
     @classmethod
     def of(cls, annotator: PreferenceModel, utilities: FloatArray, *, entropy: bool = False) -> FastBlocks | None:
         """None unless there are many outcomes, logistic annotators, and no two utilities more than 700 nats apart."""
+        keep_freed_memory()
         answering = annotator.answering() if isinstance(annotator, AnnotatorMixture) else [(1.0, annotator)]
         chi = [one.utility for _, one in answering if isinstance(one, Annotator)]
         if annotator.size < FEW or len(chi) < len(answering):
@@ -166,14 +169,23 @@ class FastBlocks:
 
     def _gradient_is_right(self, terms: FloatArray, block: PairBlock) -> bool:
         """Whether no outcome's share of the gradient may err by more than what is allowed of its terms' sizes."""
-        size = np.abs(terms)
-        # No term errs by more than its weight times the odds' error.
-        if _exceeds(size, block.weight, self.odds_error):
-            return True
-        # An outcome that meets itself adds as much as it takes away.
-        weight = np.where(block.a == block.b, 0.0, block.weight)
-        # With M = max(e^c, e^d) / ((1 + e^c)(1 + e^d)) a term is M (1 - e^-|d - c|). It errs by M times the odds'.
+        size, weight = np.abs(terms), block.weight
         rows, columns = block.a[:, 0], block.b[0]
+        # An outcome that meets itself adds as much as it takes away. In a proposal's blocks that is the diagonal.
+        if np.array_equal(rows, columns[: rows.size]):
+            diagonal = np.einsum("ii->i", weight[:, : rows.size])
+            own = diagonal.copy()
+            diagonal[:] = 0.0
+            right = self._is_small(size, weight, rows, columns)
+            diagonal[:] = own
+            return right
+        return self._is_small(size, np.where(block.a == block.b, 0.0, weight), rows, columns)
+
+    def _is_small(self, size: FloatArray, weight: FloatArray, rows: IndexArray, columns: IndexArray) -> bool:
+        # No term errs by more than its weight times the odds' error.
+        if _exceeds(size, weight, self.odds_error):
+            return True
+        # With M = max(e^c, e^d) / ((1 + e^c)(1 + e^d)) a term is M (1 - e^-|d - c|). It errs by M times the odds'.
         odds_d = np.multiply.outer(self.model[0][rows], self.model[1][columns])
         error = np.zeros(weight.shape)
         for share, up, down in zip(self.weights, *map(np.atleast_2d, self.annotator), strict=True):

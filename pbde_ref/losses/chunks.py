@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pbde_ref.losses.inputs import Rule
 from pbde_ref.losses.result import BatchLoss, Precision, batch_loss, batch_size
-from pbde_ref.threads import in_threads, own_cores
+from pbde_ref.threads import in_threads, keep_freed_memory, own_cores
 from pbde_ref.validation import FloatArray
 
 __all__ = ["Arguments", "evaluated", "write"]
@@ -77,6 +77,7 @@ def evaluated(
     penalty, penalty_gradients
         What is added to the value, and its gradients, both reduced already.
     """
+    keep_freed_memory()
     given: list[Any] = []
     for name, (value, rule) in arguments.items():
         given.append(_as_given(name, value, rule, given[0].shape if given else None, ndim))

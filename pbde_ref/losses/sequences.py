@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pbde_ref.losses.inputs import batch, precision
-from pbde_ref.threads import in_threads, own_cores
+from pbde_ref.threads import in_threads, keep_freed_memory, own_cores
 from pbde_ref.validation import FloatArray, array, plain_array, reject, shown, switch, whole_number
 
 __all__ = [
@@ -361,6 +361,7 @@ def _softmax(
 
 def _in_blocks(part: Callable[[_Block], None], z: NDArray[Any], tokens: NDArray[np.intp]) -> None:
     """Call `part` for blocks of positions, in two threads if there are many; logits out of range raise."""
+    keep_freed_memory()
     sequences, positions, vocabulary = *tokens.shape, z.shape[2]
     width = min(positions, max(1, BLOCK // vocabulary))
     height = max(1, BLOCK // (width * vocabulary)) if width == positions else 1

@@ -12,9 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
-import numpy as np
-
-from pbde_ref.threads import in_threads
+from pbde_ref.threads import in_threads, keep_freed_memory
 
 __all__ = ["keep_freed_memory", "map_in_threads"]
 
@@ -23,18 +21,6 @@ Result = TypeVar("Result")
 
 # The number of BLAS threads belongs to the process: two callers that set and restored it at once would mix it up.
 _BLAS_LIMIT = threading.Lock()
-
-LARGE_BLOCK = 2**25 - 2**13
-
-
-@cache
-def keep_freed_memory() -> None:
-    """Let training reuse the memory of its arrays: a step of small arrays takes half of the time.
-
-    glibc keeps the memory of blocks up to the size of the largest that was freed, at most 32 MB; others go back to the
-    system and cost a page fault for each 4 kB at the next step. So one large block is freed, once in a process.
-    """
-    np.empty(LARGE_BLOCK, dtype=np.uint8)
 
 
 @cache
