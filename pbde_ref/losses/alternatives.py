@@ -9,17 +9,16 @@ from numpy.typing import ArrayLike
 
 from pbde_ref.losses.inputs import (
     LENGTHS,
-    LOG_PROBABILITIES,
     log_probabilities,
     log_ratio_margins,
-    policies_and_references,
+    policies,
     precision,
 )
 from pbde_ref.losses.pairwise import margin_loss
 from pbde_ref.losses.result import BatchLoss, Reduction, batch_size
 from pbde_ref.numerics import weighted
 from pbde_ref.objectives import hinge, ipo
-from pbde_ref.validation import non_negative_number, switch
+from pbde_ref.validation import FloatArray, non_negative_number, switch
 
 __all__ = ["ipo_loss", "rso_loss", "slic_loss"]
 
@@ -93,10 +92,7 @@ def slic_loss(
         raise ValueError(f"`regularization` must be given if `lambda_` is positive; got lambda_={weight} and None")
     return margin_loss(
         objective,
-        {
-            "policy_chosen": (policy_chosen, LOG_PROBABILITIES),
-            "policy_rejected": (policy_rejected, LOG_PROBABILITIES),
-        },
+        policies(policy_chosen, policy_rejected),
         lambda chosen, rejected: (chosen - rejected, 1.0, 1.0),
         reduction,
         precision(*given),
@@ -154,11 +150,7 @@ def rso_loss(
     objective = hinge(delta)
     four = policy_chosen, policy_rejected, reference_chosen, reference_rejected
     return margin_loss(
-        objective,
-        policies_and_references(*four),
-        lambda *log_probabilities: (log_ratio_margins(*log_probabilities), 1.0, 1.0),
-        reduction,
-        precision(*four),
+        objective, policies(*four), lambda *own: (log_ratio_margins(*own), 1.0, 1.0), reduction, precision(*four)
     )
 
 
@@ -217,7 +209,7 @@ def ipo_loss(
     """
     objective = ipo(tau)
     four = policy_chosen, policy_rejected, reference_chosen, reference_rejected
-    arguments = policies_and_references(*four)
+    arguments = policies(*four)
     for name, lengths in (("chosen_lengths", chosen_lengths), ("rejected_lengths", rejected_lengths)):
         if switch("average", average) != (lengths is not None):
             raise ValueError(
@@ -226,7 +218,8 @@ def ipo_loss(
         if lengths is not None:
             arguments[name] = lengths, LENGTHS
 
-    def margin(pc: Any, pr: Any, rc: Any, rr: Any, tokens_w: Any = 1.0, tokens_l: Any = 1.0) -> Any:
-        return log_ratio_margins(pc, pr, rc, rr, tokens_w, tokens_l), 1.0 / tokens_w, 1.0 / tokens_l
+    def margin(*own: Any) -> tuple[FloatArray, Any, Any]:
+        tokens_w, tokens_l = own[4:] or (1.0, 1.0)
+        return log_ratio_margins(*own), 1.0 / tokens_w, 1.0 / tokens_l
 
     return margin_loss(objective, arguments, margin, reduction, precision(*four))

@@ -100,16 +100,11 @@ def annotator_mixture_loss(
         reject("policy_chosen", "above -inf for some annotator", best, np.isneginf(best))
 
     rule = Rule(partial(log_probabilities, ndim=2), LOG_PROBABILITIES.holds)
+    arguments = {"policy_chosen": (policy_chosen, rule), "policy_rejected": (policy_rejected, rule)}
     return evaluated(
-        {"policy_chosen": (policy_chosen, rule), "policy_rejected": (policy_rejected, rule)},
-        compute,
-        defined=defined,
-        shared="weight_logits",
-        ndim=2,
+        arguments, compute, reduction=reduction, dtype=dtype, defined=defined, shared="weight_logits", ndim=2,
         width=logits.size,
-        reduction=reduction,
-        dtype=dtype,
-    )
+    )  # fmt: skip
 
 
 def _weight_gradients(w: FloatArray, responsibilities: FloatArray, lost: FloatArray) -> FloatArray:

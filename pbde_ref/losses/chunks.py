@@ -34,20 +34,11 @@ Arguments = Mapping[str, tuple[ArrayLike, Rule]]
 
 
 def evaluated(
-    arguments: Arguments,
-    compute: Callable[..., Any],
-    *,
-    reduction: str,
-    dtype: Precision,
-    defined: Callable[..., None] = lambda *_: None,
-    differentiated: int = 2,
-    shared: str = "",
-    ndim: int = 1,
-    width: int = 1,
-    threads: int = 2,
-    penalty: float = 0.0,
+    arguments: Arguments, compute: Callable[..., Any], *, reduction: str, dtype: Precision,
+    defined: Callable[..., None] = lambda *_: None, differentiated: int = 2, shared: str = "", ndim: int = 1,
+    width: int = 1, threads: int = 2, penalty: float = 0.0,
     penalty_gradients: Mapping[str, NDArray[Any]] | None = None,
-) -> BatchLoss:
+) -> BatchLoss:  # fmt: skip
     """The loss of a batch.
 
     Parameters

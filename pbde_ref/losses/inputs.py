@@ -18,8 +18,8 @@ from pbde_ref.validation import FloatArray, array, reject
 
 __all__ = [
     "FINITE", "LENGTHS", "LOG_PROBABILITIES", "NON_NEGATIVE", "NUMBERS", "POSITIVE", "REAL", "REFERENCE", "Rule",
-    "batch", "defined_pairs", "finite", "finite_and_at_least", "lengths_of", "log_probabilities", "per_example",
-    "precision", "reference_log_probabilities",
+    "batch", "defined_pairs", "finite", "finite_and_at_least", "lengths_of", "log_probabilities", "log_ratio_margins",
+    "per_example", "policies", "precision", "reference_log_probabilities",
 ]  # fmt: skip
 
 
@@ -134,30 +134,18 @@ POSITIVE = Rule(partial(per_example, sign="positive"), _above_zero)
 NON_NEGATIVE = Rule(partial(per_example, sign="non-negative"), partial(finite_and_at_least, 0.0))
 
 
-def policies_and_references(
-    policy_chosen: ArrayLike, policy_rejected: ArrayLike, reference_chosen: ArrayLike, reference_rejected: ArrayLike
-) -> dict[str, tuple[ArrayLike, Rule]]:
-    """The four vectors of most losses, with what they must obey."""
-    return {
-        "policy_chosen": (policy_chosen, LOG_PROBABILITIES),
-        "policy_rejected": (policy_rejected, LOG_PROBABILITIES),
-        "reference_chosen": (reference_chosen, REFERENCE),
-        "reference_rejected": (reference_rejected, REFERENCE),
-    }
+def policies(policy_chosen: ArrayLike, policy_rejected: ArrayLike, *references: ArrayLike) -> dict[str, Any]:
+    """The policy's, and perhaps the reference's, log-probabilities of each pair, with what they must obey."""
+    both = {"policy_chosen": policy_chosen, "policy_rejected": policy_rejected}
+    others = zip(("reference_chosen", "reference_rejected"), references, strict=False)
+    return {name: (value, LOG_PROBABILITIES) for name, value in both.items()} | {n: (x, REFERENCE) for n, x in others}
 
 
-def log_ratio_margins(
-    policy_chosen: FloatArray,
-    policy_rejected: FloatArray,
-    reference_chosen: FloatArray,
-    reference_rejected: FloatArray,
-    tokens_w: FloatArray | float = 1.0,
-    tokens_l: FloatArray | float = 1.0,
-) -> FloatArray:
+def log_ratio_margins(pc: FloatArray, pr: FloatArray, rc: FloatArray, rr: FloatArray, *tokens: Any) -> FloatArray:
     """Log-ratio of policy to reference of the chosen less that of the rejected outcome, per token if asked."""
     # A policy is close to its reference, so these two differences lose nothing; those of chosen and rejected would.
-    chosen, rejected = policy_chosen - reference_chosen, policy_rejected - reference_rejected
-    if not isinstance(tokens_w, float):
-        chosen, rejected = chosen / tokens_w, rejected / tokens_l
+    chosen, rejected = pc - rc, pr - rr
+    if tokens:
+        chosen, rejected = chosen / tokens[0], rejected / tokens[1]
     chosen -= rejected
     return chosen

@@ -56,17 +56,10 @@ def pairwise_loss(
     >>> losses.pairwise_loss([3.0, 0.0], [0.0, 1.0], objective=ipo(0.5)).losses
     array([4., 4.])
     """
-    return margin_loss(
-        as_objective(objective),
-        {
-            "chosen_utilities": (chosen_utilities, REAL),
-            "rejected_utilities": (rejected_utilities, REAL),
-            "margin": (margin, NON_NEGATIVE),
-        },
-        _plain,
-        reduction,
-        precision(chosen_utilities, rejected_utilities),
-    )
+    arguments = {"chosen_utilities": (chosen_utilities, REAL), "rejected_utilities": (rejected_utilities, REAL),
+                 "margin": (margin, NON_NEGATIVE)}  # fmt: skip
+    dtype = precision(chosen_utilities, rejected_utilities)
+    return margin_loss(as_objective(objective), arguments, _plain, reduction, dtype)
 
 
 def bradley_terry_loss(
@@ -102,17 +95,9 @@ def bradley_terry_loss(
     >>> result.losses, result.gradients["chosen_rewards"]
     (array([0.12692801, 0.69314718]), array([-0.05960146, -0.25 ]))
     """
-    return margin_loss(
-        BRADLEY_TERRY,
-        {
-            "chosen_rewards": (chosen_rewards, FINITE),
-            "rejected_rewards": (rejected_rewards, FINITE),
-            "margin": (margin, NON_NEGATIVE),
-        },
-        _plain,
-        reduction,
-        precision(chosen_rewards, rejected_rewards),
-    )
+    arguments = {"chosen_rewards": (chosen_rewards, FINITE), "rejected_rewards": (rejected_rewards, FINITE),
+                 "margin": (margin, NON_NEGATIVE)}  # fmt: skip
+    return margin_loss(BRADLEY_TERRY, arguments, _plain, reduction, precision(chosen_rewards, rejected_rewards))
 
 
 def _plain(chosen: FloatArray, rejected: FloatArray, margin: FloatArray | float) -> tuple[FloatArray, float, float]:
@@ -120,13 +105,9 @@ def _plain(chosen: FloatArray, rejected: FloatArray, margin: FloatArray | float)
 
 
 def margin_loss(
-    objective: Objective,
-    arguments: Arguments,
-    margin: Callable[..., tuple[FloatArray, Any, Any]],
-    reduction: Reduction,
-    dtype: Precision,
-    **penalty: Any,
-) -> BatchLoss:
+    objective: Objective, arguments: Arguments, margin: Callable[..., tuple[FloatArray, Any, Any]],
+    reduction: Reduction, dtype: Precision, **penalty: Any,
+) -> BatchLoss:  # fmt: skip
     r""":math:`\ell(m)` of each pair, :math:`m = f_w u_w - f_l u_l + c`, with :math:`u_w, u_l` the first two arguments.
 
     `margin` makes of float64 vectors of all arguments (or numbers, where one holds for all pairs) a new vector of
@@ -166,9 +147,7 @@ def margin_loss(
 
     # An objective without `quick` may be the caller's, who need not think of threads.
     threads = 1 if quick is None else 2
-    return evaluated(
-        arguments, compute, reduction=reduction, dtype=dtype, defined=defined, threads=threads, **penalty
-    )
+    return evaluated(arguments, compute, reduction=reduction, dtype=dtype, defined=defined, threads=threads, **penalty)
 
 
 def _largest(f: FloatArray | float) -> float:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pbde_ref.losses.inputs import (
-    LOG_PROBABILITIES,
     NON_NEGATIVE,
     NUMBERS,
     POSITIVE,
@@ -18,7 +17,7 @@ from pbde_ref.losses.inputs import (
     finite_and_at_least,
     lengths_of,
     log_ratio_margins,
-    policies_and_references,
+    policies,
     precision,
 )
 from pbde_ref.losses.pairwise import margin_loss
@@ -70,16 +69,11 @@ def pbde_loss(
     >>> losses.pbde_loss([-4.0], [-3.0], f_chosen=0.5, f_rejected=1.0).gradients["policy_chosen"]  # -0.5 sigma(-1)
     array([-0.13447071])
     """
+    process = {"f_chosen": (f_chosen, POSITIVE), "f_rejected": (f_rejected, POSITIVE),
+               "g_chosen": (g_chosen, NUMBERS), "g_rejected": (g_rejected, NUMBERS)}  # fmt: skip
     return margin_loss(
         BRADLEY_TERRY,
-        {
-            "policy_chosen": (policy_chosen, LOG_PROBABILITIES),
-            "policy_rejected": (policy_rejected, LOG_PROBABILITIES),
-            "f_chosen": (f_chosen, POSITIVE),
-            "f_rejected": (f_rejected, POSITIVE),
-            "g_chosen": (g_chosen, NUMBERS),
-            "g_rejected": (g_rejected, NUMBERS),
-        },
+        policies(policy_chosen, policy_rejected) | process,
         lambda chosen, rejected, f_w, f_l, g_w, g_l: ((f_w * chosen + g_w) - (f_l * rejected + g_l), f_w, f_l),
         reduction,
         precision(policy_chosen, policy_rejected),
@@ -149,12 +143,9 @@ def dpo_loss(
     choice("variant", variant, ("cdpo", "robust"))
     objective = smoothed(epsilon) if variant == "cdpo" else robust(epsilon)
     four = policy_chosen, policy_rejected, reference_chosen, reference_rejected
+    dtype = precision(*four)
     return margin_loss(
-        objective,
-        policies_and_references(*four),
-        lambda *log_probabilities: (beta * log_ratio_margins(*log_probabilities), beta, beta),
-        reduction,
-        precision(*four),
+        objective, policies(*four), lambda *own: (beta * log_ratio_margins(*own), beta, beta), reduction, dtype
     )
 
 
@@ -208,7 +199,7 @@ def geometric_loss(
     four = policy_chosen, policy_rejected, reference_chosen, reference_rejected
     return margin_loss(
         BRADLEY_TERRY,
-        policies_and_references(*four),
+        policies(*four),
         lambda pc, pr, rc, rr: (inverse * log_ratio_margins(pc, pr, rc, rr) + (rc - rr), inverse, inverse),
         reduction,
         precision(*four),
@@ -270,19 +261,10 @@ def length_normalized_loss(
         f_w, f_l = scale / length_w, scale / length_l
         return f_w * chosen - f_l * rejected - margin, f_w, f_l
 
-    return margin_loss(
-        BRADLEY_TERRY,
-        {
-            "policy_chosen": (policy_chosen, LOG_PROBABILITIES),
-            "policy_rejected": (policy_rejected, LOG_PROBABILITIES),
-            "chosen_lengths": (chosen_lengths, lengths),
-            "rejected_lengths": (rejected_lengths, lengths),
-            "margin": (margin, NON_NEGATIVE),
-        },
-        per_token,
-        reduction,
-        precision(policy_chosen, policy_rejected),
-    )
+    others = {"chosen_lengths": (chosen_lengths, lengths), "rejected_lengths": (rejected_lengths, lengths),
+              "margin": (margin, NON_NEGATIVE)}  # fmt: skip
+    arguments, dtype = policies(policy_chosen, policy_rejected) | others, precision(policy_chosen, policy_rejected)
+    return margin_loss(BRADLEY_TERRY, arguments, per_token, reduction, dtype)
 
 
 def _lengths_for(scale: float, name: str, value: ArrayLike, *, shape: tuple[int, ...]) -> FloatArray:

@@ -123,15 +123,10 @@ def rrhf_loss(
                 f"got -inf for candidates {i} and {j} at index {prompt}"
             )
 
+    arguments = {"policy": (policy, Rule(_of_candidates, LOG_PROBABILITIES.holds)), "lengths": (lengths, LENGTHS),
+                 name: (order, Rule(batch, lambda chunk: not math.isnan(np.add.reduce(chunk, axis=None))))}  # fmt: skip
     return evaluated(
-        {"policy": (policy, Rule(_of_candidates, LOG_PROBABILITIES.holds)), "lengths": (lengths, LENGTHS),
-         name: (order, Rule(batch, lambda chunk: not math.isnan(np.add.reduce(chunk, axis=None))))},
-        compute,
-        reduction=reduction,
-        dtype=precision(policy),
-        defined=defined,
-        differentiated=1,
-        ndim=2,
+        arguments, compute, reduction=reduction, dtype=precision(policy), defined=defined, differentiated=1, ndim=2,
         width=candidates**2,
     )  # fmt: skip
 
