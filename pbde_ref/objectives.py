@@ -41,6 +41,9 @@ class Objective:
         `second_derivative` is zero.
     parameters : mapping of str to float
         The numbers that single it out among objectives of its name. Read-only.
+    convex : bool or None
+        Whether :math:`\ell` is known to be convex, so that the expected loss is convex in the utilities; None if nobody
+        said.
     quick : callable, optional
         Both at once, for large batches: of margins, whose float64 array may be overwritten, and an array for their
         losses, float32 or float64; returns the derivatives. Where the losses' sum is finite, all is right if the
@@ -60,6 +63,7 @@ class Objective:
     derivative: _Function = field(repr=False)
     second_derivative: _Function = field(repr=False)
     parameters: Mapping[str, float] = field(default_factory=dict)
+    convex: bool | None = field(default=None, repr=False)
     quick: _Quick | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -92,6 +96,7 @@ BRADLEY_TERRY = Objective(
     value=lambda m: softplus(-m),
     derivative=lambda m: -expit(-m),
     second_derivative=lambda m: expit(m) * expit(-m),
+    convex=True,
     quick=_quick_logistic(0.0),
 )
 r"""Eq. (1), (2), (7): :math:`\ell(m) = -\log \sigma(m)`, the cross-entropy of a logistic preference."""
@@ -127,6 +132,7 @@ def smoothed(epsilon: float) -> Objective:
         derivative=lambda m: epsilon * expit(m) - (1.0 - epsilon) * expit(-m),
         second_derivative=BRADLEY_TERRY.second_derivative,
         parameters={"epsilon": epsilon},
+        convex=True,
         quick=_quick_logistic(epsilon),
     )
 
@@ -162,6 +168,7 @@ def robust(epsilon: float) -> Objective:
         derivative=lambda m: -keep * expit(-m) - flip * expit(m),
         second_derivative=BRADLEY_TERRY.second_derivative,
         parameters={"epsilon": epsilon},
+        convex=True,
         quick=_quick_logistic(-flip),
     )
 
@@ -202,6 +209,7 @@ def hinge(delta: float) -> Objective:
         derivative=lambda m: np.where(m < delta, -1.0, 0.0),
         second_derivative=np.zeros_like,
         parameters={"delta": delta},
+        convex=True,
         quick=quick,
     )
 
@@ -267,6 +275,7 @@ def ipo(tau: float) -> Objective:
         derivative=derivative,
         second_derivative=lambda m: 2.0 * np.ones_like(m),
         parameters={"tau": tau},
+        convex=True,
         quick=quick,
     )
 
@@ -298,6 +307,7 @@ def with_margin(objective: str | Objective, margin: float) -> Objective:
         derivative=lambda m: objective.derivative(m - margin),
         second_derivative=lambda m: objective.second_derivative(m - margin),
         parameters={**objective.parameters, "margin": margin + objective.parameters.get("margin", 0.0)},
+        convex=objective.convex,
         quick=quick and (lambda m, out: quick(m - margin, out)),
     )
 
