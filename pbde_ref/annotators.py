@@ -17,7 +17,7 @@ from scipy.special import expit
 
 from pbde_ref.distributions import FiniteDistribution, labels, same_support
 from pbde_ref.double_double import sigmoid_excess
-from pbde_ref.numerics import sigmoid_difference, two_difference
+from pbde_ref.numerics import sigmoid_difference, sigmoids, two_difference
 from pbde_ref.pairs import PairBlock, all_pairs
 from pbde_ref.pbde import PBDE
 from pbde_ref.validation import FloatArray, instance, matrix, probability_weights, reject, vector
@@ -117,7 +117,7 @@ class Annotator:
     def probabilities(self, block: PairBlock) -> tuple[FloatArray, FloatArray]:
         """Prob(A ≻ B) and Prob(B ≻ A) of a block's pairs, each accurate in relative terms."""
         margin = block.difference(self.utility, "the annotator's utility")
-        return expit(margin), expit(-margin)
+        return sigmoids(margin)
 
     def excess(self, block: PairBlock, utilities: FloatArray) -> FloatArray:
         r""":math:`\sigma(\omega_A - \omega_B) - \text{Prob}(x_A \succ x_B)`, accurate in relative terms."""
@@ -188,7 +188,7 @@ class AnnotatorMixture:
 
     def probabilities(self, block: PairBlock) -> tuple[FloatArray, FloatArray]:
         """Prob(A ≻ B) and Prob(B ≻ A) of a block's pairs, each accurate in relative terms."""
-        pairs = [(w, *annotator.probabilities(block)) for w, annotator in self._answering()]
+        pairs = [(w, *annotator.probabilities(block)) for w, annotator in self.answering()]
         forward, backward = sum(w * won for w, won, _ in pairs), sum(w * lost for w, _, lost in pairs)
         return np.asarray(forward), np.asarray(backward)
 
@@ -197,9 +197,9 @@ class AnnotatorMixture:
 
         The sum of the annotators' own excesses; accurate relative to the largest of them.
         """
-        return np.asarray(sum(w * annotator.excess(block, utilities) for w, annotator in self._answering()))
+        return np.asarray(sum(w * annotator.excess(block, utilities) for w, annotator in self.answering()))
 
-    def _answering(self) -> list[tuple[float, PreferenceModel]]:
+    def answering(self) -> list[tuple[float, PreferenceModel]]:
         """Weights and annotators without those who never answer, whose preferences need not be defined."""
         return [(w, annotator) for w, annotator in zip(self.weights, self.annotators, strict=True) if w > 0.0]
 

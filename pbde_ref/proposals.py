@@ -28,8 +28,10 @@ from pbde_ref.validation import (
 
 __all__ = ["JointProposal", "PairListProposal", "ProductProposal", "Proposal"]
 
-# 2^16 pairs make temporaries of half a megabyte, a few of which fit a core's second-level cache.
-BLOCK_PAIRS = 1 << 16
+# 2^15 pairs make temporaries of a quarter of a megabyte, a few of which fit a core's second-level cache.
+BLOCK_PAIRS = 1 << 15
+# So few pairs take as long as calling NumPy for them.
+FEW_PAIRS = 1 << 12
 
 
 @runtime_checkable
@@ -186,7 +188,9 @@ def _triangle(size: int) -> Iterator[tuple[slice, slice]]:
     """Rows and columns of rectangles that cover the upper triangle of a square."""
     start = 0
     while start < size:
-        stop = min(size, start + max(1, BLOCK_PAIRS // (size - start)))
+        width = size - start
+        # A rectangle as high as it is wide would be half below the diagonal.
+        stop = min(size, start + max(1, min(BLOCK_PAIRS // width, max(width // 5, FEW_PAIRS // width))))
         yield slice(start, stop), slice(start, size)
         start = stop
 

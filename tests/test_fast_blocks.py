@@ -52,6 +52,29 @@ def test_accepted_blocks_are_right(spread, entropy, accurate):
     assert accepted > 0 or spread < 1.0
 
 
+@pytest.mark.parametrize(("entropy", "accurate"), [(False, _accurate_kl), (True, _accurate_cross_entropy)])
+@pytest.mark.parametrize("spread", [1.0, 20.0, 300.0])
+def test_accepted_blocks_of_mixtures_are_right(spread, entropy, accurate):
+    """So are those of two or more logistic annotators, one of whom may never answer."""
+    seed = int(np.random.default_rng().integers(2**32))
+    print("seed", seed)
+    rng = np.random.default_rng(seed)
+    weights = np.append(rng.uniform(0.2, 1.0, int(rng.integers(2, 5))), 0.0)
+    mixture = pb.AnnotatorMixture(weights, [process(utilities(spread, rng)[0]) for _ in weights])
+    omega, accepted = utilities(spread, rng)[0], 0
+    fast = FastBlocks.of(mixture, omega, entropy=entropy)
+    for q in proposals(rng):
+        for block in q.blocks(SIZE):
+            answer = fast(block)
+            if answer is not None:
+                accepted += 1
+                value, terms = accurate(mixture, omega, block)
+                assert answer[0] == pytest.approx(value, rel=1e-12, abs=0)
+                assert np.all(np.abs(answer[1] - terms) <= 2e-13 * block.weight)
+    # A small divergence is left to the termwise formula.
+    assert accepted > 0 or (spread == 1.0 and not entropy)
+
+
 @pytest.mark.parametrize("change", [0.0, 1e-12, 1e-6, 1e-3, 0.1, 1.0, 10.0])
 @pytest.mark.parametrize("spread", [1.0, 60.0, 600.0])
 def test_dense_values_keep_twelve_digits(spread, change):
@@ -196,7 +219,7 @@ def test_settings_of_numpy_are_left_alone():
 
 
 def test_where_there_is_no_fast_path():
-    """Few outcomes, mixtures, infinite or very wide utilities, lists of pairs."""
+    """Few outcomes, annotators that are not logistic, infinite or very wide utilities, lists of pairs."""
     rng = np.random.default_rng(6)
     chi, omega = utilities(10.0, rng)
     annotator = process(chi)
@@ -204,25 +227,27 @@ def test_where_there_is_no_fast_path():
     excluded[3], wide[3] = -math.inf, 800.0
     assert FastBlocks.of(annotator, excluded) is None
     assert FastBlocks.of(annotator, wide) is None
-    assert FastBlocks.of(pb.AnnotatorMixture([1], [annotator]), omega) is None
-    assert FastBlocks.of(process(chi[:100]), omega[:100]) is None
+    table = pb.PreferenceMatrix(np.full((SIZE, SIZE), 0.5))
+    assert FastBlocks.of(table, omega) is None
+    assert FastBlocks.of(pb.AnnotatorMixture([1, 1], [annotator, table]), omega) is None
+    assert FastBlocks.of(process(chi[: fast_blocks.FEW - 1]), omega[: fast_blocks.FEW - 1]) is None
     pairs = pb.PairListProposal([0, 1], [1, 2])
     assert FastBlocks.of(annotator, omega)(next(pairs.blocks(SIZE))) is None
     assert fast_blocks.FEW <= SIZE
 
 
 def test_who_has_a_fast_path():
-    """512 outcomes or more, and up to 700 nats, of the annotator as of the model."""
-    chi = np.linspace(0.0, 700.0, 512)
+    """32 outcomes or more, and up to 700 nats, of the annotator as of the model."""
+    chi = np.linspace(0.0, 700.0, 32)
     assert np.ptp(process(chi).utility) == 700.0
     assert FastBlocks.of(process(chi), 0.1 * chi) is not None
     assert FastBlocks.of(process(0.1 * chi), chi) is not None
     assert FastBlocks.of(process(chi), np.nextafter(chi, 1e3)) is None
     assert FastBlocks.of(process(1.001 * chi), 0.1 * chi) is None
     assert FastBlocks.of(process(0.1 * chi[1:]), 0.1 * chi[1:]) is None
-    infinite = np.where(np.arange(512) == 7, -math.inf, 0.1 * chi)
+    infinite = np.where(np.arange(32) == 7, -math.inf, 0.1 * chi)
     assert FastBlocks.of(process(infinite), 0.1 * chi) is None
-    assert FastBlocks.of(process(0.1 * chi), np.full(512, -math.inf)) is None
+    assert FastBlocks.of(process(0.1 * chi), np.full(32, -math.inf)) is None
 
 
 def test_what_is_known_of_each_outcome():

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pbde_ref.benchmarking.batch_problems import BATCH_LOSSES
 from pbde_ref.benchmarking.results import Measurement, Report
 from pbde_ref.benchmarking.scaling import fitted_slope
 
@@ -90,6 +91,17 @@ def _linear(what: str, contest: str, n: int, bound: float, **others: Any) -> Tar
     return Target(statement, contest, "kernel_sum", {"n": n, **others}, "ratio", "at most", bound)
 
 
+def _batch(loss: str, n: int, dtype: str) -> Target:
+    statement = f"batch of {n} pairs, {loss}, {dtype}: PyTorch takes"
+    bound = 1.0 if n < 2**18 else 0.8
+    return Target(statement, "PairLosses", "torch", {"loss": loss, "n": n, "dtype": dtype}, "ratio", "at least", bound)
+
+
+def _dense(n: int, bound: float) -> Target:
+    statement = f"dense joint proposal, n = {n}: PyTorch with logits takes"
+    return Target(statement, "DenseJoint", "torch_with_logits", {"n": n}, "ratio", "at least", bound)
+
+
 TARGETS = (
     _linear(", spread 30 nats", "LinearSpreads", 10**6, 1.0, spread=30),
     _linear(", spread 300 nats", "LinearSpreads", 10**6, 1.0, spread=300),
@@ -99,11 +111,14 @@ TARGETS = (
     _linear("", "Linear", 10**7, 0.6),
     Target("the same, memory beyond the inputs", "Linear", "kernel_sum", {"n": 10**7}, "megabytes", "at most", 150.0),
     Target("the same, slope from n = 10^4 to 10^7", "Linear", "kernel_sum", {}, "slope", "at most", 1.1),
-    Target("dense joint proposal, n = 4096: PyTorch with logits takes", "DenseJoint", "torch_with_logits", {"n": 4096},
-           "ratio", "at least", 5.0),
+    *(_dense(n, bound) for n, bound in ((64, 0.67), (256, 1.0), (1024, 1.0), (4096, 5.0))),
     Target("the same: PyTorch as written takes", "DenseJoint", "torch_as_written", {"n": 4096}, "ratio", "at least",
            12.0),
     Target("the same, memory beyond the inputs", "DenseJoint", "dense", {"n": 4096}, "megabytes", "at most", 64.0),
+    *(_batch(loss, n, dtype) for loss in BATCH_LOSSES for n in (64, 4096, 2**18) for dtype in ("float64", "float32")),
+    *(Target(f"from logits of {v} tokens and back, {dtype}: PyTorch takes", "SequenceLogProbs", "torch",
+             {"batch": 4, "vocabulary": v, "dtype": dtype}, "ratio", "at least", 1.5)
+      for v in (8192, 32768, 131072) for dtype in ("float64", "float32")),
     Target("projection of the paper's annotators, n = 10^5", "LinearProjection", "newton", {"n": 10**5}, "seconds",
            "at most", 0.5),
     Target("the same, n = 10^6", "LinearProjection", "newton", {"n": 10**6}, "seconds", "at most", 3.0),

@@ -2,18 +2,19 @@ r"""Alternatives to the binary cross-entropy for pairs (Sec. 4.4): SLiC-HF, RSO 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pbde_ref.losses.inputs import (
-    difference,
-    lengths_of,
+    LENGTHS,
     log_probabilities,
-    policy_and_reference,
-    policy_pair,
+    log_ratio_margins,
+    policies,
     precision,
 )
-from pbde_ref.losses.pairwise import reduced
+from pbde_ref.losses.pairwise import margin_loss
 from pbde_ref.losses.result import BatchLoss, Reduction, batch_size
 from pbde_ref.numerics import weighted
 from pbde_ref.objectives import hinge, ipo
@@ -76,7 +77,6 @@ def slic_loss(
     3.0
     """
     objective, weight = hinge(delta), non_negative_number("lambda_", lambda_)
-    chosen, rejected = policy_pair(policy_chosen, policy_rejected)
     given = [policy_chosen, policy_rejected]
     penalty, penalty_gradients = 0.0, {}
     if regularization is not None:
@@ -90,10 +90,10 @@ def slic_loss(
         penalty_gradients["regularization"] = np.full(samples.shape, -weight / count)
     elif weight > 0.0:
         raise ValueError(f"`regularization` must be given if `lambda_` is positive; got lambda_={weight} and None")
-    return reduced(
+    return margin_loss(
         objective,
-        difference("policy_chosen", chosen, "policy_rejected", rejected),
-        {"policy_chosen": 1.0, "policy_rejected": -1.0},
+        policies(policy_chosen, policy_rejected),
+        lambda chosen, rejected: (chosen - rejected, 1.0, 1.0),
         reduction,
         precision(*given),
         penalty=penalty,
@@ -148,9 +148,10 @@ def rso_loss(
     array([1.5])
     """
     objective = hinge(delta)
-    inputs = policy_and_reference(policy_chosen, policy_rejected, reference_chosen, reference_rejected)
-    slopes = {"policy_chosen": 1.0, "policy_rejected": -1.0}
-    return reduced(objective, inputs.log_ratio_margins(), slopes, reduction, inputs.dtype)
+    four = policy_chosen, policy_rejected, reference_chosen, reference_rejected
+    return margin_loss(
+        objective, policies(*four), lambda *own: (log_ratio_margins(*own), 1.0, 1.0), reduction, precision(*four)
+    )
 
 
 def ipo_loss(
@@ -207,16 +208,18 @@ def ipo_loss(
     array([0.])
     """
     objective = ipo(tau)
-    inputs = policy_and_reference(policy_chosen, policy_rejected, reference_chosen, reference_rejected)
-    shape = inputs.policy_chosen.shape
-    tokens_w = _tokens("chosen_lengths", chosen_lengths, average, shape)
-    tokens_l = _tokens("rejected_lengths", rejected_lengths, average, shape)
-    slopes = {"policy_chosen": 1.0 / tokens_w, "policy_rejected": -1.0 / tokens_l}
-    return reduced(objective, inputs.log_ratio_margins(tokens_w, tokens_l), slopes, reduction, inputs.dtype)
+    four = policy_chosen, policy_rejected, reference_chosen, reference_rejected
+    arguments = policies(*four)
+    for name, lengths in (("chosen_lengths", chosen_lengths), ("rejected_lengths", rejected_lengths)):
+        if switch("average", average) != (lengths is not None):
+            raise ValueError(
+                f"`{name}` must be given exactly if `average` is true; got average={average} and {lengths!r}"
+            )
+        if lengths is not None:
+            arguments[name] = lengths, LENGTHS
 
+    def margin(*own: Any) -> tuple[FloatArray, Any, Any]:
+        tokens_w, tokens_l = own[4:] or (1.0, 1.0)
+        return log_ratio_margins(*own), 1.0 / tokens_w, 1.0 / tokens_l
 
-def _tokens(name: str, lengths: ArrayLike | None, average: bool, shape: tuple[int, ...]) -> FloatArray:
-    """What a sequence's log-probability is divided by."""
-    if switch("average", average) != (lengths is not None):
-        raise ValueError(f"`{name}` must be given exactly if `average` is true; got average={average} and {lengths!r}")
-    return np.ones(shape) if lengths is None else lengths_of(name, lengths, shape=shape)
+    return margin_loss(objective, arguments, margin, reduction, precision(*four))

@@ -2,12 +2,17 @@ r"""A mixture of annotators whose identities are not recorded, Eq. (30)."""
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import ArrayLike
+from functools import partial
+from itertools import combinations
+from typing import Any
 
-from pbde_ref.losses.inputs import difference, finite, log_probabilities, precision
-from pbde_ref.losses.result import BatchLoss, Reduction, batch_loss
-from pbde_ref.numerics import expit, log_sigmoid, logsumexp
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pbde_ref.losses.chunks import evaluated, write
+from pbde_ref.losses.inputs import LOG_PROBABILITIES, Rule, defined_pairs, finite, log_probabilities, precision
+from pbde_ref.losses.result import BatchLoss, Reduction
+from pbde_ref.numerics import logsumexp, softplus
 from pbde_ref.validation import FloatArray, reject
 
 __all__ = ["annotator_mixture_loss"]
@@ -57,40 +62,60 @@ def annotator_mixture_loss(
     >>> round(float(np.exp(-result.value)), 12), result.gradients["weight_logits"]  # 0.4 - 0.36 / 0.48
     (0.48, array([-0.35,  0.35]))
     """
-    chosen = log_probabilities("policy_chosen", policy_chosen, ndim=2)
-    rejected = log_probabilities("policy_rejected", policy_rejected, shape=chosen.shape)
-    logits = finite("weight_logits", weight_logits, shape=chosen.shape[1:])
-    margins = difference("policy_chosen", chosen, "policy_rejected", rejected)
-    log_w = logits - logsumexp(logits)
+    dtype = precision(policy_chosen, policy_rejected, weight_logits)
+    if type(policy_chosen) is not np.ndarray or policy_chosen.ndim != 2:
+        policy_chosen = log_probabilities("policy_chosen", policy_chosen, ndim=2)
+    logits = finite("weight_logits", weight_logits, shape=policy_chosen.shape[1:])
+    log_w = (logits - logsumexp(logits))[:, None]
     w = np.exp(log_w)
 
-    log_wins = log_sigmoid(margins)
-    log_mixture = logsumexp(log_w + log_wins, axis=1)
-    reject("policy_chosen", "above -inf for some annotator", chosen.max(axis=1), np.isneginf(log_mixture))
-    # Where the chosen one wins almost surely the digits are in the complement.
-    loses = expit(-margins) @ w
-    losses = np.where(loses < 0.5, -np.log1p(-np.minimum(loses, 0.5)), -log_mixture)
+    def compute(
+        chosen: FloatArray, rejected: FloatArray, *, out: list[NDArray[Any]], share: float, usual: bool
+    ) -> tuple[float, FloatArray]:
+        # Annotators come first, so that sums over them run along examples.
+        margins = np.ascontiguousarray((chosen - rejected).T)
+        lost = softplus(-margins)
+        slopes = np.expm1(-lost)
+        joint = log_w - lost
+        largest = joint.max(axis=0)
+        joint -= largest
+        responsibilities = np.exp(joint, out=joint)
+        mixture = responsibilities.sum(axis=0)
+        responsibilities /= mixture
+        # Where the chosen one wins almost surely the digits are in the complement.
+        loses = -(w * slopes).sum(axis=0)
+        with np.errstate(divide="ignore"):
+            losses = np.where(loses < 0.5, -np.log1p(-loses), -largest - np.log(mixture))
+        slopes *= responsibilities
+        slopes *= share
+        for values, result in zip((losses, slopes.T, -slopes.T), out, strict=True):
+            write(values, result)
+        return losses.sum(), share * _weight_gradients(w, responsibilities, lost)
 
-    responsibilities = np.exp(log_w + log_wins - log_mixture[:, None])
-    slopes = -responsibilities * expit(-margins)
-    return batch_loss(
-        losses,
-        {
-            "policy_chosen": slopes,
-            "policy_rejected": -slopes,
-            "weight_logits": _weight_gradients(w, responsibilities, log_wins),
-        },
-        reduction=reduction,
-        dtype=precision(policy_chosen, policy_rejected, weight_logits),
-    )
+    def defined(chosen: FloatArray, rejected: FloatArray) -> None:
+        with np.errstate(invalid="ignore"):
+            margins = chosen - rejected
+        defined_pairs("policy_chosen", chosen, "policy_rejected", margins)
+        best = chosen.max(axis=1)
+        reject("policy_chosen", "above -inf for some annotator", best, np.isneginf(best))
+
+    rule = Rule(partial(log_probabilities, ndim=2), LOG_PROBABILITIES.holds)
+    arguments = {"policy_chosen": (policy_chosen, rule), "policy_rejected": (policy_rejected, rule)}
+    return evaluated(
+        arguments, compute, reduction=reduction, dtype=dtype, defined=defined, shared="weight_logits", ndim=2,
+        width=logits.size,
+    )  # fmt: skip
 
 
-def _weight_gradients(w: FloatArray, responsibilities: FloatArray, log_wins: FloatArray) -> FloatArray:
-    r"""The batch's sum of :math:`w_i - \rho_i`, shape (k,), without cancellation where two annotators nearly agree."""
+def _weight_gradients(w: FloatArray, responsibilities: FloatArray, lost: FloatArray) -> FloatArray:
+    r"""The chunk's sum of :math:`w_i - \rho_i`, shape (k,), without cancellation where two annotators nearly agree."""
     # w_i − ρ_i = Σ_j w_i w_j (σ_j − σ_i) / Σ_l w_l σ_l; each term is formed from the larger of σ_i and σ_j.
-    with np.errstate(invalid="ignore"):
-        gap = log_wins[:, None, :] - log_wins[:, :, None]
-    gap = np.where(np.isnan(gap), 0.0, gap)
-    from_j, from_i = w[:, None] * responsibilities[:, None, :], w * responsibilities[:, :, None]
-    terms = -np.expm1(-np.abs(gap)) * np.where(gap > 0.0, from_j, -from_i)
-    return terms.sum(axis=(0, 2))
+    result = np.zeros(len(w))
+    for i, j in combinations(range(len(w)), 2):
+        gap = lost[i] - lost[j]
+        gap[np.isnan(gap)] = 0.0
+        terms = np.maximum(w[i] * responsibilities[j], w[j] * responsibilities[i])
+        terms *= np.copysign(np.expm1(-np.abs(gap)), gap)
+        result[i] += terms.sum()
+        result[j] -= terms.sum()
+    return result

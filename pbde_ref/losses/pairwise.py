@@ -6,16 +6,20 @@ writes y = 1 for :math:`x_A \succ x_B`; then A is the chosen one, otherwise B.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable
+from typing import Any
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from pbde_ref.losses.inputs import batch, difference, finite, per_example, precision
-from pbde_ref.losses.result import BatchLoss, Precision, Reduction, batch_loss
+from pbde_ref.losses.chunks import Arguments, evaluated, write
+from pbde_ref.losses.inputs import FINITE, NON_NEGATIVE, REAL, defined_pairs, precision
+from pbde_ref.losses.result import BatchLoss, Precision, Reduction
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, as_objective
 from pbde_ref.validation import FloatArray
 
-__all__ = ["bradley_terry_loss", "pairwise_loss", "reduced"]
+__all__ = ["bradley_terry_loss", "margin_loss", "pairwise_loss"]
 
 
 def pairwise_loss(
@@ -52,16 +56,10 @@ def pairwise_loss(
     >>> losses.pairwise_loss([3.0, 0.0], [0.0, 1.0], objective=ipo(0.5)).losses
     array([4., 4.])
     """
-    chosen = batch("chosen_utilities", chosen_utilities)
-    rejected = batch("rejected_utilities", rejected_utilities, shape=chosen.shape)
-    margins = difference("chosen_utilities", chosen, "rejected_utilities", rejected)
-    return reduced(
-        as_objective(objective),
-        margins - per_example("margin", margin, chosen.size, sign="non-negative"),
-        {"chosen_utilities": 1.0, "rejected_utilities": -1.0},
-        reduction,
-        precision(chosen_utilities, rejected_utilities),
-    )
+    arguments = {"chosen_utilities": (chosen_utilities, REAL), "rejected_utilities": (rejected_utilities, REAL),
+                 "margin": (margin, NON_NEGATIVE)}  # fmt: skip
+    dtype = precision(chosen_utilities, rejected_utilities)
+    return margin_loss(as_objective(objective), arguments, _plain, reduction, dtype)
 
 
 def bradley_terry_loss(
@@ -97,33 +95,67 @@ def bradley_terry_loss(
     >>> result.losses, result.gradients["chosen_rewards"]
     (array([0.12692801, 0.69314718]), array([-0.05960146, -0.25 ]))
     """
-    chosen = finite("chosen_rewards", chosen_rewards)
-    rejected = finite("rejected_rewards", rejected_rewards, shape=chosen.shape)
-    return reduced(
-        BRADLEY_TERRY,
-        chosen - rejected - per_example("margin", margin, chosen.size, sign="non-negative"),
-        {"chosen_rewards": 1.0, "rejected_rewards": -1.0},
-        reduction,
-        precision(chosen_rewards, rejected_rewards),
-    )
+    arguments = {"chosen_rewards": (chosen_rewards, FINITE), "rejected_rewards": (rejected_rewards, FINITE),
+                 "margin": (margin, NON_NEGATIVE)}  # fmt: skip
+    return margin_loss(BRADLEY_TERRY, arguments, _plain, reduction, precision(chosen_rewards, rejected_rewards))
 
 
-def reduced(
-    objective: Objective,
-    margins: FloatArray,
-    slopes: Mapping[str, FloatArray | float],
-    reduction: Reduction,
-    dtype: Precision,
-    penalty: float = 0.0,
-    penalty_gradients: Mapping[str, FloatArray] | None = None,
-) -> BatchLoss:
-    r""":math:`\ell(m)` of each pair; `slopes` are the derivatives of the margin with respect to each argument."""
-    derivative = objective.derivative(margins)
-    return batch_loss(
-        objective.value(margins),
-        {name: derivative * slope for name, slope in slopes.items()},
-        reduction=reduction,
-        dtype=dtype,
-        penalty=penalty,
-        penalty_gradients=penalty_gradients,
-    )
+def _plain(chosen: FloatArray, rejected: FloatArray, margin: FloatArray | float) -> tuple[FloatArray, float, float]:
+    return chosen - rejected - margin, 1.0, 1.0
+
+
+def margin_loss(
+    objective: Objective, arguments: Arguments, margin: Callable[..., tuple[FloatArray, Any, Any]],
+    reduction: Reduction, dtype: Precision, **penalty: Any,
+) -> BatchLoss:  # fmt: skip
+    r""":math:`\ell(m)` of each pair, :math:`m = f_w u_w - f_l u_l + c`, with :math:`u_w, u_l` the first two arguments.
+
+    `margin` makes of float64 vectors of all arguments (or numbers, where one holds for all pairs) a new vector of
+    margins, and :math:`f_w, f_l`: vectors, or numbers.
+    """
+    quick = objective.quick
+
+    def compute(*own: Any, out: list[NDArray[Any]], share: float, usual: bool) -> tuple[float, float]:
+        losses, chosen, rejected = out
+        margins, f_w, f_l = margin(*own)
+        if usual and not math.isfinite(np.add.reduce(margins)):
+            return math.nan, 0.0
+        total = math.nan
+        if usual and quick is not None:
+            # Below 1e-38 single precision has fewer digits: of slopes no more than of gradients if these are smaller.
+            exact = losses.dtype == np.float64 or max(_largest(f_w), _largest(f_l)) * share <= 1.0
+            values = losses if exact else np.empty(losses.shape)
+            slopes = quick(margins, values)
+            total = float(np.add.reduce(values))
+        if not math.isfinite(total):
+            margins = margin(*own)[0]
+            values, slopes = objective.value(margins), objective.derivative(margins)
+            total = float(np.add.reduce(values))
+        if values is not losses:
+            write(values, losses)
+        _multiply(slopes, f_l, -share, rejected)
+        if isinstance(f_w, float) and f_w == f_l:
+            np.subtract(0.0, rejected, out=chosen)
+        else:
+            _multiply(slopes, f_w, share, chosen)
+        return total, 0.0
+
+    def defined(*own: Any) -> None:
+        chosen_name, rejected_name, *_ = arguments
+        with np.errstate(invalid="ignore", over="ignore"):
+            defined_pairs(chosen_name, own[0], rejected_name, margin(*own)[0])
+
+    # An objective without `quick` may be the caller's, who need not think of threads.
+    threads = 1 if quick is None else 2
+    return evaluated(arguments, compute, reduction=reduction, dtype=dtype, defined=defined, threads=threads, **penalty)
+
+
+def _largest(f: FloatArray | float) -> float:
+    return f if isinstance(f, float) else float(np.maximum.reduce(f))
+
+
+def _multiply(slopes: NDArray[Any], f: FloatArray | float, share: float, out: NDArray[Any]) -> None:
+    f = f * share
+    np.multiply(slopes, f if isinstance(f, float) else f.astype(slopes.dtype, copy=False), out=out, casting="same_kind")
+    # -0.0 becomes 0.0.
+    out += 0.0

@@ -2,12 +2,15 @@ r"""The KL-controlled policy gradient as the gradient of a surrogate loss, Eq. (
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import ArrayLike
+from typing import Any
 
-from pbde_ref.losses.inputs import finite, log_probabilities, precision, reference_log_probabilities
-from pbde_ref.losses.result import BatchLoss, Reduction, batch_loss
-from pbde_ref.validation import non_negative_number, reject
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pbde_ref.losses.chunks import Arguments, evaluated, write
+from pbde_ref.losses.inputs import FINITE, REFERENCE, precision
+from pbde_ref.losses.result import BatchLoss, Reduction
+from pbde_ref.validation import FloatArray, non_negative_number
 
 __all__ = ["kl_controlled_policy_gradient_loss"]
 
@@ -61,13 +64,19 @@ def kl_controlled_policy_gradient_loss(
     (array([-1.5, -1.5]), 6.0)
     """
     beta = non_negative_number("beta", beta)
-    log_pi = log_probabilities("policy", policy)
-    reject("policy", "finite", log_pi, np.isinf(log_pi))
-    log_reference = reference_log_probabilities("reference", reference, shape=log_pi.shape)
-    advantages = finite("rewards", rewards, shape=log_pi.shape) - beta * (log_pi - log_reference)
-    return batch_loss(
-        -advantages * log_pi,
-        {"policy": -advantages},
-        reduction=reduction,
-        dtype=precision(policy, reference, rewards),
-    )
+    arguments: Arguments = {
+        "policy": (policy, REFERENCE), "reference": (reference, REFERENCE), "rewards": (rewards, FINITE)
+    }  # fmt: skip
+
+    def compute(
+        log_pi: FloatArray, log_pre: FloatArray, r: FloatArray, *, out: list[NDArray[Any]], share: float, usual: bool
+    ) -> tuple[float, float]:
+        advantages = r - beta * (log_pi - log_pre)
+        np.negative(advantages, out=advantages)
+        losses = advantages * log_pi
+        write(losses, out[0])
+        write(np.multiply(advantages, share, out=advantages), out[1])
+        return np.add.reduce(losses), 0.0
+
+    dtype = precision(policy, reference, rewards)
+    return evaluated(arguments, compute, reduction=reduction, dtype=dtype, differentiated=1)

@@ -3,20 +3,24 @@ r"""Cross-entropy under a preference behaviour distribution equation, Eq. (11), 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pbde_ref.losses.inputs import (
-    difference,
+    NON_NEGATIVE,
+    NUMBERS,
+    POSITIVE,
+    Rule,
+    finite_and_at_least,
     lengths_of,
-    per_example,
-    policy_and_reference,
-    policy_pair,
+    log_ratio_margins,
+    policies,
     precision,
 )
-from pbde_ref.losses.pairwise import reduced
+from pbde_ref.losses.pairwise import margin_loss
 from pbde_ref.losses.result import BatchLoss, Reduction
 from pbde_ref.objectives import BRADLEY_TERRY, robust, smoothed
 from pbde_ref.validation import FloatArray, choice, flip_probability, positive_number, reject
@@ -65,16 +69,12 @@ def pbde_loss(
     >>> losses.pbde_loss([-4.0], [-3.0], f_chosen=0.5, f_rejected=1.0).gradients["policy_chosen"]  # -0.5 sigma(-1)
     array([-0.13447071])
     """
-    chosen, rejected = policy_pair(policy_chosen, policy_rejected)
-    f_w, f_l = (
-        per_example(name, f, chosen.size, sign="positive")
-        for name, f in (("f_chosen", f_chosen), ("f_rejected", f_rejected))
-    )
-    g_w, g_l = (per_example(name, g, chosen.size) for name, g in (("g_chosen", g_chosen), ("g_rejected", g_rejected)))
-    return reduced(
+    process = {"f_chosen": (f_chosen, POSITIVE), "f_rejected": (f_rejected, POSITIVE),
+               "g_chosen": (g_chosen, NUMBERS), "g_rejected": (g_rejected, NUMBERS)}  # fmt: skip
+    return margin_loss(
         BRADLEY_TERRY,
-        difference("policy_chosen", f_w * chosen + g_w, "policy_rejected", f_l * rejected + g_l),
-        {"policy_chosen": f_w, "policy_rejected": -f_l},
+        policies(policy_chosen, policy_rejected) | process,
+        lambda chosen, rejected, f_w, f_l, g_w, g_l: ((f_w * chosen + g_w) - (f_l * rejected + g_l), f_w, f_l),
         reduction,
         precision(policy_chosen, policy_rejected),
     )
@@ -142,9 +142,11 @@ def dpo_loss(
     epsilon = flip_probability("label_smoothing", label_smoothing)
     choice("variant", variant, ("cdpo", "robust"))
     objective = smoothed(epsilon) if variant == "cdpo" else robust(epsilon)
-    inputs = policy_and_reference(policy_chosen, policy_rejected, reference_chosen, reference_rejected)
-    slopes = {"policy_chosen": beta, "policy_rejected": -beta}
-    return reduced(objective, beta * inputs.log_ratio_margins(), slopes, reduction, inputs.dtype)
+    four = policy_chosen, policy_rejected, reference_chosen, reference_rejected
+    dtype = precision(*four)
+    return margin_loss(
+        objective, policies(*four), lambda *own: (beta * log_ratio_margins(*own), beta, beta), reduction, dtype
+    )
 
 
 def geometric_loss(
@@ -194,10 +196,14 @@ def geometric_loss(
     inverse = 1.0 / positive_number("alpha", alpha)
     if math.isinf(inverse):
         raise ValueError(f"`alpha` must have a finite reciprocal; got {alpha}")
-    inputs = policy_and_reference(policy_chosen, policy_rejected, reference_chosen, reference_rejected)
-    margins = inverse * inputs.log_ratio_margins() + (inputs.reference_chosen - inputs.reference_rejected)
-    slopes = {"policy_chosen": inverse, "policy_rejected": -inverse}
-    return reduced(BRADLEY_TERRY, margins, slopes, reduction, inputs.dtype)
+    four = policy_chosen, policy_rejected, reference_chosen, reference_rejected
+    return margin_loss(
+        BRADLEY_TERRY,
+        policies(*four),
+        lambda pc, pr, rc, rr: (inverse * log_ratio_margins(pc, pr, rc, rr) + (rc - rr), inverse, inverse),
+        reduction,
+        precision(*four),
+    )
 
 
 def length_normalized_loss(
@@ -248,23 +254,22 @@ def length_normalized_loss(
     array([2.12692801])
     """
     scale = positive_number("scale", scale)
-    chosen, rejected = policy_pair(policy_chosen, policy_rejected)
-    f_w, f_l = (
-        _per_token(name, scale, lengths_of(name, lengths, shape=chosen.shape))
-        for name, lengths in (("chosen_lengths", chosen_lengths), ("rejected_lengths", rejected_lengths))
-    )
-    margins = difference("policy_chosen", f_w * chosen, "policy_rejected", f_l * rejected)
-    return reduced(
-        BRADLEY_TERRY,
-        margins - per_example("margin", margin, chosen.size, sign="non-negative"),
-        {"policy_chosen": f_w, "policy_rejected": -f_l},
-        reduction,
-        precision(policy_chosen, policy_rejected),
-    )
+    # Whatever is not shorter leaves the quotient far from infinite.
+    lengths = Rule(partial(_lengths_for, scale), partial(finite_and_at_least, max(1e-300 * scale, math.ulp(0.0))))
+
+    def per_token(chosen: Any, rejected: Any, length_w: Any, length_l: Any, margin: Any) -> tuple[Any, Any, Any]:
+        f_w, f_l = scale / length_w, scale / length_l
+        return f_w * chosen - f_l * rejected - margin, f_w, f_l
+
+    others = {"chosen_lengths": (chosen_lengths, lengths), "rejected_lengths": (rejected_lengths, lengths),
+              "margin": (margin, NON_NEGATIVE)}  # fmt: skip
+    arguments, dtype = policies(policy_chosen, policy_rejected) | others, precision(policy_chosen, policy_rejected)
+    return margin_loss(BRADLEY_TERRY, arguments, per_token, reduction, dtype)
 
 
-def _per_token(name: str, scale: float, lengths: FloatArray) -> FloatArray:
+def _lengths_for(scale: float, name: str, value: ArrayLike, *, shape: tuple[int, ...]) -> FloatArray:
+    lengths = lengths_of(name, value, shape=shape)
     with np.errstate(over="ignore"):
-        result = scale / lengths
-    reject(name, f"so long that {scale} divided by it is finite", lengths, np.isinf(result))
-    return result
+        too_short = np.isinf(scale / lengths)
+    reject(name, f"so long that {scale} divided by it is finite", lengths, too_short)
+    return lengths

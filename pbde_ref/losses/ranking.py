@@ -2,13 +2,16 @@ r"""RRHF, Eq. (19): a ranking of k candidates, and the likelihood of the best.""
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pbde_ref.losses.inputs import batch, lengths_of, log_probabilities, precision
-from pbde_ref.losses.result import BatchLoss, Reduction, batch_loss
+from pbde_ref.losses.chunks import evaluated, write
+from pbde_ref.losses.inputs import LENGTHS, LOG_PROBABILITIES, Rule, batch, log_probabilities, precision
+from pbde_ref.losses.result import BatchLoss, Reduction
 from pbde_ref.numerics import weighted
-from pbde_ref.objectives import rrhf
 from pbde_ref.validation import FloatArray, non_negative_number, switch
 
 __all__ = ["rrhf_loss"]
@@ -74,49 +77,62 @@ def rrhf_loss(
     >>> losses.rrhf_loss(candidates, lengths, ranks=[[1, 2, 3]]).losses  # and 8 nats for the best
     array([9.])
     """
-    log_pi = log_probabilities("policy", policy, ndim=2)
-    if log_pi.shape[1] < 2:
-        raise ValueError(f"`policy` must have at least 2 candidates for each prompt; got shape {log_pi.shape}")
-    tokens = lengths_of("lengths", lengths, shape=log_pi.shape)
     weight = non_negative_number("likelihood_weight", likelihood_weight)
-    preference = _preference(scores, ranks, log_pi.shape)
-    ranking, ranking_gradient = _ranking(log_pi / tokens, preference)
+    per_token = switch("average_likelihood", average_likelihood)
+    if (scores is None) == (ranks is None):
+        given = "none" if scores is None else "both"
+        raise ValueError(f"exactly one of `scores` and `ranks` must be given; got {given}")
+    name, sign, order = ("scores", 1.0, scores) if ranks is None else ("ranks", -1.0, ranks)
+    assert order is not None
+    candidates = np.shape(policy)[-1] if isinstance(policy, np.ndarray) else 1
 
-    # The mean over the best, and what the likelihood term divides a log-probability by.
-    best = preference == preference.max(axis=1, keepdims=True)
-    share = weight * best / best.sum(axis=1, keepdims=True)
-    if switch("average_likelihood", average_likelihood):
-        share = share / tokens
-    return batch_loss(
-        ranking + weighted(share, -log_pi).sum(axis=1),
-        {"policy": ranking_gradient / tokens - share},
-        reduction=reduction,
-        dtype=precision(policy),
-    )
+    def compute(
+        log_pi: FloatArray, lengths: FloatArray, preference: FloatArray, *, out: list[Any], share: float, usual: bool
+    ) -> tuple[float, float]:
+        # Candidates come first, so that sums over them run along prompts.
+        log_pi, lengths, preference = (np.ascontiguousarray(x.T) for x in (log_pi, lengths, sign * preference))
+        p = log_pi / lengths
+        preferred = preference[:, None] > preference
+        # By how much j is ahead of i where i is preferred to j.
+        ahead = (p - p[:, None]) * preferred
+        if math.isnan(np.add.reduce(ahead, axis=None)):
+            ahead = np.where(preferred, p - p[:, None], 0.0)
+        np.maximum(ahead, np.zeros(ahead.shape), out=ahead)
+        wrong = (ahead > 0.0).view(np.int8)
+        slopes = wrong.sum(axis=0, dtype=np.float64) - wrong.sum(axis=1, dtype=np.float64)
+        slopes /= lengths
+        # The mean over the best, and what the likelihood term divides a log-probability by.
+        best = preference == preference.max(axis=0)
+        likelihood = best * (weight / best.sum(axis=0))
+        if per_token:
+            likelihood /= lengths
+        losses = ahead.sum(axis=(0, 1)) + weighted(likelihood, -log_pi).sum(axis=0)
+        slopes -= likelihood
+        slopes *= share
+        write(losses, out[0])
+        write(slopes.T, out[1])
+        return losses.sum(), 0.0
+
+    def defined(log_pi: FloatArray, lengths: FloatArray, preference: FloatArray) -> None:
+        excluded, preference = np.isneginf(log_pi), sign * preference
+        undefined = excluded[:, :, None] & excluded[:, None] & (preference[:, :, None] > preference[:, None])
+        if undefined.any():
+            prompt, i, j = (int(index) for index in np.unravel_index(int(np.argmax(undefined)), undefined.shape))
+            raise ValueError(
+                f"`policy` must not be -inf for both candidates of a pair that is compared; "
+                f"got -inf for candidates {i} and {j} at index {prompt}"
+            )
+
+    arguments = {"policy": (policy, Rule(_of_candidates, LOG_PROBABILITIES.holds)), "lengths": (lengths, LENGTHS),
+                 name: (order, Rule(batch, lambda chunk: not math.isnan(np.add.reduce(chunk, axis=None))))}  # fmt: skip
+    return evaluated(
+        arguments, compute, reduction=reduction, dtype=precision(policy), defined=defined, differentiated=1, ndim=2,
+        width=candidates**2,
+    )  # fmt: skip
 
 
-def _preference(scores: ArrayLike | None, ranks: ArrayLike | None, shape: tuple[int, ...]) -> FloatArray:
-    """Numbers that are higher the better the candidate."""
-    if scores is not None and ranks is None:
-        return batch("scores", scores, shape=shape)
-    if ranks is not None and scores is None:
-        return -batch("ranks", ranks, shape=shape)
-    raise ValueError(f"exactly one of `scores` and `ranks` must be given; got {'none' if scores is None else 'both'}")
-
-
-def _ranking(p: FloatArray, preference: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Each prompt's sum over ordered pairs i ≻ j, and its derivative with respect to `p`."""
-    objective = rrhf()
-    preferred = preference[:, :, None] > preference[:, None, :]
-    with np.errstate(invalid="ignore"):
-        margins = p[:, :, None] - p[:, None, :]
-    undefined = np.isnan(margins) & preferred
-    if undefined.any():
-        prompt, i, j = (int(index) for index in np.unravel_index(int(np.argmax(undefined)), undefined.shape))
-        raise ValueError(
-            f"`policy` must not be -inf for both candidates of a pair that is compared; "
-            f"got -inf for candidates {i} and {j} at index {prompt}"
-        )
-    margins = np.where(preferred, margins, 0.0)
-    slopes = objective.derivative(margins)
-    return objective.value(margins).sum(axis=(1, 2)), slopes.sum(axis=2) - slopes.sum(axis=1)
+def _of_candidates(name: str, value: ArrayLike, *, shape: tuple[int, ...] | None) -> FloatArray:
+    result = log_probabilities(name, value, shape=shape, ndim=2)
+    if result.shape[1] < 2:
+        raise ValueError(f"`{name}` must have at least 2 candidates for each prompt; got shape {result.shape}")
+    return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -9,8 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-
-from pbde_ref.validation import FloatArray
 
 __all__ = ["BatchLoss", "Precision", "Reduction", "batch_loss", "batch_size"]
 
@@ -55,32 +54,10 @@ def batch_size(reduction: str, size: int) -> int:
     return size if reduction == "mean" else 1
 
 
-def batch_loss(
-    losses: FloatArray,
-    gradients: Mapping[str, FloatArray],
-    *,
-    reduction: str,
-    dtype: Precision,
-    penalty: float = 0.0,
-    penalty_gradients: Mapping[str, FloatArray] | None = None,
-) -> BatchLoss:
-    """Reduce a batch: `gradients` are those of each example's own loss; the penalty is reduced already."""
-    count = batch_size(reduction, losses.size)
-    with np.errstate(invalid="ignore", over="ignore"):
-        total = float(np.sum(losses))
-    if np.isnan(total):
+def batch_loss(value: float, losses: NDArray[Any], gradients: dict[str, NDArray[Any]]) -> BatchLoss:
+    """The result; its arrays become read-only."""
+    if math.isnan(value):
         raise ValueError("the losses of a batch must have a sum; got both inf and -inf among them")
-    reduced = {name: gradient / count for name, gradient in gradients.items()} | dict(penalty_gradients or {})
-    return BatchLoss(
-        total / count + penalty,
-        _frozen(losses, dtype),
-        MappingProxyType({name: _frozen(gradient, dtype) for name, gradient in reduced.items()}),
-    )
-
-
-def _frozen(values: FloatArray, dtype: type[np.floating[Any]]) -> NDArray[Any]:
-    # What exceeds float32 becomes infinite there; adding zero turns -0.0 into 0.0.
-    with np.errstate(over="ignore"):
-        result = np.array(values + 0.0, dtype=dtype)
-    result.flags.writeable = False
-    return result
+    for array in (losses, *gradients.values()):
+        array.flags.writeable = False
+    return BatchLoss(value, losses, MappingProxyType(gradients))

@@ -12,14 +12,15 @@ The functions ending in `_vjp` (vector-Jacobian product) carry a loss's gradient
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pbde_ref.losses.inputs import batch, precision
-from pbde_ref.numerics import expit, log_sigmoid, logsumexp
-from pbde_ref.validation import FloatArray, array, plain_array, reject, switch, whole_number
+from pbde_ref.threads import in_threads, keep_freed_memory, own_cores
+from pbde_ref.validation import FloatArray, array, plain_array, reject, shown, switch, whole_number
 
 __all__ = [
     "completion_mask", "sequence_log_probs", "sequence_log_probs_vjp", "token_log_probs_from_logits",
@@ -27,6 +28,12 @@ __all__ = [
 ]  # fmt: skip
 
 BoolArray = NDArray[np.bool_]
+_Block = tuple[slice, slice]
+
+# Logits: the one array that is made of them fits a core's second-level cache.
+BLOCK = 1 << 16
+# From here on a second thread gains more than starting it costs.
+MANY = 1 << 18
 
 
 def sequence_log_probs(token_log_probs: ArrayLike, mask: ArrayLike, *, average: bool = False) -> NDArray[Any]:
@@ -148,13 +155,24 @@ def token_log_probs_from_logits(logits: ArrayLike, labels: ArrayLike, *, shift: 
     >>> np.exp(losses.token_log_probs_from_logits(logits, [[0, 1, 0]]))  # 1 after 0, then 0
     array([[0.75, 0.8 ]])
     """
-    shift = switch("shift", shift)
-    chosen, others, _ = _split(logits, labels, shift)
-    return log_sigmoid(chosen - others).astype(precision(logits))
+    z, tokens = _logits_and_tokens(logits, labels, switch("shift", shift))
+    result = np.empty(tokens.shape, precision(logits))
+
+    def part(block: _Block) -> None:
+        result[block] = _softmax(z[block], tokens[block], None)[0]
+
+    _in_blocks(part, z, tokens)
+    return result
 
 
 def token_log_probs_vjp(
-    upstream: ArrayLike, logits: ArrayLike, labels: ArrayLike, *, shift: bool = True
+    upstream: ArrayLike,
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    shift: bool = True,
+    out: NDArray[Any] | None = None,
+    log_probs: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     r"""The gradient with respect to logits, given that with respect to token log-probabilities.
 
@@ -166,11 +184,16 @@ def token_log_probs_vjp(
         For example the result of `sequence_log_probs_vjp`.
     logits, labels, shift
         As in `token_log_probs_from_logits`.
+    out : ndarray, shape (B, T, V), optional
+        Where to write the gradient: float32 or float64, apart from the logits. After an error it holds nothing.
+    log_probs : ndarray, shape (B, T - 1), or (B, T) without shift, optional
+        Where to write the result of `token_log_probs_from_logits`, which costs nothing more here.
 
     Returns
     -------
     ndarray, shape (B, T, V)
-        float32 if `upstream` and `logits` are, otherwise float64. With `shift` the last position is zero.
+        `out` if it was given; else float32 if `upstream` and `logits` are, otherwise float64. With `shift` the last
+        position is zero.
 
     Examples
     --------
@@ -181,16 +204,28 @@ def token_log_probs_vjp(
             [ 0. ,  0. ]]])
     """
     shift = switch("shift", shift)
-    chosen, others, z = _split(logits, labels, shift)
-    slopes = batch("upstream", upstream, shape=chosen.shape)
-    tokens = _labels(labels, shift)[..., None]
-    slope = -np.exp(z - np.logaddexp(chosen, others)[..., None])
-    # Where the label is nearly certain, the digits of 1 − softmax are in the others.
-    np.put_along_axis(slope, tokens, expit(others - chosen)[..., None], axis=-1)
-    result = slopes[..., None] * slope
+    z, tokens = _logits_and_tokens(logits, labels, shift)
+    slopes = batch("upstream", upstream, shape=tokens.shape)
+    result = np.empty(z.shape, precision(upstream, logits)) if out is None else _writable("out", out, z.shape)
+    if np.may_share_memory(result, z):
+        raise ValueError("`out` must not be the memory of `logits`, which is read while the gradient is written")
+    if log_probs is not None:
+        _writable("log_probs", log_probs, tokens.shape)
+
+    def part(block: _Block) -> None:
+        own = result[block]
+        found, softmax, others, total, at = _softmax(z[block], tokens[block], own if own.dtype == np.float64 else None)
+        if log_probs is not None:
+            log_probs[block] = found
+        slope = slopes[block] / total
+        np.multiply(softmax, -slope[..., None], out=own, casting="same_kind")
+        # Where the label is nearly certain, the digits of 1 − softmax are in the others.
+        own[at] = slope * others
+
+    _in_blocks(part, z, tokens)
     if shift:
-        result = np.concatenate([result, np.zeros_like(result[:, :1])], axis=1)
-    return result.astype(precision(upstream, logits))
+        result[:, -1] = 0.0
+    return result
 
 
 def completion_mask(
@@ -280,27 +315,69 @@ def _tokens(name: str, tokens: ArrayLike) -> NDArray[np.intp]:
     return result.astype(np.intp)
 
 
-def _labels(labels: ArrayLike, shift: bool) -> NDArray[np.intp]:
-    result = _tokens("labels", labels)
-    return result[:, 1:] if shift else result
+def _writable(name: str, value: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """An array to write to."""
+    if not isinstance(value, np.ndarray) or value.dtype not in (np.float32, np.float64) or not value.flags.writeable:
+        raise TypeError(f"`{name}` must be a writable array of float32 or float64; got {shown(value)}")
+    if value.shape != shape:
+        raise ValueError(f"`{name}` must have shape {shape}; got shape {value.shape}")
+    return value
 
 
-def _split(logits: ArrayLike, labels: ArrayLike, shift: bool) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Each label's logit, the log-sum-exp of all others, and all logits, less the largest at each position."""
-    z = batch("logits", logits, ndim=3)
-    reject("logits", "below +inf", z, np.isposinf(z))
+def _logits_and_tokens(logits: ArrayLike, labels: ArrayLike, shift: bool) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """All logits, float32 as they came or float64, and the labels that they predict; entries are looked at later."""
+    z = logits if isinstance(logits, np.ndarray) and logits.dtype in (np.float32, np.float64) else None
+    if z is None or z.ndim != 3 or z.size == 0:
+        z = batch("logits", logits, ndim=3)
     tokens = _tokens("labels", labels)
     if tokens.shape != z.shape[:2]:
         raise ValueError(f"`labels` must have the logits' shape {z.shape[:2]}; got shape {tokens.shape}")
     reject("labels", f"in [0, {z.shape[2]})", tokens, (tokens < 0) | (tokens >= z.shape[2]))
-    if shift:
-        if tokens.shape[1] < 2:
-            raise ValueError(f"`labels` must have at least 2 tokens to shift by one; got shape {tokens.shape}")
-        z, tokens = z[:, :-1], tokens[:, 1:]
-    largest = z.max(axis=-1, keepdims=True)
-    reject("logits", "above -inf for some token", largest[..., 0], np.isneginf(largest[..., 0]))
-    z = z - largest
-    chosen = np.take_along_axis(z, tokens[..., None], axis=-1)
-    others = z.copy()
-    np.put_along_axis(others, tokens[..., None], -np.inf, axis=-1)
-    return chosen[..., 0], logsumexp(others, axis=-1), z
+    if shift and tokens.shape[1] < 2:
+        raise ValueError(f"`labels` must have at least 2 tokens to shift by one; got shape {tokens.shape}")
+    return z, tokens[:, 1:] if shift else tokens
+
+
+def _softmax(
+    z: NDArray[Any], tokens: NDArray[np.intp], out: NDArray[Any] | None
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, tuple[Any, ...]]:
+    r"""Labels' log-probabilities; :math:`e^z`, zero for the labels; its sum; that with the labels; the labels' places.
+
+    All :math:`z` are less the largest of their position, so that one summand is 1.
+    """
+    largest = np.maximum.reduce(z, axis=-1, keepdims=True)
+    if not np.isfinite(largest).all():
+        raise FloatingPointError
+    z = np.subtract(z, largest, out=out, dtype=np.float64)
+    at = (*np.ogrid[: tokens.shape[0], : tokens.shape[1]], tokens)
+    chosen = z[at]
+    exponentials = np.exp(z, out=z)
+    exponentials[at] = 0.0
+    others = np.add.reduce(exponentials, axis=-1)
+    total = others + np.exp(chosen)
+    # The label of the largest logit has chosen = 0; the logarithm then has all digits of the others.
+    return chosen - np.where(chosen == 0.0, np.log1p(others), np.log(total)), exponentials, others, total, at
+
+
+def _in_blocks(part: Callable[[_Block], None], z: NDArray[Any], tokens: NDArray[np.intp]) -> None:
+    """Call `part` for blocks of positions, in two threads if there are many; logits out of range raise."""
+    keep_freed_memory()
+    sequences, positions, vocabulary = *tokens.shape, z.shape[2]
+    width = min(positions, max(1, BLOCK // vocabulary))
+    height = max(1, BLOCK // (width * vocabulary)) if width == positions else 1
+    blocks = [
+        (slice(i, min(i + height, sequences)), slice(j, min(j + width, positions)))
+        for i in range(0, sequences, height)
+        for j in range(0, positions, width)
+    ]
+    last = z[:, positions:]
+    try:
+        if not (last < np.inf).all():
+            raise FloatingPointError
+        in_threads(part, blocks, min(2, own_cores()) if z.size >= MANY else 1)
+    except FloatingPointError:
+        reject("logits", "free of NaN", z, np.isnan(z))
+        reject("logits", "below +inf", z, np.isposinf(z))
+        excluded = np.asarray(np.isneginf(z[:, :positions]).all(axis=-1))
+        reject("logits", "above -inf for some token", np.where(excluded, -np.inf, 0.0), excluded)
+        raise

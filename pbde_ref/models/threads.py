@@ -8,13 +8,11 @@ has one thread.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, TypeVar
 
-import numpy as np
+from pbde_ref.threads import in_threads, keep_freed_memory
 
 __all__ = ["keep_freed_memory", "map_in_threads"]
 
@@ -23,18 +21,6 @@ Result = TypeVar("Result")
 
 # The number of BLAS threads belongs to the process: two callers that set and restored it at once would mix it up.
 _BLAS_LIMIT = threading.Lock()
-
-LARGE_BLOCK = 2**25 - 2**13
-
-
-@cache
-def keep_freed_memory() -> None:
-    """Let training reuse the memory of its arrays: a step of small arrays takes half of the time.
-
-    glibc keeps the memory of blocks up to the size of the largest that was freed, at most 32 MB; others go back to the
-    system and cost a page fault for each 4 kB at the next step. So one large block is freed, once in a process.
-    """
-    np.empty(LARGE_BLOCK, dtype=np.uint8)
 
 
 @cache
@@ -58,26 +44,8 @@ def map_in_threads(function: Callable[[Item], Result], items: Sequence[Item]) ->
     >>> map_in_threads(abs, [-1, 2, -3])
     [1, 2, 3]
     """
-    waiting = deque(range(len(items)))
-    results: dict[int, Result] = {}
-
-    def work() -> None:
-        try:
-            while True:
-                try:
-                    index = waiting.popleft()
-                except IndexError:
-                    return
-                results[index] = function(items[index])
-        finally:
-            waiting.clear()
-
     with _BLAS_LIMIT:
         controller = _controller()
-        threads = min(len(items), max((library["num_threads"] for library in controller.info()), default=1))
-        with controller.limit(limits=1), ThreadPoolExecutor(max(1, threads - 1)) as helpers:
-            helping = [helpers.submit(work) for _ in range(threads - 1)]
-            work()
-            for helper in helping:
-                helper.result()
-    return [results[index] for index in range(len(items))]
+        threads = max((library["num_threads"] for library in controller.info()), default=1)
+        with controller.limit(limits=1):
+            return in_threads(function, items, threads)

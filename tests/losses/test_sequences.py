@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import inf, nan
 
 import autograd.numpy as anp
@@ -11,6 +12,7 @@ import pytest
 from autograd import grad
 
 from pbde_ref import losses as pl
+from pbde_ref.losses import sequences
 from tests.losses.cases import (
     AUTOGRAD,
     BETA,
@@ -73,6 +75,57 @@ def test_near_certain_tokens_keep_their_digits(dtype):
     np.testing.assert_allclose(result[0], exact, rtol=rtol)
     np.testing.assert_allclose(vjp[0], slopes, rtol=rtol, atol=atol)
     assert -1e-8 < result[0, 0] < 0.0
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("shift", [True, False])
+def test_blocks_and_threads_change_nothing(dtype, shift, monkeypatch):
+    """One position at a time, several sequences at once, in two threads: the same bytes; also into given arrays."""
+    seed = int(np.random.default_rng().integers(2**32))
+    print("seed", seed)
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(n) for n in rng.integers(2, 9, 3))
+    logits = rng.normal(0.0, 5.0, shape).astype(dtype)
+    labels = rng.integers(shape[2], size=shape[:2])
+    expected = pl.token_log_probs_from_logits(logits, labels, shift=shift)
+    upstream = rng.normal(size=expected.shape).astype(dtype)
+    gradient = pl.token_log_probs_vjp(upstream, logits, labels, shift=shift)
+    np.testing.assert_allclose(expected, naive_token_log_probs(np.float64(logits), labels, shift), rtol=1e-6)
+    for block in (1, shape[2], 2 * shape[2], shape[1] * shape[2], 3 * shape[1] * shape[2]):
+        monkeypatch.setattr(sequences, "BLOCK", block)
+        monkeypatch.setattr(sequences, "MANY", 0)
+        monkeypatch.setattr(sequences, "own_cores", lambda: 2)
+        np.testing.assert_array_equal(pl.token_log_probs_from_logits(logits, labels, shift=shift), expected)
+        out, log_probs = np.full(shape, nan, dtype), np.full(expected.shape, nan, dtype)
+        found = pl.token_log_probs_vjp(upstream, logits, labels, shift=shift, out=out, log_probs=log_probs)
+        assert found is out
+        np.testing.assert_array_equal(out, gradient)
+        np.testing.assert_array_equal(log_probs, expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"out": np.zeros((2, 5, 3))}, ValueError, "`out` must have shape (2, 5, 4); got shape (2, 5, 3)"),
+        ({"out": np.zeros((2, 5, 4), int)}, TypeError, "`out` must be a writable array of float32 or float64; got"),
+        ({"out": np.broadcast_to(0.0, (2, 5, 4))}, TypeError, "`out` must be a writable array"),
+        ({"out": LOGITS}, ValueError, "`out` must not be the memory of `logits`"),
+        ({"log_probs": np.zeros((2, 5))}, ValueError, "`log_probs` must have shape (2, 4); got shape (2, 5)"),
+        ({"log_probs": [[0.0]]}, TypeError, "`log_probs` must be a writable array of float32 or float64; got [[0.0]]"),
+    ],
+)
+def test_where_to_write_is_checked(change, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        pl.token_log_probs_vjp(np.ones((2, 4)), LOGITS, LABELS, **change)
+
+
+@pytest.mark.parametrize("bad", [nan, inf])
+def test_logits_after_the_last_label_are_looked_at_too(bad):
+    """With shift nothing is predicted from them, and still they say that something went wrong."""
+    logits = LOGITS.copy()
+    logits[1, 4, 2] = bad
+    with pytest.raises(ValueError, match=re.escape("at index (1, 4, 2)")):
+        pl.token_log_probs_from_logits(logits, LABELS)
 
 
 def test_sequence_log_probs_by_hand():

@@ -1,10 +1,12 @@
-"""Batch losses, value and gradients: this package (float64 throughout) and PyTorch (double precision, CPU)."""
+"""Batch losses, value and gradients, in single and double precision: this package, PyTorch, and JAX compiled."""
 
 # ruff: noqa: D102 (the names of benchmarks say what they measure)
 
 from __future__ import annotations
 
 import math
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,21 +21,22 @@ __all__ = ["PairLosses", "SequenceLogProbs"]
 class PairLosses:
     """Losses of a batch of pairs, from log-probabilities of sequences"""
 
-    params = (list(BATCH_LOSSES), [64, 4096, 2**18])
-    quick_params = (list(BATCH_LOSSES), [64, 4096])
-    param_names = ("loss", "n")
+    params = (list(BATCH_LOSSES), [64, 4096, 2**18], ["float64", "float32"])
+    quick_params = (list(BATCH_LOSSES), [64, 4096], ["float64", "float32"])
+    param_names = ("loss", "n", "dtype")
     reference = "pbde_ref"
 
-    def setup(self, loss: str, n: int) -> None:
+    def setup(self, loss: str, n: int, dtype: str) -> None:
         self.problem = BATCH_LOSSES[loss]
-        self.arrays = batch_arrays(self.problem, n)
+        self.arrays = batch_arrays(self.problem, n, dtype)
         self.tensors: Any = None
+        self.compiled: Any = None
 
-    def time_pbde_ref(self, loss: str, n: int) -> losses.BatchLoss:
+    def time_pbde_ref(self, loss: str, n: int, dtype: str) -> losses.BatchLoss:
         return self.problem.function(*self.arrays, **self.problem.parameters)
 
     @needs("torch")
-    def time_torch(self, loss: str, n: int) -> tuple[float, list[Any]]:
+    def time_torch(self, loss: str, n: int, dtype: str) -> tuple[float, list[Any]]:
         import torch
 
         if self.tensors is None:
@@ -41,12 +44,29 @@ class PairLosses:
         value = self.problem.torch(torch, *self.tensors, **self.problem.parameters)
         return float(value.detach()), list(torch.autograd.grad(value, self.tensors[:2]))
 
-    def track_value_error_torch(self, loss: str, n: int) -> float:
-        return abs(self.time_torch(loss, n)[0] / self.time_pbde_ref(loss, n).value - 1.0)
+    @needs("jax")
+    def time_jax_compiled(self, loss: str, n: int, dtype: str) -> tuple[float, Any]:
+        import jax
 
-    def track_gradient_error_torch(self, loss: str, n: int) -> float:
+        with jax.enable_x64(dtype == "float64"):
+            if self.compiled is None:
+                functional = SimpleNamespace(logsigmoid=jax.nn.log_sigmoid)
+                names = SimpleNamespace(relu=jax.nn.relu, nn=SimpleNamespace(functional=functional))
+                formula = partial(self.problem.torch, names, **self.problem.parameters)
+                self.compiled = jax.jit(jax.value_and_grad(formula, argnums=(0, 1)))
+                self.device_arrays = [jax.numpy.asarray(a) for a in self.arrays]
+            value, gradients = self.compiled(*self.device_arrays)
+            return float(value), jax.block_until_ready(gradients)
+
+    def track_value_error_torch(self, loss: str, n: int, dtype: str) -> float:
+        return abs(self.time_torch(loss, n, dtype)[0] / self.time_pbde_ref(loss, n, dtype).value - 1.0)
+
+    def track_value_error_jax_compiled(self, loss: str, n: int, dtype: str) -> float:
+        return abs(self.time_jax_compiled(loss, n, dtype)[0] / self.time_pbde_ref(loss, n, dtype).value - 1.0)
+
+    def track_gradient_error_torch(self, loss: str, n: int, dtype: str) -> float:
         """Largest difference, relative to the largest entry."""
-        ours, theirs = self.time_pbde_ref(loss, n).gradients, self.time_torch(loss, n)[1]
+        ours, theirs = self.time_pbde_ref(loss, n, dtype).gradients, self.time_torch(loss, n, dtype)[1]
         pairs = [(ours[name], g.numpy()) for name, g in zip(self.problem.differentiated, theirs, strict=True)]
         return max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in pairs)
 
@@ -54,26 +74,33 @@ class PairLosses:
 class SequenceLogProbs:
     """From logits to log-probabilities of sequences of 128 tokens, and the gradient back"""
 
-    params = ([1, 4], [8192, 32768])
-    quick_params = ([1], [512])
-    param_names = ("batch", "vocabulary")
+    params = ([1, 4], [8192, 32768, 131072], ["float64", "float32"])
+    quick_params = ([1], [512], ["float64", "float32"])
+    param_names = ("batch", "vocabulary", "dtype")
     reference = "pbde_ref"
 
-    def setup(self, batch: int, vocabulary: int) -> None:
+    def setup(self, batch: int, vocabulary: int, dtype: str) -> None:
         rng = np.random.default_rng(3)
-        self.logits = rng.normal(size=(batch, 128, vocabulary))
+        self.logits = rng.normal(size=(batch, 128, vocabulary)).astype(dtype)
         self.labels = rng.integers(vocabulary, size=(batch, 128))
         self.mask = np.ones((batch, 127), dtype=bool)
         self.tensors: Any = None
 
-    def time_pbde_ref(self, batch: int, vocabulary: int) -> tuple[Any, Any]:
+    def time_pbde_ref(self, batch: int, vocabulary: int, dtype: str) -> tuple[Any, Any]:
         tokens = losses.token_log_probs_from_logits(self.logits, self.labels)
         sums = losses.sequence_log_probs(tokens, self.mask)
-        back = losses.sequence_log_probs_vjp(np.ones(batch), self.mask)
+        back = losses.sequence_log_probs_vjp(np.ones(batch, dtype), self.mask)
         return sums, losses.token_log_probs_vjp(back, self.logits, self.labels)
 
+    def time_pbde_ref_at_once(self, batch: int, vocabulary: int, dtype: str) -> tuple[Any, Any]:
+        """For a loss whose gradient at the sequences is known beforehand, such as the likelihood."""
+        back = losses.sequence_log_probs_vjp(np.ones(batch, dtype), self.mask)
+        tokens = np.empty(self.mask.shape, dtype)
+        gradient = losses.token_log_probs_vjp(back, self.logits, self.labels, log_probs=tokens)
+        return losses.sequence_log_probs(tokens, self.mask), gradient
+
     @needs("torch")
-    def time_torch(self, batch: int, vocabulary: int) -> tuple[Any, Any]:
+    def time_torch(self, batch: int, vocabulary: int, dtype: str) -> tuple[Any, Any]:
         import torch
 
         if self.tensors is None:
@@ -84,6 +111,8 @@ class SequenceLogProbs:
         sums = (tokens * mask).sum(-1)
         return sums.detach().numpy(), torch.autograd.grad(sums.sum(), logits)[0]
 
-    def track_value_error_torch(self, batch: int, vocabulary: int) -> float:
-        ours, theirs = self.time_pbde_ref(batch, vocabulary)[0], self.time_torch(batch, vocabulary)[0]
+    def track_value_error_torch(self, batch: int, vocabulary: int, dtype: str) -> float:
+        ours, theirs = (time(batch, vocabulary, dtype)[0] for time in (self.time_pbde_ref, self.time_torch))
         return math.fsum(abs(theirs / ours - 1.0)) / batch
+
+    peakmem_pbde_ref = time_pbde_ref

@@ -1,4 +1,4 @@
-"""Expected losses over all pairs, value and gradient: dense, in linear time, PyTorch, a naive loop.
+"""Expected losses over all pairs, value and gradient: dense, in linear time, PyTorch, JAX compiled, a naive loop.
 
 Scores are normal with a standard deviation of a tenth of the stated spread, in no order; proposals are random. The
 annotator's and the model's utilities are independent except where a small KL is asked for.
@@ -44,9 +44,10 @@ class _Joint:
 class DenseJoint(_Joint):
     """Joint proposal: cross-entropy and its gradient"""
 
-    params = ([256, 1024, 4096],)
+    params = ([64, 256, 1024, 4096],)
     quick_params = ([32, 512],)
     preferences: Any = None
+    compiled: Any = None
 
     @needs("torch")
     def time_torch_with_logits(self, n: int) -> tuple[float, Any]:
@@ -63,6 +64,25 @@ class DenseJoint(_Joint):
         loss = -(q * (p * torch.log(model) + (1.0 - p) * torch.log(1.0 - model))).sum()
         loss.backward()
         return float(loss.detach()), utilities.grad
+
+    @needs("jax")
+    def time_jax_compiled(self, n: int) -> tuple[float, Any]:
+        import jax
+
+        def loss(utilities: Any, p: Any, q: Any) -> Any:
+            margin = utilities[:, None] - utilities[None, :]
+            return (q * (jax.nn.softplus(-margin) + (1.0 - p) * margin)).sum()
+
+        with jax.enable_x64(True):
+            if self.compiled is None:
+                self.compiled = jax.jit(jax.value_and_grad(loss))
+                matrices = self.annotator.preference_probabilities(), self.proposal.weights
+                self.device_arrays = [jax.numpy.asarray(a) for a in (self.utilities, *matrices)]
+            value, gradient = self.compiled(*self.device_arrays)
+            return float(value), gradient.block_until_ready()
+
+    def track_value_error_jax_compiled(self, n: int) -> float:
+        return abs(self.time_jax_compiled(n)[0] / self.time_dense(n).value - 1.0)
 
     peakmem_dense = _Joint.time_dense
     peakmem_torch_with_logits = time_torch_with_logits

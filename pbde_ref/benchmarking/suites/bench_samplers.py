@@ -1,4 +1,4 @@
-"""Samplers, beside NumPy's own."""
+"""Samplers, beside NumPy's and SciPy's."""
 
 # ruff: noqa: D102 (the names of benchmarks say what they measure)
 
@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.stats.sampling import DiscreteAliasUrn
 
 import pbde_ref as pb
 from pbde_ref.sampling.outcomes import AliasTable
@@ -28,6 +29,9 @@ class _Outcomes:
 
     def time_generator_choice(self, n: int, size: int) -> Any:
         return self.rng.choice(n, size, p=self.pmf)
+
+    def time_scipy_alias_urn(self, n: int, size: int) -> Any:
+        return DiscreteAliasUrn(self.pmf, random_state=self.rng).rvs(size)
 
 
 class ManyOutcomes(_Outcomes):
