@@ -9,8 +9,9 @@ Common to all functions whose names end in `_loss`:
   own loss is always in the result, so there is no "none": with "sum" the gradients are those of the pairs' own losses.
 - No gradient flows into a reference, nor into what belongs to the process (f, g, margins, lengths): those names are
   absent from the result's gradients.
-- All arithmetic is in float64. Arrays in the result are float32 if every array of log-probabilities or rewards was
-  float32 (or float16), and float64 otherwise; `value` is a Python float.
+- Margins are computed in float64. Arrays in the result are float32 if every array of log-probabilities or rewards was
+  float32 (or float16), and float64 otherwise; losses and slopes are then computed in that precision, wherever it is
+  enough for an error of a unit in its last place. `value` is a Python float.
 - Hinges have the subgradient 0 at their kink.
 
 Files by idea: pairwise (any objective of any utilities; Eq. 1, 2), processes (PBDEs; Eq. 11, 14, 18, 26), alternatives
