@@ -28,8 +28,8 @@ from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray, IndexArray, indices, instance, plain_array, reject, vector, whole_number
 
 __all__ = [
-    "Identifiability", "asymptotic_covariance", "comparison_components", "difference_variances", "expected_excess_loss",
-    "finite_fit_exists",
+    "Identifiability", "asymptotic_covariance", "comparison_components", "comparisons_per_sample",
+    "difference_variances", "expected_excess_loss", "finite_fit_exists",
     "fisher_information", "groups_that_lose", "identifiability", "null_projection", "preference_components",
     "score_covariance",
 ]  # fmt: skip
@@ -319,6 +319,52 @@ def difference_variances(
         result = np.ldexp(effective_resistances(information, a, b) / n_comparisons, exponent)
     reject("pairs", "joined so closely that the variance stays below 1.8e308", result, np.isinf(result))
     return np.asarray(result)
+
+
+def comparisons_per_sample(utilities: ArrayLike, proposal: Proposal) -> float:
+    r"""How many comparisons tell as much about :math:`p^* \propto e^{\omega}` as one draw from it does.
+
+    .. math:: \Big( \sum_x \sqrt{(J I^+ J)_{xx}} \Big/ \sum_x \sqrt{J_{xx}} \Big)^2, \qquad
+              J = \operatorname{diag}(p^*) - p^* p^{*\top}
+
+    For many data the mean total variation of the maximum-likelihood estimate from the truth is
+    :math:`\frac{1}{\sqrt{2 \pi N}} \sum_x \sqrt{C_{xx}}`, with :math:`C = J` for N draws and :math:`C = J I^+ J` for N
+    comparisons of a Luce annotator; this is the ratio of the N at which the two are equal.
+
+    Parameters
+    ----------
+    utilities : array_like, shape (n,)
+        The truth, finite; at least two outcomes.
+    proposal : ProductProposal, JointProposal or PairListProposal
+        Must connect all outcomes.
+
+    Notes
+    -----
+    Pairs drawn from :math:`p^* \otimes p^*` need at least 2, and exactly 2 if all outcomes are equally likely.
+    Proof: ``proofs/pairs_and_samples.md``.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> p = pb.FiniteDistribution.from_weights([1, 1, 1, 1])
+    >>> round(pb.comparisons_per_sample(p.log_pmf, pb.ProductProposal(p)), 12)
+    2.0
+    >>> problem = pb.paper_problem(16)
+    >>> truth, pairs = problem.implicit_preference_distribution.log_pmf, pb.ProductProposal(problem.reference)
+    >>> round(pb.comparisons_per_sample(truth, pairs), 1)
+    10.7
+    """
+    utilities = _truth(utilities)
+    if utilities.size < 2:
+        raise ValueError("`utilities` must have at least two outcomes; got 1")
+    if int(comparison_components(proposal, utilities.size).max()) > 0:
+        raise ValueError("`proposal` must connect all outcomes; got several components")
+    p = FiniteDistribution(utilities).pmf
+    covariance = asymptotic_covariance(utilities, proposal, 1)
+    # Row x of J: what the probability of x makes of a change of the utilities.
+    slope = p[:, None] * (np.eye(p.size) - p)
+    pairs = np.sqrt(np.maximum(np.einsum("xy,yz,xz->x", slope, covariance, slope), 0.0))
+    return float((pairs.sum() / np.sqrt(p * (1.0 - p)).sum()) ** 2)
 
 
 def expected_excess_loss(
