@@ -188,7 +188,8 @@ def clipped_surrogate(
     common_support(policy=policy, old=old)
     advantages, epsilon = _clipping(advantages, epsilon, len(old))
     bound = (1.0 + np.sign(advantages) * epsilon) * old.pmf
-    return float((advantages * np.where(advantages > 0.0, np.minimum(policy.pmf, bound), np.maximum(policy.pmf, bound))).sum())
+    counted = np.where(advantages > 0.0, np.minimum(policy.pmf, bound), np.maximum(policy.pmf, bound))
+    return float(advantages @ counted)
 
 
 def clipped_surrogate_maximum(
@@ -227,8 +228,9 @@ def clipped_surrogate_maximum(
     left = max(1.0 - mass.sum(), 0.0)
     kept = min(left, free.sum())
     mass += free * (kept / free.sum() if free.sum() > 0.0 else 0.0)
-    if left > kept:
-        mass += (left - kept) * np.where(gains, old.pmf, 0.0) / old.pmf[gains].sum()
+    winners = np.where(gains, old.pmf, 0.0)
+    if left > kept and winners.any():
+        mass += (left - kept) * winners / winners.sum()
     policy = FiniteDistribution.from_weights(mass, old.support)
     return clipped_surrogate(policy, old, advantages, epsilon), policy
 
