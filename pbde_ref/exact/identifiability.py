@@ -360,11 +360,14 @@ def comparisons_per_sample(utilities: ArrayLike, proposal: Proposal) -> float:
     if int(comparison_components(proposal, utilities.size).max()) > 0:
         raise ValueError("`proposal` must connect all outcomes; got several components")
     p = FiniteDistribution(utilities).pmf
-    covariance = asymptotic_covariance(utilities, proposal, 1)
-    # Row x of J: what the probability of x makes of a change of the utilities.
-    slope = p[:, None] * (np.eye(p.size) - p)
-    pairs = np.sqrt(np.maximum(np.einsum("xy,yz,xz->x", slope, covariance, slope), 0.0))
-    return float((pairs.sum() / np.sqrt(p * (1.0 - p)).sum()) ** 2)
+    resistance, (a, b) = np.zeros((p.size, p.size)), np.triu_indices(p.size, 1)
+    resistance[a, b] = resistance[b, a] = difference_variances(utilities, proposal, np.stack([a, b], axis=1), 1)
+    others = p * (1.0 - np.eye(p.size))
+    # The variance of the mean of all others' differences from x, as sums of resistances.
+    spread = others.sum(axis=1) * (others * resistance).sum(axis=1)
+    variance = spread - 0.5 * np.einsum("xy,yz,xz->x", others, resistance, others)
+    pairs = p * np.sqrt(np.maximum(variance, 0.0))
+    return float((pairs.sum() / np.sqrt(p * others.sum(axis=1)).sum()) ** 2)
 
 
 def expected_excess_loss(

@@ -8,6 +8,7 @@ from pbde_ref.verification.lengths import LENGTHS
 from pbde_ref.verification.misspecification import POPULATIONS
 from pbde_ref.verification.problems import Problem, problem_named, problem_names, problems
 from pbde_ref.verification.reinforcement import REINFORCEMENT
+from pbde_ref.verification.what_is_learnt import WHAT_IS_LEARNT
 
 __all__ = [
     "CLAIMS", "Claim", "Problem", "Row", "Verdict", "check", "joined", "problem_named", "problem_names", "problems",
@@ -15,5 +16,7 @@ __all__ = [
 
 CLAIMS = {
     claim.name: claim
-    for claim in (*FOUNDATIONS, *CLOSED_FORMS, *ALTERNATIVES, *POPULATIONS, *LENGTHS, *REINFORCEMENT)
+    for claim in (
+        *FOUNDATIONS, *CLOSED_FORMS, *ALTERNATIVES, *POPULATIONS, *LENGTHS, *REINFORCEMENT, *WHAT_IS_LEARNT,
+    )
 }
