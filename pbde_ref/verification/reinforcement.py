@@ -225,17 +225,20 @@ def _sequences(problem: Problem, candidates: int) -> FloatArray:
 def _rejection_sampling(problem: Problem) -> float:
     """The law for one, two and, on small supports, three candidates; acceptance; distance from Eq. (13)."""
     best = tilt(problem.reference, problem.rewards, problem.beta)
-    rarest = float(problem.reference.pmf[problem.rewards == problem.rewards.max()].sum())
-    errors = []
+    top = problem.rewards == problem.rewards.max()
+    rarest, ended = float(problem.reference.pmf[top].sum()), float(best.pmf[top].sum())
+    exponents = (problem.rewards - problem.rewards.max()) / problem.beta
+    log_acceptance = float(np.logaddexp.reduce(problem.reference.log_pmf + exponents))
+    most = float((best.log_pmf - problem.reference.log_pmf).max())
+    errors = [abs(log_acceptance + most) / _size_of_rewards(problem)]
     for candidates in (1, 2, 3, 50):
         law = rso_distribution(problem.reference, problem.rewards, problem.beta, candidates)
         if problem.size**candidates <= MOST_SEQUENCES:
             errors.append(second_paths.variation(law.pmf, _sequences(problem, candidates)))
         errors.append(second_paths.variation(law.pmf, best.pmf) - (1.0 - rarest) ** candidates)
-    exponents = (problem.rewards - problem.rewards.max()) / problem.beta
-    log_acceptance = float(np.logaddexp.reduce(problem.reference.log_pmf + exponents))
-    most = float((best.log_pmf - problem.reference.log_pmf).max())
-    return max(*errors, abs(log_acceptance + most) / _size_of_rewards(problem))
+        missing = ended * max(1.0 - float(np.exp(log_acceptance)), 0.0) ** candidates
+        errors.append(abs(float(law.pmf[top].sum()) - (ended - missing)))
+    return max(errors)
 
 
 def _always_the_optimum(problem: Problem) -> float | None:

@@ -149,7 +149,8 @@ def _deterministic_preferences(problem: Problem) -> float:
     # At 40 nats between neighbours nothing is left of the loss but what equals cost, and nothing of the policy but the
     # top, however large beta is.
     loss = expected_cross_entropy(sure, 40.0 * rank, pairs).value
-    ray = second_paths.softmax(reference.log_pmf + 4000.0 * problem.beta * rank / problem.beta)
+    utilities = 4000.0 * problem.beta * rank
+    ray = second_paths.softmax(reference.log_pmf + utilities / problem.beta)
     errors += [abs(loss - float(mass @ mass) * np.log(2.0)), float(ray[rank < rank.max()].sum())]
     return max(errors)
 
