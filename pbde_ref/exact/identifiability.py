@@ -19,7 +19,7 @@ from scipy.special import expit
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.expected import check_models, expected_hessian
-from pbde_ref.exact.laplacian import effective_resistances, null_projection, pseudo_inverse
+from pbde_ref.exact.laplacian import effective_resistances, eliminate, null_projection, pseudo_inverse
 from pbde_ref.exact.pair_flows import pair_information, weight_exponent
 from pbde_ref.objectives import BRADLEY_TERRY
 from pbde_ref.pairs import PairBlock
@@ -360,14 +360,16 @@ def comparisons_per_sample(utilities: ArrayLike, proposal: Proposal) -> float:
     if int(comparison_components(proposal, utilities.size).max()) > 0:
         raise ValueError("`proposal` must connect all outcomes; got several components")
     p = FiniteDistribution(utilities).pmf
-    resistance, (a, b) = np.zeros((p.size, p.size)), np.triu_indices(p.size, 1)
-    resistance[a, b] = resistance[b, a] = difference_variances(utilities, proposal, np.stack([a, b], axis=1), 1)
+    exponent = weight_exponent(proposal, utilities.size)
+    information = pair_information(utilities, proposal, exponent)
+    _check_information(information, comparison_components(proposal, utilities.size), utilities)
+    # The likeliest outcome comes last and is grounded: rare ones, whose variances are huge, then share nothing.
+    order = np.argsort(p, kind="stable")
+    p, root = p[order], eliminate(information[np.ix_(order, order)]).root()
     others = p * (1.0 - np.eye(p.size))
-    # The variance of the mean of all others' differences from x, as sums of resistances.
-    spread = others.sum(axis=1) * (others * resistance).sum(axis=1)
-    variance = spread - 0.5 * np.einsum("xy,yz,xz->x", others, resistance, others)
-    pairs = p * np.sqrt(np.maximum(variance, 0.0))
-    return float((pairs.sum() / np.sqrt(p * others.sum(axis=1)).sum()) ** 2)
+    deviations = p[:, None] * (others.sum(axis=1)[:, None] * root - others @ root)
+    scale = np.sqrt(p * others.sum(axis=1)).sum()
+    return float(np.ldexp((np.sqrt((deviations**2).sum(axis=1)).sum() / scale) ** 2, exponent))
 
 
 def expected_excess_loss(

@@ -12,7 +12,6 @@ from pbde_ref.exact.expected import expected_cross_entropy
 from pbde_ref.exact.hinge import minimize_slic
 from pbde_ref.exact.identifiability import (
     comparisons_per_sample,
-    difference_variances,
     finite_fit_exists,
     fisher_information,
 )
@@ -32,8 +31,6 @@ __all__ = ["WHAT_IS_LEARNT"]
 
 # Decimals take a moment for so many outcomes; SLiC's certificate is found in milliseconds for so many.
 FEW, FEWER = 8, 5
-# Share of the sum of standard deviations that the promised accuracy of variances may cost it.
-RESOLVED = 1e-6
 # A pair whose rarer answer is drawn less often decides nothing that double precision could show of a pool.
 SEEN = 1e-12
 
@@ -285,20 +282,14 @@ def _pairs_and_samples(problem: Problem, exact: bool) -> float | None:
 
 @lru_cache(maxsize=128)
 def _determined_ratio(problem: Problem) -> float | None:
-    """The ratio in decimals, or None where the package's promise for variances of differences does not determine it."""
+    """The ratio in decimals, or None where no estimate exists or a square leaves double precision's range."""
     if not 2 <= problem.size <= FEW or not problem.positive:
         return None
     chi, p, q = problem.preference.log_pmf, problem.preference.pmf, problem.proposal.matrix(problem.size)
     if not second_paths.connects(second_paths.curvatures(chi, q) >= SMALLEST) or p.min() < SMALLEST**0.25:
         return None
-    others = p * (1.0 - np.eye(p.size))
-    estimated, samples = np.sqrt(probability_variances(chi, q)), np.sqrt(p * others.sum(axis=1))
-    a, b = np.indices(q.shape).reshape(2, -1)
-    resistance = difference_variances(chi, problem.proposal, np.stack([a, b], axis=1), 1).reshape(q.shape)
-    # Two sums are subtracted, each right to 1e-9 of the first.
-    lost = p * np.sqrt(2e-9 * others.sum(axis=1) * (others * resistance).sum(axis=1))
-    if np.minimum(lost, lost**2 / np.maximum(estimated, SMALLEST)).sum() > RESOLVED * estimated.sum():
-        return None
+    estimated = np.sqrt(probability_variances(chi, q))
+    samples = np.sqrt(p * (p * (1.0 - np.eye(p.size))).sum(axis=1))
     return float((estimated.sum() / samples.sum()) ** 2)
 
 
@@ -345,7 +336,7 @@ def _pooled_annotators(problem: Problem) -> float | None:
     pushed = influence * curvature.sum(axis=1) - influence @ curvature
     errors = [
         np.abs(fitted - mean), np.maximum(-ordered, 0.0) * curvature, np.abs(pushed - (totals - mean)),
-        np.abs(pool.weights @ influence) / max(1.0, float(np.abs(influence).max())),
+        np.abs(pool.weights @ pushed),
     ]  # fmt: skip
     if problem.size == 2:
         densities = [second_paths.softmax(m.utility) for m in (*problem.members, problem.luce)]
@@ -396,7 +387,7 @@ WHAT_IS_LEARNT = (
     ),
     Claim(
         "pairs_and_samples", "Impact", "How many comparisons are worth a draw from p*: of its own pairs at least two.",
-        "60-digit decimals", lambda problem: _pairs_and_samples(problem, exact=True), 4.0 * RESOLVED,
+        "60-digit decimals", lambda problem: _pairs_and_samples(problem, exact=True), SOLVER,
         "as for two outcomes", _as_for_two_outcomes,
     ),
     Claim(
