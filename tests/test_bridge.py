@@ -396,8 +396,8 @@ def test_kl_control(problem, beta):
 
 @given(problem=problems(), t=st.fractions(0, 1, max_denominator=6))
 def test_pools_and_psi(problem, t):
-    """`annotator_mixture`, whose winners are the mixture of the winners, exactly; `expected_reward`; `logit`, with which
-    `policy_ipo` is `policy_16`.
+    """`annotator_mixture`, whose winners are the mixture of the winners, exactly; `expected_reward`; `logit`, with
+    which `policy_ipo` is `policy_16`.
     """
     first, second, q = luce(problem.p), problem.P, problem.q
     exact = annotator_mixture(t, first, second)

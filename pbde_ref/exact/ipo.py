@@ -182,7 +182,8 @@ def ipo_closed_form(
     Notes
     -----
     Where :math:`\mu(x) = 0` this formula, and Eq. (22), still fix :math:`\pi(x)`. Eq. (23) does not: no pair contains
-    x, so `ipo_optimum` rejects such a proposal unless the reference excludes x too. Proof: ``proofs/ipo.md``.
+    x, so `ipo_optimum` rejects such a proposal unless the reference excludes x too. Proof: ``proofs/ipo.md``; sure
+    answers: ``proofs/deterministic_preferences.md``.
 
     Examples
     --------

@@ -54,7 +54,8 @@ def kl_controlled_objective(
     Notes
     -----
     For :math:`\beta > 0`, :math:`J(\pi) = -\beta D_{KL}(\pi \,\|\, \pi_{13}) + \beta \log Z` with :math:`\pi_{13}` of
-    Eq. (13) and :math:`Z = \sum_x \pi_{pre}\, e^{r / \beta}`. Proof: ``proofs/kl_control.md``.
+    Eq. (13) and :math:`Z = \sum_x \pi_{pre}\, e^{r / \beta}`. Proof: ``proofs/kl_control.md``; what the penalty keeps of
+    the reference: ``proofs/forgetting.md``.
 
     Examples
     --------
