@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pbde_ref.distributions import FiniteDistribution, kl_divergence, tilt, total_variation
 from pbde_ref.exact.decision_processes import DecisionProcess
@@ -160,7 +161,7 @@ def _four_times_as_much_control(problem: Problem) -> float | None:
     return _forgetting(problem, 4.0 * problem.beta)
 
 
-def _halves(problem: Problem) -> tuple[FloatArray, FloatArray, list[FloatArray]]:
+def _halves(problem: Problem) -> tuple[FloatArray, FloatArray, list[NDArray[np.bool_]]]:
     """Eq. (13) and the reference as log-probabilities, and the two halves of the support."""
     exponents = problem.reference.log_pmf + problem.rewards / problem.beta
     first = np.arange(problem.size) < (problem.size + 1) // 2
