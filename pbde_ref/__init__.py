@@ -1,6 +1,7 @@
 """Exact reference implementation of learning from pairwise preferences as density estimation (arXiv:2311.14115)."""
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceMatrix
+from pbde_ref.catalogue import optimum
 from pbde_ref.distributions import (
     FiniteDistribution,
     geometric_mean,
@@ -30,7 +31,6 @@ from pbde_ref.exact.expected import (
     expected_kl,
     expected_loss,
 )
-from pbde_ref.exact.expected_loss import ExpectedLoss
 from pbde_ref.exact.hinge import SlicSolution, expected_slic, minimize_rso, minimize_slic
 from pbde_ref.exact.identifiability import (
     Identifiability,
@@ -81,6 +81,7 @@ from pbde_ref.exact.policy_optimization import (
 )
 from pbde_ref.exact.pooling import annotator_influence
 from pbde_ref.exact.ranking import RRHFSolution, expected_rrhf, minimize_rrhf
+from pbde_ref.exact.results import Certificate, ExpectedLoss, Optimum, Solution
 from pbde_ref.exact.selection import (
     barker_transition_matrix,
     detailed_balance_residual,
@@ -88,7 +89,6 @@ from pbde_ref.exact.selection import (
     stationary_distribution,
     winners_distribution,
 )
-from pbde_ref.exact.solution import Certificate, Solution
 from pbde_ref.losses import (
     BatchLoss,
     annotator_mixture_loss,
@@ -148,6 +148,7 @@ __all__ = [
     "NoFiniteEstimateError",
     "NormalizingConstant",
     "Objective",
+    "Optimum",
     "PairListProposal",
     "PaperProblem",
     "PolicySolution",
@@ -220,6 +221,7 @@ __all__ = [
     "normalized_log_policy",
     "normalizing_constant",
     "optimal_policy",
+    "optimum",
     "pairwise_loss",
     "paper_problem",
     "pbde_loss",
