@@ -413,3 +413,19 @@ def test_figure_5_takes_a_quarter_from_the_minority():
     assert np.interp(-2.5, problem.grid, pooled / step) == pytest.approx(0.0838, abs=1e-4)
     second = problem.annotator_distributions[1].pmf
     assert np.interp(1.5, problem.grid, second) / second.max() == pytest.approx(0.607, abs=1e-3)
+
+
+# --- proofs/convexity.md, part 7 ---
+
+
+def test_a_network_may_stand_still_where_the_loss_is_not_least():
+    """r = a·b·χ: no slope at a = b = 0, more loss on one diagonal and less on the other."""
+    chi = np.array([1.0, 0.0, -1.0])
+    annotator, pairs = pb.Annotator(pb.FiniteDistribution(chi), pb.luce()), pb.ProductProposal([1, 1, 1])
+
+    def loss(a, b):
+        return pb.expected_kl(annotator, a * b * chi, pairs).value
+
+    assert loss(0.1, 0.0) == loss(-0.1, 0.0) == loss(0.0, 0.1) == loss(0.0, 0.0) > 0.05
+    assert loss(0.1, 0.1) < loss(0.0, 0.0) < loss(0.1, -0.1)
+    assert loss(1.0, 1.0) < 1e-15

@@ -55,8 +55,8 @@ def kl_controlled_objective(
     Notes
     -----
     For :math:`\beta > 0`, :math:`J(\pi) = -\beta D_{KL}(\pi \,\|\, \pi_{13}) + \beta \log Z` with :math:`\pi_{13}` of
-    Eq. (13) and :math:`Z = \sum_x \pi_{pre}\, e^{r / \beta}`. Proof: ``proofs/kl_control.md``; what the penalty keeps of
-    the reference: ``proofs/forgetting.md``.
+    Eq. (13) and :math:`Z = \sum_x \pi_{pre}\, e^{r / \beta}`. Proof: ``proofs/kl_control.md``; what the penalty keeps
+    of the reference: ``proofs/forgetting.md``.
 
     Examples
     --------
@@ -170,7 +170,7 @@ def clipped_surrogate(
     policy, old : FiniteDistribution
         On the same support.
     advantages : array_like, shape (n,)
-        A, finite; with KL control :math:`A = r - \beta \log(\pi_{old} / \pi_{pre})` less its mean under the old policy.
+        A, finite; with KL control :math:`r - \beta \log(\pi_{old} / \pi_{pre})` less its mean under the old policy.
     epsilon : float
         In (0, 1).
 
