@@ -199,10 +199,8 @@ def clipped_surrogate_maximum(
 ) -> tuple[float, FiniteDistribution]:
     r"""The greatest value of `clipped_surrogate` over all policies, and one policy that attains it.
 
-    Outcomes with :math:`A > 0` take mass in the order of their advantages, each up to
-    :math:`(1 + \epsilon)\, \pi_{old}`, as long as there is any. The rest is left where it costs nothing: up to
-    :math:`(1 - \epsilon)\, \pi_{old}` where :math:`A < 0`, up to :math:`\pi_{old}` where :math:`A = 0`, and then with
-    the winners again.
+    Outcomes take mass in the order of their advantages, each up to :math:`(1 \pm \epsilon)\, \pi_{old}` with the sign
+    of A, as long as there is any; what is left over goes to the first.
 
     Returns
     -------
@@ -220,19 +218,11 @@ def clipped_surrogate_maximum(
     """
     instance("old", old, FiniteDistribution, "a FiniteDistribution")
     advantages, epsilon = _clipping(advantages, epsilon, len(old))
-    gains, room = advantages > 0.0, (1.0 + np.sign(advantages) * epsilon) * old.pmf
     order = np.argsort(-advantages, kind="stable")
-    taken = np.where(gains[order], room[order], 0.0)
-    before = np.cumsum(taken) - taken
+    room = ((1.0 + np.sign(advantages) * epsilon) * old.pmf)[order]
     mass = np.zeros(len(old))
-    mass[order] = np.minimum(taken, np.maximum(1.0 - before, 0.0))
-    free = np.where(gains, 0.0, room)
-    left = max(1.0 - mass.sum(), 0.0)
-    kept = min(left, free.sum())
-    mass += free * (kept / free.sum() if free.sum() > 0.0 else 0.0)
-    winners = np.where(gains, old.pmf, 0.0)
-    if left > kept and winners.any():
-        mass += (left - kept) * winners / winners.sum()
+    mass[order] = np.minimum(room, np.maximum(1.0 - (np.cumsum(room) - room), 0.0))
+    mass[order[0]] += max(1.0 - mass.sum(), 0.0)
     policy = FiniteDistribution.from_weights(mass, old.support)
     return clipped_surrogate(policy, old, advantages, epsilon), policy
 

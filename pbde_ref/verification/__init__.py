@@ -14,9 +14,5 @@ __all__ = [
     "CLAIMS", "Claim", "Problem", "Row", "Verdict", "check", "joined", "problem_named", "problem_names", "problems",
 ]  # fmt: skip
 
-CLAIMS = {
-    claim.name: claim
-    for claim in (
-        *FOUNDATIONS, *CLOSED_FORMS, *ALTERNATIVES, *POPULATIONS, *LENGTHS, *REINFORCEMENT, *WHAT_IS_LEARNT,
-    )
-}
+_LISTED = (*FOUNDATIONS, *CLOSED_FORMS, *ALTERNATIVES, *POPULATIONS, *LENGTHS, *REINFORCEMENT, *WHAT_IS_LEARNT)
+CLAIMS = {claim.name: claim for claim in _LISTED}

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from pbde_ref.distributions import FiniteDistribution, kl_divergence, tilt, total_variation
+from pbde_ref.distributions import FiniteDistribution, kl_divergence, tilt
 from pbde_ref.exact.decision_processes import DecisionProcess
 from pbde_ref.exact.policy_optimization import (
     clipped_surrogate,
@@ -116,11 +116,8 @@ def _clipped_surrogate(problem: Problem, beta: float) -> float:
         abs(clipped_surrogate(near, old, advantages, epsilon) - float(near.pmf @ advantages)),
         abs(value - second_paths.clipped_dual(old.pmf, advantages, epsilon)),
         abs(value - clipped_surrogate(policy, old, advantages, epsilon)),
-        value - bound,
-        0.5 * bound - value,
-        stays,
     ]
-    return max(gaps) / scale
+    return max(*gaps, value - bound, 0.5 * bound - value, stays) / scale
 
 
 def _penalty_left_out(problem: Problem) -> float | None:
@@ -176,37 +173,31 @@ def _distributional_policy_gradient(problem: Problem, reverse: bool) -> float:
     target = tilt(problem.reference, problem.rewards, problem.beta)
     forward = second_paths.forward_slope(target.log_pmf, logits, direction)
     found = distributional_policy_gradient(logits, target)
-    ended = distributional_policy_gradient(target.log_pmf, target)
-    errors = [abs(float(found @ direction) + forward), float(np.abs(ended).max())]
+    errors = [abs(float(found @ direction) + forward)]
     backward = policy_gradient(target.log_pmf, problem.rewards, problem.beta, problem.reference)
     errors.append(float(np.abs(backward).max()) / _size_of_rewards(problem))
     if problem.size > 1:
-        errors.append(total_variation(*_chosen_masses(problem, reverse)))
+        forwards, reversed_, ascended = _chosen_masses(problem)
+        errors.append(second_paths.variation(reversed_ if reverse else forwards, ascended))
     return max(errors)
 
 
-def _chosen_masses(problem: Problem, reverse: bool) -> tuple[FiniteDistribution, FiniteDistribution]:
-    r"""The reverse divergence's choice by its formula, or the forward one's for it, and by mirror ascent."""
+def _chosen_masses(problem: Problem) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Masses of the halves: the forward divergence's choice, the reverse one's by its formula and by ascent."""
     log_p, log_reference, halves = _halves(problem)
-    within = [second_paths.softmax(log_reference[half]) for half in halves]
     masses = np.array([np.logaddexp.reduce(log_p[half]) for half in halves])
-    divergences = np.array([
-        kl_divergence(FiniteDistribution(log_reference[half]), FiniteDistribution(log_p[half])) for half in halves
-    ])  # fmt: skip
-    claimed = FiniteDistribution(masses - divergences if reverse else masses)
-    rewards = np.array([
-        c @ (log_p[half] - np.log(c)) for c, half in zip(within, halves, strict=True)
-    ])  # fmt: skip
-    return claimed, FiniteDistribution(second_paths.mirror_ascent(rewards, 1.0, np.zeros(2)))
+    within = [(FiniteDistribution(log_reference[half]), log_p[half]) for half in halves]
+    apart = np.array([kl_divergence(c, FiniteDistribution(p)) for c, p in within])
+    rewards = np.array([c.pmf @ (p - c.log_pmf) for c, p in within])
+    ascended = np.exp(second_paths.mirror_ascent(rewards, 1.0, np.zeros(2)))
+    return second_paths.softmax(masses), second_paths.softmax(masses - apart), ascended
 
 
 def _the_same_choice(problem: Problem) -> float | None:
     if problem.size < 2:
         return None
-    _, ascended = _chosen_masses(problem, reverse=True)
-    log_p, _, halves = _halves(problem)
-    masses = second_paths.softmax(np.array([np.logaddexp.reduce(log_p[half]) for half in halves]))
-    differs = second_paths.variation(ascended.pmf, masses) >= MARGIN
+    forwards, _, ascended = _chosen_masses(problem)
+    differs = second_paths.variation(ascended, forwards) >= MARGIN
     return _distributional_policy_gradient(problem, reverse=False) if differs else None
 
 
@@ -251,29 +242,19 @@ def _always_the_optimum(problem: Problem) -> float | None:
 
 
 REINFORCEMENT = (
-    Claim(
-        "policy_gradient_theorem", "Sec. 2.1", "The policy-gradient theorem; as printed, from the stationary start.",
-        "sums over time", _policy_gradient_theorem, ROUNDING,
-        "from any other start", _stationary_for_any_start,
-    ),
-    Claim(
-        "clipped_surrogate", "Sec. 2.2", "PPO's surrogate stays put at Eq. (13), and only there.",
-        "linear duality", lambda problem: _clipped_surrogate(problem, problem.beta), ROUNDING,
-        "without the KL penalty", _penalty_left_out,
-    ),
-    Claim(
-        "forgetting", "Sec. 2.2", "KL control keeps every log-ratio to the reference within the rewards' span / beta.",
-        "decimals", lambda problem: _forgetting(problem, problem.beta), ROUNDING,
-        "beta four times as large", _four_times_as_much_control,
-    ),
-    Claim(
-        "distributional_policy_gradient", "Sec. 3", "DPG and RLHF share their optimum only if the class contains it.",
-        "mirror ascent", lambda problem: _distributional_policy_gradient(problem, reverse=True), SOLVER,
-        "in every class", _the_same_choice,
-    ),
-    Claim(
-        "rejection_sampling", "Sec. 3", "RSO's sampler, with any number of candidates; in the limit Eq. (13).",
-        "all sequences", _rejection_sampling, ROUNDING,
-        "two are claimed enough", _always_the_optimum,
-    ),
+    Claim("policy_gradient_theorem", "Sec. 2.1", "The policy-gradient theorem; as printed, from the stationary start.",
+          "sums over time", _policy_gradient_theorem, ROUNDING,
+          "from any other start", _stationary_for_any_start),
+    Claim("clipped_surrogate", "Sec. 2.2", "PPO's surrogate stays put at Eq. (13), and only there.",
+          "linear duality", lambda problem: _clipped_surrogate(problem, problem.beta), ROUNDING,
+          "without the KL penalty", _penalty_left_out),
+    Claim("forgetting", "Sec. 2.2", "KL control keeps all log-ratios to the reference within the rewards' span / beta.",
+          "decimals", lambda problem: _forgetting(problem, problem.beta), ROUNDING,
+          "beta four times as large", _four_times_as_much_control),
+    Claim("distributional_policy_gradient", "Sec. 3", "DPG and RLHF share their optimum only if the class contains it.",
+          "mirror ascent", lambda problem: _distributional_policy_gradient(problem, reverse=True), SOLVER,
+          "in every class", _the_same_choice),
+    Claim("rejection_sampling", "Sec. 3", "RSO's sampler, with any number of candidates; in the limit Eq. (13).",
+          "all sequences", _rejection_sampling, ROUNDING,
+          "two are claimed enough", _always_the_optimum),
 )  # fmt: skip

@@ -237,16 +237,10 @@ def _pooled(problem: Problem) -> FloatArray:
 def _not_monotone(problem: Problem) -> float:
     """Sum over outcomes of differences of win totals times those of utilities, against the sum over pairs."""
     first, second = problem.members
-    totals, parts = (
-        [f(a) for a in (first, second)]
-        for f in (
-            lambda a: winners_distribution(a, problem.proposal).pmf,
-            lambda a: np.subtract.outer(a.utility, a.utility),
-        )
-    )
-    given = (totals[0] - totals[1]) @ (first.utility - second.utility)
-    gap = np.tanh(parts[0] / 2.0) / 2.0 - np.tanh(parts[1] / 2.0) / 2.0
-    summed = 0.5 * _pairs(problem) * gap * (parts[0] - parts[1])
+    won = [winners_distribution(a, problem.proposal).pmf for a in (first, second)]
+    c, d = (np.subtract.outer(a.utility, a.utility) for a in (first, second))
+    given = (won[0] - won[1]) @ (first.utility - second.utility)
+    summed = 0.25 * _pairs(problem) * (np.tanh(c / 2.0) - np.tanh(d / 2.0)) * (c - d)
     scale = float(np.ptp(first.utility) + np.ptp(second.utility)) + 1.0
     return max(abs(float(given - summed.sum())), -float(summed.min())) / scale
 
@@ -303,21 +297,29 @@ def _as_for_two_outcomes(problem: Problem) -> float | None:
 # --- Pooled annotators ---
 
 
+def _totals(utilities: FloatArray, pre: FloatArray) -> FloatArray:
+    """How often each outcome wins, for pairs of draws from the reference."""
+    everywhere = np.ones((pre.size, pre.size))
+    return np.asarray(2.0 * pre * (np.reshape(second_paths.preferences(utilities, everywhere), everywhere.shape) @ pre))
+
+
 @lru_cache(maxsize=128)
 def _pool(problem: Problem) -> tuple[AnnotatorMixture, FloatArray, FloatArray] | None:
-    """Three annotators, each one's win totals, and their pooled fit, for pairs of draws from the reference."""
+    """Three annotators, each one's win totals, and their pooled fit."""
     if not problem.positive or problem.size > FEW:
         return None
     shares = np.random.default_rng(problem.seed).dirichlet(np.ones(3))
-    members = [*problem.members, problem.luce]
-    pool = AnnotatorMixture(shares, members)
-    even = np.ones((problem.size, problem.size))
-    p = np.array([np.reshape(second_paths.preferences(m.utility, even), even.shape) for m in members])
-    mixed = np.einsum("i,iab->ab", pool.weights, p)
-    pre = problem.reference.pmf
+    pool, pre = AnnotatorMixture(shares, [*problem.members, problem.luce]), problem.reference.pmf
+    mixed = pool.preference_probabilities()
     if (np.minimum(mixed, mixed.T) * np.outer(pre, pre)).min() < SEEN:
         return None
-    return pool, 2.0 * pre * (p @ pre), certified_fit(pool, ProductProposal(problem.reference))
+    totals = np.array([_totals(m.utility, pre) for m in (*problem.members, problem.luce)])
+    return pool, totals, certified_fit(pool, ProductProposal(problem.reference))
+
+
+def _density_mixture(problem: Problem, pool: AnnotatorMixture) -> FloatArray:
+    densities = [second_paths.softmax(m.utility) for m in (*problem.members, problem.luce)]
+    return np.asarray(pool.weights @ np.array(densities))
 
 
 def _pooled_annotators(problem: Problem) -> float | None:
@@ -326,21 +328,15 @@ def _pooled_annotators(problem: Problem) -> float | None:
     if drawn is None:
         return None
     pool, totals, fit = drawn
-    pairs, pre = ProductProposal(problem.reference), problem.reference.pmf
-    mean, even = pool.weights @ totals, np.ones((problem.size, problem.size))
-    fitted = 2.0 * pre * (np.reshape(second_paths.preferences(fit, even), even.shape) @ pre)
-    rates = mean / pre
+    pre, mean = problem.reference.pmf, pool.weights @ totals
+    rates, curvature = mean / pre, second_paths.curvatures(fit, np.outer(pre, pre))
     ordered = np.sign(np.subtract.outer(rates, rates)) * np.subtract.outer(fit, fit)
-    influence = annotator_influence(pool, fit, pairs)
-    curvature = second_paths.curvatures(fit, np.outer(pre, pre))
+    influence = annotator_influence(pool, fit, ProductProposal(problem.reference))
     pushed = influence * curvature.sum(axis=1) - influence @ curvature
-    errors = [
-        np.abs(fitted - mean), np.maximum(-ordered, 0.0) * curvature, np.abs(pushed - (totals - mean)),
-        np.abs(pool.weights @ pushed),
-    ]  # fmt: skip
+    errors = [np.abs(_totals(fit, pre) - mean), np.maximum(-ordered, 0.0) * curvature,
+              np.abs(pushed - (totals - mean)), np.abs(pool.weights @ pushed)]  # fmt: skip
     if problem.size == 2:
-        densities = [second_paths.softmax(m.utility) for m in (*problem.members, problem.luce)]
-        errors.append(np.abs(second_paths.softmax(fit) - pool.weights @ np.array(densities)))
+        errors.append(np.abs(second_paths.softmax(fit) - _density_mixture(problem, pool)))
     return max(float(error.max()) for error in errors)
 
 
@@ -350,49 +346,32 @@ def _pool_as_density_mixture(problem: Problem) -> float | None:
     if drawn is None:
         return None
     pool, totals, fit = drawn
-    densities = np.array([second_paths.softmax(m.utility) for m in (*problem.members, problem.luce)])
-    density, pre = pool.weights @ densities, problem.reference.pmf
-    claimed = 2.0 * pre * ((density[:, None] / (density[:, None] + density)) @ pre)
-    if np.abs(claimed - pool.weights @ totals).max() < MARGIN:
-        return None
-    fitted = second_paths.preferences(fit, np.ones((problem.size, problem.size))).reshape(problem.size, -1)
-    return float(np.abs(2.0 * pre * (fitted @ pre) - claimed).max())
+    pre = problem.reference.pmf
+    claimed = _totals(np.log(_density_mixture(problem, pool)), pre)
+    apart = np.abs(claimed - pool.weights @ totals).max()
+    return float(np.abs(_totals(fit, pre) - claimed).max()) if apart >= MARGIN else None
 
 
 WHAT_IS_LEARNT = (
-    Claim(
-        "chain_of_hindsight", "Sec. 3", "A sequence's two halves show every preference, whatever the proposal.",
-        "decimals", _chain_of_hindsight, ROUNDING,
-        "halves drawn apart", _winner_apart_from_loser,
-    ),
-    Claim(
-        "psi_preference_optimization", "Sec. 3", "PsiPO: the logit gives Eq. (16), the identity Eq. (22).",
-        "mirror ascent", lambda problem: _psi(problem, problem.beta), SOLVER,
-        "beta half of tau", _power_of_half_tau,
-    ),
-    Claim(
-        "deterministic_preferences", "Sec. 3", "Sure answers: IPO stays within 1/tau of the reference, DPO does not.",
-        "counting", _deterministic_preferences, ROUNDING,
-        "DPO within IPO's bound", _dpo_within_the_bound,
-    ),
-    Claim(
-        "slic_regularizers", "Sec. 4.4", "SLiC-HF's three regularisers pull to three laws, within 1/lambda of each.",
-        "flows, checked", _slic_regularizers, SOLVER,
-        "preferred taken for data", _preferred_for_data,
-    ),
-    Claim(
-        "identified", "Sec. 4.4", "IPO's optimum gives back how often each outcome wins, and so p*.",
-        "Eq. (9), summed", lambda problem: _identified(problem, 1.0), SOLVER,
-        "tau doubled", _tau_doubled,
-    ),
-    Claim(
-        "pairs_and_samples", "Impact", "How many comparisons are worth a draw from p*: of its own pairs at least two.",
-        "60-digit decimals", lambda problem: _pairs_and_samples(problem, exact=True), SOLVER,
-        "as for two outcomes", _as_for_two_outcomes,
-    ),
-    Claim(
-        "pooled_annotators", "Sec. 5.1", "A pool's fit takes each annotator's wins in proportion, and nothing else.",
-        "win totals, summed", _pooled_annotators, SOLVER,
-        "the density mixture's wins", _pool_as_density_mixture,
-    ),
+    Claim("chain_of_hindsight", "Sec. 3", "A sequence's two halves show every preference, whatever the proposal.",
+          "decimals", _chain_of_hindsight, ROUNDING,
+          "halves drawn apart", _winner_apart_from_loser),
+    Claim("psi_preference_optimization", "Sec. 3", "PsiPO: the logit gives Eq. (16), the identity Eq. (22).",
+          "mirror ascent", lambda problem: _psi(problem, problem.beta), SOLVER,
+          "beta half of tau", _power_of_half_tau),
+    Claim("deterministic_preferences", "Sec. 3", "Sure answers: IPO stays within 1/tau of the reference, DPO does not.",
+          "counting", _deterministic_preferences, ROUNDING,
+          "DPO within IPO's bound", _dpo_within_the_bound),
+    Claim("slic_regularizers", "Sec. 4.4", "SLiC-HF's three regularisers pull to three laws, within 1/lambda of each.",
+          "flows, checked", _slic_regularizers, SOLVER,
+          "preferred taken for data", _preferred_for_data),
+    Claim("identified", "Sec. 4.4", "IPO's optimum gives back how often each outcome wins, and so p*.",
+          "Eq. (9), summed", lambda problem: _identified(problem, 1.0), SOLVER,
+          "tau doubled", _tau_doubled),
+    Claim("pairs_and_samples", "Impact", "How many comparisons are worth a draw from p*: of own pairs at least two.",
+          "60-digit decimals", lambda problem: _pairs_and_samples(problem, exact=True), SOLVER,
+          "as for two outcomes", _as_for_two_outcomes),
+    Claim("pooled_annotators", "Sec. 5.1", "A pool's fit takes each annotator's wins in proportion, and nothing else.",
+          "win totals, summed", _pooled_annotators, SOLVER,
+          "the density mixture's wins", _pool_as_density_mixture),
 )  # fmt: skip
