@@ -28,7 +28,7 @@ def rng():
     return np.random.default_rng(seed)
 
 
-# --- proofs/policy_gradient_theorem.md ---
+# --- proofs/policy_gradient.md ---
 
 
 def test_a_decision_process_with_exact_fractions():
@@ -130,7 +130,7 @@ def test_a_clipping_range_is_checked():
         pb.clipped_surrogate_maximum(pb.uniform([0, 1]), [0.0, np.inf], 0.2)
 
 
-# --- proofs/forgetting.md, proofs/distributional_policy_gradient.md ---
+# --- proofs/forgetting.md, proofs/dpg.md ---
 
 
 def test_divergences_of_the_tilted_reference_stay_within_hoeffdings_bound(rng):
@@ -220,7 +220,7 @@ def test_what_one_half_teaches_does_not_determine_p_star():
     assert halves[0] == pytest.approx(halves[1], rel=1e-14)
 
 
-# --- proofs/psi_preference_optimization.md, proofs/deterministic_preferences.md ---
+# --- proofs/psi_po.md, proofs/sure_preferences.md ---
 
 
 def test_psi_of_any_kind_has_the_optimum_of_its_win_rates(rng):

@@ -39,7 +39,7 @@ class DecisionProcess:
     Notes
     -----
     Policies are given as logits, shape (m, k): :math:`\pi(x)(a) = e^{\theta_{xa}} / \sum_b e^{\theta_{xb}}`.
-    Proof of the policy-gradient theorem: ``proofs/policy_gradient_theorem.md``.
+    Proof of the policy-gradient theorem: ``proofs/policy_gradient.md``.
 
     Examples
     --------

@@ -256,7 +256,7 @@ def asymptotic_covariance(utilities: ArrayLike, proposal: Proposal, n_comparison
     with np.errstate(over="ignore"):
         result = np.ldexp(pseudo_inverse(information, components) / n_comparisons, exponent)
     if not np.isfinite(result).all():
-        raise ValueError(f"`utilities` must leave every variance below 1.8e308; got a spread of {np.ptp(utilities)}")
+        raise ValueError(f"`utilities` must leave every variance below 1.8e308; got a spread of {_spread(utilities)}")
     return result
 
 
@@ -454,6 +454,11 @@ def _truth(utilities: ArrayLike, size: int | None = None) -> FloatArray:
     return result
 
 
+def _spread(utilities: FloatArray) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.ptp(utilities))
+
+
 def _named_pairs(pairs: ArrayLike, size: int) -> tuple[IndexArray, IndexArray]:
     given = plain_array("pairs", pairs)
     if given.ndim != 2 or given.shape[1] != 2:
@@ -469,7 +474,7 @@ def _check_information(information: FloatArray, components: IndexArray, utilitie
     if found > int(components.max()) + 1:
         raise ValueError(
             "`utilities` must not lie more than about 709 nats apart along the only comparisons that join outcomes "
-            f"(their information underflows); got a spread of {np.ptp(utilities)}"
+            f"(their information underflows); got a spread of {_spread(utilities)}"
         )
 
 

@@ -25,7 +25,16 @@ from pbde_ref.exact.selection import win_weights, win_weights_error
 from pbde_ref.objectives import LEAST_TAU, ipo
 from pbde_ref.pairs import PairBlock
 from pbde_ref.proposals import Proposal
-from pbde_ref.validation import FloatArray, IndexArray, instance, positive_number, probability_weights, reject, vector
+from pbde_ref.validation import (
+    FloatArray,
+    IndexArray,
+    array,
+    instance,
+    positive_number,
+    probability_weights,
+    reject,
+    vector,
+)
 
 __all__ = [
     "IpoSolution", "identity_preference_objective", "ipo_closed_form", "ipo_optimum", "ipo_winners", "psi_closed_form",
@@ -186,7 +195,7 @@ def ipo_closed_form(
     -----
     Where :math:`\mu(x) = 0` this formula, and Eq. (22), still fix :math:`\pi(x)`. Eq. (23) does not: no pair contains
     x, so `ipo_optimum` rejects such a proposal unless the reference excludes x too. Proof: ``proofs/ipo.md``; sure
-    answers: ``proofs/deterministic_preferences.md``.
+    answers: ``proofs/sure_preferences.md``.
 
     Examples
     --------
@@ -226,7 +235,7 @@ def psi_closed_form(
 
     Notes
     -----
-    The logit gives Eq. (16) with :math:`\beta = \tau`, whatever μ. Proof: ``proofs/psi_preference_optimization.md``.
+    The logit gives Eq. (16) with :math:`\beta = \tau`, whatever μ. Proof: ``proofs/psi_po.md``.
 
     Examples
     --------
@@ -245,7 +254,10 @@ def psi_closed_form(
     for rows in _slices(asked.size):
         x = asked[rows]
         won, lost = annotator.probabilities(PairBlock(x[:, None], met[None, :], np.ones((x.size, met.size))))
-        values = np.asarray(psi(won, lost), dtype=np.float64)
+        try:
+            values = array("psi", psi(won, lost))
+        except Exception as error:
+            raise TypeError(f"`psi` must be a function of two arrays; it raised {error!r:.200}") from error
         if values.shape != won.shape or not np.isfinite(values).all():
             raise ValueError(f"`psi` must be finite, one value for each pair; got {values.ravel()[:3]} among others")
         rewards[x] = values @ opponents[met]

@@ -143,7 +143,7 @@ def distributional_policy_gradient(logits: ArrayLike, target: FiniteDistribution
 
     Notes
     -----
-    Proof, and when the two agree: ``proofs/distributional_policy_gradient.md``.
+    Proof, and when the two agree: ``proofs/dpg.md``.
 
     Examples
     --------

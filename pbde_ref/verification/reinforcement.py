@@ -242,7 +242,7 @@ def _always_the_optimum(problem: Problem) -> float | None:
 
 
 REINFORCEMENT = (
-    Claim("policy_gradient_theorem", "Sec. 2.1", "The policy-gradient theorem; as printed, from the stationary start.",
+    Claim("policy_gradient", "Sec. 2.1", "The policy-gradient theorem; as printed, from the stationary start.",
           "sums over time", _policy_gradient_theorem, ROUNDING,
           "from any other start", _stationary_for_any_start),
     Claim("clipped_surrogate", "Sec. 2.2", "PPO's surrogate stays put at Eq. (13), and only there.",
@@ -251,7 +251,7 @@ REINFORCEMENT = (
     Claim("forgetting", "Sec. 2.2", "KL control keeps all log-ratios to the reference within the rewards' span / beta.",
           "decimals", lambda problem: _forgetting(problem, problem.beta), ROUNDING,
           "beta four times as large", _four_times_as_much_control),
-    Claim("distributional_policy_gradient", "Sec. 3", "DPG and RLHF share their optimum only if the class contains it.",
+    Claim("dpg", "Sec. 3", "DPG and RLHF share their optimum only if the class contains it.",
           "mirror ascent", lambda problem: _distributional_policy_gradient(problem, reverse=True), SOLVER,
           "in every class", _the_same_choice),
     Claim("rejection_sampling", "Sec. 3", "RSO's sampler, with any number of candidates; in the limit Eq. (13).",

@@ -88,6 +88,8 @@ def good(rng):
         "padding": 0, "shift": True, "average": False, "average_likelihood": False, "labels": np.array([[1, 2, 0, 3]]),
         "token_log_probs": -rng.random((2, 3)), "mask": np.array([[1, 1, 0], [1, 1, 1]]), "incomparable": "error",
         "prior": pb.GaussianPrior(2.0), "counts": None, "callback": None, "parameters": None,
+        "old": r, "target": q, "advantages": rng.normal(size=N), "epsilon": 0.2, "candidates": 6,
+        "psi": lambda won, lost: won**2,
     }  # fmt: skip
 
 
@@ -119,6 +121,7 @@ OWN = {
     "expected_rrhf": {"lengths": None},
     "minimize_rrhf": {"lengths": None},
     "uniform": {"support": list("abcde")},
+    "DecisionProcess": {"transition": np.full((2, 3, 2), 0.5), "rewards": np.arange(6.0).reshape(2, 3), "gamma": 0.5},
 }  # fmt: skip
 
 
@@ -207,6 +210,8 @@ def arguments_for(name, function, rng):
     values = good(rng) | OWN.get(name, {})
     if name in ("optimal_policy", "win_probabilities"):
         values["annotator"] = pb.Annotator(values["p"], pb.luce())
+    if name == "annotator_influence":
+        values["annotators"] = pb.AnnotatorMixture([0.4, 0.6], [pb.Annotator(values[x], pb.luce()) for x in "pr"])
     if name == "minimize_product_loss":
         values["proposal"] = pb.ProductProposal(values["p"], values["r"])
     parameters = inspect.signature(function).parameters.values()
