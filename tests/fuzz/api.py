@@ -30,7 +30,8 @@ SECONDS = 20.0
 NOT_CALLED = {
     "BRADLEY_TERRY", "BatchLoss", "Certificate", "ComparisonFit", "Comparisons", "ExpectedLoss", "Identifiability",
     "IpoSolution", "LimitFit", "MixtureLoss", "MixtureSolution", "NoFiniteEstimateError", "NormalizingConstant",
-    "Objective", "Optimum", "PaperProblem", "PolicySolution", "RRHFSolution", "RejectionSample", "SlicSolution", "Solution",
+    "Objective", "Optimum", "PaperProblem", "PolicySolution", "RRHFSolution", "RejectionSample", "SlicSolution",
+    "Solution",
     "compare_annotator_models", "read_comparisons", "stigler_citations",
 }  # fmt: skip
 
