@@ -122,6 +122,7 @@ OWN = {
     "expected_rrhf": {"lengths": None},
     "minimize_rrhf": {"lengths": None},
     "uniform": {"support": list("abcde")},
+    "optimum": {"loss": "bradley_terry"},
     "DecisionProcess": {"transition": np.full((2, 3, 2), 0.5), "rewards": np.arange(6.0).reshape(2, 3), "gamma": 0.5},
 }  # fmt: skip
 
@@ -192,7 +193,7 @@ def hostile_values(rng):
         pb.PreferenceMatrix([[0.5, 1.0], [0.0, 0.5]]), pb.luce(), pb.PBDE(1e308), pb.PBDE(1e-300), pb.PBDE([1.0, 2.0]),
         pb.JointProposal(np.eye(N) + 1e-300), pb.PairListProposal([0], [1]), pb.PairListProposal([0], [99]),
         pb.hinge(1.0),
-        pb.ipo(1e-100), pb.GaussianPrior(1e-150), pb.GaussianPrior(1e150), pb.PseudoCounts(1e300), [smaller, smaller],
+        pb.ipo(1e-100), pb.GaussianPrior(1e-150), pb.GaussianPrior(1e150), pb.PseudoCounts(1e200), [smaller, smaller],
         [pb.Annotator(smaller, pb.luce())] * 2, pb.FiniteDistribution, pb.Annotator, [smaller, None],
         np.random.default_rng(0),
         pb.Annotator(pb.FiniteDistribution([0.0, 1.0, 2.0, 3.0, -np.inf]), pb.luce()),
