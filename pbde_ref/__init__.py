@@ -22,6 +22,7 @@ from pbde_ref.estimation import (
     read_comparisons,
     stigler_citations,
 )
+from pbde_ref.exact.decision_processes import DecisionProcess
 from pbde_ref.exact.expected import (
     expected_cross_entropy,
     expected_entropy,
@@ -35,13 +36,21 @@ from pbde_ref.exact.identifiability import (
     Identifiability,
     asymptotic_covariance,
     comparison_components,
+    comparisons_per_sample,
     difference_variances,
     expected_excess_loss,
     finite_fit_exists,
     fisher_information,
     identifiability,
 )
-from pbde_ref.exact.ipo import IpoSolution, identity_preference_objective, ipo_closed_form, ipo_optimum
+from pbde_ref.exact.ipo import (
+    IpoSolution,
+    identity_preference_objective,
+    ipo_closed_form,
+    ipo_optimum,
+    ipo_winners,
+    psi_closed_form,
+)
 from pbde_ref.exact.limits import LimitFit, limit_fit
 from pbde_ref.exact.linear_time.kernel_sums import win_probabilities
 from pbde_ref.exact.linear_time.minimizer import minimize_product_loss
@@ -62,16 +71,21 @@ from pbde_ref.exact.optima import (
 )
 from pbde_ref.exact.policy_optimization import (
     PolicySolution,
+    clipped_surrogate,
+    clipped_surrogate_maximum,
+    distributional_policy_gradient,
     gradient_ascent,
     kl_controlled_objective,
     log_partition,
     policy_gradient,
 )
+from pbde_ref.exact.pooling import annotator_influence
 from pbde_ref.exact.ranking import RRHFSolution, expected_rrhf, minimize_rrhf
 from pbde_ref.exact.results import Certificate, ExpectedLoss, Optimum, Solution
 from pbde_ref.exact.selection import (
     barker_transition_matrix,
     detailed_balance_residual,
+    hindsight_distribution,
     stationary_distribution,
     winners_distribution,
 )
@@ -102,6 +116,7 @@ from pbde_ref.proposals import JointProposal, PairListProposal, ProductProposal
 from pbde_ref.sampling import (
     Comparisons,
     RejectionSample,
+    rso_distribution,
     sample_barker_chain,
     sample_comparisons,
     sample_counts,
@@ -120,6 +135,7 @@ __all__ = [
     "Certificate",
     "ComparisonFit",
     "Comparisons",
+    "DecisionProcess",
     "ExpectedLoss",
     "FiniteDistribution",
     "GaussianPrior",
@@ -143,16 +159,21 @@ __all__ = [
     "RejectionSample",
     "SlicSolution",
     "Solution",
+    "annotator_influence",
     "annotator_mixture_loss",
     "as_objective",
     "asymptotic_covariance",
     "barker_transition_matrix",
     "bradley_terry_loss",
+    "clipped_surrogate",
+    "clipped_surrogate_maximum",
     "compare_annotator_models",
     "comparison_components",
+    "comparisons_per_sample",
     "completion_mask",
     "detailed_balance_residual",
     "difference_variances",
+    "distributional_policy_gradient",
     "dpo",
     "dpo_loss",
     "expected_cross_entropy",
@@ -174,6 +195,7 @@ __all__ = [
     "geometric_loss",
     "geometric_mean",
     "gradient_ascent",
+    "hindsight_distribution",
     "hinge",
     "identifiability",
     "identity_preference_objective",
@@ -181,6 +203,7 @@ __all__ = [
     "ipo_closed_form",
     "ipo_loss",
     "ipo_optimum",
+    "ipo_winners",
     "kl_controlled_objective",
     "kl_controlled_policy_gradient_loss",
     "kl_divergence",
@@ -204,8 +227,10 @@ __all__ = [
     "pbde_loss",
     "policy_gradient",
     "product_of_experts",
+    "psi_closed_form",
     "read_comparisons",
     "rrhf_loss",
+    "rso_distribution",
     "rso_loss",
     "sample_barker_chain",
     "sample_comparisons",

@@ -53,6 +53,14 @@ def luce(p):
     return [[a / (a + b) for b in p] for a in p]
 
 
+def logit(p):
+    return ln(p / (1 - p))
+
+
+def annotator_mixture(t, p, q):
+    return [between(t, a, b) for a, b in zip(p, q, strict=True)]
+
+
 def pbde_log(f, h, p):
     """exp of `pbde f g p` for whole numbers f and g = log h."""
     return [px**fx * hx for fx, hx, px in zip(f, h, p, strict=True)]
@@ -124,6 +132,10 @@ def normalise(w):
 
 def kl_divergence(p, s):
     return sum_(len(p), lambda x: real(p[x]) * ln(p[x] / s[x]))
+
+
+def expected_reward(r, pi):
+    return sum_(len(pi), lambda x: pi[x] * r[x])
 
 
 def kl_control(beta, r, pi_pre, pi):
@@ -380,6 +392,24 @@ def test_kl_control(problem, beta):
     tilted = [real(a) * mpmath.exp(real(b / beta)) for a, b in zip(pi_pre, r, strict=True)]
     gap = kl_divergence([*map(real, pi)], normalise(tilted))
     assert mpmath.almosteq(exact, real(beta) * (mpmath.log(sum(tilted)) - gap), abs_eps=1e-45)
+
+
+@given(problem=problems(), t=st.fractions(0, 1, max_denominator=6))
+def test_pools_and_psi(problem, t):
+    """`annotator_mixture`, whose winners are the mixture of the winners, exactly; `expected_reward`; `logit`, with
+    which `policy_ipo` is `policy_16`.
+    """
+    first, second, q = luce(problem.p), problem.P, problem.q
+    exact = annotator_mixture(t, first, second)
+    annotators = [luce_annotator(problem.p), pb.PreferenceMatrix(floats(second))]
+    found = pb.AnnotatorMixture(floats([1 - t, t]), annotators).preference_probabilities()
+    np.testing.assert_allclose(found, floats(exact), rtol=2e-14, atol=1e-15)
+    assert winners(q, exact) == between(t, winners(q, first), winners(q, second))
+    reward = expected_reward(problem.w, problem.pi)
+    assert from_fractions(problem.pi).expectation(floats(problem.w)) == pytest.approx(float(reward), rel=1e-13)
+    odds = [[logit(x) for x in row] for row in first]
+    tilted = policy_ipo(1, [*map(real, problem.mu)], odds, problem.pi_pre)
+    np.testing.assert_allclose(floats(tilted), floats(policy_16(1, problem.pi_pre, problem.p)), rtol=1e-14)
 
 
 @given(problem=problems())

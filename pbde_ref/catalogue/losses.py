@@ -9,8 +9,10 @@ from pbde_ref.annotators import PreferenceModel
 from pbde_ref.catalogue.alternatives import ALTERNATIVES
 from pbde_ref.catalogue.processes import CROSS_ENTROPIES
 from pbde_ref.catalogue.records import Loss
+from pbde_ref.exact.expected import check_models
 from pbde_ref.exact.results import Optimum
 from pbde_ref.proposals import Proposal
+from pbde_ref.validation import instance
 
 __all__ = ["LOSSES", "loss_named", "optimum", "optimum_parameters"]
 
@@ -90,6 +92,8 @@ def optimum(loss: str, annotator: PreferenceModel, proposal: Proposal, **paramet
     >>> pb.optimum("dpo", annotator, pb.PairListProposal([0], [0]), beta=2.0, reference=reference).reason
     "comparisons fall into 2 groups: compare 'tea' with 'coffee'"
     """
+    instance("loss", loss, str, "a name")
+    check_models(annotator, proposal)
     record, known = loss_named(loss), optimum_parameters(loss)
     missing = [name for name, default in known.items() if default is inspect.Parameter.empty and name not in parameters]
     unknown = [name for name in parameters if name not in known]

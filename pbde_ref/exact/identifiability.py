@@ -19,7 +19,7 @@ from scipy.special import expit
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.expected import check_models, expected_hessian
-from pbde_ref.exact.laplacian import effective_resistances, null_projection, pseudo_inverse
+from pbde_ref.exact.laplacian import effective_resistances, eliminate, null_projection, pseudo_inverse
 from pbde_ref.exact.pair_flows import pair_information, weight_exponent
 from pbde_ref.objectives import BRADLEY_TERRY
 from pbde_ref.pairs import PairBlock
@@ -28,8 +28,8 @@ from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray, IndexArray, indices, instance, plain_array, reject, vector, whole_number
 
 __all__ = [
-    "Identifiability", "asymptotic_covariance", "comparison_components", "difference_variances", "expected_excess_loss",
-    "finite_fit_exists",
+    "Identifiability", "asymptotic_covariance", "comparison_components", "comparisons_per_sample",
+    "difference_variances", "expected_excess_loss", "finite_fit_exists",
     "fisher_information", "groups_that_lose", "identifiability", "null_projection", "preference_components",
     "score_covariance",
 ]  # fmt: skip
@@ -256,7 +256,7 @@ def asymptotic_covariance(utilities: ArrayLike, proposal: Proposal, n_comparison
     with np.errstate(over="ignore"):
         result = np.ldexp(pseudo_inverse(information, components) / n_comparisons, exponent)
     if not np.isfinite(result).all():
-        raise ValueError(f"`utilities` must leave every variance below 1.8e308; got a spread of {np.ptp(utilities)}")
+        raise ValueError(f"`utilities` must leave every variance below 1.8e308; got a spread of {_spread(utilities)}")
     return result
 
 
@@ -319,6 +319,57 @@ def difference_variances(
         result = np.ldexp(effective_resistances(information, a, b) / n_comparisons, exponent)
     reject("pairs", "joined so closely that the variance stays below 1.8e308", result, np.isinf(result))
     return np.asarray(result)
+
+
+def comparisons_per_sample(utilities: ArrayLike, proposal: Proposal) -> float:
+    r"""How many comparisons tell as much about :math:`p^* \propto e^{\omega}` as one draw from it does.
+
+    .. math:: \Big( \sum_x \sqrt{(J I^+ J)_{xx}} \Big/ \sum_x \sqrt{J_{xx}} \Big)^2, \qquad
+              J = \operatorname{diag}(p^*) - p^* p^{*\top}
+
+    For many data the mean total variation of the maximum-likelihood estimate from the truth is
+    :math:`\frac{1}{\sqrt{2 \pi N}} \sum_x \sqrt{C_{xx}}`, with :math:`C = J` for N draws and :math:`C = J I^+ J` for N
+    comparisons of a Luce annotator; this is the ratio of the N at which the two are equal.
+
+    Parameters
+    ----------
+    utilities : array_like, shape (n,)
+        The truth, finite; at least two outcomes.
+    proposal : ProductProposal, JointProposal or PairListProposal
+        Must connect all outcomes.
+
+    Notes
+    -----
+    Pairs drawn from :math:`p^* \otimes p^*` need at least 2, and exactly 2 if all outcomes are equally likely.
+    Proof: ``proofs/pairs_and_samples.md``.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> p = pb.FiniteDistribution.from_weights([1, 1, 1, 1])
+    >>> round(pb.comparisons_per_sample(p.log_pmf, pb.ProductProposal(p)), 12)
+    2.0
+    >>> problem = pb.paper_problem(16)
+    >>> truth, pairs = problem.implicit_preference_distribution.log_pmf, pb.ProductProposal(problem.reference)
+    >>> round(pb.comparisons_per_sample(truth, pairs), 1)
+    10.7
+    """
+    utilities = _truth(utilities)
+    if utilities.size < 2:
+        raise ValueError("`utilities` must have at least two outcomes; got 1")
+    if int(comparison_components(proposal, utilities.size).max()) > 0:
+        raise ValueError("`proposal` must connect all outcomes; got several components")
+    p = FiniteDistribution(utilities).pmf
+    exponent = weight_exponent(proposal, utilities.size)
+    information = pair_information(utilities, proposal, exponent)
+    _check_information(information, comparison_components(proposal, utilities.size), utilities)
+    # The likeliest outcome comes last and is grounded: rare ones, whose variances are huge, then share nothing.
+    order = np.argsort(p, kind="stable")
+    p, root = p[order], eliminate(information[np.ix_(order, order)]).root()
+    others = p * (1.0 - np.eye(p.size))
+    deviations = p[:, None] * (others.sum(axis=1)[:, None] * root - others @ root)
+    scale = np.sqrt(p * others.sum(axis=1)).sum()
+    return float(np.ldexp((np.sqrt((deviations**2).sum(axis=1)).sum() / scale) ** 2, exponent))
 
 
 def expected_excess_loss(
@@ -403,6 +454,11 @@ def _truth(utilities: ArrayLike, size: int | None = None) -> FloatArray:
     return result
 
 
+def _spread(utilities: FloatArray) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.ptp(utilities))
+
+
 def _named_pairs(pairs: ArrayLike, size: int) -> tuple[IndexArray, IndexArray]:
     given = plain_array("pairs", pairs)
     if given.ndim != 2 or given.shape[1] != 2:
@@ -418,7 +474,7 @@ def _check_information(information: FloatArray, components: IndexArray, utilitie
     if found > int(components.max()) + 1:
         raise ValueError(
             "`utilities` must not lie more than about 709 nats apart along the only comparisons that join outcomes "
-            f"(their information underflows); got a spread of {np.ptp(utilities)}"
+            f"(their information underflows); got a spread of {_spread(utilities)}"
         )
 
 

@@ -8,7 +8,7 @@ has a closed form. See ``proofs/ipo.md``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,9 +25,20 @@ from pbde_ref.exact.selection import win_weights, win_weights_error
 from pbde_ref.objectives import LEAST_TAU, ipo
 from pbde_ref.pairs import PairBlock
 from pbde_ref.proposals import Proposal
-from pbde_ref.validation import FloatArray, IndexArray, instance, positive_number, probability_weights, vector
+from pbde_ref.validation import (
+    FloatArray,
+    IndexArray,
+    array,
+    instance,
+    positive_number,
+    probability_weights,
+    reject,
+    vector,
+)
 
-__all__ = ["IpoSolution", "identity_preference_objective", "ipo_closed_form", "ipo_optimum"]
+__all__ = [
+    "IpoSolution", "identity_preference_objective", "ipo_closed_form", "ipo_optimum", "ipo_winners", "psi_closed_form",
+]  # fmt: skip
 
 EPS = float(np.finfo(float).eps)
 
@@ -183,7 +194,8 @@ def ipo_closed_form(
     Notes
     -----
     Where :math:`\mu(x) = 0` this formula, and Eq. (22), still fix :math:`\pi(x)`. Eq. (23) does not: no pair contains
-    x, so `ipo_optimum` rejects such a proposal unless the reference excludes x too. Proof: ``proofs/ipo.md``.
+    x, so `ipo_optimum` rejects such a proposal unless the reference excludes x too. Proof: ``proofs/ipo.md``; sure
+    answers: ``proofs/sure_preferences.md``.
 
     Examples
     --------
@@ -199,6 +211,98 @@ def ipo_closed_form(
     tau = _settings(annotator, tau, reference)
     opponents = _behaviour(annotator, mu)
     return tilt(reference, _win_rates(annotator, reference.pmf > 0.0, opponents), tau)
+
+
+def psi_closed_form(
+    annotator: PreferenceModel,
+    mu: FiniteDistribution | ArrayLike,
+    psi: Callable[[FloatArray, FloatArray], ArrayLike],
+    *,
+    tau: float,
+    reference: FiniteDistribution,
+) -> FiniteDistribution:
+    r"""The optimum of ΨPO (Azar et al., 2023) for any Ψ.
+
+    .. math:: \pi(x) \propto \pi_{pre}(x)\, \exp\big(\mathbb{E}_{B \sim \mu}[\Psi(p^*(x \succ B))] / \tau\big)
+
+    Parameters
+    ----------
+    annotator, mu, tau, reference
+        As in `ipo_closed_form`, which is the case of the identity.
+    psi : callable
+        Ψ as a function of the probabilities of winning and of losing, two arrays of one shape; both come with all their
+        digits, so the logit is ``lambda won, lost: np.log(won / lost)``. Its values must be finite.
+
+    Notes
+    -----
+    The logit gives Eq. (16) with :math:`\beta = \tau`, whatever μ. Proof: ``proofs/psi_po.md``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pbde_ref as pb
+    >>> p, even = pb.FiniteDistribution.from_weights([1, 3]), pb.uniform([0, 1])
+    >>> pb.psi_closed_form(pb.Annotator(p, pb.luce()), even, lambda won, lost: np.log(won / lost), tau=1.0,
+    ...                    reference=even).pmf
+    array([0.25, 0.75])
+    """
+    tau = _settings(annotator, tau, reference)
+    opponents = _behaviour(annotator, mu)
+    asked = np.flatnonzero(reference.pmf > 0.0)
+    met = np.flatnonzero(opponents > 0.0)
+    rewards = np.zeros(len(reference))
+    for rows in _slices(asked.size):
+        x = asked[rows]
+        won, lost = annotator.probabilities(PairBlock(x[:, None], met[None, :], np.ones((x.size, met.size))))
+        try:
+            values = array("psi", psi(won, lost))
+        except Exception as error:
+            raise TypeError(f"`psi` must be a function of two arrays; it raised {error!r:.200}") from error
+        if values.shape != won.shape or not np.isfinite(values).all():
+            raise ValueError(f"`psi` must be finite, one value for each pair; got {values.ravel()[:3]} among others")
+        rewards[x] = values @ opponents[met]
+    return tilt(reference, rewards, tau)
+
+
+def ipo_winners(
+    policy: FiniteDistribution, proposal: Proposal, *, tau: float, reference: FiniteDistribution
+) -> FloatArray:
+    r"""What a policy that IPO ended at says about its annotator: how often each outcome won, shape (n,).
+
+    .. math:: w(x) = \sum_B (q_{xB} + q_{Bx}) \big[\tfrac12 + \tau (s_x - s_B)\big], \qquad
+              s = \log \frac{\pi}{\pi_{pre}}
+
+    It inverts `ipo_optimum`: the result is the
+    annotator's `winners_distribution`, which determines the utilities of any annotator that has some.
+
+    Parameters
+    ----------
+    policy : FiniteDistribution
+    proposal, tau, reference
+        As in `ipo_optimum`; policy and reference must be positive everywhere.
+
+    Notes
+    -----
+    Proof: ``proofs/identified.md``.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> annotator = pb.Annotator(pb.FiniteDistribution.from_weights([1, 3]), pb.luce())
+    >>> pairs, even = pb.ProductProposal([1, 1]), pb.uniform([0, 1])
+    >>> policy = pb.ipo_optimum(annotator, pairs, tau=0.2, reference=even).policy
+    >>> pb.ipo_winners(policy, pairs, tau=0.2, reference=even)
+    array([0.375, 0.625])
+    """
+    instance("policy", policy, FiniteDistribution, "a FiniteDistribution")
+    instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
+    same_support("policy", policy.support, "reference", reference.support)
+    instance("proposal", proposal, Proposal, "a proposal")
+    tau = positive_number("tau", tau, least=LEAST_TAU)
+    for name, given in (("policy", policy), ("reference", reference)):
+        reject(name, "positive everywhere", given.pmf, np.isneginf(given.log_pmf))
+    s, q = policy.log_pmf - reference.log_pmf, proposal.matrix(len(policy))
+    return np.asarray(((q + q.T) * (0.5 + tau * (s[:, None] - s))).sum(axis=1))
 
 
 def identity_preference_objective(

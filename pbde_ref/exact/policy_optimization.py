@@ -23,7 +23,10 @@ from pbde_ref.exact.results import Optimum, unmet
 from pbde_ref.numerics import log_normalize, logsumexp, weighted
 from pbde_ref.validation import FloatArray, instance, non_negative_number, positive_number, reject, vector, whole_number
 
-__all__ = ["PolicySolution", "gradient_ascent", "kl_controlled_objective", "log_partition", "policy_gradient"]
+__all__ = [
+    "PolicySolution", "clipped_surrogate", "clipped_surrogate_maximum", "distributional_policy_gradient",
+    "gradient_ascent", "kl_controlled_objective", "log_partition", "policy_gradient",
+]  # fmt: skip
 
 EPS = float(np.finfo(float).eps)
 
@@ -52,7 +55,8 @@ def kl_controlled_objective(
     Notes
     -----
     For :math:`\beta > 0`, :math:`J(\pi) = -\beta D_{KL}(\pi \,\|\, \pi_{13}) + \beta \log Z` with :math:`\pi_{13}` of
-    Eq. (13) and :math:`Z = \sum_x \pi_{pre}\, e^{r / \beta}`. Proof: ``proofs/kl_control.md``.
+    Eq. (13) and :math:`Z = \sum_x \pi_{pre}\, e^{r / \beta}`. Proof: ``proofs/kl_control.md``; what the penalty keeps
+    of the reference: ``proofs/forgetting.md``.
 
     Examples
     --------
@@ -119,6 +123,116 @@ def policy_gradient(logits: ArrayLike, rewards: ArrayLike, beta: float, referenc
     if beta > 0.0:
         reject("reference", "positive everywhere", reference.pmf, np.isneginf(reference.log_pmf))
     return _softmax_gradient(logits, rewards, beta, reference.log_pmf if beta > 0.0 else np.zeros(logits.size))
+
+
+def distributional_policy_gradient(logits: ArrayLike, target: FiniteDistribution) -> FloatArray:
+    r"""Exact gradient of distributional policy gradients (DPG) with respect to softmax logits.
+
+    .. math:: -\nabla_\theta D_{KL}(p \,\|\, \pi) = \mathbb{E}_\pi\Big[\frac{p}{\pi} \nabla_\theta \log \pi\Big]
+              = p - \pi
+
+    DPG lowers the forward divergence from the target :math:`p \propto \pi_{pre}\, e^{r / \beta}`, RLHF with KL control
+    the reverse one: `policy_gradient` is :math:`\beta\, \pi \odot (\log \frac{p}{\pi} + D_{KL}(\pi \,\|\, p))`.
+
+    Parameters
+    ----------
+    logits : array_like, shape (n,)
+        Finite.
+    target : FiniteDistribution
+        p, for example ``pb.tilt(reference, rewards, beta)``.
+
+    Notes
+    -----
+    Proof, and when the two agree: ``proofs/dpg.md``.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> pb.distributional_policy_gradient([0.0, 0.0], pb.FiniteDistribution.from_weights([3, 1]))
+    array([ 0.25, -0.25])
+    """
+    instance("target", target, FiniteDistribution, "a FiniteDistribution")
+    logits = vector("logits", logits, size=len(target))
+    reject("logits", "finite", logits, ~np.isfinite(logits))
+    return np.asarray(target.pmf - np.exp(log_normalize(logits)))
+
+
+def clipped_surrogate(
+    policy: FiniteDistribution, old: FiniteDistribution, advantages: ArrayLike, epsilon: float
+) -> float:
+    r"""PPO's clipped surrogate with exact expectations, for one step.
+
+    .. math:: L(\pi) = \mathbb{E}_{old}\big[\min(\rho A,\, \text{clip}(\rho, 1 - \epsilon, 1 + \epsilon) A)\big],
+              \qquad \rho = \pi / \pi_{old}
+
+    Parameters
+    ----------
+    policy, old : FiniteDistribution
+        On the same support.
+    advantages : array_like, shape (n,)
+        A, finite; with KL control :math:`r - \beta \log(\pi_{old} / \pi_{pre})` less its mean under the old policy.
+    epsilon : float
+        In (0, 1).
+
+    Notes
+    -----
+    Proof: ``proofs/clipped_surrogate.md``.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> old = pb.uniform([0, 1])
+    >>> clipped = [pb.clipped_surrogate(pb.FiniteDistribution.from_weights(w), old, [1.0, -1.0], 0.2)
+    ...            for w in ([1, 1], [11, 9], [6, 4], [1, 0])]
+    >>> [round(value, 12) for value in clipped]
+    [0.0, 0.1, 0.2, 0.2]
+    """
+    common_support(policy=policy, old=old)
+    advantages, epsilon = _clipping(advantages, epsilon, len(old))
+    bound = (1.0 + np.sign(advantages) * epsilon) * old.pmf
+    counted = np.where(advantages > 0.0, np.minimum(policy.pmf, bound), np.maximum(policy.pmf, bound))
+    return float(advantages @ counted)
+
+
+def clipped_surrogate_maximum(
+    old: FiniteDistribution, advantages: ArrayLike, epsilon: float
+) -> tuple[float, FiniteDistribution]:
+    r"""The greatest value of `clipped_surrogate` over all policies, and one policy that attains it.
+
+    Outcomes take mass in the order of their advantages, each up to :math:`(1 \pm \epsilon)\, \pi_{old}` with the sign
+    of A, as long as there is any; what is left over goes to the first.
+
+    Returns
+    -------
+    float
+        Between :math:`\frac12 \epsilon\, \mathbb{E}_{old}|A|` and :math:`\epsilon\, \mathbb{E}_{old}|A|` if the
+        advantages have mean zero under `old`.
+    FiniteDistribution
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> value, policy = pb.clipped_surrogate_maximum(pb.uniform([0, 1, 2]), [2.0, -1.0, -1.0], 0.5)
+    >>> round(value, 12), policy.pmf
+    (0.666666666667, array([0.66666667, 0.16666667, 0.16666667]))
+    """
+    instance("old", old, FiniteDistribution, "a FiniteDistribution")
+    advantages, epsilon = _clipping(advantages, epsilon, len(old))
+    order = np.argsort(-advantages, kind="stable")
+    room = ((1.0 + np.sign(advantages) * epsilon) * old.pmf)[order]
+    mass = np.zeros(len(old))
+    mass[order] = np.minimum(room, np.maximum(1.0 - (np.cumsum(room) - room), 0.0))
+    mass[order[0]] += max(1.0 - mass.sum(), 0.0)
+    policy = FiniteDistribution.from_weights(mass, old.support)
+    return clipped_surrogate(policy, old, advantages, epsilon), policy
+
+
+def _clipping(advantages: ArrayLike, epsilon: float, size: int) -> tuple[FloatArray, float]:
+    advantages, epsilon = vector("advantages", advantages, size=size), positive_number("epsilon", epsilon)
+    reject("advantages", "finite", advantages, ~np.isfinite(advantages))
+    if epsilon >= 1.0:
+        raise ValueError(f"`epsilon` must be below 1; got {epsilon}")
+    return advantages, epsilon
 
 
 def _softmax_gradient(logits: FloatArray, rewards: FloatArray, beta: float, log_reference: FloatArray) -> FloatArray:

@@ -18,8 +18,8 @@ from pbde_ref.pairs import PairBlock, all_pairs
 from pbde_ref.proposals import PairListProposal, Proposal
 from pbde_ref.validation import FloatArray, IndexArray, instance, transition_matrix
 
-__all__ = ["barker_transition_matrix", "detailed_balance_residual", "stationary_distribution",
-           "win_weights", "win_weights_error", "winners_distribution"]  # fmt: skip
+__all__ = ["barker_transition_matrix", "detailed_balance_residual", "hindsight_distribution",
+           "stationary_distribution", "win_weights", "win_weights_error", "winners_distribution"]  # fmt: skip
 
 
 def winners_distribution(annotator: PreferenceModel, proposal: Proposal) -> FiniteDistribution:
@@ -55,6 +55,32 @@ def winners_distribution(annotator: PreferenceModel, proposal: Proposal) -> Fini
             index, mass = np.broadcast_arrays(index, block.weight * wins)
             result += np.bincount(index.ravel(), mass.ravel(), annotator.size)
     return FiniteDistribution.from_weights(result, annotator.support)
+
+
+def hindsight_distribution(annotator: PreferenceModel, proposal: Proposal) -> FloatArray:
+    r"""The law of Chain of Hindsight's sequences, entry [desirable, undesirable], shape (n, n).
+
+    .. math:: J(x, x') = [q(x, x') + q(x', x)]\, \text{Prob}(x \succ x') \quad (x \ne x'), \qquad J(x, x) = q(x, x)
+
+    Its rows sum to `winners_distribution`, the law of what follows the positive prefix; a row divided by its sum is the
+    law of what follows the negative prefix after that.
+
+    Notes
+    -----
+    Unlike the winners alone it shows the preferences without the proposal:
+    :math:`\log J(x, x') - \log J(x', x) = \Omega(x) - \Omega(x')`. Proof: ``proofs/chain_of_hindsight.md``.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> annotator = pb.Annotator(pb.FiniteDistribution.from_weights([0.9, 0.1]), pb.luce())
+    >>> pb.hindsight_distribution(annotator, pb.ProductProposal([1, 1]))
+    array([[0.25, 0.45],
+           [0.05, 0.25]])
+    """
+    check_models(annotator, proposal)
+    wins, _ = win_weights(annotator, proposal)
+    return wins + np.diag(proposal.matrix(annotator.size).diagonal())
 
 
 def win_weights(annotator: PreferenceModel, proposal: Proposal) -> tuple[FloatArray, float]:

@@ -8,11 +8,12 @@ from pbde_ref.sampling.chains import sample_barker_chain
 from pbde_ref.sampling.comparisons import Comparisons, sample_comparisons, sample_pairs, sample_preferences
 from pbde_ref.sampling.counts import sample_counts
 from pbde_ref.sampling.outcomes import sample_outcomes
-from pbde_ref.sampling.rejection import RejectionSample, sample_optimal_policy
+from pbde_ref.sampling.rejection import RejectionSample, rso_distribution, sample_optimal_policy
 
 __all__ = [
     "Comparisons",
     "RejectionSample",
+    "rso_distribution",
     "sample_barker_chain",
     "sample_comparisons",
     "sample_counts",

@@ -7,9 +7,12 @@ from pbde_ref.verification.foundations import FOUNDATIONS
 from pbde_ref.verification.lengths import LENGTHS
 from pbde_ref.verification.misspecification import POPULATIONS
 from pbde_ref.verification.problems import Problem, problem_named, problem_names, problems
+from pbde_ref.verification.reinforcement import REINFORCEMENT
+from pbde_ref.verification.what_is_learnt import WHAT_IS_LEARNT
 
 __all__ = [
     "CLAIMS", "Claim", "Problem", "Row", "Verdict", "check", "joined", "problem_named", "problem_names", "problems",
 ]  # fmt: skip
 
-CLAIMS = {claim.name: claim for claim in (*FOUNDATIONS, *CLOSED_FORMS, *ALTERNATIVES, *POPULATIONS, *LENGTHS)}
+_LISTED = (*FOUNDATIONS, *CLOSED_FORMS, *ALTERNATIVES, *POPULATIONS, *LENGTHS, *REINFORCEMENT, *WHAT_IS_LEARNT)
+CLAIMS = {claim.name: claim for claim in _LISTED}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pbde_ref.validation import FloatArray
 
-__all__ = ["Projection", "projection"]
+__all__ = ["Projection", "probability_variances", "projection"]
 
 DIGITS = 60
 # Of the last Newton step: convergence is quadratic, so what is left after it is about its square.
@@ -115,6 +115,27 @@ def projection(members: Sequence[FloatArray], mixed: Sequence[float], q: FloatAr
             raise ArithmeticError(f"the projection was not reached; the last step was {farthest:.1e} nats")
         uncertainty = _uncertainty(pairs, now, members) if size <= SMALL else 0.0
         return Projection(now.astype(np.float64), uncertainty)
+
+
+def probability_variances(chi: FloatArray, q: FloatArray) -> FloatArray:
+    r"""Asymptotic variances of probabilities in proportion to :math:`e^{\hat\omega}`, for one comparison.
+
+    :math:`p_x^2\, c^\top L^+ c` with :math:`c = e_x - p` and the Laplacian L of the pairs' information.
+
+    Examples
+    --------
+    >>> probability_variances(np.array([0.0, 0.0]), np.array([[0.0, 1.0], [0.0, 0.0]]))
+    array([0.25, 0.25])
+    """
+    with localcontext() as context:
+        context.prec = 3 * DIGITS
+        z = np.array([Decimal(float(v)).exp() for v in chi], dtype=object)
+        p = z / z.sum()
+        weights = _newton_system(_pairs([chi], [1.0], q), np.array([Decimal(float(v)) for v in chi], dtype=object))[0]
+        contrasts = _zeros(len(p), len(p)) - p[:, None]
+        np.fill_diagonal(contrasts, contrasts.diagonal() + 1)
+        found = _solved(*_eliminated(weights), contrasts)
+        return (p * p * (contrasts * found).sum(axis=0)).astype(np.float64)
 
 
 def _spanning_tree(pairs: Sequence[_Pair], size: int) -> list[_Pair]:

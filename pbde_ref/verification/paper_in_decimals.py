@@ -17,7 +17,7 @@ from pbde_ref.validation import FloatArray
 
 __all__ = [
     "controlled_reward", "controlled_reward_slope", "cross_entropies", "distribution", "luce_preferences",
-    "optimum", "pair_kl", "ranking_loss", "wins",
+    "optimum", "pair_kl", "ranking_loss", "tilted_divergences", "wins",
 ]  # fmt: skip
 
 DECIMAL = SimpleNamespace(exp=Decimal.exp, log=Decimal.ln)
@@ -119,6 +119,16 @@ def optimum(equation: Callable[..., list[Any]], log_reference: FloatArray, log_p
     with localcontext(_exact_to(DIGITS)):
         pmf = equation(distribution(log_reference), distribution(log_p), Decimal(float(by)), DECIMAL)
         return np.array([float(DECIMAL.log(p)) for p in pmf])
+
+
+def tilted_divergences(rewards: FloatArray, beta: float, log_reference: FloatArray) -> tuple[float, float]:
+    """Divergence of Eq. (13) from the reference, and of the reference from it."""
+    with localcontext(_exact_to(DIGITS)):
+        reference = distribution(log_reference)
+        policy = paper.equation_13(reference, _decimals(rewards), Decimal(float(beta)), DECIMAL)
+        log_ratios = [DECIMAL.log(p / r) for p, r in zip(policy, reference, strict=True)]
+        away = sum(p * x for p, x in zip(policy, log_ratios, strict=True))
+        return float(away), float(-sum(r * x for r, x in zip(reference, log_ratios, strict=True)))
 
 
 def ranking_loss(wins: FloatArray, best: FloatArray, log_pmf: FloatArray) -> float:

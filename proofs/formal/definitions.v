@@ -61,6 +61,13 @@ Definition luce (p : nat -> R) (A B : nat) : R := p A / (p A + p B).
 (** Eq. (11), the utility Ω_p of a preference behavior distribution equation. *)
 Definition pbde (f g p : nat -> R) (x : nat) : R := f x * ln (p x) + g x.
 
+(** The logarithm of the odds, the inverse of [sigma]. *)
+Definition logit (p : R) : R := ln (p / (1 - p)).
+
+(** Eq. (25) with two annotators, the second drawn with probability [t]. *)
+Definition annotator_mixture (t : R) (P Q : nat -> nat -> R) (A B : nat) : R :=
+  (1 - t) * P A B + t * Q A B.
+
 (** A matrix of probabilities; one whose entries are never 0 or 1; one that gives
     "A preferred to B" and "B preferred to A" together probability 1. *)
 Definition probabilities (n : nat) (P : nat -> nat -> R) : Prop :=
@@ -114,6 +121,9 @@ Definition policy_loss (n : nat) (q P : nat -> nat -> R) (f g pi : nat -> R) : R
 
 (** The point (1 - t) u + t v of the line through two utilities. *)
 Definition between (t : R) (u v : nat -> R) (x : nat) : R := (1 - t) * u x + t * v x.
+
+(** Eq. (3). *)
+Definition expected_reward (n : nat) (r pi : nat -> R) : R := Σ x < n, pi x * r x.
 
 (** Eq. (12): expected reward minus β times the KL divergence from the reference policy. *)
 Definition kl_control (n : nat) (beta : R) (r pi_pre pi : nat -> R) : R :=

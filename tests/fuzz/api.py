@@ -30,7 +30,8 @@ SECONDS = 20.0
 NOT_CALLED = {
     "BRADLEY_TERRY", "BatchLoss", "Certificate", "ComparisonFit", "Comparisons", "ExpectedLoss", "Identifiability",
     "IpoSolution", "LimitFit", "MixtureLoss", "MixtureSolution", "NoFiniteEstimateError", "NormalizingConstant",
-    "Objective", "PaperProblem", "PolicySolution", "RRHFSolution", "RejectionSample", "SlicSolution", "Solution",
+    "Objective", "Optimum", "PaperProblem", "PolicySolution", "RRHFSolution", "RejectionSample", "SlicSolution",
+    "Solution",
     "compare_annotator_models", "read_comparisons", "stigler_citations",
 }  # fmt: skip
 
@@ -88,6 +89,8 @@ def good(rng):
         "padding": 0, "shift": True, "average": False, "average_likelihood": False, "labels": np.array([[1, 2, 0, 3]]),
         "token_log_probs": -rng.random((2, 3)), "mask": np.array([[1, 1, 0], [1, 1, 1]]), "incomparable": "error",
         "prior": pb.GaussianPrior(2.0), "counts": None, "callback": None, "parameters": None,
+        "old": r, "target": q, "advantages": rng.normal(size=N), "epsilon": 0.2, "candidates": 6,
+        "psi": lambda won, lost: won**2,
     }  # fmt: skip
 
 
@@ -119,6 +122,8 @@ OWN = {
     "expected_rrhf": {"lengths": None},
     "minimize_rrhf": {"lengths": None},
     "uniform": {"support": list("abcde")},
+    "optimum": {"loss": "bradley_terry"},
+    "DecisionProcess": {"transition": np.full((2, 3, 2), 0.5), "rewards": np.arange(6.0).reshape(2, 3), "gamma": 0.5},
 }  # fmt: skip
 
 
@@ -188,7 +193,7 @@ def hostile_values(rng):
         pb.PreferenceMatrix([[0.5, 1.0], [0.0, 0.5]]), pb.luce(), pb.PBDE(1e308), pb.PBDE(1e-300), pb.PBDE([1.0, 2.0]),
         pb.JointProposal(np.eye(N) + 1e-300), pb.PairListProposal([0], [1]), pb.PairListProposal([0], [99]),
         pb.hinge(1.0),
-        pb.ipo(1e-100), pb.GaussianPrior(1e-150), pb.GaussianPrior(1e150), pb.PseudoCounts(1e300), [smaller, smaller],
+        pb.ipo(1e-100), pb.GaussianPrior(1e-150), pb.GaussianPrior(1e150), pb.PseudoCounts(1e200), [smaller, smaller],
         [pb.Annotator(smaller, pb.luce())] * 2, pb.FiniteDistribution, pb.Annotator, [smaller, None],
         np.random.default_rng(0),
         pb.Annotator(pb.FiniteDistribution([0.0, 1.0, 2.0, 3.0, -np.inf]), pb.luce()),
@@ -207,6 +212,8 @@ def arguments_for(name, function, rng):
     values = good(rng) | OWN.get(name, {})
     if name in ("optimal_policy", "win_probabilities"):
         values["annotator"] = pb.Annotator(values["p"], pb.luce())
+    if name == "annotator_influence":
+        values["annotators"] = pb.AnnotatorMixture([0.4, 0.6], [pb.Annotator(values[x], pb.luce()) for x in "pr"])
     if name == "minimize_product_loss":
         values["proposal"] = pb.ProductProposal(values["p"], values["r"])
     parameters = inspect.signature(function).parameters.values()

@@ -200,6 +200,10 @@ def minimize_slic(
 
     Notes
     -----
+    The regulariser is :math:`\lambda D_{KL}(\pi_{pre} \,\|\, \pi)` but for a constant; any law of outcomes may stand
+    for :math:`\pi_{pre}`: finetuning data, draws from the finetuned model, preferred outcomes
+    (``proofs/slic_regularizers.md``).
+
     Where :math:`\pi_{pre}` is zero, :math:`\lambda > 0`, and no chain of possible wins leads to an outcome that it
     has, the infimum is approached as :math:`\pi \to 0`; the policy returned is the limit, zero there.
 
