@@ -43,13 +43,14 @@ import scipy.linalg  # noqa: E402
 import scipy.optimize  # noqa: E402
 import scipy.sparse.csgraph  # noqa: E402
 import scipy.stats  # noqa: E402, F401
-from hypothesis import Phase, settings  # noqa: E402
+from hypothesis import HealthCheck, Phase, settings  # noqa: E402
 from mutations import Mutant, mutants_of  # noqa: E402
 from report import write_report  # noqa: E402
 
 # No example is made smaller: that it fails is all there is to know.
 settings.register_profile("mutation", deadline=None, derandomize=True, max_examples=60, database=None,
-                          phases=[Phase.explicit, Phase.generate])  # fmt: skip
+                          phases=[Phase.explicit, Phase.generate],
+                          suppress_health_check=[HealthCheck.too_slow])  # fmt: skip
 
 FLAT = ["numerics", "distributions", "pbde", "annotators", "proposals", "pairs", "objectives"]
 # The tests that speak about a module, where they do not bear its name.
