@@ -29,7 +29,6 @@ from pbde_ref.exact.expected import (
     expected_kl,
     expected_loss,
 )
-from pbde_ref.exact.expected_loss import ExpectedLoss
 from pbde_ref.exact.hinge import SlicSolution, expected_slic, minimize_rso, minimize_slic
 from pbde_ref.exact.identifiability import (
     Identifiability,
@@ -68,13 +67,13 @@ from pbde_ref.exact.policy_optimization import (
     policy_gradient,
 )
 from pbde_ref.exact.ranking import RRHFSolution, expected_rrhf, minimize_rrhf
+from pbde_ref.exact.results import Certificate, ExpectedLoss, Solution
 from pbde_ref.exact.selection import (
     barker_transition_matrix,
     detailed_balance_residual,
     stationary_distribution,
     winners_distribution,
 )
-from pbde_ref.exact.solution import Certificate, Solution
 from pbde_ref.losses import (
     BatchLoss,
     annotator_mixture_loss,

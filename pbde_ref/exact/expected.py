@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike
 from scipy.special import expit
 
 from pbde_ref.annotators import Annotator, PreferenceModel
-from pbde_ref.exact.expected_loss import ExpectedLoss
 from pbde_ref.exact.fast_blocks import FastBlocks
 from pbde_ref.exact.linear_time.kernel_sums import (
     kernel_cross_entropy,
@@ -24,6 +23,7 @@ from pbde_ref.exact.linear_time.kernel_sums import (
     kernel_kl,
     splits,
 )
+from pbde_ref.exact.results import ExpectedLoss
 from pbde_ref.numerics import bernoulli_entropy, bernoulli_kl, weighted
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, as_objective
 from pbde_ref.pairs import PairBlock

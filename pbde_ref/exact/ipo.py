@@ -20,6 +20,7 @@ from pbde_ref.exact.enclosures import Grounded, largest_difference, policy_dista
 from pbde_ref.exact.expected import check_models, expected_loss
 from pbde_ref.exact.identifiability import comparison_components
 from pbde_ref.exact.laplacian import centred, conductances_of, smallest_eigenvalue, solve_flows
+from pbde_ref.exact.results import Optimum, unmet
 from pbde_ref.exact.selection import win_weights, win_weights_error
 from pbde_ref.objectives import LEAST_TAU, ipo
 from pbde_ref.pairs import PairBlock
@@ -31,28 +32,23 @@ __all__ = ["IpoSolution", "identity_preference_objective", "ipo_closed_form", "i
 EPS = float(np.finfo(float).eps)
 
 
-@dataclass(frozen=True, eq=False)
-class IpoSolution:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class IpoSolution(Optimum):
     r"""The minimiser of the expected IPO loss.
 
     Attributes
     ----------
-    policy : FiniteDistribution
-    log_ratio : ndarray, shape (n,)
+    utilities : ndarray, shape (n,)
         :math:`s = \log(\pi / \pi_{pre})` up to a constant, with mean zero in each component of the comparison graph.
-        Read-only.
+        Also called `log_ratio`. Read-only.
     loss : float
         Eq. (23) in expectation; its unit is one over that of :math:`\tau^2`.
     gap : float
-        Upper bound on the loss of `log_ratio`, and of `policy`, above the least possible one, with all that rounding
+        Upper bound on the loss of `utilities`, and of `policy`, above the least possible one, with all that rounding
         may have done.
-    utility_error : float
-        Upper bound, in nats, on the error of any difference of two log-ratios of one component.
-    policy_error : float
-        Upper bound on the total variation between `policy` and the optimal one; 1 where nothing is proved.
-    residual : float
-        Largest entry of :math:`|\rho|`, each divided by its outcome's degree
-        :math:`\sum_B (q_{xB} + q_{Bx})`; in nats, as the log-ratio.
+    certificate : float
+        The residual :math:`\rho` of the equations: its largest entry, each divided by its outcome's degree
+        :math:`\sum_B (q_{xB} + q_{Bx})`; in nats, as the log-ratio. Also called `residual`.
     smallest_eigenvalue : float
         Of the Laplacian scaled by the degrees, on the complement of its null space; infinite if no two outcomes are
         compared. Positive where the solution is unique up to one constant for each component.
@@ -64,15 +60,18 @@ class IpoSolution:
     """
 
     policy: FiniteDistribution
-    log_ratio: FloatArray
-    loss: float
-    gap: float
-    utility_error: float
-    policy_error: float
-    residual: float
     smallest_eigenvalue: float
-    converged: bool
     n_components: int
+
+    @property
+    def log_ratio(self) -> FloatArray:
+        """`utilities`."""
+        return self.utilities
+
+    @property
+    def residual(self) -> float:
+        """`certificate`."""
+        return float(self.certificate)
 
 
 def ipo_optimum(
@@ -139,16 +138,20 @@ def ipo_optimum(
     # Rounding of the policy adds to its distance from the optimum, in the norm whose square the loss is.
     gap = (math.sqrt(gap) + math.sqrt(2.0 * float((degree * moved**2).sum()))) ** 2
     policy_error = policy_distance(policy.pmf, widths + moved)
+    reason = unmet(("gap", gap, 1e-20 / (4.0 * tau**2)), ("policy error", policy_error, 1e-8))
     return IpoSolution(
         policy=policy,
-        log_ratio=s,
+        utilities=s,
         loss=expected_loss(objective, annotator, s, proposal).value,
         gap=gap,
         utility_error=max(largest_difference(widths[components == i]) for i in range(int(components.max()) + 1)),
         policy_error=policy_error,
-        residual=largest,
+        converged=not reason,
+        unique=True,
+        proof="equations",
+        certificate=largest,
+        reason=reason,
         smallest_eigenvalue=smallest,
-        converged=gap <= 1e-20 / (4.0 * tau**2) and policy_error <= 1e-8,
         n_components=int(components.max()) + 1,
     )
 

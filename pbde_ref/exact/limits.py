@@ -13,8 +13,9 @@ from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.expected import check_models
 from pbde_ref.exact.identifiability import comparison_components, groups_that_lose, preference_components
 from pbde_ref.exact.minimizers import minimize_expected_loss
+from pbde_ref.exact.optima import policy_of
+from pbde_ref.exact.results import Optimum, unmet
 from pbde_ref.exact.selection import win_weights
-from pbde_ref.exact.solution import Solution
 from pbde_ref.pbde import luce
 from pbde_ref.proposals import JointProposal, Proposal
 from pbde_ref.validation import FloatArray, IndexArray
@@ -25,19 +26,22 @@ __all__ = ["LimitFit", "limit_fit"]
 ERROR = 1e-8
 
 
-@dataclass(frozen=True, eq=False)
-class LimitFit:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LimitFit(Optimum):
     r"""The limit of the utilities along every sequence whose expected cross-entropy tends to its infimum.
 
     Attributes
     ----------
+    policy : FiniteDistribution
+        The softmax of the utilities, which has them under the Luce rule.
     utilities : ndarray, shape (n,)
         In nats; finite, with mean zero, on each group that never loses to another, and :math:`-\infty` elsewhere.
         Read-only.
     unique : bool
         Whether only one group never loses. If several do, what they weigh against each other is undetermined.
-    infimum : float
-        Of the expected cross-entropy, in nats; attained only if all utilities are finite.
+    loss : float
+        Infimum of the expected cross-entropy, in nats; attained only if all utilities are finite. Also called
+        `infimum`.
     gap : float
         Bound on how far the loss of these utilities, the groups moved infinitely far apart, is above the infimum: the
         sum of the fits' certified gaps, with what rounding of the groups' shares adds.
@@ -45,17 +49,21 @@ class LimitFit:
         Upper bound, in nats, on the error of any difference of two utilities within a group that never loses.
     converged : bool
         Whether the fit within every group has, with both bounds within its tolerances.
-    group_sizes : tuple of int
-        Numbers of outcomes of the groups: of those that never lose first, then from large to small.
+    certificate : tuple of int
+        Numbers of outcomes of the groups: of those that never lose first, then from large to small. Also called
+        `group_sizes`.
     """
 
-    utilities: FloatArray
-    unique: bool
-    infimum: float
-    gap: float
-    utility_error: float
-    converged: bool
-    group_sizes: tuple[int, ...]
+    @property
+    def infimum(self) -> float:
+        """`loss`."""
+        return self.loss
+
+    @property
+    def group_sizes(self) -> tuple[int, ...]:
+        """`certificate`."""
+        sizes: tuple[int, ...] = self.certificate
+        return sizes
 
 
 def limit_fit(annotator: PreferenceModel, proposal: Proposal) -> LimitFit:
@@ -104,12 +112,11 @@ def limit_fit(annotator: PreferenceModel, proposal: Proposal) -> LimitFit:
     sizes = np.bincount(groups)
     if sizes.size == 1:
         fit = minimize_expected_loss("bradley_terry", annotator, proposal)
-        certificate = fit.certificate
-        return LimitFit(fit.value, True, fit.loss, certificate.gap, certificate.utility_error, fit.converged, (size,))
+        return LimitFit(**{**vars(fit), "certificate": (size,)})
     undefeated = ~groups_that_lose(annotator, proposal, groups)
     weights = proposal.matrix(size)
     # An outcome that meets itself costs log 2 whatever the utilities are.
-    infimum, gap, error, converged = float(np.log(2.0) * np.trace(weights)), 0.0, 0.0, True
+    infimum, gap, error, reason = float(np.log(2.0) * np.trace(weights)), 0.0, 0.0, ""
     utilities = np.where(undefeated[groups], 0.0, -np.inf)
     for group in np.flatnonzero(sizes > 1):
         members = np.flatnonzero(groups == group)
@@ -118,14 +125,19 @@ def limit_fit(annotator: PreferenceModel, proposal: Proposal) -> LimitFit:
         share, inside = float(between.sum()), _restricted(annotator, members)
         fit = minimize_expected_loss("bradley_terry", inside, JointProposal(between))
         own_gap, own_error = _with_rounding(fit, win_weights(inside, JointProposal(between))[0], between / share)
-        steady = own_error <= max(ERROR, fit.certificate.utility_error)
+        reason = reason or fit.reason or unmet(("utility error", own_error, max(ERROR, fit.utility_error)))
         infimum, gap = infimum + share * fit.loss, gap + (1.0 + 1e-12) * share * own_gap
-        converged = converged and fit.converged and steady
         if undefeated[group]:
             utilities[members], error = fit.value, max(error, own_error)
     utilities.flags.writeable = False
     ordered = [*sorted(sizes[undefeated].tolist(), reverse=True), *sorted(sizes[~undefeated].tolist(), reverse=True)]
-    return LimitFit(utilities, bool(undefeated.sum() == 1), infimum, gap, error, converged, tuple(ordered))
+    only = int(undefeated.sum()) == 1
+    policy, policy_error = policy_of(utilities, luce(), annotator.support, error)
+    return LimitFit(
+        policy=policy, utilities=utilities, loss=infimum, gap=gap, utility_error=error,
+        policy_error=policy_error if only else 1.0, converged=not reason, unique=only, proof="curvature",
+        certificate=tuple(ordered), reason=reason,
+    )  # fmt: skip
 
 
 def _restricted(annotator: PreferenceModel, members: IndexArray) -> PreferenceModel:
@@ -139,7 +151,7 @@ def _restricted(annotator: PreferenceModel, members: IndexArray) -> PreferenceMo
     return PreferenceMatrix(annotator.preference_probabilities()[np.ix_(members, members)])
 
 
-def _with_rounding(fit: Solution, wins: FloatArray, weights: FloatArray) -> tuple[float, float]:
+def _with_rounding(fit: Optimum, wins: FloatArray, weights: FloatArray) -> tuple[float, float]:
     r"""The fit's gap and error, with what rounding of weights to the group's shares adds.
 
     A pair's flow :math:`w (\sigma - p)` moves by a share of itself, and by what rounding of a logit of up to 746 nats
@@ -159,5 +171,5 @@ def _with_rounding(fit: Solution, wins: FloatArray, weights: FloatArray) -> tupl
     reach = (len(weights) - 1.0) * float(flow.max())
     if not reach < 0.5:
         return math.inf, math.inf
-    gap = (math.sqrt(fit.certificate.gap) + math.sqrt(2.0 * added)) ** 2
-    return gap, fit.certificate.utility_error - math.log1p(-reach)
+    gap = (math.sqrt(fit.gap) + math.sqrt(2.0 * added)) ** 2
+    return gap, fit.utility_error - math.log1p(-reach)

@@ -18,8 +18,9 @@ from pbde_ref.exact.identifiability import comparison_components, finite_fit_exi
 from pbde_ref.exact.laplacian import Elimination, centred, eliminate, solve_flows, solve_quickly
 from pbde_ref.exact.linear_time.kernel_sums import splits
 from pbde_ref.exact.linear_time.minimizer import minimize_product_loss
+from pbde_ref.exact.optima import with_luce_policy
 from pbde_ref.exact.pair_flows import PairFlows, PairProblem
-from pbde_ref.exact.solution import Certificate, Solution
+from pbde_ref.exact.results import Certificate, Optimum
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, as_objective
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray, IndexArray, positive_number, whole_number
@@ -48,7 +49,7 @@ def minimize_expected_loss(
     tolerance: float = 1e-20,
     utility_tolerance: float = 1e-8,
     max_steps: int = 200,
-) -> Solution:
+) -> Optimum:
     r"""Utilities that minimise the expected loss: the projection of the annotator on the logistic models.
 
     For the Bradley–Terry objective the loss is convex; it has a minimiser, unique up to one constant per component of
@@ -77,7 +78,8 @@ def minimize_expected_loss(
 
     Returns
     -------
-    Solution
+    Optimum
+        `policy` is the softmax of the utilities, which has them under the Luce rule; `certificate` is a `Certificate`.
         `converged` is True where the gap and the error of the utilities are both proved to be within their tolerances,
         rounding of the probabilities included. Where it is not, `reason` says why: the steps ran out, or double
         precision does not determine the utilities, as when the model contradicts the answers so strongly that the
@@ -150,7 +152,7 @@ def minimize_expected_loss(
     certificate = _certificate(point, eliminated, bound, problem.exponent, components)
     reason = _reason(certificate, bound, tolerance, utility_tolerance, interrupted)
     loss = expected_cross_entropy(annotator, utilities, proposal, method="dense").value
-    return Solution(utilities, loss, not reason, certificate, steps, reason)
+    return with_luce_policy(utilities, annotator, loss, certificate, steps, reason)
 
 
 def _start(problem: PairProblem) -> FloatArray:

@@ -8,18 +8,22 @@ conditions for outcomes of probability zero, and `identifiability` checks them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pbde_ref.annotators import Annotator
+from pbde_ref.annotators import Annotator, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution, common_support, tilt
+from pbde_ref.exact.enclosures import policy_distance
+from pbde_ref.exact.results import Certificate, Optimum
 from pbde_ref.numerics import logsumexp, weighted
-from pbde_ref.pbde import PBDE
+from pbde_ref.pbde import PBDE, luce
 from pbde_ref.validation import FloatArray, positive_number, reject, vector
 
 __all__ = [
-    "NormalizingConstant", "normalized_log_policy", "normalizing_constant", "optimal_policy", "product_of_experts",
+    "NormalizingConstant", "normalized_log_policy", "normalizing_constant", "optimal_policy", "policy_of",
+    "product_of_experts", "with_luce_policy",
 ]  # fmt: skip
 
 
@@ -219,3 +223,71 @@ def _newton(shifted: FloatArray, f: FloatArray) -> NormalizingConstant:
     # alike: the sum errs by the entropy of π in units of eps, and by what adding up n terms may cost.
     size = 1.0 + float(np.log(shifted.size)) - float(weighted(np.exp(exponents), exponents).sum())
     return NormalizingConstant(constant, residual, abs(residual) <= 8.0 * float(np.finfo(float).eps) * size, steps)
+
+
+def policy_of(
+    utilities: FloatArray, process: PBDE, support: Any, utility_error: float
+) -> tuple[FiniteDistribution, float]:
+    r"""The policy that has these utilities under a process, and how far it may be from that of the exact ones.
+
+    If the utilities' differences are within e of the exact ones', :math:`\log \pi` is off by :math:`(v_x + C) / f_x`
+    with :math:`|v_x + C| \le e`: what is proved of the utilities is turned into total variation, with what rounding
+    adds on the way.
+
+    Parameters
+    ----------
+    utilities : ndarray, shape (n,)
+        -inf excludes an outcome.
+    process : PBDE
+    support : sequence
+        Labels of the outcomes.
+    utility_error : float
+        Bound on the error of any difference of two utilities, in nats; may be infinite.
+
+    Returns
+    -------
+    policy : FiniteDistribution
+    policy_error : float
+        Bound on the total variation; 1 where nothing is proved.
+
+    Notes
+    -----
+    Proof: ``proofs/minimizer_certificate.md``.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> policy, error = policy_of(np.array([0.0, 0.0]), pb.luce(), ["tea", "coffee"], 1e-6)
+    >>> policy.pmf, round(error, 9)
+    (array([0.5, 0.5]), 1e-06)
+    """
+    policy = FiniteDistribution(normalized_log_policy(utilities, process), support)
+    held = np.isfinite(utilities)
+    g, f = np.broadcast_to(process.g, held.shape)[held], np.broadcast_to(process.f, held.shape)[held]
+    finite, log_pmf = utilities[held], policy.log_pmf[held]
+    # In units of the utilities: those of differences χ − g, of the constant, and of log π, each of a few roundings.
+    rounding = np.abs(finite) + np.abs(g) + float(np.abs(finite - g).max())
+    rounding = 4.0 * float(np.finfo(float).eps) * (rounding + f * (2.0 - log_pmf))
+    return policy, policy_distance(policy.pmf[held], 0.5 * utility_error + rounding, f)
+
+
+def with_luce_policy(
+    utilities: FloatArray, annotator: PreferenceModel, loss: float, certificate: Certificate, steps: int, reason: str
+) -> Optimum:
+    """The result of minimising a cross-entropy of utilities: their softmax is the policy that has them."""
+    connected = int(certificate.components.max()) == 0
+    policy, policy_error = policy_of(utilities, luce(), annotator.support, certificate.utility_error)
+    return Optimum(
+        policy=policy,
+        utilities=utilities,
+        loss=loss,
+        gap=certificate.gap,
+        utility_error=certificate.utility_error,
+        policy_error=policy_error if connected else 1.0,
+        converged=not reason,
+        unique=connected,
+        proof="curvature",
+        certificate=certificate,
+        steps=steps,
+        reason=reason,
+    )

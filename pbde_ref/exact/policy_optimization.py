@@ -19,6 +19,7 @@ from pbde_ref.distributions import (
     tilt,
     total_variation,
 )
+from pbde_ref.exact.results import Optimum, unmet
 from pbde_ref.numerics import log_normalize, logsumexp, weighted
 from pbde_ref.validation import FloatArray, instance, non_negative_number, positive_number, reject, vector, whole_number
 
@@ -135,35 +136,35 @@ def _softmax_gradient(logits: FloatArray, rewards: FloatArray, beta: float, log_
     return result
 
 
-@dataclass(frozen=True, eq=False)
-class PolicySolution:
-    r"""What gradient ascent reached.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PolicySolution(Optimum):
+    r"""What gradient ascent reached; its `utilities` are :math:`\log \pi`, its `loss` is that of Eq. (12), negated.
 
     Attributes
     ----------
-    policy : FiniteDistribution
-    objective : float
-        Eq. (12) there.
     gap : float
         :math:`\beta \log Z - J(\pi) = \beta D_{KL}(\pi \,\|\, \pi_{13}) \ge 0`, by how much the objective falls short
         of the greatest possible value, and all that rounding may have done to that.
     policy_error : float
         Total variation between `policy` and :math:`\pi_{13}`, Eq. (13), and what rounding may have done to it.
-    gradient_norm : float
-        Largest absolute entry of the policy gradient.
+    certificate : float
+        Largest absolute entry of the policy gradient. Also called `gradient_norm`.
     converged : bool
         Whether gradient, gap and `policy_error` are within the tolerances. The gradient alone proves nothing: it
         vanishes wherever the softmax saturates.
-    steps : int
     """
 
     policy: FiniteDistribution
-    objective: float
-    gap: float
-    policy_error: float
-    gradient_norm: float
-    converged: bool
-    steps: int
+
+    @property
+    def objective(self) -> float:
+        """Eq. (12) there."""
+        return -self.loss
+
+    @property
+    def gradient_norm(self) -> float:
+        """`certificate`."""
+        return float(self.certificate)
 
 
 def gradient_ascent(
@@ -230,14 +231,23 @@ def gradient_ascent(
     divergence = (1.0 + 64.0 * EPS) * kl_divergence(policy, best)
     divergence += float((policy.pmf * unit * (ratio + unit)).sum())
     error = total_variation(policy, best) + float((policy.pmf * unit).sum())
+    reason = unmet(
+        ("gradient norm over beta", size, tolerance),
+        ("gap over beta", divergence, tolerance),
+        ("policy error", error, policy_tolerance),
+    )
     return PolicySolution(
         policy=policy,
-        objective=kl_controlled_objective(policy, rewards, beta, reference),
+        utilities=policy.log_pmf,
+        loss=-kl_controlled_objective(policy, rewards, beta, reference),
         gap=beta * divergence,
         policy_error=min(1.0, error),
-        gradient_norm=beta * size,
-        converged=size <= tolerance and divergence <= tolerance and error <= policy_tolerance,
+        converged=not reason,
+        unique=True,
+        proof="divergence",
+        certificate=beta * size,
         steps=steps,
+        reason=reason,
     )
 
 

@@ -20,7 +20,7 @@ from pbde_ref.distributions import FiniteDistribution, mixture, truncated_normal
 from pbde_ref.exact.lengths.length_bias import LENGTH_BINS, IdealizedLanguageModel, bin_members, length_bias_table
 from pbde_ref.exact.lengths.sentence_classes import length_distribution, merged_process, projected_policy
 from pbde_ref.exact.optima import optimal_policy
-from pbde_ref.exact.solution import Solution
+from pbde_ref.exact.results import Solution
 from pbde_ref.numerics import log_normalize
 from pbde_ref.pbde import PBDE, length_normalized, luce
 from pbde_ref.proposals import ProductProposal

@@ -18,9 +18,9 @@ from pbde_ref.annotators import PreferenceModel
 from pbde_ref.distributions import FiniteDistribution, kl_divergence, same_support
 from pbde_ref.exact.enclosures import policy_distance, policy_rounding
 from pbde_ref.exact.expected import check_models, expected_loss
-from pbde_ref.exact.expected_loss import ExpectedLoss
 from pbde_ref.exact.hinge.duality import EPS, Minimum, net_flow
 from pbde_ref.exact.hinge.regularized import minimize_hinge
+from pbde_ref.exact.results import ExpectedLoss, Optimum, unmet
 from pbde_ref.exact.selection import win_weights, win_weights_error
 from pbde_ref.numerics import log_normalize
 from pbde_ref.objectives import hinge
@@ -30,13 +30,12 @@ from pbde_ref.validation import FloatArray, instance, non_negative_number, posit
 __all__ = ["SlicSolution", "expected_slic", "minimize_rso", "minimize_slic"]
 
 
-@dataclass(frozen=True, eq=False)
-class SlicSolution:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SlicSolution(Optimum):
     r"""A policy of least expected SLiC-HF or RSO loss.
 
     Attributes
     ----------
-    policy : FiniteDistribution
     utilities : ndarray, shape (n,)
         :math:`s`, which is :math:`\log \pi` for SLiC-HF and :math:`\log(\pi / \pi_{pre})` for RSO, shifted so that its
         largest entry is 0. Read-only.
@@ -57,8 +56,8 @@ class SlicSolution:
     relative_gap : float
         `gap` divided by what a policy can change: hinge without its constant, plus :math:`\lambda` times `divergence`.
         Neither :math:`\delta \sum_A q_{AA}` nor :math:`\lambda H(\pi_{pre})` flatters it. Zero if `gap` is.
-    dual : ndarray, shape (n, n)
-        Dual point that certifies the gap: entry [A, B] lies in :math:`[0, c_{AB}]`. Read-only.
+    certificate : ndarray, shape (n, n)
+        Dual point that proves the gap: entry [A, B] lies in :math:`[0, c_{AB}]`. Also called `dual`. Read-only.
     converged : bool
         Whether both bounds hold. The loss: `relative_gap` is within the tolerance asked for, or `gap` within what
         rounding leaves of a loss of zero: :math:`10^{-14} \delta \sum c`, with the probability :math:`\sum c` that two
@@ -74,17 +73,15 @@ class SlicSolution:
     """
 
     policy: FiniteDistribution
-    utilities: FloatArray
-    loss: float
     hinge: float
     divergence: float
-    gap: float
-    policy_error: float
     relative_gap: float
-    dual: FloatArray
-    converged: bool
-    unique: bool | None
-    steps: int
+
+    @property
+    def dual(self) -> FloatArray:
+        """The dual point of `certificate`."""
+        dual: FloatArray = self.certificate
+        return dual
 
 
 def expected_slic(
@@ -342,7 +339,9 @@ def _solution(
         policy_error = min(1.0, math.sqrt(0.5 * found.gap / lambda_))
     else:
         policy_error = policy_distance(policy.pmf, moved) if found.unique else 1.0
-    close = policy_error <= policy_tolerance or (lambda_ == 0.0 and not found.unique)
+    reason = "" if found.gap <= found.resolution else unmet(("relative gap", relative, tolerance))
+    if lambda_ > 0.0 or found.unique:
+        reason = reason or unmet(("policy error", policy_error, policy_tolerance))
     regulariser = -lambda_ * reference.expectation(policy.log_pmf) if lambda_ else 0.0
     for values in (found.s, found.dual):
         values.flags.writeable = False
@@ -355,8 +354,10 @@ def _solution(
         gap=found.gap,
         policy_error=policy_error,
         relative_gap=relative,
-        dual=found.dual,
-        converged=close and (relative <= tolerance or found.gap <= found.resolution),
+        converged=not reason,
         unique=found.unique,
+        proof="dual",
+        certificate=found.dual,
         steps=found.steps,
+        reason=reason,
     )

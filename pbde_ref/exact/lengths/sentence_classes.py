@@ -6,21 +6,15 @@ Why classes may stand for sentences: ``proofs/merged_outcomes.md``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pbde_ref.annotators import PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
-from pbde_ref.exact.enclosures import policy_distance
-from pbde_ref.exact.minimizers import minimize_expected_loss
-from pbde_ref.exact.optima import normalized_log_policy
-from pbde_ref.exact.solution import Solution
+from pbde_ref.exact.projection import ProjectedPolicy, projected_policy
 from pbde_ref.pbde import PBDE
-from pbde_ref.proposals import Proposal
-from pbde_ref.validation import FloatArray, instance, positive_number, reject, vector
+from pbde_ref.validation import FloatArray, instance, reject, vector
 
 __all__ = ["ProjectedPolicy", "checked_lengths", "length_distribution", "merged_process", "projected_policy"]
 
@@ -78,87 +72,6 @@ def length_distribution(policy: FiniteDistribution, lengths: ArrayLike) -> Finit
     log_pmf = np.full(distinct.size, -np.inf)
     np.logaddexp.at(log_pmf, index, policy.log_pmf)
     return FiniteDistribution(log_pmf, distinct)
-
-
-@dataclass(frozen=True, eq=False)
-class ProjectedPolicy:
-    """Where adapting a model to preferences ends.
-
-    Attributes
-    ----------
-    policy : FiniteDistribution
-        On the annotators' outcomes.
-    policy_error : float
-        Upper bound on its total variation from the policy with the least expected loss, rounding included; 1 where
-        nothing is proved. A tiny gap in the loss proves nothing here: where preferences are nearly certain, the loss is
-        flat, and a process that divides utilities by 1 / f moves the policy all the more.
-    converged : bool
-        Whether the loss, the utilities and the policy are certified within the tolerances asked for.
-    solution : Solution
-        The utilities that it has up to a constant, and what certifies them.
-    """
-
-    policy: FiniteDistribution
-    policy_error: float
-    converged: bool
-    solution: Solution
-
-
-def projected_policy(
-    annotator: PreferenceModel, process: PBDE, proposal: Proposal, *, policy_tolerance: float = 1e-6
-) -> ProjectedPolicy:
-    r"""The policy whose preferences by `process` come closest to the annotator's, Eq. (7): Fig. 6 (right), exactly.
-
-    Parameters
-    ----------
-    annotator : Annotator, AnnotatorMixture or PreferenceMatrix
-        Eq. (27) is a mixture; Eq. (28) a single annotator, whose policy `optimal_policy` has in closed form.
-    process : PBDE
-        The model's: ``length_normalized(lengths, scale)`` on sentences, its `merged_process` on classes.
-    proposal : Proposal
-        With a connected comparison graph; in the paper pairs from *whole* ⊗ *whole*.
-    policy_tolerance : float
-        Certified total variation from the optimum at which the result counts as converged.
-
-    Returns
-    -------
-    ProjectedPolicy
-
-    Raises
-    ------
-    ValueError
-        If `process` is of another size, no finite utilities attain the minimum, or no normalisable policy has them.
-
-    Notes
-    -----
-    If the utilities' differences are within e of the optimum's, :math:`\log \pi` is off by :math:`(v_x + C) / f_x`
-    with :math:`|v_x + C| \le e`: what is certified of the utilities is turned into total variation. Where the
-    comparison graph is not connected, constants between components are open, and nothing is proved.
-    Proof: ``proofs/minimizer_certificate.md``.
-
-    Examples
-    --------
-    >>> import pbde_ref as pb
-    >>> annotators = [pb.Annotator(pb.FiniteDistribution.from_weights(w), pb.luce()) for w in ([4, 1], [1, 4])]
-    >>> found = projected_policy(pb.AnnotatorMixture([1, 1], annotators), pb.luce(), pb.ProductProposal([1, 1]))
-    >>> found.converged, found.policy_error < 1e-12, found.policy.pmf
-    (True, True, array([0.5, 0.5]))
-    """
-    policy_tolerance = positive_number("policy_tolerance", policy_tolerance)
-    solution = minimize_expected_loss("bradley_terry", annotator, proposal)
-    policy = FiniteDistribution(normalized_log_policy(solution.value, process), annotator.support)
-    connected = int(solution.certificate.components.max()) == 0
-    error = _policy_error(policy, solution, process) if connected else 1.0
-    return ProjectedPolicy(policy, error, solution.converged and error <= policy_tolerance, solution)
-
-
-def _policy_error(policy: FiniteDistribution, solution: Solution, process: PBDE) -> float:
-    """Total variation that errors of the utilities, and rounding on the way to the policy, can make."""
-    g, f = np.broadcast_to(process.g, policy.pmf.shape), np.broadcast_to(process.f, policy.pmf.shape)
-    # In units of the utilities: those of differences χ − g, of the constant, and of log π, each of a few roundings.
-    rounding = np.abs(solution.value) + np.abs(g) + float(np.abs(solution.value - g).max())
-    rounding = 4.0 * float(np.finfo(float).eps) * (rounding + f * (2.0 - policy.log_pmf))
-    return policy_distance(policy.pmf, 0.5 * solution.certificate.utility_error + rounding, f)
 
 
 def checked_lengths(value: Any, size: int) -> FloatArray:

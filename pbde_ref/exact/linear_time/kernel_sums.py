@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
-from pbde_ref.exact.expected_loss import ExpectedLoss
 from pbde_ref.exact.linear_time import close_kernel_sums
 from pbde_ref.exact.linear_time.opponents import (
     Curvature,
@@ -25,6 +24,7 @@ from pbde_ref.exact.linear_time.opponents import (
     single_annotators,
     weighted_sums,
 )
+from pbde_ref.exact.results import ExpectedLoss
 from pbde_ref.proposals import ProductProposal, Proposal
 from pbde_ref.validation import FloatArray, instance, probability_weights, reject, same_size, vector
 

@@ -24,7 +24,8 @@ from pbde_ref.exact.linear_time.opponents import (
     single_annotators,
     weighted_sums,
 )
-from pbde_ref.exact.solution import Certificate, Solution
+from pbde_ref.exact.optima import with_luce_policy
+from pbde_ref.exact.results import Certificate, Optimum
 from pbde_ref.proposals import ProductProposal, Proposal
 from pbde_ref.validation import FloatArray, IndexArray, positive_number, reject, whole_number
 
@@ -83,7 +84,7 @@ def minimize_product_loss(
     tolerance: float = 1e-20,
     utility_tolerance: float = 1e-8,
     max_steps: int = 200,
-) -> Solution:
+) -> Optimum:
     r"""Utilities that minimise Eq. (7), or Eq. (8), under a product proposal, in time :math:`O(n)` per step.
 
     The misspecified projection of an annotator mixture on the logistic models (Fig. 5), for a million outcomes. Newton
@@ -103,7 +104,7 @@ def minimize_product_loss(
 
     Returns
     -------
-    Solution
+    Optimum
         Its `certificate` is a `ProductCertificate`; `loss` is the expected cross-entropy. Outcomes that the proposal
         never draws have utility zero.
 
@@ -145,9 +146,9 @@ def minimize_product_loss(
     members = [(share, Population.of(chi, proposal)) for share, chi in single_annotators(annotator)]
     error = math.fsum(share * _error(population) for share, population in [(1.0, point.population), *members])
     certificate = _certify(point, proposal, target, error, decrement)
-    converged = certificate.gap <= tolerance and certificate.utility_error <= utility_tolerance
-    reason = "" if converged else _reason(certificate, steps == max_steps)
-    return Solution(utilities, point.loss(), converged, certificate, steps, reason)
+    proved = certificate.gap <= tolerance and certificate.utility_error <= utility_tolerance
+    reason = "" if proved else _reason(certificate, steps == max_steps)
+    return with_luce_policy(utilities, annotator, point.loss(), certificate, steps, reason)
 
 
 def solve_product_laplacian(proposal: ProductProposal, right: FloatArray) -> FloatArray:

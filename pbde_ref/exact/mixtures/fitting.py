@@ -24,6 +24,7 @@ from pbde_ref.exact.mixtures.curvature import MixtureCertificate, certify, mixtu
 from pbde_ref.exact.mixtures.expectation_maximization import run_one_start
 from pbde_ref.exact.mixtures.model import MixtureModel, answered_pairs, divide_answers, evaluate
 from pbde_ref.exact.optima import normalized_log_policy
+from pbde_ref.exact.results import Optimum, unmet
 from pbde_ref.exact.selection import win_weights_error
 from pbde_ref.pbde import PBDE, luce
 from pbde_ref.proposals import Proposal
@@ -81,20 +82,20 @@ class MixtureProgress:
     utilities: FloatArray
 
 
-@dataclass(frozen=True, eq=False)
-class MixtureSolution:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MixtureSolution(Optimum):
     """A fitted mixture of annotators.
 
     Attributes
     ----------
+    policy : FiniteDistribution
+        Eq. (29): the mixture of the densities. Also called `marginal`.
     weights : ndarray, shape (k,)
         The annotators' shares, in the order of the start's rows. Read-only.
     utilities : ndarray, shape (k, n)
         Their utilities, with mean zero in each component of the comparison graph. Read-only.
     densities : tuple of k FiniteDistribution
         The policies that the model's process turns into these utilities; for the Luce rule, their softmax.
-    marginal : FiniteDistribution
-        Eq. (29): the mixture of the densities.
     loss : float
         Expected KL divergence in nats.
     losses : ndarray, shape (steps + 1,)
@@ -114,18 +115,17 @@ class MixtureSolution:
         Last loss of every start. Read-only.
     """
 
+    policy: FiniteDistribution
     weights: FloatArray
-    utilities: FloatArray
     densities: tuple[FiniteDistribution, ...]
-    marginal: FiniteDistribution
-    loss: float
     losses: FloatArray
-    gap: float
-    converged: bool
-    certificate: MixtureCertificate
-    steps: int
     start: int
     start_losses: FloatArray
+
+    @property
+    def marginal(self) -> FiniteDistribution:
+        """`policy`."""
+        return self.policy
 
 
 def expected_mixture_loss(
@@ -346,10 +346,13 @@ def fit_annotator_mixture(
     # Rounding moves probabilities by a share of themselves; the root of a divergence, by no more than that.
     unit = 2.0 * win_weights_error(annotator, proposal) + float(np.finfo(float).eps) * (k + float(np.ptp(utilities)))
     gap = (math.sqrt(max(run.model.loss, 0.0)) + unit) ** 2
+    reason = "it is a saddle" if certificate.is_saddle else unmet(("gradient norm", run.gradient_norm, tolerance))
     return MixtureSolution(
-        run.model.weights, utilities, densities, mixture(run.model.weights, densities), run.model.loss, losses, gap,
-        run.gradient_norm <= tolerance and not certificate.is_saddle, certificate, len(losses) - 1, best, start_losses,
-    )
+        policy=mixture(run.model.weights, densities), utilities=utilities, loss=run.model.loss, gap=gap,
+        converged=not reason, unique=None, proof="divergence", certificate=certificate, steps=len(losses) - 1,
+        reason=reason, weights=run.model.weights, densities=densities, losses=losses, start=best,
+        start_losses=start_losses,
+    )  # fmt: skip
 
 
 def _utility_rows(name: str, value: ArrayLike, size: int, rows: int | None = None) -> FloatArray:

@@ -27,6 +27,7 @@ from pbde_ref.exact.expected import check_models
 from pbde_ref.exact.optima import normalized_log_policy
 from pbde_ref.exact.ranking.flow import certified_minimum
 from pbde_ref.exact.ranking.programme import loss_and_slope, loss_rounding, loss_value, ranking_programme
+from pbde_ref.exact.results import Optimum, unmet
 from pbde_ref.numerics import log_normalize
 from pbde_ref.pbde import length_normalized
 from pbde_ref.proposals import Proposal
@@ -60,18 +61,15 @@ class RRHFLoss:
     likelihood: float
 
 
-@dataclass(frozen=True, eq=False)
-class RRHFSolution:
-    r"""A minimiser of the expected RRHF loss.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RRHFSolution(Optimum):
+    r"""A minimiser of the expected RRHF loss; its `utilities` are :math:`\log \pi`.
 
     Attributes
     ----------
-    policy : FiniteDistribution
-    loss : float
-        Its loss, in nats.
-    lower_bound : float
+    certificate : float
         No policy's loss is less: the value of a feasible point of the dual problem, lowered by all that rounding may
-        have done to it and to `loss`.
+        have done to it and to `loss`. Also called `lower_bound`.
     gap : float
         `loss` minus `lower_bound`; without a likelihood term `loss` and what rounding may have done to it.
     divergence_bound : float
@@ -88,13 +86,12 @@ class RRHFSolution:
     """
 
     policy: FiniteDistribution
-    loss: float
-    lower_bound: float
-    gap: float
     divergence_bound: float
-    policy_error: float
-    converged: bool
-    steps: int
+
+    @property
+    def lower_bound(self) -> float:
+        """`certificate`."""
+        return float(self.certificate)
 
 
 def expected_rrhf(
@@ -243,8 +240,8 @@ def minimize_rrhf(
         unique = connected_components(csr_array(programme.wins), connection="strong")[0] == 1
         # Equal scores, each rounded a few times.
         error = policy_distance(policy.pmf, 16.0 * EPS * (1.0 - policy.log_pmf)) if unique else 1.0
-        converged = gap <= tolerance and (error <= policy_tolerance or not unique)
-        return RRHFSolution(policy, loss, 0.0, gap, np.inf, error, converged, 0)
+        asked = policy_tolerance if unique else 1.0
+        return _solution(policy, loss, 0.0, gap, np.inf, error, unique, 0, (tolerance, asked))
     live = np.flatnonzero(programme.best > 0.0)
     inner = programme.restricted(live)
     # M, the multiplier of the normalisation, is at least the likelihood's weight per token times the greatest length.
@@ -257,5 +254,16 @@ def minimize_rrhf(
     gap = max(loss - lower, 0.0)
     divergence = (1.0 + 64.0 * EPS) * gap / multiplier
     error = min(1.0, math.sqrt(0.5 * divergence))
-    converged = gap <= tolerance and error <= policy_tolerance
-    return RRHFSolution(FiniteDistribution(result, support), loss, lower, gap, divergence, error, converged, steps)
+    policy, tolerances = FiniteDistribution(result, support), (tolerance, policy_tolerance)
+    return _solution(policy, loss, lower, gap, divergence, error, True, steps, tolerances)
+
+
+def _solution(
+    policy: FiniteDistribution, loss: float, lower: float, gap: float, divergence: float, error: float, unique: bool,
+    steps: int, tolerances: tuple[float, float],
+) -> RRHFSolution:  # fmt: skip
+    reason = unmet(("gap", gap, tolerances[0]), ("policy error", error, tolerances[1]))
+    return RRHFSolution(
+        policy=policy, utilities=policy.log_pmf, loss=loss, gap=gap, policy_error=error, converged=not reason,
+        unique=unique, proof="dual", certificate=lower, steps=steps, reason=reason, divergence_bound=divergence,
+    )  # fmt: skip
