@@ -161,7 +161,7 @@ def test_a_finished_run_is_not_repeated(tmp_path, monkeypatch):
 
 SCRIPT = """if True:
     import sys
-    from tests.test_training import CONFIG, DATA, SETTINGS, replace, train_language_model
+    from tests.language.test_training import CONFIG, DATA, SETTINGS, replace, train_language_model
     train_language_model(CONFIG, DATA, replace(SETTINGS, steps=int(sys.argv[2])), checkpoint=sys.argv[1], progress=True)
 """
 

@@ -12,7 +12,7 @@ from pbde_ref.verification.campaigns import Campaign, verdicts_by_seed
 from pbde_ref.verification.claims import MARGIN
 from pbde_ref.verification.problems import FAMILIES
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CASES = problems(24, seed=11, repetitions=1)
 BY_FAMILY = {problem.name.rpartition(" ")[0]: problem for problem in CASES}
 

@@ -19,7 +19,7 @@ from pbde_ref.models.flax_checkpoint import CheckpointError, FlaxCheckpoint, che
 from pbde_ref.models.flax_msgpack import read_state
 from pbde_ref.models.transformer import named_views, parameter_count, sequence_log_probs, token_log_probs
 
-FOLDER = Path(__file__).parent / "data" / "flax"
+FOLDER = Path(__file__).parents[1] / "data" / "flax"
 EXPECTED = json.loads((FOLDER / "expected.json").read_text("utf-8"))
 # Two float32 implementations that add in another order: some 1e-7 of a token's log-probability. The promise is 1e-4.
 RELATIVE = 1e-5

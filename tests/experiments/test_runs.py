@@ -155,7 +155,7 @@ def files_of(folder):
 
 def test_a_killed_command_ends_with_the_files_of_an_undisturbed_one(tmp_path):
     """SIGKILL after the first finished panel, then the same command again."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     steps = "--set=steps=100"

@@ -256,7 +256,7 @@ def test_an_interruption_is_one_word(tmp_path):
     arguments = [sys.executable, "-m", "pbde_ref", "check", "never:ends", "--loss", "reward"]
     process = subprocess.Popen(
         arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
     deadline = time.monotonic() + 120.0
     while not (tmp_path / "begun").exists():

@@ -28,7 +28,7 @@ from pbde_ref.language.tokenizers import train_tokenizer
 from pbde_ref.language.training import loss_and_error
 from pbde_ref.models.transformer import TransformerConfig, initial_parameters, sequence_log_probs
 
-FIXTURE = Path(__file__).parent / "data" / "flax" / "bare_2023.msgpack"
+FIXTURE = Path(__file__).parents[1] / "data" / "flax" / "bare_2023.msgpack"
 SMALL = LanguageSettings(
     vocabulary=40, embedding_dim=16, layers=1, heads=2, mlp_dim=32, whole_steps=60, short_steps=40, long_steps=60,
     learning_rate=1e-2, warmup_steps=5, tokens_per_batch=512, pairs=64, table_sentences=128, samples=48,
