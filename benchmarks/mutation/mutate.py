@@ -58,7 +58,8 @@ TESTS = {
     "pairs": "exact/test_expected", "exact/linear_time/close_kernel_sums": "exact/linear_time/test_kernel_sums",
     "exact/linear_time/panel_grid": "exact/linear_time/test_panels", "exact/results": "exact/test_minimizers",
     "exact/pair_flows": "test_laplacian", "exact/laplacian": "test_laplacian",
-    "exact/projection": "exact/test_minimizers", "exact/flow_certificate": "test_flow_certificate", "exact/maximum_flow": "exact/ranking/test_programme",
+    "exact/projection": "exact/test_minimizers", "exact/flow_certificate": "test_flow_certificate",
+    "exact/maximum_flow": "exact/ranking/test_programme",
 }  # fmt: skip
 ALL_TESTS = [
     *(f"test_{name}" for name in FLAT if name != "pairs"), "exact", "losses", "test_theorems", "test_bridge",

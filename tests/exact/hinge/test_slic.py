@@ -17,7 +17,6 @@ from scipy.special import logsumexp
 
 import pbde_ref as pb
 from pbde_ref.exact.hinge.duality import Minimum
-from pbde_ref.exact.hinge.interior_point import _cholesky
 from pbde_ref.exact.hinge.slic import _solution, expected_slic, minimize_rso, minimize_slic
 from pbde_ref.exact.selection import win_weights
 from tests import paper_on_arrays
@@ -607,17 +606,6 @@ def test_a_mixture_of_annotators_and_a_cycle():
 
 
 # --- parts and bad input -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("n", [1, 31, 32, 33, 100])
-def test_panelled_cholesky(n):
-    root = np.random.default_rng(n).normal(size=(n, n))
-    matrix = root @ root.T + n * np.eye(n)
-    factor = matrix.copy()
-    assert _cholesky(factor) is True
-    assert np.tril(factor) == pytest.approx(np.linalg.cholesky(matrix), rel=1e-11, abs=1e-11 * n)
-    matrix[-1, -1] = -1.0
-    assert _cholesky(matrix) is False
 
 
 @pytest.mark.parametrize(
