@@ -7,7 +7,7 @@ import pytest
 
 import pbde_ref as pb
 from pbde_ref.exact import fast_blocks
-from pbde_ref.exact.expected import _accurate_cross_entropy, _accurate_kl
+from pbde_ref.exact.expected import accurate_cross_entropy, accurate_kl
 from pbde_ref.exact.fast_blocks import FastBlocks
 from pbde_ref.pairs import PairBlock
 
@@ -27,11 +27,11 @@ def utilities(spread, rng):
     return tuple(rng.uniform(-0.5 * spread, 0.5 * spread, (2, SIZE)))
 
 
-def termwise(annotator, omega, q, accurate=_accurate_kl):
+def termwise(annotator, omega, q, accurate=accurate_kl):
     return math.fsum(accurate(annotator, omega, block)[0] for block in q.blocks(SIZE))
 
 
-@pytest.mark.parametrize(("entropy", "accurate"), [(False, _accurate_kl), (True, _accurate_cross_entropy)])
+@pytest.mark.parametrize(("entropy", "accurate"), [(False, accurate_kl), (True, accurate_cross_entropy)])
 @pytest.mark.parametrize("spread", [0.01, 1.0, 20.0, 300.0, 690.0])
 def test_accepted_blocks_are_right(spread, entropy, accurate):
     """Blocks that the fast path answers are within 1e-12 of the termwise formula, gradients within 1e-13 of a row's
@@ -73,7 +73,7 @@ def test_dense_cross_entropies_keep_twelve_digits(spread, offset):
     omega = annotator.utility + 0.1 * rng.normal(size=SIZE) + offset
     for q in proposals(rng):
         loss = pb.expected_cross_entropy(annotator, omega, q, method="dense")
-        exact = termwise(annotator, omega, q, _accurate_cross_entropy)
+        exact = termwise(annotator, omega, q, accurate_cross_entropy)
         assert loss.value == pytest.approx(exact, rel=1e-12, abs=0)
 
 
@@ -82,7 +82,7 @@ def test_cross_entropies_of_certain_answers_are_left_to_the_termwise_formula(mon
     chi = np.repeat([0.0, 60.0], SIZE // 2) + np.linspace(0.0, 1.0, SIZE)
     low = (np.arange(SIZE) < SIZE // 2).astype(float)
     annotator, q = process(chi), pb.ProductProposal(low, 1.0 - low)
-    exact = termwise(annotator, 0.99 * chi, q, _accurate_cross_entropy)
+    exact = termwise(annotator, 0.99 * chi, q, accurate_cross_entropy)
     assert 0.0 < exact < 1e-20
     loss = pb.expected_cross_entropy(annotator, 0.99 * chi, q, method="dense")
     assert loss.value == pytest.approx(exact, rel=1e-12, abs=0)
@@ -139,7 +139,7 @@ def test_each_entry_of_the_gradient_keeps_its_digits(loss, bounded, monkeypatch)
         monkeypatch.setattr(FastBlocks, "_gradient_is_right", lambda *_: True)
     exact, size = np.zeros(SIZE), np.zeros(SIZE)
     for block in q.blocks(SIZE):
-        terms = _accurate_kl(annotator, omega, block)[1]
+        terms = accurate_kl(annotator, omega, block)[1]
         exact += block.scatter(terms, SIZE)
         size[block.a[:, 0]] += np.abs(terms).sum(axis=1)
         size[block.b[0]] += np.abs(terms).sum(axis=0)
@@ -181,7 +181,7 @@ def test_most_blocks_are_accepted():
 def test_expected_losses_take_it(monkeypatch, loss):
     """Where all blocks are accepted, the termwise formulas are not called."""
     chi, omega = utilities(20.0, np.random.default_rng(7))
-    for name in ("_accurate_kl", "_accurate_cross_entropy"):
+    for name in ("accurate_kl", "accurate_cross_entropy"):
         monkeypatch.setattr(f"pbde_ref.exact.expected.{name}", None)
     assert loss(process(chi), omega, pb.ProductProposal(np.ones(SIZE))).value > 0.0
 

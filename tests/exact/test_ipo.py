@@ -14,10 +14,10 @@ from scipy.optimize import minimize
 import pbde_ref as pb
 from pbde_ref.exact import ipo as ipo_module
 from pbde_ref.exact.ipo import (
-    _slices,
     identity_preference_objective,
     ipo_closed_form,
     ipo_optimum,
+    slices_of,
 )
 from tests import adversarial, paper_on_arrays
 from tests.paper_on_arrays import identity_preference
@@ -357,7 +357,7 @@ def test_weights_over_thirty_decades(seed):
 def rough(monkeypatch, s, tau=0.5):
     """The result for a solution of the normal equations that is not quite one; the true one is zero."""
     s = np.array(s)
-    monkeypatch.setattr(ipo_module, "_solve_laplacian", lambda *_: (s, 7.0 * s, 0.25))
+    monkeypatch.setattr(ipo_module, "solve_laplacian_of", lambda *_: (s, 7.0 * s, 0.25))
     proposal = pb.PairListProposal([0, 0], [1, 2], [1.0, 3.0])
     return ipo_optimum(pb.Annotator(EVEN, pb.luce()), proposal, tau=tau, reference=EVEN)
 
@@ -386,7 +386,7 @@ def test_converged_means_gap_and_policy(monkeypatch, tau):
         assert found.gap == pytest.approx(off**2, rel=1e-3, abs=0.0)
         assert found.converged is converged
     # Far off in an outcome that is hardly compared: the loss does not see it, the policy does.
-    monkeypatch.setattr(ipo_module, "_solve_laplacian", lambda *_: (np.array([0.0, 0.0, 1e-3]), np.zeros(3), 1.0))
+    monkeypatch.setattr(ipo_module, "solve_laplacian_of", lambda *_: (np.array([0.0, 0.0, 1e-3]), np.zeros(3), 1.0))
     rare = pb.PairListProposal([0, 0], [1, 2], [1.0, 1e-20])
     found = ipo_optimum(pb.Annotator(EVEN, pb.luce()), rare, tau=0.5, reference=EVEN)
     assert found.gap < 1e-20
@@ -397,7 +397,7 @@ def test_converged_means_gap_and_policy(monkeypatch, tau):
 @pytest.mark.parametrize("size", [1, 5, 256, 257, 300, 65536, 70000])
 def test_rows_come_in_groups(size):
     """About 2^16 pairs at a time, at least one row, none twice and none left out."""
-    slices = list(_slices(size))
+    slices = list(slices_of(size))
     assert [part.start for part in slices] == [0, *(part.stop for part in slices[:-1])]
     assert slices[-1].stop >= size > slices[-1].start
     heights = {part.stop - part.start for part in slices}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pbde_ref.language.generation import _invert, sample_sequences
+from pbde_ref.language.generation import inverted, sample_sequences
 from pbde_ref.models import transformer as tf
 from pbde_ref.models.transformer_decoding import Decoder
 
@@ -142,7 +142,7 @@ def test_inversion_finds_the_column(columns):
     weights = rng.random((400, columns)) * (rng.random((400, columns)) < 0.3)
     weights[:, rng.integers(columns)] += 0.01
     uniforms = np.concatenate([[0.0, 1.0 - 2.0**-53], rng.random(398)])
-    found = _invert(weights, uniforms)
+    found = inverted(weights, uniforms)
     cumulative = np.cumsum(weights, axis=1)
     expected = [np.searchsorted(row, u * row[-1], side="right") for row, u in zip(cumulative, uniforms, strict=True)]
     differs = found != np.minimum(expected, columns - 1)

@@ -17,7 +17,7 @@ from scipy.special import logsumexp
 
 import pbde_ref as pb
 from pbde_ref.exact.hinge.duality import Minimum
-from pbde_ref.exact.hinge.slic import _solution, expected_slic, minimize_rso, minimize_slic
+from pbde_ref.exact.hinge.slic import expected_slic, minimize_rso, minimize_slic, solution_of
 from pbde_ref.exact.selection import win_weights
 from tests import paper_on_arrays
 from tests.strategies import annotator_mixtures, annotators, distributions, preference_matrices, proposals
@@ -698,7 +698,7 @@ def test_what_is_reported_of_a_minimum(hinge, gap, lambda_, relative, converged)
     """π = (¾, ¼), a reference of (½, ½): KL = ½ log(4/3), E[-log π] = ½ log(16/3)."""
     policy, reference = pb.FiniteDistribution.from_weights([3, 1]), pb.uniform([0, 1])
     point = Minimum(np.array([0.0, -1.0]), np.zeros((2, 2)), hinge, gap, 1e-9, None, 7)
-    found = _solution(point, policy, reference, 0.25, lambda_, 0.1, 1.0, np.zeros(2))
+    found = solution_of(point, policy, reference, 0.25, lambda_, 0.1, 1.0, np.zeros(2))
     assert found.relative_gap == pytest.approx(relative, rel=1e-14)
     assert found.converged is converged
     assert found.hinge == hinge + 0.25
@@ -713,7 +713,7 @@ def test_what_is_reported_of_a_minimum(hinge, gap, lambda_, relative, converged)
 def test_a_reference_that_the_policy_lacks_does_not_matter_without_regulariser():
     policy, reference = pb.FiniteDistribution.from_weights([1, 0]), pb.uniform([0, 1])
     point = Minimum(np.array([0.0, -INF]), np.zeros((2, 2)), 0.5, 0.0, 0.0, True, 0)
-    found = _solution(point, policy, reference, 0.0, 0.0, 0.1, 1.0, np.zeros(2))
+    found = solution_of(point, policy, reference, 0.0, 0.0, 0.1, 1.0, np.zeros(2))
     assert (found.loss, found.divergence, found.relative_gap) == (0.5, INF, 0.0)
 
 

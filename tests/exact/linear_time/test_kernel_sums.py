@@ -317,13 +317,13 @@ def test_a_common_constant_costs_close_preferences_nothing():
 
 def test_pairs_out_of_reach_are_asked_for_only_where_they_matter(monkeypatch):
     """First up to 40 nats; up to 745, where σ' underflows, if what is out of reach may be a share of 1e-10."""
-    reaches, integral = [], close_kernel_sums._integral
+    reaches, integral = [], close_kernel_sums.integral_of
 
     def counted(difference, reach):
         reaches.append(reach)
         return integral(difference, reach)
 
-    monkeypatch.setattr(close_kernel_sums, "_integral", counted)
+    monkeypatch.setattr(close_kernel_sums, "integral_of", counted)
     q = pb.ProductProposal([1, 1])
     for distance, expected in ((1.0, [40]), (15.0, [40]), (25.0, [40, 745]), (150.0, [40, 745])):
         reaches.clear()
@@ -340,13 +340,13 @@ def test_centers_are_the_means_of_each_panel(exact, size):
     rng = np.random.default_rng(79)
     chi, u = rng.choice(np.linspace(-500.0, 500.0, 9), size) + rng.uniform(0.0, 0.4, size), rng.uniform(-1.0, 1.0, size)
     a, b = np.where(rng.random(size) < 0.3, 0.0, rng.random(size)), rng.random(size)
-    difference = close_kernel_sums._Difference.of(chi, chi + u, pb.ProductProposal(a, b))
+    difference = close_kernel_sums.Difference.of(chi, chi + u, pb.ProductProposal(a, b))
     fractions = np.array([0.25, 0.75])
-    shifts = [close_kernel_sums._shift(difference, fraction) for fraction in fractions]
+    shifts = [close_kernel_sums.shift_of(difference, fraction) for fraction in fractions]
     grid = lay_grid(chi, margin=2.0, shifts=shifts, grids=panel_grid.ROUGH_GRIDS)
     weight, every = sum(difference.sides), difference(slice(0, size))
     for fraction, (member, mean) in zip(
-        fractions, close_kernel_sums._centers(grid, difference, fractions, exact=exact), strict=True
+        fractions, close_kernel_sums.centers_of(grid, difference, fractions, exact=exact), strict=True
     ):
         assert (member is not None) == exact
         panel = grid.coarse(grid.locate(chi, fraction * every)[0])
@@ -770,7 +770,7 @@ def test_who_splits():
 
 def test_the_difference_of_two_utilities_by_hand():
     """u from its value at the first who is drawn, its range, and Σ weight · u² over the factors."""
-    difference = close_kernel_sums._Difference.of
+    difference = close_kernel_sums.Difference.of
     chi, omega = np.array([9.0, 0.0, 1.0, 2.0]), np.array([0.0, 1.0, 5.0, 2.5])
     found = difference(chi, omega, pb.ProductProposal([0, 1, 1, 2]))
     np.testing.assert_allclose(found(slice(1, 4)), [0.0, 3.0, -0.5], atol=1e-15)
@@ -789,7 +789,7 @@ def test_the_difference_of_two_utilities_by_hand():
 def test_differences_with_infinite_utilities():
     """Both excluded: left out. Excluded by one alone, or at +inf: infinitely different. Not drawn: left out."""
     inf = math.inf
-    difference = close_kernel_sums._Difference.of
+    difference = close_kernel_sums.Difference.of
     chi, omega = np.array([0.0, -inf, 1.0]), np.array([0.5, -inf, 1.0])
     q = pb.ProductProposal([1, 2, 1])
     both = difference(chi, omega, q)

@@ -11,6 +11,7 @@ from scipy.optimize import brentq
 
 import pbde_ref as pb
 from pbde_ref.exact.linear_time import minimizer as large_scale
+from pbde_ref.exact.linear_time.kernel_sums import kernel_cross_entropy
 from pbde_ref.exact.linear_time.minimizer import minimize_product_loss, solve_product_laplacian
 from pbde_ref.exact.linear_time.opponents import product_factors
 
@@ -77,7 +78,7 @@ def test_many_outcomes_begin_with_few():
     assert solution.converged
     assert solution.steps <= 3
     assert solution.certificate.residual <= 1e-13
-    gradient = pb.exact.kernel_sums.kernel_cross_entropy(annotator, solution.value, q).gradient
+    gradient = kernel_cross_entropy(annotator, solution.value, q).gradient
     assert np.abs(gradient / (2 * q.a)).max() <= 1e-13
 
 
@@ -146,8 +147,8 @@ def test_a_certificate_that_trusts_its_sums_would_be_wrong():
         q = product_factors(pb.ProductProposal([1, 1]), 2)
         solution = minimize_product_loss(process(chi), q, tolerance=1e-300)
         error, margin = np.ptp(solution.value - chi), np.ptp(solution.value)
-        target = large_scale._target(process(chi), q, q.a + q.b)
-        gradient = large_scale._Point(solution.value, q, target).gradient
+        target = large_scale.target_of(process(chi), q, q.a + q.b)
+        gradient = large_scale.Point(solution.value, q, target).gradient
         below += error > 0.5 * np.ptp(gradient) / (0.5 * sigmoid(margin) * sigmoid(-margin))
         assert error <= solution.certificate.utility_error
     assert below > 0
@@ -287,7 +288,7 @@ def test_components_by_hand():
         ([1, 1, 1], [0, 0, 0]), ([0, 1, 0, 1, 0], [0, 1, 2, 1, 3]), ([1, 0, 1, 0], [0, 1, 0, 2]),
         ([0, 0, 1], [0, 1, 2]),
     ):  # fmt: skip
-        found = large_scale._components(np.array(drawn, dtype=bool))
+        found = large_scale.components_of(np.array(drawn, dtype=bool))
         np.testing.assert_array_equal(found, labels)
         assert not found.flags.writeable
 
@@ -310,10 +311,10 @@ def test_when_another_step_would_be_noise():
     def done(residual, tolerance, spread=1.0):
         gradient = np.array([1e-15, -1e-15])
         point = SimpleNamespace(residual=residual, utilities=np.array([spread, 0.0]), gradient=gradient)
-        return large_scale._done(point, q, tolerance)
+        return large_scale.is_done(point, q, tolerance)
 
     # z = g for a = b = 1/2: the gap is |g|² / 2σ'(1), but for r = 2e-15 / σ(-1).
-    gap = large_scale._gap(np.array([1.0, 0.0]), np.array([1e-15, -1e-15]), q)[0]
+    gap = large_scale.gap_of(np.array([1.0, 0.0]), np.array([1e-15, -1e-15]), q)[0]
     assert gap == pytest.approx(1e-30 / (sigmoid(1.0) * sigmoid(-1.0)), rel=1e-13, abs=0)
     for residual in (3e-14, 1.0):
         assert done(residual, 1.0) is False
@@ -331,13 +332,13 @@ def test_nothing_is_certified_where_curvature_may_vanish_on_the_way():
     q, utilities = product_factors(pb.ProductProposal([1, 1]), 2), np.array([2.0, 0.0])
     for share in (0.5, 0.9, 0.999):
         g = 0.5 * share * sigmoid(-2.0) * np.array([1.0, -1.0])
-        gap, least = large_scale._gap(utilities, g, q)
+        gap, least = large_scale.gap_of(utilities, g, q)
         assert least == pytest.approx(sigmoid(2.0) * sigmoid(-2.0), rel=1e-14)
         assert gap == pytest.approx(0.5 * g @ g / (least * (1.0 - share)), rel=1e-10)
     for share in (1.0 + 1e-12, 2.0):
-        assert large_scale._gap(utilities, 0.5 * share * sigmoid(-2.0) * np.array([1.0, -1.0]), q)[0] == math.inf
+        assert large_scale.gap_of(utilities, 0.5 * share * sigmoid(-2.0) * np.array([1.0, -1.0]), q)[0] == math.inf
     # r = 1 exactly.
-    assert large_scale._gap(np.zeros(2), np.array([0.25, -0.25]), q)[0] == math.inf
+    assert large_scale.gap_of(np.zeros(2), np.array([0.25, -0.25]), q)[0] == math.inf
 
 
 # --- Steps ---
@@ -349,7 +350,7 @@ def at(d, p, weight=(1, 1)):
     pairs = 2.0 * q.a[0] * q.b[1]
     own = q.a * q.b
     target = np.array([pairs * p, pairs * (1.0 - p)]) + own
-    return large_scale._Point(np.array([d, 0.0]), q, target), q, target
+    return large_scale.Point(np.array([d, 0.0]), q, target), q, target
 
 
 def test_a_point_by_hand():
@@ -361,7 +362,7 @@ def test_a_point_by_hand():
         assert point.residual == pytest.approx(-slope / (2.0 * q.a.min()), rel=1e-13)
         loss = pairs * (np.logaddexp(0.0, 0.7) - 0.9 * 0.7) + math.log(2.0) * (1.0 - pairs)
         assert point.loss() == pytest.approx(loss, rel=1e-13)
-    alone = large_scale._Point(np.array([0.0, 5.0]), product_factors(pb.ProductProposal([1, 0]), 2), np.array([1.0, 0]))
+    alone = large_scale.Point(np.array([0.0, 5.0]), product_factors(pb.ProductProposal([1, 0]), 2), np.array([1.0, 0]))
     assert alone.residual == 0.0
 
 
@@ -372,11 +373,11 @@ def test_steps_solve_newtons_equation(scale):
     b = np.where(rng.random(30) < 0.3, 0.0, rng.random(30))
     q = product_factors(pb.ProductProposal(rng.random(30) + 0.1, b), 30)
     utilities = rng.normal(0.0, 2.0, 30)
-    exact = large_scale._Point(utilities, q, np.zeros(30)).gradient
+    exact = large_scale.Point(utilities, q, np.zeros(30)).gradient
     noise = (q.a + q.b) * rng.normal(size=30)
     noise -= (q.a + q.b) * noise.sum() / (q.a + q.b).sum()
-    point = large_scale._Point(utilities, q, exact - scale * noise)
-    step = large_scale._newton_step(point, q.a + q.b)
+    point = large_scale.Point(utilities, q, exact - scale * noise)
+    step = large_scale.newton_step(point, q.a + q.b)
     left = hessian(utilities, q) @ step + point.gradient
     # The diagonal counts what an outcome's comparisons with itself add.
     diagonal = np.diag(hessian(utilities, q)) + 0.5 * q.a * q.b
@@ -388,13 +389,13 @@ def test_steps_solve_newtons_equation(scale):
 def test_steps_of_more_than_twenty_nats_are_shortened():
     """Forty nats from where the loss is least, the quadratic model asks for 1e15 nats."""
     point, q, _ = at(40.0, 0.5)
-    step = large_scale._newton_step(point, q.a + q.b)
+    step = large_scale.newton_step(point, q.a + q.b)
     np.testing.assert_allclose(step, [-10.0, 10.0], rtol=1e-9)
     point, q, _ = at(2.0, 0.5)
-    step = large_scale._newton_step(point, q.a + q.b)
+    step = large_scale.newton_step(point, q.a + q.b)
     assert step[1] - step[0] == pytest.approx((sigmoid(2.0) - 0.5) / (sigmoid(2.0) * sigmoid(-2.0)), rel=1e-9)
     point, q, _ = at(0.0, 0.5)
-    np.testing.assert_array_equal(large_scale._newton_step(point, q.a + q.b), [0.0, 0.0])
+    np.testing.assert_array_equal(large_scale.newton_step(point, q.a + q.b), [0.0, 0.0])
 
 
 def test_conjugate_gradients_need_one_step_for_each_direction(monkeypatch):
@@ -402,10 +403,10 @@ def test_conjugate_gradients_need_one_step_for_each_direction(monkeypatch):
     monkeypatch.setattr(large_scale, "CG_STEPS", 3)
     q = pb.ProductProposal([1, 2, 30, 0.1], [5, 0.2, 1, 1])
     utilities = np.array([0.0, 1.0, -2.0, 3.0])
-    exact = large_scale._Point(utilities, q, np.zeros(4)).gradient
+    exact = large_scale.Point(utilities, q, np.zeros(4)).gradient
     g = 1e-9 * np.array([1.0, -2.0, 0.5, 0.5])
-    point = large_scale._Point(utilities, q, exact - g)
-    step = large_scale._newton_step(point, q.a + q.b)
+    point = large_scale.Point(utilities, q, exact - g)
+    step = large_scale.newton_step(point, q.a + q.b)
     np.testing.assert_allclose(step - step.mean(), -np.linalg.pinv(hessian(utilities, q)) @ point.gradient, rtol=1e-6)
 
 
@@ -420,7 +421,7 @@ def test_conjugate_gradients_need_one_step_for_each_direction(monkeypatch):
 )  # fmt: skip
 def test_line_search_on_two_outcomes_by_hand(length, lengths):
     point, q, target = at(0.0, 0.6)
-    found = large_scale._line_search(point, np.array([length, 0.0]), q, target)
+    found = large_scale.line_search(point, np.array([length, 0.0]), q, target)
     d, slope, tried = length, -0.1, 1
     while tried < lengths:
         end = sigmoid(d) - 0.6
@@ -433,7 +434,7 @@ def test_line_search_on_two_outcomes_by_hand(length, lengths):
 def test_line_search_shortens_by_a_tenth_at_most():
     """Slopes of -0.001 and 0.5 would ask for a factor of 1/500."""
     point, q, target = at(0.0, 0.501)
-    found = large_scale._line_search(point, np.array([30.0, 0.0]), q, target)
+    found = large_scale.line_search(point, np.array([30.0, 0.0]), q, target)
     d = 30.0
     for _ in range(10):
         end = sigmoid(d) - 0.501
@@ -458,25 +459,25 @@ def test_line_search_asks_for_a_ten_thousandth_of_the_slope():
         bound = 1e-4 * (p - 0.5) * d / (sigmoid(d) - p)
         for before, accepted in ((0.5 * bound, False), (3.0 * bound, True)):
             tried = d - before
-            found = large_scale._line_search(point, np.array([first * tried, 0.0]), q, target)
+            found = large_scale.line_search(point, np.array([first * tried, 0.0]), q, target)
             assert (abs(found.utilities[0] - tried) < 1e-12) == accepted
 
 
 def test_line_search_ends_where_nothing_is_gained():
     """Uphill; and where the residual is rounding and does not halve."""
     point, q, target = at(0.0, 0.6)
-    assert large_scale._line_search(point, np.array([-1.0, 0.0]), q, target) is None
+    assert large_scale.line_search(point, np.array([-1.0, 0.0]), q, target) is None
     close = 0.6 + 1e-13
     point, q, target = at(math.log(0.6 / 0.4), close)
     assert 0.0 < point.residual < 1e-12
-    assert large_scale._line_search(point, np.array([1e-15, 0.0]), q, target) is None
-    found = large_scale._line_search(point, np.array([1e-13 / 0.24, 0.0]), q, target)
+    assert large_scale.line_search(point, np.array([1e-15, 0.0]), q, target) is None
+    found = large_scale.line_search(point, np.array([1e-13 / 0.24, 0.0]), q, target)
     assert found.residual < 0.5 * point.residual
 
 
 def test_where_no_step_helps_it_ends(monkeypatch):
     """At the last point, with what the step that failed had promised."""
-    monkeypatch.setattr(large_scale, "_line_search", lambda *_: None)
+    monkeypatch.setattr(large_scale, "line_search", lambda *_: None)
     solution = minimize_product_loss(process([3.0, 0.0]), pb.ProductProposal([1, 2]))
     assert solution.steps == 0
     np.testing.assert_array_equal(solution.value, [0.0, 0.0])
@@ -492,34 +493,34 @@ def starting(size, rng, zeros=True):
     if zeros:
         a[: size // 10] = 0.0
     q = product_factors(pb.ProductProposal(a), size)
-    return chi, q, large_scale._target(process(chi), q, q.a + q.b)
+    return chi, q, large_scale.target_of(process(chi), q, q.a + q.b)
 
 
 def test_a_few_classes_are_nearly_the_solution(monkeypatch):
     """From 16,000 outcomes on: to half a class's width at the ends, else to about its square. Otherwise zero."""
     rng = np.random.default_rng(10)
     chi, q, target = starting(16_000, rng)
-    start = large_scale._start(q, target)
+    start = large_scale.starting_point(q, target)
     error = (start - chi)[q.a > 0.0]
     assert np.ptp(error) < 2.5e-3
     assert np.ptp(error[np.abs(chi[q.a > 0.0]) < 2.9]) < 2e-5
-    assert large_scale._start(q, target).dtype == np.float64
-    sizes, newton = [], large_scale._newton
+    assert large_scale.starting_point(q, target).dtype == np.float64
+    sizes, newton = [], large_scale.newton
 
     def counted(start, q, *rest):
         sizes.append(q.a.size)
         return newton(start, q, *rest)
 
-    monkeypatch.setattr(large_scale, "_newton", counted)
-    np.testing.assert_array_equal(large_scale._start(q, target), start)
+    monkeypatch.setattr(large_scale, "newton", counted)
+    np.testing.assert_array_equal(large_scale.starting_point(q, target), start)
     assert 1500 < sizes[0] <= 2000
     monkeypatch.undo()
     _, smaller, target = starting(15_999, rng)
-    np.testing.assert_array_equal(large_scale._start(smaller, target), 0.0)
+    np.testing.assert_array_equal(large_scale.starting_point(smaller, target), 0.0)
     other = pb.ProductProposal(np.ones(16_000), np.arange(1.0, 16_001.0))
-    np.testing.assert_array_equal(large_scale._start(other, np.full(16_000, 1e-4)), 0.0)
+    np.testing.assert_array_equal(large_scale.starting_point(other, np.full(16_000, 1e-4)), 0.0)
     even = product_factors(pb.ProductProposal(np.ones(16_000)), 16_000)
-    np.testing.assert_array_equal(large_scale._start(even, 2.0 * 0.5 * even.a), 0.0)
+    np.testing.assert_array_equal(large_scale.starting_point(even, 2.0 * 0.5 * even.a), 0.0)
 
 
 def test_classes_where_some_win_for_certain():
@@ -531,7 +532,7 @@ def test_classes_where_some_win_for_certain():
     a = np.ones(16_000)
     a[[5, 6]] = 1e-13
     q = product_factors(pb.ProductProposal(a), 16_000)
-    start = large_scale._start(q, large_scale._target(process(chi), q, q.a + q.b))
+    start = large_scale.starting_point(q, large_scale.target_of(process(chi), q, q.a + q.b))
     assert np.isfinite(start).all()
     assert (np.argmax(start), np.argmin(start)) == (5, 6)
     others = np.delete(start - chi, [5, 6])
@@ -544,7 +545,7 @@ def test_the_annotators_part_of_the_gradient_is_a_double_loop():
     q = pb.ProductProposal(rng.random(20), rng.random(20))
     p = annotator.preference_probabilities()
     expected = q.a * (p @ q.b) + q.b * (p @ q.a)
-    np.testing.assert_allclose(large_scale._target(annotator, q, q.a + q.b), expected, rtol=1e-13)
+    np.testing.assert_allclose(large_scale.target_of(annotator, q, q.a + q.b), expected, rtol=1e-13)
     excluded = pb.AnnotatorMixture([1, 1], [process(np.zeros(3)), process([0.0, -math.inf, 0.0])])
     for a, b in (([1, 1, 1], [1, 0, 1]), ([1, 0, 1], [1, 1, 1]), ([1, 1e-9, 1], [1, 0, 1])):
         with pytest.raises(ValueError, match=r"`annotator` must be finite in its utilities .*; got -inf at index 1"):

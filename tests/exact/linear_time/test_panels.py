@@ -242,15 +242,15 @@ def test_moments_are_added_to_what_is_there(layout):
 
 def test_runs_by_hand():
     """Where runs start, if among the first 2,048 entries at most a quarter begin one."""
-    assert_array_equal(panels._runs(np.array([5, 5, 5, 5, 2, 2, 2, 2])), [0, 4])
-    assert_array_equal(panels._runs(np.array([1, 1, 1, 1, 0, 0, 0, 1])), [0, 4, 7])
-    assert panels._runs(np.array([1, 1, 1, 0, 0, 1, 1, 0])) is None
-    assert_array_equal(panels._runs(np.array([3])), [0])
+    assert_array_equal(panels.runs_of(np.array([5, 5, 5, 5, 2, 2, 2, 2])), [0, 4])
+    assert_array_equal(panels.runs_of(np.array([1, 1, 1, 1, 0, 0, 0, 1])), [0, 4, 7])
+    assert panels.runs_of(np.array([1, 1, 1, 0, 0, 1, 1, 0])) is None
+    assert_array_equal(panels.runs_of(np.array([3])), [0])
     late = np.concatenate([np.zeros(2048, dtype=int), np.arange(1, 9000)])
-    assert_array_equal(panels._runs(late), [0, *range(2048, 11_047)])
+    assert_array_equal(panels.runs_of(late), [0, *range(2048, 11_047)])
     early = np.concatenate([np.arange(513), np.full(1535, 512), np.full(9000, 512)])
-    assert_array_equal(panels._runs(early), np.arange(513))
-    assert panels._runs(np.concatenate([np.arange(514), np.full(10_000, 513)])) is None
+    assert_array_equal(panels.runs_of(early), np.arange(513))
+    assert panels.runs_of(np.concatenate([np.arange(514), np.full(10_000, 513)])) is None
 
 
 @pytest.mark.parametrize("make", [plain_grid, sparse_grid, lambda: plain_grid(600, 10_000)])
@@ -259,7 +259,7 @@ def test_nodes_weigh_what_the_points_weigh(make):
     grid, scores = make()
     weights = np.random.default_rng(3).normal(size=(2, scores.size))
     tables = panels.deposit(Points(grid, scores), *weights)
-    nodes = np.asarray(panels._nodes(16), dtype=float)
+    nodes = np.asarray(panels.chebyshev_nodes(16), dtype=float)
     index, offset = grid.locate(scores)
     panel = grid.coarse(index)
     # From the panel's middle, which is half a fine panel above the middle of its cells.
@@ -276,7 +276,7 @@ def test_fields_go_through_what_the_nodes_say(make):
     """A polynomial of degree below the order, another in each panel, is read back at any point."""
     grid, scores = make()
     rng = np.random.default_rng(4)
-    nodes = np.asarray(panels._nodes(16), dtype=float)
+    nodes = np.asarray(panels.chebyshev_nodes(16), dtype=float)
     coefficients = rng.normal(size=(grid.order, grid.positions.size))
     values = sum(c[:, None] * nodes**degree for degree, c in enumerate(coefficients))
     field = panels.Field.through(grid, values)
@@ -295,10 +295,10 @@ def test_horners_rule_by_hand():
 
 def test_chebyshev_points_in_many_digits():
     """sin((2j + 1 - n) π / 2n) / 2, in extended precision."""
-    assert panels._nodes(1)[0] == 0.0
+    assert panels.chebyshev_nodes(1)[0] == 0.0
     with mpmath.workdps(40):
         for count in (2, 3, 16):
-            for j, node in enumerate(panels._nodes(count)):
+            for j, node in enumerate(panels.chebyshev_nodes(count)):
                 exact = mpmath.sin((2 * j + 1 - count) * mpmath.pi / (2 * count)) / 2
                 high = float(node)
                 error = abs(mpmath.mpf(high) + mpmath.mpf(float(node - np.longdouble(high))) - exact)
@@ -308,10 +308,10 @@ def test_chebyshev_points_in_many_digits():
 @pytest.mark.parametrize(("bits", "order"), [*GRIDS, *ROUGH_GRIDS, (0, 3), (1, 1)])
 def test_transfer_reproduces_polynomials(bits, order):
     """Σ_j node_j^d · (the polynomial of node j on a fine panel) is x^d there, for degrees below the order."""
-    transfer, nodes = panels._transfer(bits, order), np.asarray(panels._nodes(16), dtype=float)
+    transfer, nodes = panels.transfer_of(bits, order), np.asarray(panels.chebyshev_nodes(16), dtype=float)
     assert transfer.shape == (order, 2**bits, 16)
     assert not transfer.flags.writeable
-    assert panels._transfer(bits, order) is transfer
+    assert panels.transfer_of(bits, order) is transfer
     offset = np.linspace(-0.5, 0.5, 5)
     place = (np.arange(2**bits)[:, None] + 0.5 + offset) / 2**bits - 0.5
     powers = offset[:, None] ** np.arange(order)
@@ -347,7 +347,7 @@ def test_every_pair_of_panels_within_reach_meets_once(positions):
 
 @pytest.mark.parametrize("kernel", ["sigmoid", "curvature", "entropy"])
 def test_kernel_blocks_are_kernel_values_between_nodes(kernel):
-    blocks, nodes = panels.kernel_blocks(kernel, 3), np.asarray(panels._nodes(16), dtype=float)
+    blocks, nodes = panels.kernel_blocks(kernel, 3), np.asarray(panels.chebyshev_nodes(16), dtype=float)
     assert blocks.shape == (7, 16, 16)
     assert not blocks.flags.writeable
     assert panels.kernel_blocks(kernel, 3) is blocks
@@ -363,7 +363,7 @@ def test_convolution_is_the_double_sum_over_nodes(kernel, positions):
     """Also across gaps beyond the reach, where the logistic function is 0 or 1 and the others are 0."""
     grid = panel_grid.Grid(4, 7, 0.0, 0, None, positions, positions.astype(float))
     weights = np.random.default_rng(5).normal(size=(positions.size, 16))
-    nodes = np.asarray(panels._nodes(16), dtype=float)
+    nodes = np.asarray(panels.chebyshev_nodes(16), dtype=float)
     place = positions[:, None] + nodes
     direct = (weights.ravel() * KERNELS[kernel](np.subtract.outer(place.ravel(), place.ravel()))).sum(axis=1)
     result = panels.convolve(grid, kernel, weights)

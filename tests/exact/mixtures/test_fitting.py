@@ -462,16 +462,16 @@ def test_newtons_direction_by_hand():
         pairs, answers, before, _, gradient = pair(p, (d, 0.0))
         assert_allclose(gradient, [sigmoid(d) - p, p - sigmoid(d)], rtol=1e-13)
         full = (p - sigmoid(d)) / (sigmoid(d) * sigmoid(-d))
-        step = em._newton_step(pairs, answers, before, gradient, null)
+        step = em.newton_step(pairs, answers, before, gradient, null)
         assert_allclose(step, [0.5 * full, -0.5 * full], rtol=1e-10)
     for d in (8.0, 30.0, 300.0):
         pairs, answers, before, _, gradient = pair(0.5, (d, 0.0))
-        step = em._newton_step(pairs, answers, before, gradient, null)
+        step = em.newton_step(pairs, answers, before, gradient, null)
         assert_allclose(step, [-20.0, 20.0], rtol=1e-9)
     pairs, answers, before, _, gradient = pair(0.5, (0.0, 0.0))
-    assert_array_equal(em._newton_step(pairs, answers, before, gradient, null), 0.0)
+    assert_array_equal(em.newton_step(pairs, answers, before, gradient, null), 0.0)
     # Where nothing is answered there is no curvature but the damping, 1e-14, which rounding leaves two digits.
-    step = em._newton_step(pairs, [0.0 * own for own in answers], before, np.array([1e-16, -1e-16]), null)
+    step = em.newton_step(pairs, [0.0 * own for own in answers], before, np.array([1e-16, -1e-16]), null)
     assert_allclose(step, [-0.01, 0.01], rtol=0.1)
     # The largest change counts: a pair far from its fit, and a third outcome that hardly moves.
     chain = pb.PreferenceMatrix([[0.5, 0.5, 0.5], [0.5, 0.5, 0.6], [0.5, 0.4, 0.5]])
@@ -479,7 +479,7 @@ def test_newtons_direction_by_hand():
     model = evaluate(pairs, np.ones(1), np.array([[30.0, 0.0, 0.0]]))
     expectation = divide_answers(pairs, model)
     own, terms = [o[:, 0] for o in expectation.answers], [t[:, 0] for t in model.log_sigmoids]
-    step = em._newton_step(pairs, own, terms, expectation.gradient[0], np.full((3, 3), 1 / 3))
+    step = em.newton_step(pairs, own, terms, expectation.gradient[0], np.full((3, 3), 1 / 3))
     assert_allclose(step, [-20.0, 10.0, 10.0], rtol=1e-3)
     assert np.abs(step).max() == pytest.approx(20.0, rel=1e-14)
 
@@ -501,7 +501,7 @@ def test_newtons_direction_is_the_dense_solution(k):
         gradient = (own * slope.T).sum(axis=0) - (own * slope.T).sum(axis=1)
         assert_allclose(expectation.gradient[i], gradient, atol=1e-15)
         answers, before = [o[:, i] for o in expectation.answers], [t[:, i] for t in model.log_sigmoids]
-        step = em._newton_step(pairs, answers, before, gradient, null)
+        step = em.newton_step(pairs, answers, before, gradient, null)
         assert_allclose(step, -np.linalg.pinv(hessian) @ gradient, rtol=1e-8)
 
 
@@ -512,7 +512,7 @@ def test_newtons_direction_is_the_dense_solution(k):
 )
 def test_steps_are_halved_until_the_loss_falls(length, halvings):
     pairs, answers, before, start, gradient = pair(0.6)
-    found, after = em._line_search(pairs, answers, before, start, gradient, np.array([length, 0.0]))
+    found, after = em.line_search(pairs, answers, before, start, gradient, np.array([length, 0.0]))
     assert_allclose(found, [length / 2**halvings, 0.0], rtol=1e-14)
     d = length / 2**halvings
     assert_allclose(after[0], np.log([[sigmoid(d)], [sigmoid(-d)]]), rtol=1e-12)
@@ -534,7 +534,7 @@ def test_a_step_must_gain_a_ten_thousandth_of_what_its_slope_promises():
         before = [full + np.array([[gain * slope], [0.0]])]
         answers = [np.array([[1.0], [0.0]])]
         # old - new is gain times the slope, whatever the pair.
-        found = em._line_search([(Block(), None, None)], answers, before, start, gradient, step)
+        found = em.line_search([(Block(), None, None)], answers, before, start, gradient, step)
         assert (found is not None and found[0][0] == 1.0) == accepted
 
 
@@ -542,16 +542,16 @@ def test_where_no_step_is_taken():
     """Uphill or level there is none; where the slope is rounding any step downhill will do."""
     pairs, answers, before, start, gradient = pair(0.6)
     for direction in ([-1.0, 0.0], [1.0, 1.0], [0.0, 0.0]):
-        assert em._line_search(pairs, answers, before, start, gradient, np.array(direction)) is None
-    found, _ = em._line_search(pairs, answers, before, start, gradient, np.array([9e-15, 0.0]))
+        assert em.line_search(pairs, answers, before, start, gradient, np.array(direction)) is None
+    found, _ = em.line_search(pairs, answers, before, start, gradient, np.array([9e-15, 0.0]))
     assert found[0] == 9e-15
     # From here on every step makes it worse; it is halved until its slope is below 1e-15, or fifty times.
     worse = [terms + 1.0 for terms in before]
     tiny = np.array([0.9e-15, 0.0]) / 0.1
-    assert em._line_search(pairs, answers, worse, start, gradient, tiny)[0][0] == tiny[0]
-    found, _ = em._line_search(pairs, answers, worse, start, gradient, 4.0 * tiny)
+    assert em.line_search(pairs, answers, worse, start, gradient, tiny)[0][0] == tiny[0]
+    found, _ = em.line_search(pairs, answers, worse, start, gradient, 4.0 * tiny)
     assert found[0] == pytest.approx(tiny[0], rel=1e-12)
-    assert em._line_search(pairs, answers, worse, start, gradient, np.array([1e3, 0.0])) is None
+    assert em.line_search(pairs, answers, worse, start, gradient, np.array([1e3, 0.0])) is None
 
 
 def test_densities_follow_the_models_process():
