@@ -1,6 +1,7 @@
 """Exact reference implementation of learning from pairwise preferences as density estimation (arXiv:2311.14115)."""
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceMatrix
+from pbde_ref.catalogue import optimum
 from pbde_ref.distributions import (
     FiniteDistribution,
     geometric_mean,
@@ -67,7 +68,7 @@ from pbde_ref.exact.policy_optimization import (
     policy_gradient,
 )
 from pbde_ref.exact.ranking import RRHFSolution, expected_rrhf, minimize_rrhf
-from pbde_ref.exact.results import Certificate, ExpectedLoss, Solution
+from pbde_ref.exact.results import Certificate, ExpectedLoss, Optimum, Solution
 from pbde_ref.exact.selection import (
     barker_transition_matrix,
     detailed_balance_residual,
@@ -131,6 +132,7 @@ __all__ = [
     "NoFiniteEstimateError",
     "NormalizingConstant",
     "Objective",
+    "Optimum",
     "PairListProposal",
     "PaperProblem",
     "PolicySolution",
@@ -196,6 +198,7 @@ __all__ = [
     "normalized_log_policy",
     "normalizing_constant",
     "optimal_policy",
+    "optimum",
     "pairwise_loss",
     "paper_problem",
     "pbde_loss",

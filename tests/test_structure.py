@@ -20,9 +20,9 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # A module may import from its own room and from those before it.
 ORDER = [
     "paper", "validation", "files", "processes", "foreign", "double_double", "numerics", "distributions",
-    "paper_problem", "pbde", "pairs", "annotators", "proposals", "objectives", "losses", "exact",
-    "policy_optimization", "sampling", "estimation", "models", "language", "experiments", "figures", "strategies",
-    "oracle", "vectors", "verification", "benchmarking", "cli", "__main__",
+    "paper_problem", "pbde", "pairs", "annotators", "proposals", "objectives", "losses", "exact", "catalogue",
+    "policy_optimization", "sampling", "estimation", "models", "language", "experiments", "strategies",
+    "oracle", "vectors", "verification", "benchmarking", "figures", "cli", "__main__",
 ]  # fmt: skip
 CARRIES_ITS_OWN_STATE = {"default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64", "Philox"}
 

@@ -18,15 +18,16 @@ from typing import Any
 __all__ = ["main"]
 
 COMMANDS = {
-    "verify": "pbde_ref.cli.verify",
-    "optima": "pbde_ref.cli.optima",
-    "reproduce": "pbde_ref.cli.reproduce",
-    "fit": "pbde_ref.cli.fit",
-    "check": "pbde_ref.cli.check",
-    "vectors": "pbde_ref.cli.vectors",
-    "bench": "pbde_ref.cli.bench",
-    "list": "pbde_ref.cli.listing",
+    "verify": ("pbde_ref.cli.verify", "Check every theorem and closed form."),
+    "optima": ("pbde_ref.cli.optima", "Print what each loss learns on the paper's problem."),
+    "reproduce": ("pbde_ref.cli.reproduce", "Train the paper's experiments again, exact optima beside each."),
+    "fit": ("pbde_ref.cli.fit", "Estimate an implicit preference distribution from a file of comparisons."),
+    "check": ("pbde_ref.cli.check", "Hold a loss function against its definition."),
+    "vectors": ("pbde_ref.cli.vectors", "Write test vectors for implementations in other languages."),
+    "bench": ("pbde_ref.cli.bench", "Measure what losses, samplers and fits cost."),
+    "list": ("pbde_ref.cli.listing", "Say which claims and losses there are."),
 }
+"""The module of each command, which is imported if the command is given, and what it does."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _open_streams()
         # The commands import most of the package, which takes long enough to be interrupted.
-        options = _parser().parse_args(arguments)
+        arguments = sys.argv[1:] if arguments is None else list(arguments)
+        options = _parser(arguments).parse_args(arguments)
         return _run(options)
     except KeyboardInterrupt:
         # Whoever presses Ctrl-C once more wants the same.
@@ -102,16 +104,17 @@ def _give_up_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _parser() -> Any:
+def _parser(arguments: Sequence[str]) -> Any:
     from pbde_ref.cli.arguments import Parser
 
     parser = Parser(prog="pbde-ref", description="Exact referee for learning from pairwise preferences.")
     parser.add_argument("--version", action="version", version=f"pbde-ref {version('pbde-ref')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    for name, module in COMMANDS.items():
-        command = importlib.import_module(module)
-        summary = (command.__doc__ or "").split("\n")[0]
-        subparser = commands.add_parser(name, help=summary[0].lower() + summary[1:].rstrip("."), description=summary)
-        command.add_arguments(subparser)
-        subparser.set_defaults(run=command.run)
+    for name, (module, summary) in COMMANDS.items():
+        helped = summary[0].lower() + summary[1:].rstrip(".")
+        subparser = commands.add_parser(name, help=helped, description=summary)
+        if name in arguments:
+            command = importlib.import_module(module)
+            command.add_arguments(subparser)
+            subparser.set_defaults(run=command.run)
     return parser

@@ -125,8 +125,8 @@ def _write(report: Report, options: argparse.Namespace) -> None:
     if options.markdown:
         put_between_marks(options.markdown, as_markdown(report))
     if options.plot:
-        from pbde_ref.benchmarking.scaling_plot import draw_scaling
         from pbde_ref.figures import save_figure
+        from pbde_ref.figures.scaling import draw_scaling
 
         save_figure(draw_scaling(scaling_series(report.measurements)), options.plot)
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from tabulate import tabulate
 
+from pbde_ref.catalogue import LOSSES, Parameter
 from pbde_ref.cli.arguments import output_path, short, whole
 from pbde_ref.files import write_json
 from pbde_ref.foreign import Answer, Reached, ask_child
-from pbde_ref.oracle.definitions import DEFINITIONS
 from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs, check_sequence_rewards
 from pbde_ref.oracle.report import CheckResult, Report
 from pbde_ref.oracle.rewards import SEQUENCE_REWARDS
@@ -28,17 +28,12 @@ from pbde_ref.oracle.tolerances import DTYPES
 
 __all__ = ["add_arguments", "check_there", "compliance_table", "run", "subject_named"]
 
-_NUMBERS = (
-    "beta", "tau", "delta", "alpha", "scale", "label_smoothing", "lambda_", "likelihood_weight", "temperature",
-)  # fmt: skip
-_WORDS = {
-    "variant": ("cdpo", "robust"),
-    "reduction": ("mean", "sum", "none"),
-    "ranking": ("scores", "ranks"),
-    "layout": ("mask", "labels", "lengths"),
-}
-_SWITCHES = ("average", "average_likelihood", "reference_free", "no_shift")
 _OF_TOKENS = (SEQUENCE_LOG_PROBS.name, SEQUENCE_REWARDS.name)
+# Everything that some loss has to declare, in the order of the catalogue.
+_PARAMETERS: dict[str, Parameter] = {
+    **{n: p for record in (*LOSSES.values(), SEQUENCE_LOG_PROBS) for n, p in record.parameters.items()},
+    "reduction": Parameter(("mean", "sum", "none"), "mean"),
+}
 _SIGNS = {"passed": "ok", "failed": "FAILED", "skipped": "-", "expected failure": "known", "unexpected pass": "ok?"}
 
 
@@ -52,17 +47,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     >>> parser.parse_args(["package.module:function", "--loss", "dpo", "--beta", "0.1"]).beta
     0.1
     """
-    losses = [*DEFINITIONS, *(alias for d in DEFINITIONS.values() for alias in d.aliases), *_OF_TOKENS]
+    losses = [*LOSSES, *(alias for d in LOSSES.values() for alias in d.aliases), *_OF_TOKENS]
     parser.add_argument("subjects", nargs="+", metavar="MODULE:FUNCTION", help="what to check; several make a table")
     parser.add_argument("--loss", required=True, choices=losses, metavar="LOSS", help=f"one of {', '.join(losses)}")
     conventions = parser.add_argument_group("what the function computes")
-    for name in _NUMBERS:
-        conventions.add_argument(_option(name), dest=name, type=float, metavar="NUMBER")
-    conventions.add_argument("--margin", type=_margin, metavar="NUMBER", help="or per_example, for rewards")
-    for name, words in _WORDS.items():
-        conventions.add_argument(_option(name), dest=name, choices=words)
-    for name in _SWITCHES:
-        conventions.add_argument(_option(name), dest=name, action="store_true", default=None)
+    for name, parameter in _PARAMETERS.items():
+        if parameter.rule == "switch":
+            negated = parameter.default is True
+            conventions.add_argument(_option("no_" * negated + name), dest=name, default=None,
+                                     action="store_false" if negated else "store_true")  # fmt: skip
+        elif parameter.rule == "margin":
+            conventions.add_argument("--margin", type=_margin, metavar="NUMBER", help="or per_example, for rewards")
+        elif isinstance(parameter.rule, tuple):
+            conventions.add_argument(_option(name), dest=name, choices=parameter.rule)
+        else:
+            conventions.add_argument(_option(name), dest=name, type=float, metavar="NUMBER")
     calling = parser.add_argument_group("how it is called")
     calling.add_argument("--framework", choices=("auto", "numpy", "torch", "jax"), default="auto", help="[auto]")
     calling.add_argument("--dtype", choices=tuple(DTYPES), default="float64", help="[float64]")
@@ -189,8 +188,8 @@ def _report(function: Callable[..., Any], options: argparse.Namespace) -> Report
         "expected_failed_checks": dict(_expected(text) for text in options.expect),
     }
     if options.loss == SEQUENCE_LOG_PROBS.name:
-        return check_sequence_log_probs(function, shift=not options.no_shift, **declared, **calling)
-    if options.no_shift:
+        return check_sequence_log_probs(function, **declared, **calling)
+    if "shift" in declared:
         raise TypeError(f"--no-shift belongs to {SEQUENCE_LOG_PROBS.name}; got --loss {options.loss}")
     if options.loss == SEQUENCE_REWARDS.name:
         return check_sequence_rewards(function, **declared, **calling)
@@ -201,9 +200,8 @@ def _report(function: Callable[..., Any], options: argparse.Namespace) -> Report
 
 
 def _declared(options: argparse.Namespace) -> dict[str, Any]:
-    names = (*_NUMBERS, "margin", *_WORDS, "average", "average_likelihood", "reference_free")
     # An option that is not given is None; 0 is a number like any other.
-    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    return {name: getattr(options, name) for name in _PARAMETERS if getattr(options, name) is not None}
 
 
 def _option(name: str) -> str:

@@ -19,16 +19,15 @@ from typing import Any
 from tqdm import tqdm
 
 from pbde_ref.cli.arguments import output_path, table, whole
+from pbde_ref.experiments.language import settings as language_settings
 from pbde_ref.experiments.records import Record
+from pbde_ref.experiments.toy import settings as toy_settings
+from pbde_ref.experiments.toy.catalogue import FIGURES, runs_of
 from pbde_ref.files import write_atomically, write_json
 
 __all__ = ["add_arguments", "run"]
 
-TOY = (
-    "figure-1", "figure-2", "figure-3", "figure-4", "figure-5", "figure-7", "figure-8", "figure-9", "figure-10",
-    "figure-11", "how-much-data",
-)  # fmt: skip
-PRESETS = {"toy": ("paper", "notebook", "quick"), "language": ("laptop", "quick", "paper")}
+PRESETS = {"toy": tuple(toy_settings.PRESETS), "language": tuple(language_settings.PRESETS)}
 FORMATS = ("png", "pdf", "svg")
 
 
@@ -39,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "write a page of them. Finished pieces are kept: an interrupted command goes on where it was."
     )
     parser.add_argument(
-        "target", metavar="TARGET", nargs="+", choices=["toy", "language", *TOY],
-        help=f"toy (all univariate figures), language (Table 2 and Fig. 6), or: {', '.join(TOY)}",
+        "target", metavar="TARGET", nargs="+", choices=["toy", "language", *FIGURES],
+        help=f"toy (all univariate figures), language (Table 2 and Fig. 6), or: {', '.join(FIGURES)}",
     )  # fmt: skip
     parser.add_argument(
         "--preset", metavar="NAME",
@@ -87,15 +86,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _toy(options: argparse.Namespace) -> int:
     # autograd and Matplotlib are wanted by this command alone.
+    from pbde_ref.cli.pages.univariate import HEADERS, gallery_page, rows_of
     from pbde_ref.experiments.runs import execute
-    from pbde_ref.experiments.toy.catalogue import FIGURES, runs_of
-    from pbde_ref.experiments.toy.gallery import HEADERS, gallery_page, rows_of
-    from pbde_ref.experiments.toy.settings import ToySettings, preset
     from pbde_ref.figures.saving import save_figure
     from pbde_ref.figures.toy import draw_toy_figure
 
     figures = [name for name in FIGURES if "toy" in options.target or name in options.target]
-    settings = preset(options.preset, **_changes(options, ToySettings))
+    settings = toy_settings.preset(options.preset, **_changes(options, toy_settings.ToySettings))
     runs = runs_of(figures, settings)
     if options.show_settings:
         return _show(options, settings, runs)
@@ -113,10 +110,10 @@ def _toy(options: argparse.Namespace) -> int:
 
 
 def _language(options: argparse.Namespace) -> int:
-    from pbde_ref.experiments.language.seeds import seed_headers, seed_rows, seeds_page
-    from pbde_ref.experiments.language.settings import LanguageSettings, preset
+    from pbde_ref.cli.pages.language import seeds_page
+    from pbde_ref.experiments.language.seeds import seed_headers, seed_rows
 
-    settings = preset(options.preset, **_changes(options, LanguageSettings))
+    settings = _language_settings(options)
     if options.seeds == 1 or options.show_settings:
         return _one_language_run(options)[0]
     found = {}
@@ -133,15 +130,15 @@ def _language(options: argparse.Namespace) -> int:
 
 def _one_language_run(options: argparse.Namespace) -> tuple[int, dict[str, Record]]:
     """The exit status, and the records of one seed."""
+    from pbde_ref.cli.pages import language as pages
     from pbde_ref.experiments.language import catalogue
-    from pbde_ref.experiments.language.settings import LanguageSettings, Workplace, preset
     from pbde_ref.experiments.language.sources import fingerprint
     from pbde_ref.experiments.runs import execute, files_folder
     from pbde_ref.figures.language import draw_figure_6
     from pbde_ref.figures.saving import save_figure
 
-    settings = preset(options.preset, **_changes(options, LanguageSettings))
-    place = Workplace(settings, options.out / "runs", options.corpus, options.checkpoints)
+    settings = _language_settings(options)
+    place = language_settings.Workplace(settings, options.out / "runs", options.corpus, options.checkpoints)
     runs = catalogue.runs(place)
     if options.show_settings:
         return _show(options, settings, runs), {}
@@ -152,14 +149,18 @@ def _one_language_run(options: argparse.Namespace) -> tuple[int, dict[str, Recor
         records = execute(runs, place, folder, identity=identity, files=place.folder, reporter=reporter)
     image = f"figure-6.{options.format}"
     save_figure(draw_figure_6(records), options.out / image)
-    write_atomically(options.out / "README.md", catalogue.language_page(records, _command(options), image).encode())
-    print(table(catalogue.table_2_rows(records), ["annotator", "rule", "S ≻ M", "S ≻ L", "M ≻ L"]))
+    write_atomically(options.out / "README.md", pages.language_page(records, _command(options), image).encode())
+    print(table(pages.table_2_rows(records), ["annotator", "rule", "S ≻ M", "S ≻ L", "M ≻ L"]))
     print()
-    print(table(catalogue.length_rows(records), ["sentences from", "short", "medium", "long", "no end"]))
+    print(table(pages.length_rows(records), ["sentences from", "short", "medium", "long", "no end"]))
     print()
-    print("\n".join(catalogue.findings_text(records)))
+    print("\n".join(pages.findings_text(records)))
     print(f"\nThe page: {options.out / 'README.md'}")
     return _finish(options, settings, records), records
+
+
+def _language_settings(options: argparse.Namespace) -> language_settings.LanguageSettings:
+    return language_settings.preset(options.preset, **_changes(options, language_settings.LanguageSettings))
 
 
 def _command(options: argparse.Namespace) -> str:

@@ -7,72 +7,58 @@ from the reference policy. The whole table takes about a minute on two cores.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
 
 from pbde_ref.annotators import Annotator, PreferenceModel
-from pbde_ref.distributions import FiniteDistribution, geometric_mean, kl_divergence, tilt, total_variation
-from pbde_ref.exact.enclosures import policy_distance
-from pbde_ref.exact.expected import expected_cross_entropy, expected_kl
-from pbde_ref.exact.hinge import minimize_rso, minimize_slic
-from pbde_ref.exact.ipo import ipo_optimum
-from pbde_ref.exact.lengths.sentence_classes import projected_policy
-from pbde_ref.exact.minimizers import minimize_expected_loss
-from pbde_ref.exact.mixtures import expected_mixture_loss, fit_annotator_mixture
-from pbde_ref.exact.optima import optimal_policy, product_of_experts
-from pbde_ref.exact.ranking import minimize_rrhf
+from pbde_ref.catalogue import LOSSES, optimum
+from pbde_ref.catalogue.losses import optimum_parameters
+from pbde_ref.catalogue.optima import best_rlhf
+from pbde_ref.distributions import FiniteDistribution, kl_divergence, total_variation
+from pbde_ref.exact.results import Optimum
 from pbde_ref.experiments.annotators import luce_annotator, pooled_annotators
 from pbde_ref.paper_problem import PaperProblem, paper_problem
-from pbde_ref.pbde import PBDE, dpo, geometric_average, luce
+from pbde_ref.pbde import dpo
 from pbde_ref.proposals import ProductProposal
 
-__all__ = ["LOSSES", "Optimum", "Rule", "optima", "optimum"]
+__all__ = ["LETTERS", "RULES", "AtlasRow", "Rule", "atlas", "atlas_row"]
 
-_Found = tuple[FiniteDistribution, float, float, str, float]
-EPS = float(np.finfo(float).eps)
+LETTERS = {name: p.letter for loss in LOSSES.values() for name, p in loss.parameters.items() if p.letter} | {
+    "n_candidates": "k"
+}
+"""What parameters are called in the paper."""
 
 
 @dataclass(frozen=True, eq=False)
-class Optimum:
+class AtlasRow:
     r"""What one loss prefers on the paper's problem.
 
     Attributes
     ----------
-    loss : str
+    name : str
+        A key of `RULES`.
     parameters : mapping of str to float
     figure : str
         The figure of the paper whose curve this is without noise; empty if there is none.
+    optimum : Optimum
+        The expected loss at the best policy, and what proves it.
     policy : FiniteDistribution
-    value : float
-        The expected loss at the policy.
-    gap : float
-        Bound on how far that is above the least possible value; what proves it is said by `certificate`.
-    certificate : str
-        "divergence" (the expected KL, which is never negative), "curvature" (gradient and effective resistances),
-        "dual" (a feasible dual point) or "equations" (residual of the linear equations of the optimum).
-    policy_error : float
-        Bound on the total variation between `policy` and the optimum; 1 where nothing is proved, as where several
-        policies are as good.
     problem : PaperProblem
     """
 
-    loss: str
+    name: str
     parameters: Mapping[str, float]
     figure: str
+    optimum: Optimum
     policy: FiniteDistribution
-    value: float
-    gap: float
-    certificate: str
-    policy_error: float
     problem: PaperProblem
 
     @property
     def label(self) -> str:
         """The loss and its parameters, as in ``dpo β=4``."""
-        letters = {"beta": "β", "alpha": "α", "tau": "τ", "delta": "δ", "lambda_": "λ", "candidates": "k"}
-        return " ".join([self.loss, *(f"{letters.get(k, k)}={v:g}" for k, v in self.parameters.items())])
+        return " ".join([self.name, *(f"{LETTERS.get(k, k)}={v:g}" for k, v in self.parameters.items())])
 
     @property
     def distances(self) -> dict[str, float]:
@@ -95,46 +81,61 @@ class Optimum:
         return float(self.policy.pmf[near[0]].sum()), float(self.policy.pmf[near[1]].sum())
 
 
+def _luce(problem: PaperProblem, parameters: Mapping[str, float]) -> PreferenceModel:
+    return luce_annotator(problem)
+
+
+def _agreeing(problem: PaperProblem, parameters: Mapping[str, float]) -> PreferenceModel:
+    """Who answers by DPO's own process."""
+    return Annotator(problem.implicit_preference_distribution, dpo(parameters["beta"], problem.reference))
+
+
+def _pooled(problem: PaperProblem, parameters: Mapping[str, float]) -> PreferenceModel:
+    return pooled_annotators(problem)
+
+
 @dataclass(frozen=True)
 class Rule:
-    """How a loss is taken to its optimum.
+    """A loss, and for whom it is taken to its optimum.
 
     Attributes
     ----------
     title : str
         For figures.
-    solve : callable
-        Problem and parameters to policy, loss there, gap, certificate and error of the policy.
+    loss : str or callable
+        A name of the catalogue, or a function to an `Optimum` for what is no single loss.
+    figure, statement : str
+        The figure of the paper; what is minimised, in one line.
     sweep : mapping of str to tuple of float
         The paper's values of each parameter.
-    figure : str
-    statement : str
-        In one line.
+    annotator : callable
+        From the problem and the parameters to who answers.
     """
 
     title: str
-    solve: Callable[..., _Found]
-    sweep: Mapping[str, tuple[float, ...]]
+    loss: str | Callable[..., Optimum]
     figure: str
     statement: str
+    sweep: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    annotator: Callable[[PaperProblem, Mapping[str, float]], PreferenceModel] = _luce
 
 
-def optimum(loss: str, *, size: int = 256, **parameters: float) -> Optimum:
+def atlas_row(name: str, *, size: int = 256, **parameters: float) -> AtlasRow:
     """The policy that a loss prefers on the paper's problem.
 
     Parameters
     ----------
-    loss : str
-        A key of `LOSSES`.
+    name : str
+        A key of `RULES`.
     size : int
         Grid points.
     **parameters : float
-        Exactly those of the loss's sweep.
+        Exactly those of the rule's sweep.
 
     Raises
     ------
     ValueError
-        If the loss is unknown or a parameter is out of range.
+        If the name is unknown or a parameter is out of range.
     TypeError
         If a parameter is missing or superfluous.
 
@@ -142,157 +143,78 @@ def optimum(loss: str, *, size: int = 256, **parameters: float) -> Optimum:
     --------
     What does SLiC with δ = 1 converge to, and how far is it from p*?
 
-    >>> from pbde_ref.experiments.atlas import optimum
-    >>> slic = optimum("slic", size=64, delta=1.0, lambda_=0.0)
+    >>> from pbde_ref.experiments.atlas import atlas_row
+    >>> slic = atlas_row("slic", size=64, delta=1.0, lambda_=0.0)
     >>> round(slic.distances["total_variation_preference"], 3)
     0.111
     """
-    if loss not in LOSSES:
-        raise ValueError(f"`loss` must be one of {', '.join(map(repr, LOSSES))}; got {loss!r:.100}")
-    rule = LOSSES[loss]
+    if name not in RULES:
+        raise ValueError(f"`name` must be one of {', '.join(map(repr, RULES))}; got {name!r:.100}")
+    rule = RULES[name]
     if set(parameters) != set(rule.sweep):
         raise TypeError(
-            f"{loss!r} must have {', '.join(f'`{name}`' for name in rule.sweep) or 'no parameters'}; "
-            f"got {', '.join(f'`{name}`' for name in parameters) or 'none'}"
+            f"{name!r} must have {', '.join(f'`{each}`' for each in rule.sweep) or 'no parameters'}; "
+            f"got {', '.join(f'`{each}`' for each in parameters) or 'none'}"
         )
     problem = paper_problem(size)
-    policy, value, gap, certificate, error = rule.solve(problem, **parameters)
-    return Optimum(loss, dict(parameters), rule.figure, policy, value, gap, certificate, error, problem)
+    annotator, pairs = rule.annotator(problem, parameters), ProductProposal(problem.reference)
+    if callable(rule.loss):
+        found = rule.loss(annotator, pairs, reference=problem.reference, **parameters)
+    else:
+        more = {"reference": problem.reference} if "reference" in optimum_parameters(rule.loss) else {}
+        found = optimum(rule.loss, annotator, pairs, **more, **parameters)
+    if found.policy is None:
+        raise ArithmeticError(f"{name} has no best policy: {found.reason}")
+    return AtlasRow(name, dict(parameters), rule.figure, found, found.policy, problem)
 
 
-def optima(losses: list[str] | None = None, *, size: int = 256) -> Iterator[Optimum]:
+def atlas(names: list[str] | None = None, *, size: int = 256) -> Iterator[AtlasRow]:
     """The optima of several losses over the paper's sweeps, one by one as they are found.
 
     Parameters
     ----------
-    losses : list of str, optional
-        Keys of `LOSSES`. Default: all.
+    names : list of str, optional
+        Keys of `RULES`. Default: all.
     size : int
         Grid points.
     """
-    for loss in LOSSES if losses is None else losses:
-        for values in product(*LOSSES[loss].sweep.values()):
-            yield optimum(loss, size=size, **dict(zip(LOSSES[loss].sweep, values, strict=True)))
+    for name in RULES if names is None else names:
+        for values in product(*RULES[name].sweep.values()):
+            yield atlas_row(name, size=size, **dict(zip(RULES[name].sweep, values, strict=True)))
 
 
-def _pairs(problem: PaperProblem) -> ProductProposal:
-    return ProductProposal(problem.reference)
-
-
-def _logistic(
-    problem: PaperProblem, annotator: PreferenceModel, policy: FiniteDistribution, model: PBDE, error: float = 0.0
-) -> _Found:
-    """A closed form, certified by the divergence that it leaves; what the policy is off by is `error`, in utilities."""
-    utilities = model.utility(policy.log_pmf)
-    value = expected_cross_entropy(annotator, utilities, _pairs(problem)).value
-    # Each utility is a product and a sum of rounded numbers; the root of a divergence moves by no more than that.
-    rounding = 8.0 * EPS * (1.0 + np.abs(utilities) + np.abs(model.g) + np.abs(model.f * policy.log_pmf))
-    divergence = expected_kl(annotator, utilities, _pairs(problem)).value
-    root = float(np.sqrt(divergence)) + float(np.sqrt(_pairs(problem).a @ rounding**2))
-    policy_error = policy_distance(policy.pmf, error + rounding, model.f)
-    return policy, value, root**2, "divergence", policy_error
-
-
-def _reward(problem: PaperProblem) -> _Found:
-    solution = minimize_expected_loss("bradley_terry", luce_annotator(problem), _pairs(problem))
-    policy = FiniteDistribution(solution.value, problem.grid)
-    return _logistic(problem, luce_annotator(problem), policy, luce(), 0.5 * solution.certificate.utility_error)
-
-
-def _dpo_shared(problem: PaperProblem, beta: float) -> _Found:
-    model = dpo(beta, problem.reference)
-    annotator = Annotator(problem.implicit_preference_distribution, model)
-    return _logistic(problem, annotator, optimal_policy(annotator, model), model)
-
-
-def _dpo(problem: PaperProblem, beta: float) -> _Found:
-    policy = product_of_experts(problem.reference, problem.implicit_preference_distribution, beta)
-    return _logistic(problem, luce_annotator(problem), policy, dpo(beta, problem.reference))
-
-
-def _geometric(problem: PaperProblem, alpha: float) -> _Found:
-    policy = geometric_mean(problem.implicit_preference_distribution, problem.reference, alpha)
-    return _logistic(problem, luce_annotator(problem), policy, geometric_average(alpha, problem.reference))
-
-
-def _rlhf(problem: PaperProblem, beta: float) -> _Found:
-    """Two stages: a reward by Theorem 1, then Eq. (13); judged by DPO's own loss."""
-    solution = minimize_expected_loss("bradley_terry", luce_annotator(problem), _pairs(problem))
-    policy, error = tilt(problem.reference, solution.value, beta), 0.5 * solution.certificate.utility_error
-    return _logistic(problem, luce_annotator(problem), policy, dpo(beta, problem.reference), error)
-
-
-def _misspecified(problem: PaperProblem, model: PBDE) -> _Found:
-    found = projected_policy(pooled_annotators(problem), model, _pairs(problem))
-    solution = found.solution
-    return found.policy, solution.loss, solution.certificate.gap, "curvature", found.policy_error
-
-
-def _pooled_reward(problem: PaperProblem) -> _Found:
-    return _misspecified(problem, luce())
-
-
-def _pooled_dpo(problem: PaperProblem, beta: float) -> _Found:
-    return _misspecified(problem, dpo(beta, problem.reference))
-
-
-def _pooled_mean(problem: PaperProblem, alpha: float) -> _Found:
-    return _misspecified(problem, geometric_average(alpha, problem.reference))
-
-
-def _two_annotators(problem: PaperProblem) -> _Found:
-    annotators, pairs = pooled_annotators(problem), _pairs(problem)
-    solution = fit_annotator_mixture(annotators, pairs, reference=problem.reference, noise=1e-4, rng=0)
-    loss = expected_mixture_loss(annotators, solution.weights, solution.utilities, pairs)
-    return solution.marginal, loss.cross_entropy, solution.gap, "divergence", 1.0
-
-
-def _slic(problem: PaperProblem, delta: float, lambda_: float) -> _Found:
-    solution = minimize_slic(
-        luce_annotator(problem), _pairs(problem), delta=delta, lambda_=lambda_, reference=problem.reference
-    )
-    return solution.policy, solution.loss, solution.gap, "dual", solution.policy_error
-
-
-def _rso(problem: PaperProblem, delta: float) -> _Found:
-    solution = minimize_rso(luce_annotator(problem), _pairs(problem), delta=delta, reference=problem.reference)
-    return solution.policy, solution.loss, solution.gap, "dual", solution.policy_error
-
-
-def _rrhf(problem: PaperProblem, candidates: float) -> _Found:
-    solution = minimize_rrhf(luce_annotator(problem), _pairs(problem), n_candidates=int(candidates))
-    return solution.policy, solution.loss, solution.gap, "dual", solution.policy_error
-
-
-def _ipo(problem: PaperProblem, tau: float) -> _Found:
-    solution = ipo_optimum(luce_annotator(problem), _pairs(problem), tau=tau, reference=problem.reference)
-    return solution.policy, solution.loss, solution.gap, "equations", solution.policy_error
-
-
-LOSSES: Mapping[str, Rule] = {
-    "reward": Rule("reward", _reward, {}, "1, 7", "Bradley–Terry reward, Theorem 1"),
+RULES: Mapping[str, Rule] = {
+    "reward": Rule("reward", "bradley_terry", "1, 7", "Bradley–Terry reward, Theorem 1"),
     "dpo_shared": Rule(
-        "DPO, shared process", _dpo_shared, {"beta": (1.0,)}, "2", "DPO, the annotator with the same process, Theorem 2"
+        "DPO, shared process", "dpo", "2", "DPO, the annotator with the same process, Theorem 2", {"beta": (1.0,)},
+        annotator=_agreeing,
     ),
-    "dpo": Rule("DPO", _dpo, {"beta": (1.0, 4.0, 16.0)}, "3", "DPO, Luce annotator, Eq. (16)"),
+    "dpo": Rule("DPO", "dpo", "3", "DPO, Luce annotator, Eq. (16)", {"beta": (1.0, 4.0, 16.0)}),
     "geometric": Rule(
-        "geometric", _geometric, {"alpha": (1.0, 0.25, 0.0625)}, "8", "geometric process, Luce annotator, Eq. (18)"
+        "geometric", "geometric", "8", "geometric process, Luce annotator, Eq. (18)", {"alpha": (1.0, 0.25, 0.0625)}
     ),
     "rlhf": Rule(
-        "RLHF", _rlhf, {"beta": (1.0, 4.0, 16.0)}, "", "reward, then KL-controlled reinforcement learning, Eq. (13)"
+        "RLHF", best_rlhf, "", "reward, then KL-controlled reinforcement learning, Eq. (13)", {"beta": (1.0, 4.0, 16.0)}
     ),
     "slic": Rule(
-        "SLiC", _slic, {"delta": (0.0, 0.25, 0.5, 1.0, 2.0), "lambda_": (0.0, 1.0)}, "9", "SLiC-HF, Eq. (20)"
+        "SLiC", "slic", "9", "SLiC-HF, Eq. (20)", {"delta": (0.0, 0.25, 0.5, 1.0, 2.0), "lambda_": (0.0, 1.0)}
     ),
-    "rso": Rule("RSO", _rso, {"delta": (0.25, 0.5, 1.0, 2.0)}, "", "RSO, Eq. (21)"),
-    "ipo": Rule("IPO", _ipo, {"tau": (0.1, 0.5, 1.0)}, "10", "IPO, Eq. (23)"),
-    "rrhf": Rule("RRHF", _rrhf, {"candidates": (2.0, 3.0)}, "", "RRHF with likelihood term, equal lengths, Eq. (19)"),
-    "pooled_reward": Rule("pooled reward", _pooled_reward, {}, "5", "one reward for two annotators, Eq. (25)"),
-    "pooled_dpo": Rule("pooled DPO", _pooled_dpo, {"beta": (4.0,)}, "", "DPO for two annotators, Eq. (25)"),
+    "rso": Rule("RSO", "rso", "", "RSO, Eq. (21)", {"delta": (0.25, 0.5, 1.0, 2.0)}),
+    "ipo": Rule("IPO", "ipo", "10", "IPO, Eq. (23)", {"tau": (0.1, 0.5, 1.0)}),
+    "rrhf": Rule("RRHF", "rrhf", "", "RRHF with likelihood term, equal lengths, Eq. (19)", {"n_candidates": (2, 3)}),
+    "pooled_reward": Rule(
+        "pooled reward", "bradley_terry", "5", "one reward for two annotators, Eq. (25)", annotator=_pooled
+    ),
+    "pooled_dpo": Rule(
+        "pooled DPO", "dpo", "", "DPO for two annotators, Eq. (25)", {"beta": (4.0,)}, annotator=_pooled
+    ),
     "pooled_mean": Rule(
-        "pooled geometric", _pooled_mean, {"alpha": (0.25,)}, "", "geometric process for two annotators, Eq. (25)"
+        "pooled geometric", "geometric", "", "geometric process for two annotators, Eq. (25)", {"alpha": (0.25,)},
+        annotator=_pooled,
     ),
     "two_annotators": Rule(
-        "two annotators", _two_annotators, {}, "11", "a model of two annotators for two annotators, Eq. (30)"
+        "two annotators", "annotator_mixture", "11", "a model of two annotators for two annotators, Eq. (30)",
+        annotator=_pooled,
     ),
-}
+}  # fmt: skip
+"""Rows of the atlas by name: a loss of the catalogue, who answers, and the paper's values of each parameter."""

@@ -9,21 +9,21 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pbde_ref.experiments.atlas import LOSSES, Optimum
+from pbde_ref.experiments.atlas import RULES, AtlasRow
 from pbde_ref.figures.style import PREFERENCE, REFERENCE, density, on_the_grid
 
 __all__ = ["draw_optima"]
 
 
-def draw_optima(rows: Sequence[Optimum]) -> Figure:
+def draw_optima(rows: Sequence[AtlasRow]) -> Figure:
     r"""One panel per loss: :math:`p^*`, :math:`\pi_{pre}` and the exact optimum for each parameter value.
 
     Parameters
     ----------
-    rows : sequence of Optimum
+    rows : sequence of AtlasRow
         At least one.
     """
-    panels: dict[str, list[Optimum]] = {}
+    panels: dict[str, list[AtlasRow]] = {}
     for row in rows:
         panels.setdefault(_panel_title(row), []).append(row)
     columns = min(4, len(panels))
@@ -41,14 +41,14 @@ def draw_optima(rows: Sequence[Optimum]) -> Figure:
     return figure
 
 
-def _panel_title(row: Optimum) -> str:
+def _panel_title(row: AtlasRow) -> str:
     """The loss, and all parameters but the one that is swept within the panel."""
     held = [f"λ = {value:g}" for name, value in row.parameters.items() if name == "lambda_"]
     figure = f" (Fig. {row.figure})" if row.figure else ""
-    return ", ".join([LOSSES[row.loss].title, *held]) + figure
+    return ", ".join([RULES[row.name].title, *held]) + figure
 
 
-def _draw_panel(axis: Axes, title: str, members: Sequence[Optimum]) -> None:
+def _draw_panel(axis: Axes, title: str, members: Sequence[AtlasRow]) -> None:
     problem = members[0].problem
     axis.plot(problem.grid, density(problem.implicit_preference_distribution, problem.grid), **PREFERENCE)
     axis.plot(problem.grid, density(problem.reference, problem.grid), **REFERENCE)

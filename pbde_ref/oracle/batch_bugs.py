@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pbde_ref.oracle.cases import Case, Outcome, is_of_examples
+from pbde_ref.catalogue.records import Outcome
+from pbde_ref.oracle.cases import Case, is_of_examples
 
 __all__ = ["BROADCASTS", "FIRST_ROWS", "MEANS_OF_MEANS", "broadcast_losses", "last_row_lost"]
 

@@ -1,94 +1,25 @@
-"""What a definition is to the oracle, and one case of it: inputs and conventions for which it says what is right."""
+"""One case of a loss: inputs and conventions for which its definition says what is right."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pbde_ref.catalogue.records import Arrays, Conventions, Input, Loss, Margins, Outcome
 from pbde_ref.objectives import Objective
 from pbde_ref.validation import FloatArray
 
-__all__ = ["Arrays", "Case", "Conventions", "Definition", "Hyperparameter", "Input", "Margins", "Outcome"]
-
-Arrays = Mapping[str, NDArray[Any]]
-Conventions = Mapping[str, Any]
-
-
-class Outcome(NamedTuple):
-    """A loss as its caller sees it: reduced as declared, with derivatives of that (of the sum if it is not reduced)."""
-
-    value: FloatArray
-    gradients: Mapping[str, FloatArray]
-
-
-class Margins(NamedTuple):
-    """Each pair's margin, and its derivative with respect to each argument that the loss is differentiated by."""
-
-    values: FloatArray
-    slopes: Mapping[str, FloatArray | float]
-
-
-@dataclass(frozen=True)
-class Input:
-    """One array that the function is called with.
-
-    `role` is "policy", "reference", "reward" or "constant"; the first and third are differentiated. What is not
-    `floating` (lengths, masks, tokens) is never rounded to the tested dtype.
-    """
-
-    name: str
-    role: str
-    floating: bool = True
-
-    @property
-    def differentiated(self) -> bool:
-        """Whether the loss has a gradient with respect to it."""
-        return self.role in ("policy", "reward")
-
-
-@dataclass(frozen=True)
-class Hyperparameter:
-    """A number (or a word) of the definition.
-
-    `default` None means that it must be declared unless the function takes it as a keyword; then `generic` is used.
-    `other` is the value that tells whether it is used at all; None if it is not a number of the loss but a convention.
-    `keywords` are the names under which a function may take it.
-    """
-
-    default: Any
-    generic: Any
-    other: Any
-    keywords: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Definition:
-    """A loss that implementations can be held against.
-
-    `family` is "pairwise", "ranking", "mixture" or "sequence". `margins` and `objective` only exist for "pairwise".
-    """
-
-    name: str
-    title: str
-    family: str
-    inputs: Callable[[Conventions], tuple[Input, ...]]
-    evaluate: Callable[[Arrays, Conventions], Outcome]
-    batches: Mapping[str, Arrays]
-    hyperparameters: Mapping[str, Hyperparameter] = field(default_factory=dict)
-    margins: Callable[[Arrays, Conventions], Margins] | None = None
-    objective: Callable[[Conventions], Objective] | None = None
-    aliases: tuple[str, ...] = ()
-
+__all__ = ["Case", "exchanged_name", "is_of_examples", "of_margins", "reduced"]
 
 @dataclass(frozen=True, eq=False)
 class Case:
     """Inputs and conventions: everything that determines what the function should return."""
 
-    definition: Definition
+    definition: Loss
     arrays: Arrays
     conventions: Conventions
 

@@ -41,8 +41,8 @@ def checks_of_loss(
 
     Examples
     --------
-    >>> from pbde_ref.oracle.definitions import definition_of
-    >>> definition = definition_of("pbde")
+    >>> from pbde_ref.catalogue import loss_named
+    >>> definition = loss_named("pbde")
     >>> list(checks_of_loss(Case(definition, definition.batches["generic"], {"reduction": "mean"})))[:4]
     ['repeatability', 'statelessness', 'inputs_unmodified', 'value']
     """
@@ -170,7 +170,7 @@ def hyperparameters_used(context: Context) -> None:
     """Each hyperparameter that the function takes as a keyword has the effect that the definition gives it."""
     definition, varied = context.generic.definition, 0
     for name, own in context.subject.keywords.items():
-        other = definition.hyperparameters[name].other
+        other = definition.parameters[name].other
         if other is None or isinstance(context.generic.conventions[name], str):
             continue
         varied += 1
@@ -183,7 +183,7 @@ def hyperparameters_used(context: Context) -> None:
         ignored = "" if changed else f" (it has no effect: {own}={base.conventions[name]} gives the same)"
         context.hold(case, computed, _all_parts(context, f"with {own}={other}{ignored}"))
     if not varied:
-        names = ", ".join(n for n, h in definition.hyperparameters.items() if h.other is not None) or "none"
+        names = ", ".join(n for n, h in definition.parameters.items() if h.other is not None) or "none"
         raise SkippedCheckError(f"the function takes none of its hyperparameters as a keyword ({names})")
 
 

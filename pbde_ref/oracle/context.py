@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pbde_ref.catalogue.records import Input, Outcome
 from pbde_ref.oracle.calling.subjects import Computed, Subject, SubjectError, rounded_case
-from pbde_ref.oracle.cases import Case, Input, Outcome
+from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.diagnosis import diagnose, diagnose_check
 from pbde_ref.oracle.tolerances import Difference, agrees, allowance, condition_numbers, difference, is_right
 

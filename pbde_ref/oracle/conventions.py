@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pbde_ref.catalogue import LOSSES
 from pbde_ref.oracle.cases import Case
-from pbde_ref.oracle.definitions import DEFINITIONS
 
 __all__ = ["CONVENTIONS", "Convention"]
 
@@ -48,9 +48,6 @@ class Convention:
         other = dict(changed.conventions) if changed else {}
         declared = self.declared.format(**{**other, **case.conventions})
         return f"agrees with {self.agrees_with.format(**{**case.conventions, **other})}; you declared {declared}"
-
-
-LOSSES = tuple(DEFINITIONS)
 
 
 def _instead(name: str, there: Any, here: Any = None) -> Callable[[Case], Case | None]:
@@ -96,7 +93,7 @@ def _other_hinge(there: str, name: str) -> Callable[[Case], Case | None]:
     def change(case: Case) -> Case | None:
         here = {"beta": "delta", "delta": "beta"}[name]
         conventions = {n: v for n, v in case.conventions.items() if n != here} | {name: 1.0 / case.conventions[here]}
-        return replace(case, definition=DEFINITIONS[there], conventions=conventions)
+        return replace(case, definition=LOSSES[there], conventions=conventions)
 
     return change
 
@@ -122,7 +119,7 @@ _REDUCTIONS = {
 
 CONVENTIONS: tuple[Convention, ...] = (
     *(
-        Convention(f"reduction: {name}", LOSSES, _reduction(name), text, "reduction={reduction!r}")
+        Convention(f"reduction: {name}", tuple(LOSSES), _reduction(name), text, "reduction={reduction!r}")
         for name, text in _REDUCTIONS.items()
     ),
     Convention(
@@ -139,9 +136,9 @@ CONVENTIONS: tuple[Convention, ...] = (
                "IPO with tau itself as the target", "tau={tau}, whose target is 1 / (2 tau)"),
     Convention("cDPO", ("dpo",), _variant("cdpo"), "cDPO, soft labels", "variant='robust'"),
     Convention("robust DPO", ("dpo",), _variant("robust"), "robust DPO, the unbiased correction", "variant='cdpo'"),
-    Convention("hinge scaled by beta", ("rso",), _other_hinge("hinge", "beta"),
-               "(1 - beta m)^+ at beta = 1 / delta, the loss 'hinge'", "(delta - m)^+ with delta={delta}"),
-    Convention("hinge in nats", ("hinge",), _other_hinge("rso", "delta"),
+    Convention("hinge scaled by beta", ("rso",), _other_hinge("scaled_hinge", "beta"),
+               "(1 - beta m)^+ at beta = 1 / delta, the loss 'scaled_hinge'", "(delta - m)^+ with delta={delta}"),
+    Convention("hinge in nats", ("scaled_hinge",), _other_hinge("rso", "delta"),
                "(delta - m)^+ at delta = 1 / beta, the loss 'rso'", "(1 - beta m)^+ with beta={beta}"),
     Convention("margin times scale", ("length_normalized",), _margin_by_scale(1),
                "a margin that is multiplied by the scale", "margin={margin}, inside the sigmoid as it is"),

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from pbde_ref.catalogue.records import Outcome
 from pbde_ref.oracle.batch_bugs import BROADCASTS, broadcast_losses
-from pbde_ref.oracle.cases import Case, Outcome
+from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.conventions import CONVENTIONS, Convention
 from pbde_ref.oracle.known_bugs import CATALOGUE, bugs_of
 from pbde_ref.oracle.tolerances import DTYPES, agrees, allowance

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from pbde_ref.catalogue import loss_named
+from pbde_ref.catalogue.records import Loss
 from pbde_ref.oracle.calling.preparation import conventions_of
 from pbde_ref.oracle.calling.readiness import Options, bench_for, checks_of, generic_case
-from pbde_ref.oracle.cases import Definition
-from pbde_ref.oracle.definitions import definition_of
 from pbde_ref.oracle.report import EXPECT_CHECKS, CheckResult, LossCheckError, Report, as_many_as_expected
 from pbde_ref.oracle.rewards import SEQUENCE_REWARDS
 from pbde_ref.oracle.sequences import SEQUENCE_LOG_PROBS
@@ -42,13 +42,14 @@ def check_loss(
         Called with arrays as positional arguments, in the order of the function of `pbde_ref.losses`:
 
         - "bradley_terry" ("reward"): chosen_rewards, rejected_rewards, and margins under ``margin="per_example"``;
-        - "dpo", "geometric", "rso", "hinge", "ipo": policy_chosen, policy_rejected, reference_chosen,
+        - "dpo", "geometric", "rso", "scaled_hinge" ("hinge"), "ipo": policy_chosen, policy_rejected, reference_chosen,
           reference_rejected; for "ipo" with ``average=True`` also chosen_lengths, rejected_lengths;
         - "slic": policy_chosen, policy_rejected, and regularization if ``lambda_`` is positive;
         - "length_normalized" ("simpo"): policy_chosen, policy_rejected, chosen_lengths, rejected_lengths;
         - "pbde": policy_chosen, policy_rejected, f_chosen, f_rejected, g_chosen, g_rejected;
         - "rrhf": policy, lengths, scores (or ranks, under ``ranking="ranks"``), each of shape (B, k);
-        - "mixture": policy_chosen, policy_rejected, each of shape (B, k), and weight_logits of shape (k,).
+        - "annotator_mixture" ("mixture"): policy_chosen, policy_rejected, each of shape (B, k), and weight_logits of
+          shape (k,).
 
         It returns the loss, or a tuple whose first element is the loss.
     loss : str
@@ -109,7 +110,7 @@ def check_loss(
     >>> report.passed, report.diagnoses[0]
     (False, 'matches a known bug: β applied twice (MaxText #1530): the margin is multiplied by β²')
     """
-    definition = definition_of(loss)
+    definition = loss_named(loss)
     options = Options(
         framework, dtype, gradients, returns_gradients, detached_reference, random_search, seed, returns_rewards,
         expect_checks,
@@ -240,7 +241,7 @@ def iter_checks(loss: str, **conventions: Any) -> Iterator[str]:
     """
     definition = _definition(loss)
     options, declared = _split(conventions)
-    case = generic_case(definition, conventions_of(definition, declared, set(definition.hyperparameters)))
+    case = generic_case(definition, conventions_of(definition, declared, set(definition.parameters)))
     pinned = [EXPECT_CHECKS] if options.expect_checks is not None else []
     return iter(["call", *checks_of(case, options), *pinned])
 
@@ -278,9 +279,9 @@ def run_check(name: str, function: Callable[..., Any], loss: str, **conventions:
     return next(result for result in bench.run([name]))
 
 
-def _definition(loss: str) -> Definition:
+def _definition(loss: str) -> Loss:
     of_tokens = {definition.name: definition for definition in (SEQUENCE_LOG_PROBS, SEQUENCE_REWARDS)}
-    return of_tokens[loss] if loss in of_tokens else definition_of(loss)
+    return of_tokens[loss] if loss in of_tokens else loss_named(loss)
 
 
 def _split(keywords: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
@@ -291,7 +292,7 @@ def _split(keywords: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
 
 def _check(
     function: Callable[..., Any],
-    definition: Definition,
+    definition: Loss,
     conventions: Mapping[str, Any],
     options: Options,
     on_failure: str,
@@ -307,8 +308,8 @@ def _check(
     results = tuple(_as_expected(result, expected) for result in bench.run(names))
     if options.expect_checks is not None:
         results = (*results, as_many_as_expected(results, options.expect_checks))
-    hidden = {"lengths_given"} | ({"reference_free"} if not bench.case.conventions.get("reference_free") else set())
-    shown = {name: value for name, value in bench.case.conventions.items() if name not in hidden}
+    rare = ("reference_free", "takes_lengths")
+    shown = {name: value for name, value in bench.case.conventions.items() if name not in rare or value}
     framework = bench.subject.framework.name
     changes = tuple(sorted(bench.subject.changes))
     report = Report(

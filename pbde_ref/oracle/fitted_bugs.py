@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import brentq
 
-from pbde_ref.oracle.cases import Case, Outcome
+from pbde_ref.catalogue.records import Outcome
+from pbde_ref.oracle.cases import Case
 
 __all__ = ["Fit", "another_value", "constant_factor", "extra_likelihood", "nan_gradient", "temperature"]
 
@@ -60,7 +61,7 @@ def _fraction(factor: float) -> str:
 
 def another_value(case: Case, computed: Outcome) -> Iterator[tuple[str, Formula]]:
     """A hyperparameter is not what was declared."""
-    for name in case.definition.hyperparameters:
+    for name in case.definition.parameters:
         declared = case.conventions[name]
         if not isinstance(declared, float):
             continue

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from pbde_ref.catalogue.records import Outcome
 from pbde_ref.losses import token_log_probs_from_logits
-from pbde_ref.oracle.cases import Case, Outcome
+from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.sequences import sequence_mask
 from pbde_ref.oracle.tolerances import allowance
 from pbde_ref.validation import FloatArray

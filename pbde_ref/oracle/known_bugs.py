@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from pbde_ref.catalogue import LOSSES
+from pbde_ref.catalogue.records import Outcome
 from pbde_ref.objectives import BRADLEY_TERRY, ipo
 from pbde_ref.oracle.batch_bugs import BROADCASTS, FIRST_ROWS, MEANS_OF_MEANS, last_row_lost
-from pbde_ref.oracle.cases import Case, Outcome, exchanged_name, of_margins, reduced
-from pbde_ref.oracle.definitions import DEFINITIONS
+from pbde_ref.oracle.cases import Case, exchanged_name, of_margins, reduced
 from pbde_ref.oracle.fitted_bugs import (
     Fit,
     another_value,
@@ -80,13 +81,13 @@ class KnownBug:
         return f"matches a known bug: {self.name}{thread}: {self.effect}"
 
 
-LOSSES = tuple(DEFINITIONS)
-REFERENCED = ("dpo", "ipo", "rso", "hinge", "geometric")
-LOGISTIC = ("bradley_terry", "dpo", "pbde", "length_normalized", "geometric")
-PAIRED = tuple(name for name, definition in DEFINITIONS.items() if definition.family in ("pairwise", "mixture"))
-PAIRWISE = tuple(name for name, definition in DEFINITIONS.items() if definition.margins)
-POLICY_PAIRS = tuple(name for name in PAIRWISE if name != "bradley_terry")
-LENGTHENED = ("length_normalized", "ipo", "rrhf")
+ALL = tuple(LOSSES)
+REFERENCED = tuple(name for name, loss in LOSSES.items() if loss.has_reference)
+LOGISTIC = tuple(name for name, loss in LOSSES.items() if loss.is_logistic)
+PAIRED = tuple(name for name, loss in LOSSES.items() if loss.family in ("pairwise", "mixture"))
+PAIRWISE = tuple(name for name, loss in LOSSES.items() if loss.has_margins)
+POLICY_PAIRS = tuple(name for name in PAIRWISE if LOSSES[name].has_policy)
+LENGTHENED = tuple(name for name, loss in LOSSES.items() if loss.has_lengths)
 OF_TOKENS = SEQUENCES, REWARDS = ("sequence_log_probs", "sequence_rewards")
 
 
@@ -121,10 +122,10 @@ def _reference_swapped(case: Case, dtype: str) -> Outcome:
 
 
 def _always_the_sigmoid(case: Case, dtype: str) -> Outcome:
-    slope = {"ipo": "tau", "hinge": "beta"}.get(case.definition.name)
+    slope = {"ipo": "tau", "scaled_hinge": "beta"}.get(case.definition.name)
     beta = case.conventions[slope] if slope else 1.0 / case.conventions["delta"]
     conventions = {"reduction": case.conventions["reduction"], "beta": beta, "label_smoothing": 0.0, "variant": "cdpo"}
-    return replace(case, definition=DEFINITIONS["dpo"], conventions=conventions).expected()
+    return replace(case, definition=LOSSES["dpo"], conventions=conventions).expected()
 
 
 def _flipped_average(case: Case, dtype: str) -> Outcome:
@@ -178,7 +179,9 @@ def _gradient_zero(case: Case, dtype: str) -> Outcome:
     return Outcome(value, {name: np.zeros_like(gradient) for name, gradient in gradients.items()})
 
 
-def _into_reference(case: Case, dtype: str) -> Outcome:
+def _into_reference(case: Case, dtype: str) -> Outcome | None:
+    if case.conventions.get("reference_free"):
+        return None
     value, gradients = case.expected()
     into = {name.replace("policy", "reference"): -gradient for name, gradient in gradients.items()}
     return Outcome(value, {**gradients, **into})
@@ -283,11 +286,11 @@ def _equal_weights(case: Case, dtype: str) -> Outcome:
 
 
 CATALOGUE: tuple[KnownBug, ...] = (
-    KnownBug("β applied twice", ("dpo", "length_normalized", "hinge"), "the margin is multiplied by β²",
+    KnownBug("β applied twice", ("dpo", "length_normalized", "scaled_hinge"), "the margin is multiplied by β²",
              "MaxText #1530", _at(lambda b: b * b, "beta", "scale")),
-    KnownBug("divided by β", ("dpo", "length_normalized", "hinge"), "the margin is divided by β",
+    KnownBug("divided by β", ("dpo", "length_normalized", "scaled_hinge"), "the margin is divided by β",
              "Liger-Kernel #378", _at(lambda b: 1.0 / b, "beta", "scale")),
-    KnownBug("β missing", ("dpo", "length_normalized", "hinge"), "the margin is not scaled at all",
+    KnownBug("β missing", ("dpo", "length_normalized", "scaled_hinge"), "the margin is not scaled at all",
              "", _at(lambda b: 1.0, "beta", "scale")),
     KnownBug("β in IPO's margin", ("ipo",), "the margin is multiplied by the parameter that also makes the target",
              "", lambda case, dtype: _quadratic_of_beta(case, dtype)),
@@ -295,14 +298,14 @@ CATALOGUE: tuple[KnownBug, ...] = (
              "Liger-Kernel #378, #387", _without_reference),
     KnownBug("reference swapped", REFERENCED, "the reference's chosen and rejected log-probabilities are exchanged",
              "", _reference_swapped),
-    KnownBug("sign inverted", (*LOSSES, *OF_TOKENS), "minus the loss: training makes it worse",
+    KnownBug("sign inverted", (*ALL, *OF_TOKENS), "minus the loss: training makes it worse",
              "Liger-Kernel #481, #484", _sign_inverted),
     KnownBug("chosen and rejected swapped", PAIRED, "the loss rewards what was rejected", "several", _swapped),
     KnownBug("label smoothing ignored", ("dpo",), "label_smoothing has no effect",
              "TRL #3906, #7062", lambda case, dtype: _smoothing_ignored(case)),
     KnownBug("factor 1 / (1 - 2ε) missing", ("dpo",), "robust DPO is too small by a constant factor",
              "", _unscaled_robust),
-    KnownBug("loss type ignored", ("ipo", "rso", "hinge"), "it is always the sigmoid loss of DPO",
+    KnownBug("loss type ignored", ("ipo", "rso", "scaled_hinge"), "it is always the sigmoid loss of DPO",
              "ms-swift #10167", _always_the_sigmoid),
     KnownBug("IPO on sums where means were meant, or the reverse", ("ipo",), "lengths enter, or do not",
              "TRL #1265, torchtune #1291", _flipped_average),
@@ -314,21 +317,21 @@ CATALOGUE: tuple[KnownBug, ...] = (
              "DeepSpeedExamples #423", _naive(_log_of_sigmoid)),
     KnownBug("log(1 + exp(x)) formed directly", LOGISTIC, "infinite, and its gradient NaN, for large gaps",
              "OpenRLHF #1278", _naive(_log_of_one_plus_exp)),
-    KnownBug("gradient identically zero", (*LOSSES, *OF_TOKENS), "the right loss is logged, nothing learns",
+    KnownBug("gradient identically zero", (*ALL, *OF_TOKENS), "the right loss is logged, nothing learns",
              "mlx-lm-lora #25", _gradient_zero),
     KnownBug("gradient flows into the reference", REFERENCED, "the reference is trained as well",
              "several", _into_reference, "no_gradient_to_reference"),
     KnownBug("gradient zero at margin 0", PAIRWISE, "where the policy is the reference, the first step of every "
              "training, nothing moves", "TRL #1627", _still_at_zero),
-    KnownBug("state", (*LOSSES, *OF_TOKENS), "one call changes what the next one gives, such as a label_smoothing that "
+    KnownBug("state", (*ALL, *OF_TOKENS), "one call changes what the next one gives, such as a label_smoothing that "
              "is set when it is 0", "TRL ≤ 0.28, EXO branch", _smoothing_remembered, "state"),
-    KnownBug("dropout or other noise", (*LOSSES, *OF_TOKENS), "equal calls in a row differ without a pattern, as when "
+    KnownBug("dropout or other noise", (*ALL, *OF_TOKENS), "equal calls in a row differ without a pattern, as when "
              "the reference's dropout is active", "LLaMA-Factory #10779, TRL #2042", _unseen, "noise"),
-    KnownBug("odd batch loses its last row", LOSSES, "batches are cut to an even size",
+    KnownBug("odd batch loses its last row", ALL, "batches are cut to an even size",
              "TRL #1911", last_row_lost),
-    KnownBug("mean of micro-batch means", LOSSES, "a smaller last micro-batch counts as much as a full one",
+    KnownBug("mean of micro-batch means", ALL, "a smaller last micro-batch counts as much as a full one",
              "unsloth #1178, torchtune #2334, LLaMA-Factory #5747", MEANS_OF_MEANS[0], "", MEANS_OF_MEANS[1:]),
-    KnownBug("only the first rows count", LOSSES, "rows behind a fixed number have no effect",
+    KnownBug("only the first rows count", ALL, "rows behind a fixed number have no effect",
              "", FIRST_ROWS[0], "", FIRST_ROWS[1:]),
     KnownBug("margins broadcast to (B, B)", PAIRWISE, "an array of shape (B, 1) meets one of shape (B,), so that every "
              "example is held against every other", "ms-swift #9927, TRL #7062", BROADCASTS[0], "", BROADCASTS[1:]),
@@ -349,20 +352,20 @@ CATALOGUE: tuple[KnownBug, ...] = (
              "", _ones_for("chosen_lengths", "rejected_lengths")),
     KnownBug("hinge as printed", ("slic",), "delta - (m)^+ has no kink at delta, so delta has no effect on training",
              "Eq. (20) as printed", _as_printed_hinge),
-    KnownBug("logits mixed instead of probabilities", ("mixture",), "one logistic loss of the mean margin",
+    KnownBug("logits mixed instead of probabilities", ("annotator_mixture",), "one logistic loss of the mean margin",
              "", _mean_of_logits),
-    KnownBug("weights of the mixture ignored", ("mixture",), "all annotators count alike",
+    KnownBug("weights of the mixture ignored", ("annotator_mixture",), "all annotators count alike",
              "", _equal_weights),
-    KnownBug("constant factor", (*LOSSES, *OF_TOKENS), "loss or gradient is divided once more, by steps, ranks or the "
+    KnownBug("constant factor", (*ALL, *OF_TOKENS), "loss or gradient is divided once more, by steps, ranks or the "
              "batch size", "ms-swift #10117, VeOmni #338, Megatron-LM #673", _unseen, fit=constant_factor),
-    KnownBug("bound to another value", LOSSES, "a hyperparameter is another one than declared, as in a module that "
+    KnownBug("bound to another value", ALL, "a hyperparameter is another one than declared, as in a module that "
              "keeps its own default", "rlhf-book #400", _unseen, fit=another_value),
     KnownBug("temperature on the policy alone", REFERENCED, "the policy's log-probabilities are scaled, the "
              "reference's are not", "prime-rl #697, compose-rl #105, verl #4162, NeMo-RL #935", _unseen,
              fit=temperature),
     KnownBug("extra likelihood term", POLICY_PAIRS, "the chosen outcome's log-likelihood is part of the loss, as in "
              "RPO", "TRL #1868", _unseen, fit=extra_likelihood),
-    KnownBug("gradient NaN", LOSSES, "0 times infinity in the backward pass, as of the branch of `where` that is not "
+    KnownBug("gradient NaN", ALL, "0 times infinity in the backward pass, as of the branch of `where` that is not "
              "taken", "tinker-cookbook #188, TRL #1311", _unseen, fit=nan_gradient),
     *(KnownBug(b.name, (SEQUENCES,), b.effect, b.thread, b.formula, "", b.variants) for b in MASK_BUGS),
     *(KnownBug(name, (SEQUENCES,), effect, thread, _unseen, fit=fit) for name, effect, thread, fit in HEAD_BUGS),

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pbde_ref.catalogue.records import Outcome
 from pbde_ref.losses import token_log_probs_from_logits
-from pbde_ref.oracle.cases import Case, Outcome
+from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.sequences import VOCABULARY, masked_sums, sequence_mask
 
 __all__ = ["MASK_BUGS", "TokenBug"]

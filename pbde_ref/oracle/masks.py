@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from pbde_ref.catalogue.records import Outcome
 from pbde_ref.oracle.calling.subjects import SubjectError, rounded_case
-from pbde_ref.oracle.cases import Case, Outcome
+from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.context import Context, FailedCheckError, SkippedCheckError, differentiated
 from pbde_ref.oracle.diagnosis import diagnose_check
 from pbde_ref.oracle.sequences import relabelled, sequence_mask

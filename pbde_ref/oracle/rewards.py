@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pbde_ref.oracle.cases import Arrays, Case, Conventions, Definition, Input, Outcome
+from pbde_ref.catalogue.records import Arrays, Conventions, Input, Loss, Outcome
+from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.mask_bugs import TokenBug
 
 __all__ = ["REWARD_BUGS", "REWARD_SITUATIONS", "SEQUENCE_REWARDS"]
@@ -45,9 +46,10 @@ def _scores() -> NDArray[np.float64]:
 
 _GENERIC = {"scores": _scores(), "mask": _mask((8, 6, 7, 5))}
 
-SEQUENCE_REWARDS = Definition(
+SEQUENCE_REWARDS = Loss(
     "sequence_rewards",
     "rewards of sequences from the scores of their tokens",
+    "",
     "reading",
     lambda conventions: (Input("scores", "reward"), Input("mask", "constant", floating=False)),
     _evaluate,

@@ -81,7 +81,7 @@ def _cases(strategies: Any, context: Context) -> Any:
         arrays = {name: _array(draw, strategies, name, values, size) for name, values in generic.arrays.items()}
         conventions = {}
         for name in context.subject.keywords:
-            hyperparameter = generic.definition.hyperparameters[name]
+            hyperparameter = generic.definition.parameters[name]
             if hyperparameter.other is not None:
                 choices = [generic.conventions[name], hyperparameter.generic, hyperparameter.other]
                 conventions[name] = draw(strategies.sampled_from(choices))

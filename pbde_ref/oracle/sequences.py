@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pbde_ref.catalogue.records import Arrays, Conventions, Input, Loss, Outcome, Parameter
 from pbde_ref.losses import token_log_probs_from_logits, token_log_probs_vjp
-from pbde_ref.oracle.cases import Arrays, Case, Conventions, Definition, Hyperparameter, Input, Outcome
+from pbde_ref.oracle.cases import Case
 
 __all__ = ["SEQUENCE_LOG_PROBS", "masked_sums", "relabelled", "sequence_arrays", "sequence_mask"]
 
@@ -123,17 +124,18 @@ BATCHES = {
     "extreme": _batch(_logits(*_LABELS.shape) * 3000.0),
 }
 
-SEQUENCE_LOG_PROBS = Definition(
+SEQUENCE_LOG_PROBS = Loss(
     "sequence_log_probs",
     "log-probabilities of sequences from next-token logits",
+    "",
     "sequence",
     _inputs,
     _evaluate,
     BATCHES,
     {
-        "average": Hyperparameter(False, False, None, ()),
-        "shift": Hyperparameter(True, True, None, ()),
-        "temperature": Hyperparameter(1.0, 1.0, 1.75, ("temperature",)),
-        "layout": Hyperparameter("mask", "mask", None, ()),
+        "average": Parameter("switch", False),
+        "shift": Parameter("switch", True),
+        "temperature": Parameter("positive", 1.0, 1.0, 1.75, ("temperature",)),
+        "layout": Parameter(("mask", "labels", "lengths"), "mask"),
     },
 )

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pbde_ref.oracle.cases import Case, Outcome
+from pbde_ref.catalogue.records import Outcome
+from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.sequences import sequence_mask
 from pbde_ref.validation import FloatArray
 
@@ -111,8 +112,8 @@ def condition_numbers(case: Case, name: str, dtype: str) -> FloatArray:
 
     Examples
     --------
-    >>> from pbde_ref.oracle.definitions import definition_of
-    >>> rewards = Case(definition_of("reward"), {"chosen_rewards": np.array([-1000.5]),
+    >>> from pbde_ref.catalogue import loss_named
+    >>> rewards = Case(loss_named("reward"), {"chosen_rewards": np.array([-1000.5]),
     ...     "rejected_rewards": np.array([-1000.0])}, {"margin": 0.0, "reduction": "mean"})
     >>> float(condition_numbers(rewards, "", "float64").round(-2))  # their difference is half
     1300.0

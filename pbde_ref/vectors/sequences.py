@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pbde_ref import losses
+from pbde_ref.catalogue import LOSSES
 from pbde_ref.losses.result import BatchLoss
 from pbde_ref.vectors.format import Document, Group, Test, acceptable, invalid, valid
 
@@ -253,12 +254,9 @@ SEQUENCE_DOCUMENTS = [
 ]  # fmt: skip
 
 FUNCTIONS: dict[str, Callable[..., BatchLoss]] = {
-    "annotator_mixture": losses.annotator_mixture_loss, "bradley_terry": losses.bradley_terry_loss,
-    "dpo": losses.dpo_loss, "geometric": losses.geometric_loss, "ipo": losses.ipo_loss,
-    "length_normalized": losses.length_normalized_loss, "pbde": losses.pbde_loss,
-    "policy_gradient": losses.kl_controlled_policy_gradient_loss, "rrhf": losses.rrhf_loss, "rso": losses.rso_loss,
-    "slic": losses.slic_loss,
-}  # fmt: skip
+    **{record.name: record.batch for record in LOSSES.values() if record.batch},
+    "policy_gradient": losses.kl_controlled_policy_gradient_loss,
+}
 
 
 def evaluate(name: str, parameters: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:

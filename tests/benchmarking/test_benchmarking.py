@@ -263,8 +263,8 @@ def test_slope_is_the_exponent():
 
 def test_scaling_plot_is_drawn(tmp_path):
     """Series need two sizes; the legend has the slope; the file is a PNG."""
-    from pbde_ref.benchmarking.scaling_plot import draw_scaling
     from pbde_ref.figures import save_figure
+    from pbde_ref.figures.scaling import draw_scaling
 
     points = [measurement(seconds=(1e-6 * n,), n=n) for n in (1000, 10_000)]
     series = scaling_series([*points, measurement(contender="once", n=10), measurement(items=3)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import pbde_ref as pb
-from pbde_ref.experiments.atlas import LOSSES, optima, optimum
+from pbde_ref.experiments.atlas import RULES, atlas, atlas_row
 from pbde_ref.figures import draw_optima, save_figure
 
 SIZE = 48
@@ -12,36 +12,37 @@ SIZE = 48
 
 @pytest.fixture(scope="module")
 def rows():
-    return list(optima(size=SIZE))
+    return list(atlas(size=SIZE))
 
 
 def test_every_row_of_the_papers_sweeps_is_there(rows):
-    assert [row.label for row in rows if row.loss == "dpo"] == ["dpo β=1", "dpo β=4", "dpo β=16"]
-    assert sum(row.loss == "slic" for row in rows) == 10
-    assert {row.loss for row in rows} == set(LOSSES)
+    assert [row.label for row in rows if row.name == "dpo"] == ["dpo β=1", "dpo β=4", "dpo β=16"]
+    assert sum(row.name == "slic" for row in rows) == 10
+    assert {row.name for row in rows} == set(RULES)
 
 
 def test_every_gap_is_small_and_every_policy_normalised(rows):
     for row in rows:
-        assert 0.0 <= row.gap <= (1e-6 if row.loss == "two_annotators" else 1e-7 * max(row.value, 1e-3)), row.label
+        found, mixture = row.optimum, row.name == "two_annotators"
+        assert 0.0 <= found.gap <= (1e-6 if mixture else 1e-7 * max(found.loss, 1e-3)), row.label
         # The loss of a mixture model is not convex.
-        assert row.policy_error == 1.0 if row.loss == "two_annotators" else row.policy_error <= 1e-4, row.label
+        assert found.policy_error == 1.0 if mixture else found.policy_error <= 1e-4, row.label
         assert row.policy.pmf.sum() == pytest.approx(1.0, abs=1e-12)
 
 
 def test_two_stage_rlhf_lands_where_dpo_lands(rows):
-    dpo, rlhf = ([row.policy for row in rows if row.loss == loss] for loss in ("dpo", "rlhf"))
+    dpo, rlhf = ([row.policy for row in rows if row.name == loss] for loss in ("dpo", "rlhf"))
     assert max(pb.total_variation(a, b) for a, b in zip(dpo, rlhf, strict=True)) < 1e-9
 
 
 def test_reward_shared_dpo_and_alpha_1_all_learn_the_preference_distribution(rows):
     for row in rows:
-        if row.loss in ("reward", "dpo_shared") or row.label == "geometric α=1":
+        if row.name in ("reward", "dpo_shared") or row.label == "geometric α=1":
             assert row.distances["total_variation_preference"] < 1e-9
 
 
 def test_slic_without_margin_or_regulariser_is_uniform_and_grows_sharper_with_delta(rows):
-    slic = {row.label: row for row in rows if row.loss == "slic"}
+    slic = {row.label: row for row in rows if row.name == "slic"}
     uniform = slic["slic δ=0 λ=0"]
     assert uniform.policy.pmf == pytest.approx(np.full(SIZE, 1 / SIZE), abs=1e-9)
     # Homogeneity: the scores of δ = 2 are twice those of δ = 1.
@@ -50,13 +51,13 @@ def test_slic_without_margin_or_regulariser_is_uniform_and_grows_sharper_with_de
 
 
 def test_the_pooled_reward_is_neither_annotators_density(rows):
-    (pooled,) = (row for row in rows if row.loss == "pooled_reward")
+    (pooled,) = (row for row in rows if row.name == "pooled_reward")
     for own in pooled.problem.annotator_distributions:
         assert pb.total_variation(pooled.policy, own) > 0.3
 
 
 def test_the_two_annotator_model_recovers_the_marginal(rows):
-    (mixed,) = (row for row in rows if row.loss == "two_annotators")
+    (mixed,) = (row for row in rows if row.name == "two_annotators")
     assert mixed.distances["total_variation_preference"] < 1e-3
 
 
@@ -65,7 +66,7 @@ def test_ipo_is_the_tilted_reference(rows):
     p = problem.implicit_preference_distribution.pmf
     wins = (p[:, None] / (p[:, None] + p[None, :])) @ problem.reference.pmf
     for row in rows:
-        if row.loss == "ipo":
+        if row.name == "ipo":
             expected = pb.tilt(problem.reference, wins, row.parameters["tau"])
             assert pb.total_variation(row.policy, expected) < 1e-9
 
@@ -73,7 +74,7 @@ def test_ipo_is_the_tilted_reference(rows):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (("ppo", {}), ValueError, "`loss` must be one of 'reward'"),
+        (("ppo", {}), ValueError, "`name` must be one of 'reward'"),
         (("dpo", {}), TypeError, "'dpo' must have `beta`; got none"),
         (("reward", {"beta": 1.0}), TypeError, "'reward' must have no parameters; got `beta`"),
         (("slic", {"delta": -1.0, "lambda_": 0.0}), ValueError, "`delta` must be non-negative; got -1.0"),
@@ -82,13 +83,13 @@ def test_ipo_is_the_tilted_reference(rows):
 def test_bad_input_is_named(arguments, error, message):
     loss, parameters = arguments
     with pytest.raises(error, match=message):
-        optimum(loss, size=16, **parameters)
+        atlas_row(loss, size=16, **parameters)
 
 
 def test_the_drawing_has_a_panel_per_loss_and_stable_bytes(rows, tmp_path):
     figure = draw_optima(rows)
     titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
-    assert len(titles) == len(LOSSES) + 1  # SLiC has one for each λ
+    assert len(titles) == len(RULES) + 1  # SLiC has one for each λ
     save_figure(figure, tmp_path / "all.png")
     assert (tmp_path / "all.png").stat().st_size < 400_000
     for name in ("a.png", "a.svg", "a.pdf"):
@@ -99,4 +100,4 @@ def test_the_drawing_has_a_panel_per_loss_and_stable_bytes(rows, tmp_path):
 
 def test_a_figure_is_refused_in_an_unknown_format(tmp_path):
     with pytest.raises(ValueError, match=r"`path` must end in one of \.png, \.pdf, \.svg; got"):
-        save_figure(draw_optima([optimum("dpo", size=16, beta=1.0)]), tmp_path / "a.bmp")
+        save_figure(draw_optima([atlas_row("dpo", size=16, beta=1.0)]), tmp_path / "a.bmp")

@@ -12,7 +12,8 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from pbde_ref.cli import main
-from pbde_ref.experiments.language.catalogue import language_page, length_rows, position_rows, runs, table_2_rows
+from pbde_ref.cli.pages.language import language_page, length_rows, position_rows, table_2_rows
+from pbde_ref.experiments.language.catalogue import runs
 from pbde_ref.experiments.language.figure_6 import adapt, preference_probability
 from pbde_ref.experiments.language.findings import DEEP, bin_share, dip, findings
 from pbde_ref.experiments.language.models import checkpoint_files, model_of, tokenizer_of

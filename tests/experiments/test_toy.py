@@ -8,6 +8,7 @@ import pytest
 
 import pbde_ref as pb
 from pbde_ref.cli import main
+from pbde_ref.cli.pages.univariate import gallery_page, rows_of, undefeated
 from pbde_ref.experiments.annotators import luce_annotator, pooled_annotators
 from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.runs import execute
@@ -16,7 +17,6 @@ from pbde_ref.experiments.toy.adaptation import Loss, exact_optimum
 from pbde_ref.experiments.toy.catalogue import FIGURES, runs_of
 from pbde_ref.experiments.toy.figure_4_preferences import preference_maps
 from pbde_ref.experiments.toy.figure_5_misspecification import maxima, misfit
-from pbde_ref.experiments.toy.gallery import gallery_page, rows_of, undefeated
 from pbde_ref.experiments.toy.settings import PRESETS, ToySettings, preset
 from pbde_ref.figures import save_figure
 from pbde_ref.figures.toy import draw_toy_figure

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from pbde_ref.catalogue import LOSSES
 from pbde_ref.oracle import (
     CATALOGUE,
     CONVENTIONS,
@@ -22,7 +23,6 @@ from pbde_ref.oracle.calling.frameworks import Given, framework_named
 from pbde_ref.oracle.calling.preparation import conventions_of
 from pbde_ref.oracle.calling.recognition import mentioned_frameworks
 from pbde_ref.oracle.cases import Case, of_margins
-from pbde_ref.oracle.definitions import DEFINITIONS
 from pbde_ref.oracle.selftest import tables
 from pbde_ref.oracle.selftest.mutants import KNOWN, UNKNOWN
 from pbde_ref.oracle.selftest.tables import false_alarm_table, false_alarms, kill_table, kills
@@ -132,12 +132,12 @@ def test_tables_of_one_level(monkeypatch, level, tokens):
 # Definitions
 
 
-@pytest.mark.parametrize("name", [name for name, d in DEFINITIONS.items() if d.margins])
+@pytest.mark.parametrize("name", [name for name, d in LOSSES.items() if d.margins])
 @pytest.mark.parametrize("batch", ["generic", "extreme"])
 def test_margins_and_objective_give_the_loss(name, batch):
     """What known bugs are made from agrees with the batch losses that results are held against."""
-    definition = DEFINITIONS[name]
-    conventions = conventions_of(definition, {}, set(definition.hyperparameters))
+    definition = LOSSES[name]
+    conventions = conventions_of(definition, {}, set(definition.parameters))
     case = Case(definition, definition.batches[batch], conventions)
     made, right = of_margins(case, case.margins().values), case.expected()
     np.testing.assert_allclose(made.value, right.value, rtol=1e-12)

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from scipy.special import expit, logsumexp
 
+from pbde_ref.catalogue import LOSSES, loss_named
+from pbde_ref.catalogue.records import Outcome
 from pbde_ref.oracle import CATALOGUE, check_loss, check_sequence_log_probs, iter_checks, run_check
 from pbde_ref.oracle.calling.frameworks import FRAMEWORKS, Numpy
 from pbde_ref.oracle.calling.preparation import conventions_of
-from pbde_ref.oracle.cases import Case, Outcome
+from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.checks import SIZES
-from pbde_ref.oracle.definitions import DEFINITIONS, definition_of
 from pbde_ref.oracle.diagnosis import NO_DIAGNOSIS, diagnose
 from pbde_ref.oracle.known_bugs import bugs_of
 from pbde_ref.oracle.report import CheckResult, Report
@@ -155,7 +156,7 @@ def declared_at_random(definition, rng):
     """Conventions that nobody chose."""
     words = {"variant": ("cdpo", "robust"), "ranking": ("scores", "ranks"), "reduction": ("mean", "sum", "none")}
     chosen = {}
-    for name, hyperparameter in {**definition.hyperparameters, "reduction": None}.items():
+    for name, hyperparameter in {**definition.parameters, "reduction": None}.items():
         if name in words:
             chosen[name] = str(rng.choice(words[name]))
         elif isinstance(hyperparameter.default, bool):
@@ -189,10 +190,10 @@ def spoilt(outcome, rng):
     return Outcome(value, gradients)
 
 
-@pytest.mark.parametrize("name", DEFINITIONS)
+@pytest.mark.parametrize("name", LOSSES)
 def test_diagnosis_never_raises(name):
     """Random wrong results under random conventions, in every precision."""
-    definition, rng = DEFINITIONS[name], np.random.default_rng([7, *name.encode()])
+    definition, rng = LOSSES[name], np.random.default_rng([7, *name.encode()])
     for _ in range(6):
         conventions = declared_at_random(definition, rng)
         cases = {batch: Case(definition, arrays, conventions) for batch, arrays in definition.batches.items()}
@@ -203,10 +204,10 @@ def test_diagnosis_never_raises(name):
         assert NO_DIAGNOSIS not in found, (conventions, dtype, found)
 
 
-@pytest.mark.parametrize("name", DEFINITIONS)
+@pytest.mark.parametrize("name", LOSSES)
 def test_wrong_functions_get_a_report(name):
     """Also a hinge that no single bug explains, whose conventions belong to two losses."""
-    definition, rng = DEFINITIONS[name], np.random.default_rng([8, *name.encode()])
+    definition, rng = LOSSES[name], np.random.default_rng([8, *name.encode()])
     for _ in range(2):
         conventions = declared_at_random(definition, rng)
         names = [i.name for i in definition.inputs(conventions)]
@@ -218,8 +219,7 @@ def test_wrong_functions_get_a_report(name):
             case = Case(definition, {**kept, **dict(zip(names, arrays, strict=True))}, conventions)
             return factor * np.abs(case.expected().value) ** power + 0.01
 
-        declared = {n: v for n, v in conventions.items() if n != "lengths_given"}
-        report = report_of(wrong, name, **declared)
+        report = report_of(wrong, name, **conventions)
         assert "value" in failed(report)
         assert NO_DIAGNOSIS not in str(report)
 
@@ -274,11 +274,11 @@ def test_a_bug_at_one_size_of_batch_is_found(size):
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 100])
-@pytest.mark.parametrize("name", DEFINITIONS)
+@pytest.mark.parametrize("name", LOSSES)
 def test_batches_of_any_size_have_no_two_equal_examples(name, size):
     """And as many as asked for; equal ones would hide which of them counts."""
-    definition = DEFINITIONS[name]
-    conventions = conventions_of(definition, {}, set(definition.hyperparameters))
+    definition = LOSSES[name]
+    conventions = conventions_of(definition, {}, set(definition.parameters))
     case = Case(definition, definition.batches["generic"], conventions)
     grown = case.of_size(size)
     first = grown.arrays[grown.inputs[0].name]
@@ -423,7 +423,7 @@ def test_every_formula_of_the_catalogue_can_be_computed():
     """On every fixed batch of every loss that it belongs to, or it says that it does not apply."""
     rng = np.random.default_rng(3)
     computed = 0
-    for name, definition in DEFINITIONS.items():
+    for name, definition in LOSSES.items():
         conventions = declared_at_random(definition, rng)
         for arrays in definition.batches.values():
             case = Case(definition, arrays, conventions)
@@ -596,7 +596,7 @@ def test_a_message_has_the_condition_number():
     """A difference of large numbers: relative errors are magnified a thousand times."""
     report = report_of(lambda *four: 1.01 * dpo(*four))
     assert "(condition number " in report.results[4].message
-    definition = definition_of("reward")
+    definition = loss_named("reward")
     arrays = {"chosen_rewards": np.array([1000.5]), "rejected_rewards": np.array([1000.0])}
     case = Case(definition, arrays, {"margin": 0.0, "reduction": "mean"})
     exact = (1000.5 + 1000.0) * expit(-0.5) / np.logaddexp(0.0, -0.5)
@@ -688,11 +688,11 @@ def test_rewards_in_a_mapping():
     assert report_of(loss, returns_rewards=True, returns_gradients=True).passed
 
 
-@pytest.mark.parametrize("name", [name for name, definition in DEFINITIONS.items() if definition.margins])
+@pytest.mark.parametrize("name", [name for name, definition in LOSSES.items() if definition.margins])
 def test_rewards_of_the_definition_make_the_margin(name):
     """The margin is their difference, less the declared gamma."""
-    definition = DEFINITIONS[name]
-    conventions = conventions_of(definition, {}, set(definition.hyperparameters))
+    definition = LOSSES[name]
+    conventions = conventions_of(definition, {}, set(definition.parameters))
     case = Case(definition, definition.batches["generic"], conventions)
     chosen, rejected = case.rewards()
     np.testing.assert_allclose(chosen - rejected - conventions.get("margin", 0.0), case.margins().values, rtol=1e-12)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from tabulate import tabulate
 
 from pbde_ref.experiments.intervals import Interval, mean_interval
 from pbde_ref.experiments.language.findings import bin_share, dip
 from pbde_ref.experiments.language.models import KINDS
 from pbde_ref.experiments.records import Record
 
-__all__ = ["STATISTICS", "seed_headers", "seed_rows", "seeds_page"]
+__all__ = ["STATISTICS", "seed_headers", "seed_rows"]
 
 Records = Mapping[str, Record]
 
@@ -73,14 +72,3 @@ def seed_rows(found: Mapping[int, Records]) -> list[list[str]]:
             mean = str(Interval(*(float(np.clip(end, *ends)) for end in mean_interval(known))))
         rows.append([name, *shown, mean])
     return rows
-
-
-def seeds_page(found: Mapping[int, Records], command: str) -> str:
-    """Markdown with the table, and links to each seed's own page."""
-    return "\n\n".join([
-        "# Length bias and two annotators in language models, over trainings",
-        f"Made by `{command}`.",
-        "In brackets: Student's 95 % interval for the mean over trainings, on the text at hand.",
-        tabulate(seed_rows(found), seed_headers(found), tablefmt="github", disable_numparse=True),
-        "Pages: " + ", ".join(f"[seed {seed}](seed-{seed}/README.md)" for seed in found) + ".",
-    ]) + "\n"  # fmt: skip

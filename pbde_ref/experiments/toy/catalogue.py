@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from pbde_ref.experiments.runs import Run
 from pbde_ref.experiments.toy import (
+    adapted,
     figure_1_reward,
-    figure_2_shared_process,
-    figure_3_dpo,
     figure_4_preferences,
-    figure_5_misspecification,
-    figure_8_geometric,
-    figure_9_slic,
-    figure_10_ipo,
     figure_11_two_annotators,
     how_much_data,
 )
@@ -55,13 +51,13 @@ FIGURES: Mapping[str, Figure] = {
     ),
     "figure-2": Figure(
         "DPO where annotator and model share a process",
-        figure_2_shared_process.runs,
+        partial(adapted.runs, "figure-2"),
         "The annotator answers by DPO's own process, so the trained policy (green) comes to lie on p* (blue) and not "
         "between p* and the reference (orange): Theorem 2.",
     ),
     "figure-3": Figure(
         "DPO on Luce preferences",
-        figure_3_dpo.runs,
+        partial(adapted.runs, "figure-3"),
         "The trained policy (green) follows the product of experts of Eq. 16 (red), which tends to the reference "
         "(orange) as β grows. At β = 1 the optimum is not p*: it is p* times the reference.",
         "The paper draws Eq. 16 with the exact truncated normal; here it has the pretrained policy that the loss "
@@ -77,7 +73,7 @@ FIGURES: Mapping[str, Figure] = {
     ),
     "figure-5": Figure(
         "One policy for two annotators",
-        figure_5_misspecification.runs,
+        partial(adapted.runs, "figure-5"),
         "Cold coffee (blue) and hot coffee (pink) average to lukewarm: the best single policy (red, exact) is broad, "
         "with its one maximum on neither mode but between them.",
         "The second bump near x = -1.7 is in the paper's curve and in ours, and not in the exact one, which has one "
@@ -101,14 +97,14 @@ FIGURES: Mapping[str, Figure] = {
     ),
     "figure-8": Figure(
         "A process whose optimum is a geometric mean",
-        figure_8_geometric.runs,
+        partial(adapted.runs, "figure-8"),
         "The trained policy (green) follows Eq. 18 (red), from p* at α = 1 towards the reference (orange) as α falls.",
         "The paper draws Eq. 18 with the exact truncated normal; here it has the pretrained policy that the loss "
         "refers to.",
     ),
     "figure-9": Figure(
         "SLiC-HF",
-        figure_9_slic.runs,
+        partial(adapted.runs, "figure-9"),
         "Upper row, λ = 0: the exact optima (red) are staircases in log-probability with steps of δ, which a smooth "
         "network can only approach. Lower row, λ = 1: drawn to the reference. At δ = 0, λ = 0 only the uniform "
         "policy is optimal for the population; for a sample every policy is that puts no loser above a winner, so "
@@ -117,7 +113,7 @@ FIGURES: Mapping[str, Figure] = {
     ),
     "figure-10": Figure(
         "IPO",
-        figure_10_ipo.runs,
+        partial(adapted.runs, "figure-10"),
         "The larger τ, the closer to the reference (orange). The exact optimum (red) is the reference times "
         "exp(win rate / τ). That τ = 0.1 looks like p* is that τ's doing: as τ falls further, the mass concentrates on "
         "the outcome that wins most often.",

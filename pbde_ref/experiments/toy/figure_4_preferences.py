@@ -15,7 +15,7 @@ from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.experiments.annotators import luce_annotator, pooled_annotators
 from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.runs import Run
-from pbde_ref.experiments.toy import figure_5_misspecification, figure_11_two_annotators
+from pbde_ref.experiments.toy import adapted, figure_11_two_annotators
 from pbde_ref.experiments.toy.settings import ToySettings
 from pbde_ref.paper_problem import paper_problem
 from pbde_ref.pbde import luce
@@ -49,7 +49,7 @@ class PreferenceMap:
 
 def runs(settings: ToySettings) -> list[Run]:
     """Those of Fig. 5 and 11."""
-    return figure_5_misspecification.runs(settings) + figure_11_two_annotators.runs(settings)
+    return adapted.runs("figure-5", settings) + figure_11_two_annotators.runs(settings)
 
 
 def preference_maps(records: Mapping[str, Record]) -> list[PreferenceMap]:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pbde_ref.catalogue.records import Loss
 from pbde_ref.oracle.calling.frameworks import framework_named
 from pbde_ref.oracle.calling.preparation import conventions_of, keywords_of, misplaced_arguments, with_lengths
 from pbde_ref.oracle.calling.recognition import frameworks_to_try
 from pbde_ref.oracle.calling.subjects import Subject, SubjectError, WrongResultError, name_of, rounded_case
-from pbde_ref.oracle.cases import Case, Definition
+from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.checks import DECLARE_REWARDS, Check, checks_of_loss
 from pbde_ref.oracle.context import Context, FailedCheckError, SkippedCheckError
 from pbde_ref.oracle.diagnosis import diagnose_shape
@@ -74,7 +75,7 @@ class Bench:
                 yield _result(name, self.checks[name], self.context)
 
 
-def generic_case(definition: Definition, conventions: Mapping[str, Any]) -> Case:
+def generic_case(definition: Loss, conventions: Mapping[str, Any]) -> Case:
     """The generic batch under these conventions."""
     return Case(definition, definition.batches["generic"], conventions)
 
@@ -90,7 +91,7 @@ def checks_of(case: Case, options: Options) -> dict[str, Check]:
 
 
 def bench_for(
-    function: Callable[..., Any], definition: Definition, declared: Mapping[str, Any], options: Options
+    function: Callable[..., Any], definition: Loss, declared: Mapping[str, Any], options: Options
 ) -> Bench:
     """Find the framework by calling the function, for the first time, on the generic batch."""
     if isinstance(function, type):

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from pbde_ref.catalogue.records import Input, Outcome
 from pbde_ref.foreign import watched
 from pbde_ref.oracle.calling.frameworks import Framework, Given, Returned, first_of
 from pbde_ref.oracle.calling.recognition import framework_of
-from pbde_ref.oracle.cases import Case, Input, Outcome
+from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.tolerances import rounded
 
 __all__ = [
@@ -185,12 +186,12 @@ class Subject:
         """What the function's signature says about a call that does not fit it."""
         parameters = parameters_of(self.function)
         demanded = [p.name for p in parameters if p.default is p.empty and p.kind in _NAMED]
-        own = {word for h in case.definition.hyperparameters.values() for word in h.keywords}
+        own = {word for h in case.definition.parameters.values() for word in h.keywords}
         positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY and p.name in set(demanded) - own]
         unknown = [name for name in demanded if name not in {*positional[: len(case.inputs)], *own}]
         lines = []
         if unknown:
-            known = ", ".join(case.definition.hyperparameters) or "none"
+            known = ", ".join(case.definition.parameters) or "none"
             lines.append(
                 f"hint       it demands {', '.join(unknown)}, which {case.definition.name} does not have ({known}); "
                 f"bind it: functools.partial({self.name}, {unknown[0]}=...), and declare what that makes of those"

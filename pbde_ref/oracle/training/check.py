@@ -7,15 +7,15 @@ mean, in units of the distance from the reference to the sample's optimum: 0 is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 
 from pbde_ref.numerics import logsumexp
-from pbde_ref.oracle.training.messages import describe
+from pbde_ref.oracle.training.report import TrainingError, TrainingReport, describe
 from pbde_ref.oracle.training.rivals import Fit, fit_family, spread
 from pbde_ref.oracle.training.samples import Comparisons, Sample, draw_sample
 from pbde_ref.validation import FloatArray, positive_number, whole_number
@@ -23,93 +23,6 @@ from pbde_ref.validation import FloatArray, positive_number, whole_number
 __all__ = ["Comparisons", "TrainingError", "TrainingReport", "check_training"]
 
 Train = Callable[[Comparisons, FloatArray], Any]
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingReport:
-    """How a trained policy relates to the exact optimum of its sample.
-
-    Attributes
-    ----------
-    subject, loss : str
-        The trainer's name and the objective that it was declared to minimise.
-    conventions : mapping of str to object
-        The objective's parameters. Read-only.
-    support_size, n_comparisons, seed : int
-        Of the sample.
-    log_probs, sample_optimum, population_optimum, reference_log_probs : ndarray, shape (n,)
-        Log-probabilities: what `train` returned, the exact optimum of the sample and of the population that it was
-        drawn from, and where training starts. The first is all NaN if `train` returned no policy.
-    training_error : float
-        Distance of the trained policy from the sample's optimum.
-    finite_data_error : float
-        Distance of the sample's optimum from the population's: what no trainer could have avoided.
-    progress : float
-        How far the policy has come in the direction from the reference to the sample's optimum: 0 untrained, 1 there.
-    repeat_error : float
-        Distance between what two identical calls in a row returned. NaN if the first did not pass, or there was no
-        second.
-    tolerance : float
-        Largest training error, and largest repeat error, that passes.
-    fits : tuple of Fit
-        Objectives by how near their optima come to the trained policy, the nearest first.
-    message : str
-        What was found, in words.
-    passed : bool
-        Whether both errors are within the tolerance.
-    """
-
-    subject: str
-    loss: str
-    conventions: Mapping[str, Any]
-    support_size: int
-    n_comparisons: int
-    seed: int
-    log_probs: FloatArray
-    sample_optimum: FloatArray
-    population_optimum: FloatArray
-    reference_log_probs: FloatArray
-    training_error: float
-    finite_data_error: float
-    progress: float
-    repeat_error: float
-    tolerance: float
-    fits: tuple[Fit, ...]
-    message: str
-
-    @property
-    def passed(self) -> bool:
-        """Whether both errors are within the tolerance."""
-        repeats = np.isnan(self.repeat_error) or self.repeat_error <= self.tolerance
-        return bool(self.training_error <= self.tolerance and repeats)
-
-    def __str__(self) -> str:
-        return self.message
-
-    def as_dict(self) -> dict[str, Any]:
-        """The report in types that JSON has; numbers that do not exist are None."""
-        numbers = ("training_error", "finite_data_error", "progress", "repeat_error", "tolerance")
-        number = {name: _finite(getattr(self, name)) for name in numbers}
-        arrays = {
-            name: [_finite(x) for x in getattr(self, name)]
-            for name in ("log_probs", "sample_optimum", "population_optimum", "reference_log_probs")
-        }
-        fits = [
-            {"objective": f.objective, "parameter": f.parameter, "value": _finite(f.value), "distance": f.distance}
-            for f in self.fits
-        ]
-        plain = {name: getattr(self, name) for name in ("subject", "loss", "support_size", "n_comparisons", "seed")}
-        conventions = {n: v.tolist() if isinstance(v, np.ndarray) else v for n, v in self.conventions.items()}
-        return {**plain, "conventions": conventions, "passed": self.passed, "message": self.message, **number, **arrays,
-                "fits": fits}  # fmt: skip
-
-
-class TrainingError(AssertionError):
-    """Training did not end at the optimum; `report` has the details."""
-
-    def __init__(self, report: TrainingReport) -> None:
-        super().__init__(f"\n{report}")
-        self.report = report
 
 
 def check_training(
@@ -277,7 +190,3 @@ def _with_repeat(report: TrainingReport, log_probs: FloatArray, problem: str) ->
     report = replace(report, repeat_error=np.inf if problem else spread(log_probs - report.log_probs) / unit)
     message = describe(report)
     return replace(report, message=f"{message}\n  The second call: {problem}." if problem else message)
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

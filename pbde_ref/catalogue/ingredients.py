@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from pbde_ref.catalogue.records import Arrays, Conventions, Input, Outcome, Parameter
 from pbde_ref.losses import BatchLoss
-from pbde_ref.oracle.cases import Arrays, Conventions, Hyperparameter, Input, Outcome
 
 __all__ = [
-    "FOUR", "LENGTHS", "PER_EXAMPLE", "POLICIES", "PROCESS", "REFERENCES", "REFERENCE_FREE", "REWARD_PAIR", "calls",
+    "FOUR", "LENGTHS", "POLICIES", "PROCESS", "REFERENCES", "REFERENCE_FREE", "REWARD_PAIR", "calls",
     "log_ratio_gap", "names_of", "outcome_of", "reduction_of", "referenced",
 ]  # fmt: skip
 
@@ -21,10 +21,8 @@ LENGTHS = (Input("chosen_lengths", "constant", floating=False), Input("rejected_
 REWARD_PAIR = (Input("chosen_rewards", "reward"), Input("rejected_rewards", "reward"))
 PROCESS = tuple(Input(name, "constant") for name in ("f_chosen", "f_rejected", "g_chosen", "g_rejected"))
 
-PER_EXAMPLE = "per_example"
-
 # Declared of a function that takes the policy's two arrays alone; the reference is then constant.
-REFERENCE_FREE = Hyperparameter(False, False, None, ())
+REFERENCE_FREE = Parameter("switch", False)
 
 
 def referenced(conventions: Conventions) -> tuple[Input, ...]:

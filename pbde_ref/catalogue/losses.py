@@ -1,0 +1,107 @@
+"""All losses by name, and where each leads."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from pbde_ref.annotators import PreferenceModel
+from pbde_ref.catalogue.alternatives import IPO, MIXTURE_LOSS, RRHF, RSO, SCALED_HINGE, SLIC
+from pbde_ref.catalogue.processes import BRADLEY_TERRY_REWARDS, DPO, GEOMETRIC, LENGTH_NORMALIZED, PBDE_LOSS
+from pbde_ref.catalogue.records import Loss
+from pbde_ref.exact.results import Optimum
+from pbde_ref.proposals import Proposal
+
+__all__ = ["LOSSES", "loss_named", "optimum", "optimum_parameters"]
+
+LOSSES = {
+    loss.name: loss
+    for loss in (
+        BRADLEY_TERRY_REWARDS, DPO, PBDE_LOSS, LENGTH_NORMALIZED, GEOMETRIC, IPO, SLIC, RSO, SCALED_HINGE, RRHF,
+        MIXTURE_LOSS,
+    )
+}  # fmt: skip
+
+
+def loss_named(loss: str) -> Loss:
+    """The record of that name.
+
+    Examples
+    --------
+    >>> loss_named("dpo").title, loss_named("simpo").name
+    ('direct preference optimisation', 'length_normalized')
+    >>> loss_named("DPO")
+    Traceback (most recent call last):
+        ...
+    ValueError: `loss` must be one of bradley_terry (reward), dpo, pbde, length_normalized (simpo), geometric, ipo,
+    slic, rso, scaled_hinge (hinge), rrhf, annotator_mixture (mixture); got 'DPO'
+    """
+    for record in LOSSES.values():
+        if loss in (record.name, *record.aliases):
+            return record
+    known = ", ".join(f"{d.name} ({', '.join(d.aliases)})" if d.aliases else d.name for d in LOSSES.values())
+    raise ValueError(f"`loss` must be one of {known}; got {loss!r:.100}")
+
+
+def optimum_parameters(loss: str) -> dict[str, Any]:
+    """What `optimum` takes for a loss beside annotator and proposal, with defaults; `inspect.Parameter.empty` if none.
+
+    Examples
+    --------
+    >>> list(optimum_parameters("ipo"))
+    ['tau', 'reference', 'lengths']
+    """
+    function = loss_named(loss).optimum
+    if function is None:
+        raise ValueError(f"`loss` must have a known optimum; got {loss!r:.100}")
+    parameters = list(inspect.signature(function).parameters.values())
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def optimum(loss: str, annotator: PreferenceModel, proposal: Proposal, **parameters: Any) -> Optimum:
+    r"""Where a loss leads: the best of all policies on the support, and what proves it.
+
+    Parameters
+    ----------
+    loss : str
+        A name or alias of the catalogue: "dpo", "ipo", "slic", "rso", "simpo", "rrhf", …
+    annotator : Annotator, AnnotatorMixture or PreferenceMatrix
+        Who answers.
+    proposal : ProductProposal, JointProposal or PairListProposal
+        Which pairs are asked.
+    **parameters
+        Those of the loss: ``beta``, ``tau``, ``alpha``, ``delta``, ``lambda_``, … and ``reference`` (:math:`\pi_{pre}`)
+        or ``lengths`` where it has them.
+
+    Returns
+    -------
+    Optimum
+        Where no policy is the best one, `policy` is None or a limit, and `reason` says why and what would help.
+
+    Raises
+    ------
+    TypeError
+        If a parameter is missing or superfluous.
+    ValueError
+        If the loss is unknown, sizes differ, or a number is out of range.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> annotator = pb.Annotator(pb.FiniteDistribution.from_weights([4, 1], support=["tea", "coffee"]), pb.luce())
+    >>> reference, pairs = pb.uniform(["tea", "coffee"]), pb.ProductProposal([1, 1])
+    >>> found = pb.optimum("dpo", annotator, pairs, beta=2.0, reference=reference)  # Eq. (16): roots of 4 and 1
+    >>> found.policy.pmf.round(6), found.proof, found.converged
+    (array([0.666667, 0.333333]), 'divergence', True)
+    >>> pb.optimum("dpo", annotator, pb.PairListProposal([0], [0]), beta=2.0, reference=reference).reason
+    "comparisons fall into 2 groups: compare 'tea' with 'coffee'"
+    """
+    record, known = loss_named(loss), optimum_parameters(loss)
+    missing = [name for name, default in known.items() if default is inspect.Parameter.empty and name not in parameters]
+    unknown = [name for name in parameters if name not in known]
+    if missing or unknown:
+        words = (f"`{name}`" if d is inspect.Parameter.empty else f"{name}={d!r}" for name, d in known.items())
+        got = ", ".join(f"`{name}`" for name in parameters) or "none"
+        raise TypeError(f"the optimum of {record.name!r} takes {', '.join(words) or 'no parameters'}; got {got:.100}")
+    assert record.optimum is not None
+    return record.optimum(annotator, proposal, **parameters)

@@ -1,0 +1,268 @@
+r"""Where each loss leads: the best of all policies on a finite support, and what proves it.
+
+Every function takes an annotator, a proposal and the loss's parameters by name, and returns an `Optimum`. What has no
+answer is a value as well: a policy of None, and a reason that says what would help.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pbde_ref.annotators import Annotator, PreferenceModel
+from pbde_ref.distributions import FiniteDistribution, tilt, uniform
+from pbde_ref.exact.enclosures import policy_distance
+from pbde_ref.exact.expected import expected_cross_entropy, expected_kl
+from pbde_ref.exact.hinge import minimize_rso, minimize_slic
+from pbde_ref.exact.identifiability import comparison_components, finite_fit_exists
+from pbde_ref.exact.ipo import ipo_optimum
+from pbde_ref.exact.limits import limit_fit
+from pbde_ref.exact.minimizers import minimize_expected_loss
+from pbde_ref.exact.mixtures import expected_mixture_loss, fit_annotator_mixture
+from pbde_ref.exact.optima import optimal_policy, policy_of
+from pbde_ref.exact.projection import projected_policy
+from pbde_ref.exact.ranking import minimize_rrhf
+from pbde_ref.exact.results import Optimum
+from pbde_ref.objectives import BRADLEY_TERRY, Objective, robust, smoothed, with_margin
+from pbde_ref.pbde import PBDE, dpo, geometric_average, length_normalized, luce
+from pbde_ref.proposals import Proposal
+from pbde_ref.validation import choice, positive_number, vector
+
+__all__ = [
+    "best_dpo", "best_geometric", "best_hinge", "best_ipo", "best_length_normalized", "best_mixture", "best_pbde",
+    "best_reward", "best_rlhf", "best_rrhf", "best_rso", "best_slic", "of_process",
+]  # fmt: skip
+
+EPS = float(np.finfo(float).eps)
+
+
+def of_process(
+    annotator: PreferenceModel, proposal: Proposal, process: PBDE, objective: Objective = BRADLEY_TERRY
+) -> Optimum:
+    r"""The policy whose utilities :math:`\Omega = f \log \pi + g` have the least expected loss.
+
+    For the cross-entropy of one annotator the closed form; of several annotators, or of any preferences, the projection
+    on the process; where no finite utilities are best, the limit of those that come ever closer.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> p, q = pb.FiniteDistribution.from_weights([1, 3]), pb.ProductProposal([1, 1])
+    >>> of_process(pb.Annotator(p, pb.luce()), q, pb.luce()).policy.pmf
+    array([0.25, 0.75])
+    """
+    open_ended = _unconnected(annotator, proposal)
+    if open_ended:
+        return _undetermined(annotator, open_ended)
+    if objective is not BRADLEY_TERRY:
+        return _with_policy(minimize_expected_loss(objective, annotator, proposal), annotator, process)
+    if isinstance(annotator, Annotator):
+        return _closed_form(annotator, proposal, process)
+    if finite_fit_exists(annotator, proposal):
+        return projected_policy(annotator, process, proposal)
+    limit = limit_fit(annotator, proposal)
+    if not limit.unique:
+        return _undetermined(annotator, "several groups of outcomes never lose: their shares are open", limit.loss)
+    known = "no policy is best: losses come ever closer to this infimum, policies to this limit"
+    return replace(_with_policy(limit, annotator, process), reason=limit.reason or known)
+
+
+def _with_policy(fit: Optimum, annotator: PreferenceModel, process: PBDE) -> Optimum:
+    """What is known of the utilities, with the policy that has them under the process."""
+    policy, policy_error = policy_of(fit.utilities, process, annotator.support, fit.utility_error)
+    return replace(fit, policy=policy, policy_error=policy_error if fit.unique else 1.0)
+
+
+def _closed_form(annotator: Annotator, proposal: Proposal, process: PBDE) -> Optimum:
+    """The one policy that answers as the annotator does, certified by the divergence that it leaves."""
+    return _certified(annotator, proposal, process, optimal_policy(annotator, process))
+
+
+def _certified(
+    annotator: PreferenceModel, proposal: Proposal, process: PBDE, policy: FiniteDistribution, error: float = 0.0
+) -> Optimum:
+    """A policy that answers as the annotator does, but for `error` in nats of utility and for rounding."""
+    utilities = process.utility(policy.log_pmf)
+    held = np.isfinite(utilities)
+    parts = np.abs(utilities) + np.abs(process.g) + np.abs(process.f * policy.log_pmf)
+    # Each utility is a product and a sum of rounded numbers; the root of a divergence moves by no more than that.
+    rounding = np.where(held, 8.0 * EPS * (1.0 + np.where(held, parts, 0.0)), 0.0)
+    drawn = proposal.matrix(annotator.size)
+    share = 0.5 * (drawn.sum(axis=0) + drawn.sum(axis=1))
+    root = math.sqrt(expected_kl(annotator, utilities, proposal).value) + math.sqrt(float(share @ rounding**2))
+    utilities.flags.writeable = False
+    return Optimum(
+        policy=policy,
+        utilities=utilities,
+        loss=expected_cross_entropy(annotator, utilities, proposal).value,
+        gap=root**2,
+        utility_error=2.0 * (error + float(rounding.max())),
+        policy_error=policy_distance(policy.pmf, error + rounding, process.f),
+        converged=True,
+        unique=True,
+        proof="divergence",
+    )
+
+
+def _unconnected(
+    annotator: PreferenceModel, proposal: Proposal, reference: FiniteDistribution | None = None
+) -> str:
+    """Why comparisons leave the policy open, and what would help; empty if they do not."""
+    components = comparison_components(proposal, annotator.size)
+    places = np.arange(annotator.size) if reference is None else np.flatnonzero(reference.pmf > 0.0)
+    others = places[components[places] != components[places[0]]]
+    if not others.size:
+        return ""
+    support = np.asarray(annotator.support).tolist()
+    pair = f"{support[int(places[0])]!r:.40} with {support[int(others[0])]!r:.40}"
+    return f"comparisons fall into {len(set(components[places].tolist()))} groups: compare {pair}"
+
+
+def _undetermined(annotator: PreferenceModel, reason: str, loss: float = math.nan) -> Optimum:
+    """No policy is the best one."""
+    nothing = np.full(annotator.size, np.nan)
+    nothing.flags.writeable = False
+    return Optimum(
+        policy=None, utilities=nothing, loss=loss, gap=math.inf, converged=False, unique=False, proof="", reason=reason
+    )
+
+
+# Cross-entropies, each with its process
+
+
+def best_reward(annotator: PreferenceModel, proposal: Proposal, *, margin: float = 0.0) -> Optimum:
+    """The reward of Eq. (1) and (2), and the policy that is its softmax, Theorem 1."""
+    return of_process(annotator, proposal, luce(), with_margin(BRADLEY_TERRY, margin))
+
+
+def best_pbde(annotator: PreferenceModel, proposal: Proposal, *, f: ArrayLike = 1.0, g: ArrayLike = 0.0) -> Optimum:
+    """The policy of any preference behaviour distribution equation, Eq. (11), Theorem 2; by default the Luce rule."""
+    return of_process(annotator, proposal, PBDE(f, g))
+
+
+def best_dpo(
+    annotator: PreferenceModel,
+    proposal: Proposal,
+    *,
+    beta: float,
+    reference: FiniteDistribution,
+    label_smoothing: float = 0.0,
+    variant: str = "cdpo",
+) -> Optimum:
+    """The policy of DPO, Eq. (14); for a Luce annotator the product of experts of Eq. (16)."""
+    choice("variant", variant, ("cdpo", "robust"))
+    objective = (smoothed if variant == "cdpo" else robust)(label_smoothing)
+    return of_process(annotator, proposal, dpo(beta, reference), objective)
+
+
+def best_geometric(
+    annotator: PreferenceModel, proposal: Proposal, *, alpha: float, reference: FiniteDistribution
+) -> Optimum:
+    """The policy of the geometric process; for a Luce annotator the geometric mean of Eq. (18)."""
+    return of_process(annotator, proposal, geometric_average(alpha, reference))
+
+
+def best_length_normalized(
+    annotator: PreferenceModel, proposal: Proposal, *, lengths: ArrayLike, scale: float = 1.0, margin: float = 0.0
+) -> Optimum:
+    """The policy of the length-normalised Luce rule, Eq. (26), with SimPO's scale and margin."""
+    process = length_normalized(vector("lengths", lengths, size=annotator.size), scale)
+    return of_process(annotator, proposal, process, with_margin(BRADLEY_TERRY, margin))
+
+
+def best_rlhf(
+    annotator: PreferenceModel, proposal: Proposal, *, beta: float, reference: FiniteDistribution
+) -> Optimum:
+    """Two stages: the reward of Theorem 1, then the KL-controlled policy of Eq. (13); judged by DPO's loss."""
+    fit = best_reward(annotator, proposal)
+    if fit.policy is None or not np.isfinite(fit.utilities).all():
+        return fit
+    policy = tilt(reference, fit.utilities, beta)
+    return _certified(annotator, proposal, dpo(beta, reference), policy, 0.5 * fit.utility_error)
+
+
+# What is used instead
+
+
+def best_ipo(
+    annotator: PreferenceModel,
+    proposal: Proposal,
+    *,
+    tau: float,
+    reference: FiniteDistribution,
+    lengths: ArrayLike | None = None,
+) -> Optimum:
+    """The policy of IPO, Eq. (23); with lengths, of log-ratios averaged over tokens."""
+    open_ended = _unconnected(annotator, proposal, reference)
+    if open_ended:
+        return _undetermined(annotator, open_ended)
+    if lengths is None:
+        return ipo_optimum(annotator, proposal, tau=tau, reference=reference)
+    per_token = length_normalized(vector("lengths", lengths, size=annotator.size))
+    fit = ipo_optimum(annotator, proposal, tau=tau, reference=uniform(annotator.support))
+    return _with_policy(fit, annotator, PBDE(per_token.f, -per_token.f * reference.log_pmf))
+
+
+def best_rso(
+    annotator: PreferenceModel, proposal: Proposal, *, delta: float, reference: FiniteDistribution
+) -> Optimum:
+    """The policy of RSO, Eq. (21)."""
+    return minimize_rso(annotator, proposal, delta=delta, reference=reference)
+
+
+def best_hinge(
+    annotator: PreferenceModel, proposal: Proposal, *, beta: float, reference: FiniteDistribution
+) -> Optimum:
+    """The policy of (1 − βm)⁺, which is β times RSO's loss at δ = 1 / β."""
+    beta = positive_number("beta", beta)
+    found = best_rso(annotator, proposal, delta=1.0 / beta, reference=reference)
+    return replace(found, loss=beta * found.loss, gap=beta * found.gap * (1.0 + 4.0 * EPS))
+
+
+def best_slic(
+    annotator: PreferenceModel,
+    proposal: Proposal,
+    *,
+    delta: float,
+    lambda_: float = 0.0,
+    reference: FiniteDistribution | None = None,
+) -> Optimum:
+    """The policy of SLiC-HF, Eq. (20); the reference is only needed for its regulariser."""
+    reference = uniform(annotator.support) if reference is None and lambda_ == 0.0 else reference
+    return minimize_slic(annotator, proposal, delta=delta, lambda_=lambda_, reference=reference)  # type: ignore[arg-type]
+
+
+def best_rrhf(
+    annotator: PreferenceModel,
+    proposal: Proposal,
+    *,
+    likelihood_weight: float = 1.0,
+    n_candidates: int = 2,
+    lengths: ArrayLike | None = None,
+) -> Optimum:
+    """The policy of RRHF, Eq. (19), with its likelihood term."""
+    return minimize_rrhf(
+        annotator, proposal, likelihood_weight=likelihood_weight, n_candidates=n_candidates, lengths=lengths
+    )
+
+
+def best_mixture(
+    annotator: PreferenceModel,
+    proposal: Proposal,
+    *,
+    n_annotators: int = 2,
+    reference: FiniteDistribution | None = None,
+    noise: float = 1e-4,
+    n_starts: int = 1,
+    rng: Any = 0,
+) -> Optimum:
+    """A stationary mixture of annotators, Eq. (29) and (30); its policy is the mixture of their densities."""
+    found = fit_annotator_mixture(
+        annotator, proposal, n_annotators=n_annotators, reference=reference, noise=noise, n_starts=n_starts, rng=rng
+    )
+    loss = expected_mixture_loss(annotator, found.weights, found.utilities, proposal)
+    return replace(found, loss=loss.cross_entropy)

@@ -1,0 +1,1 @@
+"""Pages in Markdown: what experiments found, with their figures."""
