@@ -546,20 +546,6 @@ def test_hessian_is_a_graph_laplacian(problem):
         np.testing.assert_allclose(found @ (label == one), 0.0, atol=1e-15)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_hessian_is_the_derivative_of_the_gradient(seed):
-    """Central differences of the loop's gradient."""
-    rng, p, _, q = random_problem(seed)
-    omega, step = rng.normal(size=4), 1e-5
-    preference = luce_preferences(p)
-    numeric = [
-        (kl_gradient(preference, omega + step * e, q) - kl_gradient(preference, omega - step * e, q)) / (2 * step)
-        for e in np.eye(4)
-    ]
-    found = pb.expected_hessian("bradley_terry", luce(p), omega, pb.JointProposal(q))
-    np.testing.assert_allclose(found, numeric, atol=1e-9)  # truncation step² = 1e-10, rounding 1e-16/step = 1e-11
-
-
 @given(problem=problems(max_size=10), data=st.data(), share=st.floats(0.0, 1.0))
 def test_expected_kl_is_convex(problem, data, share):
     """Eq. (8) on a segment lies below its chord: no local minima in utilities."""
