@@ -80,11 +80,14 @@ def modules() -> dict[str, Path]:
 
 
 def own_tests(name: str) -> list[str]:
-    """The files whose tests speak about a module: its own examples, and its test file or all those of its room."""
+    """The files whose tests speak about a module: its own examples, its test file, and those of a room within a room."""
     place = Path("tests") / name
     named = Path("tests") / f"{TESTS[name]}.py" if name in TESTS else place.with_name(f"test_{place.name}.py")
-    tests = [named] if (ROOT / named).exists() else sorted((ROOT / place.parent).glob("test_*.py"))
-    return [f"pbde_ref/{name}.py", *((ROOT / path).relative_to(ROOT).as_posix() for path in tests)]
+    tests = [named] if (ROOT / named).exists() else []
+    if not tests or name.count("/") > 1:
+        room = sorted(path.relative_to(ROOT) for path in (ROOT / place.parent).glob("test_*.py"))
+        tests += [path for path in room if path not in tests]
+    return [f"pbde_ref/{name}.py", *(path.as_posix() for path in tests)]
 
 
 # Processes

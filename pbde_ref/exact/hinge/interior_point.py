@@ -18,7 +18,7 @@ from pbde_ref.exact.hinge.duality import net_flow
 from pbde_ref.numerics import log_normalize
 from pbde_ref.validation import FloatArray
 
-__all__ = ["central_slacks", "interior_point", "laplacian_factor", "panelled_cholesky"]
+__all__ = ["central_slacks", "interior_point", "laplacian_factor", "mehrotra_step", "panelled_cholesky"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ def interior_point(
     a, b = central_slacks(delta - (s[:, None] - s[None, :]), start * np.where(active, inverse, 1.0))
     iterate = s, a, b, a / (a + b), b / (a + b)  # y = mu / b and z = mu / a, for a b = mu (a + b)
     for steps in range(1, max_steps + 1):
-        iterate, moved = _mehrotra_step(path, inverse, iterate)
+        iterate, moved = mehrotra_step(path, inverse, iterate)
         s, a, b, y, z = iterate
         if not np.isfinite(s).all() or moved < 1e-8:
             return
@@ -82,7 +82,7 @@ def interior_point(
 
 
 @np.errstate(all="ignore")  # a pair that reaches its bound to the last digit ends the path, see the checks above
-def _mehrotra_step(path: _Path, inverse: FloatArray, iterate: _Iterate) -> tuple[_Iterate, float]:
+def mehrotra_step(path: _Path, inverse: FloatArray, iterate: _Iterate) -> tuple[_Iterate, float]:
     """The next iterate, and the longer of the primal and the dual step."""
     s, a, b, y, z = iterate
     c, active = path.c, path.active

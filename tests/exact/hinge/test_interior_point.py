@@ -1,10 +1,13 @@
 """The central path: every iterate proves something, the gap falls fast, and it ends at the optimum."""
 
+import math
+
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 import pbde_ref as pb
+from pbde_ref.exact.hinge import interior_point as path_module
 from pbde_ref.exact.hinge import linear, regularized
 from pbde_ref.exact.hinge.interior_point import central_slacks, interior_point, laplacian_factor, panelled_cholesky
 from pbde_ref.verification.exact_flows import least_hinge
@@ -41,6 +44,96 @@ def test_iterates_prove_gaps_that_fall_fast_to_nothing(delta, lambda_):
         assert lambda_ > 0.0 or value == pytest.approx(float(least_hinge(wins)), rel=1e-11)
         taken += 1 + int(np.argmax(gaps < enough))
     assert taken <= 72
+
+
+def first_call(monkeypatch, *arguments):
+    """What the first step is given."""
+    calls = []
+
+    def step(path, inverse, iterate):
+        calls.append((path, inverse, iterate))
+        return iterate, 0.0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(path_module, "mehrotra_step", step)
+        assert list(interior_point(*arguments)) == []
+    return calls[0]
+
+
+@pytest.mark.parametrize(("delta", "lambda_"), [(0.05, 0.0), (0.05, 2.0), (3.0, 0.4), (3.0, 100.0)])
+def test_the_method_starts_on_the_central_path(monkeypatch, delta, lambda_):
+    rng = np.random.default_rng(1)
+    wins = random_wins(rng, 4, 0.7)
+    wins[0, 1], wins[2, 3] = 2.0, 1e-31 * wins.sum()  # the latter is too rare
+    reference = pb.FiniteDistribution(rng.normal(size=4)).pmf
+    path, inverse, (s, a, b, y, z) = first_call(monkeypatch, wins, delta, lambda_, reference, 5)
+    active = wins > 1e-30 * wins.sum()
+    assert not active[2, 3]
+    assert_array_equal(path.active, active)
+    assert_array_equal(path.c, np.where(active, wins, 0.0))
+    assert_allclose(path.null, 0.25, rtol=1e-15)
+    assert (path.delta, path.lambda_) == (delta, lambda_)
+    c = path.c[active]
+    assert_allclose(inverse[active], c.sum() / c.size / c, rtol=1e-14)
+    assert not inverse[~active].any()
+    if lambda_:
+        most = [min(1.0, reference[x] + path.c[x].sum() / lambda_) for x in range(4)]
+        assert_allclose(path.most, most, rtol=1e-14)
+        start = np.log(0.9 * reference + 0.1 * np.array(most))
+        assert np.ptp(s - start) < 1e-14
+        assert np.exp(s).sum() == pytest.approx(1.0, rel=1e-14)
+    else:
+        assert_allclose(s, np.log(reference), rtol=1e-14)
+    # a - b = δ - d, y + z = 1 and c a z = c b y = the same for all, the mean of which belongs to max(10 δ, 1).
+    assert_allclose((a - b)[active], (delta - np.subtract.outer(s, s))[active], atol=1e-12)
+    assert_allclose((y + z)[active], 1.0, rtol=1e-14)
+    middle = max(10.0 * delta, 1.0) * c.sum() / c.size
+    for product in (path.c * a * z, path.c * b * y):
+        assert_allclose(product[active], middle, rtol=1e-13)
+    with np.errstate(invalid="ignore", over="ignore"):
+        assert np.isfinite(y).all()
+
+
+def test_the_null_space_may_be_given(monkeypatch):
+    wins, null = np.array([[0.0, 1.0], [2.0, 0.0]]), np.eye(2)
+    path, _, _ = first_call(monkeypatch, wins, 1.0, 0.0, np.full(2, 0.5), 5, null)
+    assert path.null is null
+
+
+def followed(monkeypatch, steps, max_steps, wins=((0.0, 2.0), (1.0, 0.0)), lambda_=0.0):
+    """What the method yields if its steps lead to these iterates."""
+    answers = iter(steps)
+    with monkeypatch.context() as patch:
+        patch.setattr(path_module, "mehrotra_step", lambda *_: next(answers))
+        return list(interior_point(np.array(wins), 1.0, lambda_, np.array([0.5, 0.5]), max_steps))
+
+
+def pair_iterate(mu=1.0, imbalance=0.0, s=(0.0, 0.0)):
+    """Two outcomes, wins 2 and 1: fractions ½ and 1 balance. Slack times fraction is mu on average."""
+    y = np.array([[0.5, 0.5 + 0.5 * imbalance], [1.0, 0.5]])
+    side = np.full((2, 2), 1.5 * mu)
+    # The mean is (2 (a / 2 + b / 2) + 1 · b) / 6 = a / 1.5 for b = 1.5 a.
+    return np.array(s), side, 1.5 * side, y, 1.0 - y
+
+
+def test_when_the_path_ends(monkeypatch):
+    far = pair_iterate()
+    three = followed(monkeypatch, [(far, 1.0)] * 9, 3)
+    assert [steps for _, _, steps in three] == [1, 2, 3]
+    assert_array_equal(three[0][0], [0.0, 0.0])
+    assert_array_equal(three[0][1], [[0.0, 1.0], [1.0, 0.0]])
+    # A step that leads nowhere, or to no number, is not told of.
+    assert followed(monkeypatch, [(far, 9e-9)], 3) == []
+    assert len(followed(monkeypatch, [(far, 1e-8), (far, 9e-9)], 3)) == 1
+    assert followed(monkeypatch, [(pair_iterate(s=(0.0, math.nan)), 1.0)], 3) == []
+    # The end: products below 1e-17 of the start's, 10 at margin 1, and flows that balance to 1e-14 of the wins.
+    for last, more in [
+        (pair_iterate(mu=0.95e-16), False), (pair_iterate(mu=1.05e-16), True),
+        (pair_iterate(mu=math.nan), False),
+        (pair_iterate(mu=1e-17, imbalance=1.4e-14), False), (pair_iterate(mu=1e-17, imbalance=1.6e-14), True),
+        (pair_iterate(mu=1e-17, imbalance=-1.6e-14), True), (pair_iterate(mu=1e-15), True),
+    ]:  # fmt: skip
+        assert len(followed(monkeypatch, [(last, 1.0), (far, 1.0)], 2)) == 1 + more
 
 
 def test_without_wins_there_is_no_path():
