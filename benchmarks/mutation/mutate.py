@@ -80,7 +80,7 @@ def modules() -> dict[str, Path]:
 
 
 def own_tests(name: str) -> list[str]:
-    """The files whose tests speak about a module: its own examples, its test file, and those of a room within a room."""
+    """The files whose tests speak about a module: its own examples, its test file, those of a room within a room."""
     place = Path("tests") / name
     named = Path("tests") / f"{TESTS[name]}.py" if name in TESTS else place.with_name(f"test_{place.name}.py")
     tests = [named] if (ROOT / named).exists() else []
