@@ -2,10 +2,13 @@
 
 import argparse
 import json
+import sys
 
 import pytest
 
-from pbde_ref.cli.check import add_arguments, run
+from pbde_ref.cli import check
+from pbde_ref.cli.check import add_arguments, check_there, run
+from pbde_ref.foreign import Answer
 
 SUBJECTS = """
 import os
@@ -63,6 +66,24 @@ def subjects(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
 
 
+@pytest.fixture
+def here(subjects, monkeypatch):
+    """The subjects without a process for each, where a process is not what the test is about."""
+
+    def ask(task, request, *, timeout):
+        assert task == "pbde_ref.cli.check:check_there"
+        try:
+            report = check_there(json.loads(json.dumps(request)), lambda stage: None)
+            return Answer(value=json.loads(json.dumps(report)))
+        except (ValueError, TypeError, OSError, ImportError) as error:
+            return Answer(refused=str(error))
+
+    monkeypatch.setattr(check, "ask_child", ask)
+    monkeypatch.delitem(sys.modules, "subjects_of_this_test", raising=False)
+    yield
+    sys.modules.pop("subjects_of_this_test", None)
+
+
 def status(*arguments):
     parser = argparse.ArgumentParser()
     add_arguments(parser)
@@ -77,7 +98,7 @@ def test_one_subject_prints_its_report(capsys):
     assert "sign inverted" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("subjects")
+@pytest.mark.usefixtures("here")
 def test_several_subjects_make_a_table(capsys, tmp_path):
     path = tmp_path / "reports.json"
     names = ["subjects_of_this_test:right", "subjects_of_this_test:inverted"]
@@ -88,7 +109,7 @@ def test_several_subjects_make_a_table(capsys, tmp_path):
     assert [report["passed"] for report in reports] == [True, False]
 
 
-@pytest.mark.usefixtures("subjects")
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("arguments", "declared"),
     [
@@ -104,7 +125,7 @@ def test_zero_is_a_number_like_any_other(arguments, declared, capsys):
     assert declared in " ".join(capsys.readouterr().out.split())
 
 
-@pytest.mark.usefixtures("subjects")
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("loss", ["dpo", "hinge"])
 def test_a_beta_of_zero_is_refused(loss):
     """It is not replaced by another."""
@@ -112,7 +133,7 @@ def test_a_beta_of_zero_is_refused(loss):
         status("subjects_of_this_test:with_beta", "--loss", loss, "--beta", "0")
 
 
-@pytest.mark.usefixtures("subjects")
+@pytest.mark.usefixtures("here")
 def test_switches_and_pinned_counts(capsys):
     """A loss of the policy alone, its number of checks, rewards, and half precision."""
     arguments = ("subjects_of_this_test:with_beta", "--loss", "dpo", "--beta", "0.3", "--reference-free")
@@ -130,7 +151,7 @@ def test_switches_and_pinned_counts(capsys):
         status(*arguments, "--expect-checks", "0")
 
 
-@pytest.mark.usefixtures("subjects")
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -148,7 +169,7 @@ def test_wrong_usage_is_a_value_error(arguments):
         status(*arguments)
 
 
-@pytest.mark.usefixtures("subjects")
+@pytest.mark.usefixtures("here")
 def test_functions_of_tokens(capsys):
     """A temperature can be declared; where a reward is read can be checked."""
     warm = ("subjects_of_this_test:warm", "--loss", "sequence_log_probs")
