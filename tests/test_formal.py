@@ -199,7 +199,7 @@ def make(proofs, *arguments):
 @needs_coq
 @pytest.mark.slow
 def test_coq_accepts_every_proof(copied):
-    """`make` compiles everything from scratch and finds the theorems, definitions and axioms that are on record; a clean
+    """`make` compiles everything from scratch and finds the theorems, definitions and axioms on record; a clean
     machine's run asks it for no less, and each theorem's axioms besides.
     """
     run = make(copied)

@@ -4,7 +4,6 @@ Proof: proofs/general_optimum.md.
 """
 
 import math
-from fractions import Fraction
 
 import mpmath
 import numpy as np
@@ -264,13 +263,6 @@ def test_policy_with_another_constant_is_not_normalised():
         assert abs(np.exp((chi - process.g + wrong) / process.f).sum() - 1.0) > 1e-4
 
 
-def test_policy_by_hand():
-    """f = (1, 2), χ = (log 2, log 9), g = 0: π = (2u², 3u) with u = (√17 − 3)/4."""
-    u = (math.sqrt(17.0) - 3.0) / 4.0
-    found = np.exp(pb.normalized_log_policy(np.log([2.0, 9.0]), pb.PBDE([1.0, 2.0])))
-    np.testing.assert_allclose(found, [2 * u * u, 3 * u], rtol=1e-15)  # a few roundings
-
-
 # --- The optimum ---
 
 
@@ -319,12 +311,6 @@ def test_excluded_outcomes_leave_the_rest_alone():
 
 
 # --- Eq. 16 ---
-
-
-def test_product_of_experts_with_exact_fractions():
-    """Eq. (16), β = 1/2: π_pre = (1/6, 1/3, 1/2), p* = (1/2, 1/3, 1/6): weights 1·9, 2·4, 3·1 make (9, 8, 3)/20."""
-    found = pb.product_of_experts(W([1, 2, 3]), W([3, 2, 1]), beta=0.5)
-    np.testing.assert_allclose(found.pmf, [float(Fraction(k, 20)) for k in (9, 8, 3)], rtol=1e-15)
 
 
 @given(p=distributions(zeros=True), data=st.data(), beta=TEMPERATURES)
