@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pbde_ref as pb
-from pbde_ref import validation
+from pbde_ref import paper, validation
+from tests import paper_on_arrays
 from tests.strategies import annotators, distributions, generators, problems, zero_outcomes
 
 NAN, INF = math.nan, math.inf
@@ -48,8 +49,8 @@ def test_nothing_stays_where_everybody_else_is_better(size, low):
     kernel = (1.0 - np.eye(size)) / (size - 1)
     annotator = pb.Annotator(pb.FiniteDistribution([low] + [0.0] * (size - 1)), pb.luce())
     transition = pb.barker_transition_matrix(annotator, kernel)
-    wins = 1 / (1 + mpmath.exp(-mpmath.mpf(float(annotator.utility[0])) + mpmath.mpf(float(annotator.utility[1]))))
-    assert transition[0, 0] == pytest.approx(float(wins), rel=1e-12, abs=0)
+    wins = paper_on_arrays.sigmoid(annotator.utility[0] - annotator.utility[1])
+    assert transition[0, 0] == pytest.approx(wins, rel=1e-12, abs=0)
     np.testing.assert_allclose(transition.sum(axis=1), 1.0, rtol=0, atol=1e-15 * size)
     found = pb.stationary_distribution(transition)
     np.testing.assert_allclose(found.log_pmf[1:], annotator.distribution.log_pmf[1:], atol=1e-12)
@@ -101,7 +102,7 @@ def test_barker_transitions_by_hand():
     """p* = (1/2, 1/3, 1/6), K = 1/3 everywhere: T(0, 1) = ⅓ · (1/3)/(5/6) = 2/15, and so on."""
     thirds = [[Fraction(1, 3)] * 3 for _ in range(3)]
     weights = [3, 2, 1]
-    exact = transitions_by_loop(thirds, lambda y, x: Fraction(weights[y], weights[y] + weights[x]))
+    exact = transitions_by_loop(thirds, lambda y, x: paper.equation_9([Fraction(w) for w in weights], y, x))
     assert exact[0] == [Fraction(47, 60), Fraction(2, 15), Fraction(1, 12)]
     found = pb.barker_transition_matrix(luce(weights), np.full((3, 3), 1 / 3))
     np.testing.assert_allclose(found, np.array(exact, dtype=float), rtol=4e-16 * 4)  # a few roundings
@@ -113,10 +114,10 @@ def test_barker_transitions_are_the_formula(annotator, rng):
     size, chi = len(annotator.utility), annotator.utility
     kernel = random_walk(rng, size, symmetric=False) if size > 1 else np.ones((1, 1))
     found = pb.barker_transition_matrix(annotator, kernel)
-    expected = transitions_by_loop(kernel, lambda y, x: 1.0 / (1.0 + math.exp(min(chi[x] - chi[y], 709.0))))
+    expected = transitions_by_loop(kernel, lambda y, x: paper_on_arrays.sigmoid(chi[y] - chi[x]))
     assert found.shape == (size, size)
     assert np.min(found) >= 0.0
-    # A row is a sum of at most 12 terms below 1. The clamp at e^709 stands for probabilities below 1e-307.
+    # A row is a sum of at most 12 terms below 1.
     np.testing.assert_allclose(found.sum(axis=1), 1.0, rtol=1e-14)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
 
@@ -143,8 +144,8 @@ def test_luce_chain_samples_the_implicit_preference_distribution():
     half = Fraction(1, 2)
     kernel = [[half, half, 0], [half, 0, half], [0, half, half]]
     weights = [3, 2, 1]
-    exact = transitions_by_loop(kernel, lambda y, x: Fraction(weights[y], weights[y] + weights[x]))
     p = [Fraction(w, 6) for w in weights]
+    exact = transitions_by_loop(kernel, lambda y, x: paper.equation_9(p, y, x))
     assert [sum(p[x] * exact[x][y] for x in range(3)) for y in range(3)] == p
     found = pb.stationary_distribution(pb.barker_transition_matrix(luce(weights), np.array(kernel, dtype=float)))
     np.testing.assert_allclose(found.pmf, [1 / 2, 1 / 3, 1 / 6], rtol=1e-14)  # a few roundings
@@ -173,7 +174,7 @@ def test_annotator_mixture_is_in_general_not_reversible():
     first, second = [Fraction(8), Fraction(2), Fraction(1)], [Fraction(1), Fraction(1), Fraction(4)]
 
     def mixed(x, y):
-        return (first[x] / (first[x] + first[y]) + second[x] / (second[x] + second[y])) / 2
+        return paper.equation_25([Fraction(1, 2)] * 2, [first, second], x, y)
 
     assert mixed(0, 1) * mixed(1, 2) * mixed(2, 0) != mixed(1, 0) * mixed(2, 1) * mixed(0, 2)
     crowd = pb.AnnotatorMixture([1, 1], [luce(list(map(float, first))), luce(list(map(float, second)))])
@@ -296,7 +297,7 @@ def test_winners_with_exact_fractions():
     """p* = (1/2, 1/3, 1/6) and an asymmetric q with diagonal mass: w(0) = 3/16 + 3/5 · 5/16 + 3/4 · 4/16, and so on."""
     q = [[Fraction(k, 16) for k in row] for row in ([3, 4, 0], [1, 0, 2], [4, 1, 1])]
     weights = [3, 2, 1]
-    exact = winners_by_loop(q, lambda x, b: Fraction(weights[x], weights[x] + weights[b]))
+    exact = winners_by_loop(q, lambda x, b: paper.equation_9([Fraction(w) for w in weights], x, b))
     assert exact[0] == Fraction(3, 16) + Fraction(3, 5) * Fraction(5, 16) + Fraction(3, 4) * Fraction(4, 16)
     assert sum(exact) == 1
     found = pb.winners_distribution(luce(weights), pb.JointProposal(np.array(q, dtype=float)))

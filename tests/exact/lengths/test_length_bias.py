@@ -5,15 +5,17 @@ The claims: ``proofs/length_bias.md``, ``proofs/merged_outcomes.md``.
 
 from fractions import Fraction
 from itertools import combinations, pairwise, product
-from math import exp, inf, log, nan, sqrt
+from math import exp, inf, log, nan
 
 import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import expit
 
 import pbde_ref as pb
+from pbde_ref import paper
 from pbde_ref.exact.lengths.enumeration import (
     ending_probabilities,
     random_token_tables,
@@ -56,10 +58,6 @@ def equal_tokens(n_tokens, max_length):
     return np.full((max_length - 1, n_tokens + 1, n_tokens), 1.0 / n_tokens)
 
 
-def sigma(z):
-    return 1.0 / (1.0 + exp(-z)) if z > -700.0 else 0.0
-
-
 # --- Table 2 as a finite sum ---
 
 
@@ -67,13 +65,14 @@ def test_table_entry_by_hand():
     """Two tokens, lengths 1 and 2 with h = (1/4, 3/4): each of the three sentences has probability 1/4, 3/8, 3/8."""
     model = IdealizedLanguageModel(on([1, 2], [1, 3]), 2.0)
     first, second = np.array([True, False]), np.array([False, True])
-    luce = Fraction(1, 4) / (Fraction(1, 4) + Fraction(3, 8))
+    sentences = [Fraction(1, 4), Fraction(3, 8)]
+    luce = paper.equation_9(sentences, 0, 1)
     assert group_preference(model.annotator(pb.luce()), model.class_pmf, first, second) == pytest.approx(float(luce))
     # Eq. (26) takes the square root of the longer one's; twice the scale squares both.
     process = pb.length_normalized([1, 2], scale=2.0)
-    doubled = Fraction(1, 16) / (Fraction(1, 16) + Fraction(3, 8))
+    doubled = paper.equation_9([sentences[0] ** 2, sentences[1]], 0, 1)
     assert group_preference(model.annotator(process), model.class_pmf, first, second) == pytest.approx(float(doubled))
-    once = 0.25 / (0.25 + sqrt(0.375))
+    once = paper.equation_26([0.25, 0.375], [1, 2], 0, 1)
     process = pb.length_normalized([1, 2])
     assert group_preference(model.annotator(process), model.class_pmf, first, second) == pytest.approx(once)
 
@@ -93,9 +92,10 @@ def test_sum_over_lengths_is_sum_over_pairs_of_sentences(n_tokens, scale):
     for a in sentences:
         for b in sentences:
             if len(a) + 1 <= 2 and len(b) + 1 >= 4:
-                w = exp(log_probability(drawn, a) + log_probability(drawn, b))
-                f_a, f_b = (1.0, 1.0) if scale is None else (scale / (len(a) + 1), scale / (len(b) + 1))
-                total += w * sigma(f_a * log_probability(likes, a) - f_b * log_probability(likes, b))
+                w, p = (exp(log_probability(drawn, a) + log_probability(drawn, b)),
+                        [exp(log_probability(likes, s)) for s in (a, b)])  # fmt: skip
+                count = [(len(s) + 1) / scale for s in (a, b)] if scale else [1.0, 1.0]
+                total += w * paper.equation_26(p, count, 0, 1)
                 weight += w
     process = pb.luce() if scale is None else pb.length_normalized(lengths, scale)
     model = IdealizedLanguageModel(likes, float(n_tokens))
@@ -148,7 +148,7 @@ def test_luce_prefers_the_shorter_unless_the_longer_is_liked_exponentially_more(
     p = IdealizedLanguageModel(h, v).annotator(pb.luce()).preference_probabilities()
     for short, long in combinations(range(len(logits)), 2):
         odds = (long - short) * log(v) + logits[short] - logits[long]
-        assert p[short, long] == pytest.approx(sigma(odds), abs=1e-12)
+        assert p[short, long] == pytest.approx(expit(odds), abs=1e-12)
         if long - short > -h.log_pmf[short] / log(v) + 1e-9:
             assert p[short, long] >= 0.5
 
@@ -394,7 +394,7 @@ def test_idealised_table_against_a_double_loop():
             pairs = [(a, b) for a in utility for b in utility if a[0] in members[x] and b[0] in members[y]]
             total = sum(weight[a] * weight[b] for a, b in pairs)
             for found, kind in ((table.luce, 0), (table.normalized, 1)):
-                expected = sum(weight[a] * weight[b] * sigma(utility[a][kind] - utility[b][kind]) for a, b in pairs)
+                expected = sum(weight[a] * weight[b] * expit(utility[a][kind] - utility[b][kind]) for a, b in pairs)
                 assert found[row, column] == pytest.approx(expected / total, abs=1e-10)
 
 
