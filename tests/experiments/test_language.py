@@ -159,7 +159,7 @@ def utilities_of(name, scale, size, rng):
 
 def coverage(sizes, name, scale, mean, repetitions, rng):
     """Shares of intervals that hold the truth: `mean_preference`'s, and of 1.96 standard errors about the estimate."""
-    u, v = utilities_of(name, scale, 1000, rng), -utilities_of(name, scale, 1000, rng)
+    u, v = utilities_of(name, scale, 300, rng), -utilities_of(name, scale, 300, rng)
     shift = brentq(lambda shift: expit(u[:, None] + shift - v).mean() - mean, -500.0, 500.0, xtol=1e-3)
     u += shift
     truth = expit(u[:, None] - v).mean()
