@@ -39,6 +39,9 @@ class Objective:
         `second_derivative` is zero.
     parameters : mapping of str to float
         The numbers that single it out among objectives of its name. Read-only.
+    convex : bool or None
+        Whether :math:`\ell` is known to be convex, so that the expected loss is convex in the utilities; None if nobody
+        said.
 
     Examples
     --------
@@ -54,6 +57,7 @@ class Objective:
     derivative: _Function = field(repr=False)
     second_derivative: _Function = field(repr=False)
     parameters: Mapping[str, float] = field(default_factory=dict)
+    convex: bool | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
@@ -64,6 +68,7 @@ BRADLEY_TERRY = Objective(
     value=lambda m: softplus(-m),
     derivative=lambda m: -expit(-m),
     second_derivative=lambda m: expit(m) * expit(-m),
+    convex=True,
 )
 r"""Eq. (1), (2), (7): :math:`\ell(m) = -\log \sigma(m)`, the cross-entropy of a logistic preference."""
 
@@ -98,6 +103,7 @@ def smoothed(epsilon: float) -> Objective:
         derivative=lambda m: epsilon * expit(m) - (1.0 - epsilon) * expit(-m),
         second_derivative=BRADLEY_TERRY.second_derivative,
         parameters={"epsilon": epsilon},
+        convex=True,
     )
 
 
@@ -132,6 +138,7 @@ def robust(epsilon: float) -> Objective:
         derivative=lambda m: -keep * expit(-m) - flip * expit(m),
         second_derivative=BRADLEY_TERRY.second_derivative,
         parameters={"epsilon": epsilon},
+        convex=True,
     )
 
 
@@ -164,6 +171,7 @@ def hinge(delta: float) -> Objective:
         derivative=lambda m: np.where(m < delta, -1.0, 0.0),
         second_derivative=np.zeros_like,
         parameters={"delta": delta},
+        convex=True,
     )
 
 
@@ -223,6 +231,7 @@ def ipo(tau: float) -> Objective:
         derivative=derivative,
         second_derivative=lambda m: 2.0 * np.ones_like(m),
         parameters={"tau": tau},
+        convex=True,
     )
 
 
@@ -252,6 +261,7 @@ def with_margin(objective: str | Objective, margin: float) -> Objective:
         derivative=lambda m: objective.derivative(m - margin),
         second_derivative=lambda m: objective.second_derivative(m - margin),
         parameters={**objective.parameters, "margin": margin + objective.parameters.get("margin", 0.0)},
+        convex=objective.convex,
     )
 
 

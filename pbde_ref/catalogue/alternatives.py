@@ -25,7 +25,7 @@ from pbde_ref.catalogue.processes import DPO
 from pbde_ref.catalogue.records import Arrays, Conventions, Input, Loss, Margins, Outcome, Parameter
 from pbde_ref.objectives import hinge, ipo
 
-__all__ = ["IPO", "MIXTURE_LOSS", "RRHF", "RSO", "SCALED_HINGE", "SLIC"]
+__all__ = ["ALTERNATIVES"]
 
 
 def _ipo_margins(arrays: Arrays, conventions: Conventions) -> Margins:
@@ -182,3 +182,5 @@ MIXTURE_LOSS = Loss(
     optimum=optima.best_mixture,
     aliases=("mixture",),
 )
+
+ALTERNATIVES = (IPO, SLIC, RSO, SCALED_HINGE, RRHF, MIXTURE_LOSS)

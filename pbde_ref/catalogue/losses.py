@@ -6,21 +6,15 @@ import inspect
 from typing import Any
 
 from pbde_ref.annotators import PreferenceModel
-from pbde_ref.catalogue.alternatives import IPO, MIXTURE_LOSS, RRHF, RSO, SCALED_HINGE, SLIC
-from pbde_ref.catalogue.processes import BRADLEY_TERRY_REWARDS, DPO, GEOMETRIC, LENGTH_NORMALIZED, PBDE_LOSS
+from pbde_ref.catalogue.alternatives import ALTERNATIVES
+from pbde_ref.catalogue.processes import CROSS_ENTROPIES
 from pbde_ref.catalogue.records import Loss
 from pbde_ref.exact.results import Optimum
 from pbde_ref.proposals import Proposal
 
 __all__ = ["LOSSES", "loss_named", "optimum", "optimum_parameters"]
 
-LOSSES = {
-    loss.name: loss
-    for loss in (
-        BRADLEY_TERRY_REWARDS, DPO, PBDE_LOSS, LENGTH_NORMALIZED, GEOMETRIC, IPO, SLIC, RSO, SCALED_HINGE, RRHF,
-        MIXTURE_LOSS,
-    )
-}  # fmt: skip
+LOSSES = {loss.name: loss for loss in (*CROSS_ENTROPIES, *ALTERNATIVES)}
 
 
 def loss_named(loss: str) -> Loss:

@@ -26,7 +26,7 @@ from pbde_ref.exact.mixtures import expected_mixture_loss, fit_annotator_mixture
 from pbde_ref.exact.optima import optimal_policy, policy_of
 from pbde_ref.exact.projection import projected_policy
 from pbde_ref.exact.ranking import minimize_rrhf
-from pbde_ref.exact.results import Optimum
+from pbde_ref.exact.results import NoMinimumError, Optimum
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, robust, smoothed, with_margin
 from pbde_ref.pbde import PBDE, dpo, geometric_average, length_normalized, luce
 from pbde_ref.proposals import Proposal
@@ -59,7 +59,10 @@ def of_process(
     if open_ended:
         return _undetermined(annotator, open_ended)
     if objective is not BRADLEY_TERRY:
-        return _with_policy(minimize_expected_loss(objective, annotator, proposal), annotator, process)
+        try:
+            return _with_policy(minimize_expected_loss(objective, annotator, proposal), annotator, process)
+        except NoMinimumError as error:
+            return _undetermined(annotator, str(error))
     if isinstance(annotator, Annotator):
         return _closed_form(annotator, proposal, process)
     if finite_fit_exists(annotator, proposal):

@@ -23,7 +23,7 @@ from pbde_ref.catalogue.ingredients import (
 from pbde_ref.catalogue.records import PER_EXAMPLE, Arrays, Conventions, Input, Loss, Margins, Parameter
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, robust, smoothed
 
-__all__ = ["BRADLEY_TERRY_REWARDS", "DPO", "GEOMETRIC", "LENGTH_NORMALIZED", "PBDE_LOSS"]
+__all__ = ["CROSS_ENTROPIES", "DPO"]
 
 
 def _reward_margin(arrays: Arrays, conventions: Conventions) -> Any:
@@ -154,3 +154,5 @@ LENGTH_NORMALIZED = Loss(
     optimum=optima.best_length_normalized,
     aliases=("simpo",),
 )
+
+CROSS_ENTROPIES = (BRADLEY_TERRY_REWARDS, DPO, PBDE_LOSS, LENGTH_NORMALIZED, GEOMETRIC)

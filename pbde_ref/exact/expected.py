@@ -225,8 +225,9 @@ def expected_loss(
 
 
 def expected_hessian(
-    objective: str | Objective, annotator: PreferenceModel, utilities: ArrayLike, proposal: Proposal
-) -> FloatArray:
+    objective: str | Objective, annotator: PreferenceModel, utilities: ArrayLike, proposal: Proposal,
+    **parameters: float,
+) -> FloatArray:  # fmt: skip
     r"""Hessian of the expected loss in the utilities: a weighted graph Laplacian, shape (n, n).
 
     .. math:: H_{AB} = -\kappa_{AB} \quad (A \ne B), \qquad H_{AA} = \sum_{B \ne A} \kappa_{AB}, \qquad
@@ -239,7 +240,7 @@ def expected_hessian(
 
     Parameters
     ----------
-    objective, annotator, utilities, proposal
+    objective, annotator, utilities, proposal, **parameters
         As in `expected_loss`.
 
     Examples
@@ -252,7 +253,7 @@ def expected_hessian(
     """
     utilities = _checked(annotator, utilities, proposal)
     result = np.zeros((annotator.size, annotator.size))
-    for block, curvature in _curvatures(as_objective(objective), annotator, utilities, proposal):
+    for block, curvature in _curvatures(as_objective(objective, **parameters), annotator, utilities, proposal):
         block.add_to_laplacian(curvature, result)
     return result
 
@@ -264,12 +265,14 @@ def expected_hessian_vector_product(
     proposal: Proposal,
     direction: ArrayLike,
     method: str = "auto",
+    **parameters: float,
 ) -> FloatArray:
     r"""Product of `expected_hessian` with a vector, shape (n,), without forming the matrix.
 
     .. math:: (H v)_A = \sum_B \kappa_{AB} (v_A - v_B)
 
-    `method` is as in `expected_kl`; linear time is for the Bradley–Terry objective and any annotator.
+    Objective and parameters are as in `expected_loss`, `method` as in `expected_kl`; linear time is for the
+    Bradley–Terry objective and any annotator.
 
     Examples
     --------
@@ -279,7 +282,7 @@ def expected_hessian_vector_product(
     array([ 0.25, -0.25])
     """
     utilities = _checked(annotator, utilities, proposal)
-    objective = as_objective(objective)
+    objective = as_objective(objective, **parameters)
     if takes_linear_time(method, objective is BRADLEY_TERRY, annotator, proposal):
         if objective is not BRADLEY_TERRY:
             raise ValueError(f"`objective` must be 'bradley_terry' for linear-time sums; got {objective.name!r:.100}")

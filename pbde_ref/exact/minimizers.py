@@ -3,31 +3,42 @@ r"""Numerical minimisers of expected losses. Each result carries what certifies 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from pbde_ref.annotators import PreferenceModel
+from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
+from pbde_ref.distributions import uniform
+from pbde_ref.exact.convex_losses import GRID, minimize_convex_loss
 from pbde_ref.exact.expected import (
+    METHODS,
     check_models,
     expected_cross_entropy,
     expected_kl,
     takes_linear_time,
 )
 from pbde_ref.exact.flow_certificate import FlowBound, flow_bound, reach
+from pbde_ref.exact.hinge import minimize_rso
 from pbde_ref.exact.identifiability import comparison_components, finite_fit_exists
+from pbde_ref.exact.ipo import ipo_optimum
 from pbde_ref.exact.laplacian import Elimination, centred, eliminate, solve_flows, solve_quickly
 from pbde_ref.exact.linear_time.kernel_sums import splits
 from pbde_ref.exact.linear_time.minimizer import minimize_product_loss
 from pbde_ref.exact.optima import with_luce_policy
 from pbde_ref.exact.pair_flows import PairFlows, PairProblem
-from pbde_ref.exact.results import Certificate, Optimum
-from pbde_ref.objectives import BRADLEY_TERRY, Objective, as_objective
+from pbde_ref.exact.results import Certificate, NoMinimumError, Optimum, unmet
+from pbde_ref.objectives import Objective, as_objective, with_margin
+from pbde_ref.pbde import luce
 from pbde_ref.proposals import Proposal
-from pbde_ref.validation import FloatArray, IndexArray, positive_number, whole_number
+from pbde_ref.validation import FloatArray, IndexArray, choice, positive_number, whole_number
 
 __all__ = ["minimize_expected_loss"]
 
 EPS = float(np.finfo(float).eps)
+# In nats, where nothing else is asked for.
+CONVERGED = {"tolerance": 1e-20, "utility_tolerance": 1e-8}
 # Nats that a step may change a difference by; beyond twice that, probabilities underflow.
 LARGEST_STEP = 350.0
 # Where the rarer answer to every pair is at least so frequent, Newton's method from zero takes a few steps.
@@ -46,35 +57,48 @@ def minimize_expected_loss(
     proposal: Proposal,
     *,
     method: str = "auto",
-    tolerance: float = 1e-20,
-    utility_tolerance: float = 1e-8,
+    tolerance: float | None = None,
+    utility_tolerance: float | None = None,
     max_steps: int = 200,
+    **parameters: float,
 ) -> Optimum:
-    r"""Utilities that minimise the expected loss: the projection of the annotator on the logistic models.
+    r"""Utilities that minimise the expected loss of any objective that is convex in the margin.
 
-    For the Bradley–Terry objective the loss is convex; it has a minimiser, unique up to one constant per component of
-    the comparison graph, exactly when `finite_fit_exists`. Newton's method on the graph Laplacian starts at
+    For the Bradley–Terry objective they are the projection of the annotator on the logistic models. The loss has a
+    minimiser, unique up to one constant per component of the comparison graph, exactly when `finite_fit_exists`.
+    Newton's method on the graph Laplacian starts at
     :math:`\omega = 0`, or where the log-odds of a spanning tree lead to if these say more, and shortens or lengthens
     its steps by the loss's slope. Each pair's pull and curvature keep their digits to the end, so that weights may
     differ by 30 decades and utilities by 680 nats.
 
+    Other objectives go to the solver that suits them best:
+
+    - "smoothed": the Bradley–Terry projection of the annotator whose answers are flipped now and then;
+    - "hinge", also with a margin, and "rrhf": `minimize_rso`, with a uniform reference;
+    - "ipo": `ipo_optimum`, with a uniform reference;
+    - "robust", margins, and objectives of your own: `minimize_convex_loss`.
+
     Parameters
     ----------
-    objective : {"bradley_terry"} or Objective
-        Eq. (7), or Eq. (8), which has the same minimisers.
+    objective : str or Objective
+        "bradley_terry" is Eq. (7), or Eq. (8), which has the same minimisers; other names as in `as_objective`.
     annotator : Annotator, AnnotatorMixture or PreferenceMatrix
     proposal : ProductProposal, JointProposal or PairListProposal
     method : {"auto", "dense", "kernel_sum"}
-        "dense" forms the Hessian. "kernel_sum" is `minimize_product_loss`, conjugate gradients in linear time, for
-        annotators with utilities, or mixtures of them, and a product proposal; "auto" takes it where it can above 4,096
-        outcomes.
-    tolerance : float
-        Certified gap in nats at which the result may count as converged. Newton's method runs on until rounding stops
-        it.
-    utility_tolerance : float
-        Certified error of utilities' differences, in nats, at which the result may count as converged.
+        "dense" forms the Hessian. "kernel_sum" is `minimize_product_loss`, conjugate gradients in linear time, for the
+        objectives "bradley_terry" and "smoothed", annotators with utilities, or mixtures of them, and a product
+        proposal; "auto" takes it where it can above 4,096 outcomes.
+    tolerance : float, optional
+        Certified gap, in units of the loss, at which the result may count as converged; 1e-20 by default. Newton's
+        method runs on until rounding stops it. For "hinge" and "ipo" the default is their solver's own criterion, and
+        what is given is asked for beside it.
+    utility_tolerance : float, optional
+        Certified error of utilities' differences, in nats, at which the result may count as converged; 1e-8 by default,
+        for "hinge" and "ipo" as `tolerance`.
     max_steps : int
-        Bound on Newton steps, at least 1.
+        Bound on Newton or interior-point steps, at least 1.
+    **parameters : float
+        What the objective's name needs: ``tau`` for "ipo", ``delta`` for "slic" and "rso".
 
     Returns
     -------
@@ -88,7 +112,7 @@ def minimize_expected_loss(
     Raises
     ------
     ValueError
-        If no finite utilities attain the minimum, or the objective is unknown.
+        If no finite utilities attain the minimum, or the objective is unknown or not convex.
 
     Notes
     -----
@@ -104,19 +128,35 @@ def minimize_expected_loss(
     >>> solution = pb.minimize_expected_loss("bradley_terry", cyclic, pb.ProductProposal([1, 1, 1]))
     >>> solution.converged, solution.value
     (True, array([0., 0., 0.]))
+    >>> exponential = pb.Objective("exponential", lambda m: np.exp(-m), lambda m: -np.exp(-m), lambda m: np.exp(-m))
+    >>> pair = pb.PairListProposal([0], [1])
+    >>> fit = pb.minimize_expected_loss(exponential, cyclic, pair)
+    >>> round(float(fit.value[0] - fit.value[1]), 12)  # half the log-odds: log 2
+    0.69314718056
     """
     check_models(annotator, proposal)
-    if as_objective(objective) is not BRADLEY_TERRY:
-        raise ValueError(f"`objective` must be 'bradley_terry' here; got {as_objective(objective).name!r:.100}")
-    tolerance = positive_number("tolerance", tolerance)
-    utility_tolerance = positive_number("utility_tolerance", utility_tolerance)
-    max_steps = whole_number("max_steps", max_steps, least=1)
+    objective = as_objective(objective, **parameters)
+    given = (("tolerance", tolerance), ("utility_tolerance", utility_tolerance))
+    asked = {name: positive_number(name, value) for name, value in given if value is not None}
+    settings = {**asked, "max_steps": whole_number("max_steps", max_steps, least=1)}
+    name = objective.name if _is_own(objective) else ""
+    if choice("method", method, METHODS) == "kernel_sum" and name not in ("bradley_terry", "smoothed"):
+        raise ValueError(f"`objective` must be 'bradley_terry' for linear-time sums; got {objective.name!r:.100}")
+    found = _SOLVERS.get(name, _convex)(objective, annotator, proposal, method, settings)
+    bounds = {"tolerance": ("gap", found.gap), "utility_tolerance": ("utility error", found.utility_error)}
+    reason = unmet(*((*bounds[name], most) for name, most in asked.items())) if found.converged else ""
+    return replace(found, converged=False, reason=reason) if reason else found
+
+
+def _bradley_terry(
+    _: Objective, annotator: PreferenceModel, proposal: Proposal, method: str, settings: dict[str, Any]
+) -> Optimum:
+    """The projection of the annotator on the logistic models."""
+    settings = {**CONVERGED, **settings}
     if takes_linear_time(method, splits(annotator, proposal), annotator, proposal):
-        return minimize_product_loss(
-            annotator, proposal, tolerance=tolerance, utility_tolerance=utility_tolerance, max_steps=max_steps
-        )
+        return minimize_product_loss(annotator, proposal, **settings)
     if not finite_fit_exists(annotator, proposal):
-        raise ValueError(
+        raise NoMinimumError(
             "`annotator` must prefer outcomes in such a way that finite utilities fit best (Ford's condition: within "
             "each component of the comparison graph, the arrows A → B with Prob(A ≻ B) > 0 are strongly connected); "
             "got a group of outcomes that always beats the rest, or does up to underflow of the probabilities"
@@ -136,7 +176,7 @@ def minimize_expected_loss(
         # Near the minimum each step squares the error; one that is not even half the last is rounding.
         if longest <= EPS * float(np.abs(utilities).max()) or (longest < 0.01 and longest > 0.5 * previous):
             break
-        interrupted = steps == max_steps
+        interrupted = steps == settings["max_steps"]
         if interrupted:
             break
         previous = longest
@@ -150,9 +190,56 @@ def minimize_expected_loss(
         eliminated = eliminate(point.conductances)
     bound = flow_bound(point, eliminated, problem.flow_errors(utilities), step, components)
     certificate = _certificate(point, eliminated, bound, problem.exponent, components)
-    reason = _reason(certificate, bound, tolerance, utility_tolerance, interrupted)
+    reason = _reason(certificate, bound, settings["tolerance"], settings["utility_tolerance"], interrupted)
     loss = expected_cross_entropy(annotator, utilities, proposal, method="dense").value
     return with_luce_policy(utilities, annotator, loss, certificate, steps, reason)
+
+
+def _smoothed(objective: Objective, annotator: PreferenceModel, *others: Any) -> Optimum:
+    """Flipped answers are those of somebody who tosses a coin twice as often as answers flip."""
+    coin, share = Annotator(uniform(annotator.support), luce()), 2.0 * objective.parameters["epsilon"]
+    return _bradley_terry(objective, AnnotatorMixture([1.0 - share, share], [annotator, coin]), *others)
+
+
+def _convex(objective: Objective, annotator: PreferenceModel, proposal: Proposal, _: str, settings: Any) -> Optimum:
+    return minimize_convex_loss(objective, annotator, proposal, **settings)
+
+
+def _hinge(objective: Objective, annotator: PreferenceModel, proposal: Proposal, _: str, settings: Any) -> Optimum:
+    margin, reference = objective.parameters.get("margin", 0.0), uniform(annotator.support)
+    delta, steps = objective.parameters["delta"] + margin, settings["max_steps"]
+    found = minimize_rso(annotator, proposal, delta=delta, reference=reference, max_steps=steps)
+    # The sum of both margins is rounded, and each pair's loss moves with it.
+    return replace(found, gap=found.gap + EPS * delta) if margin else found
+
+
+def _ipo(objective: Objective, annotator: PreferenceModel, proposal: Proposal, *others: Any) -> Optimum:
+    if comparison_components(proposal, annotator.size).any():
+        # Without a reference to say so, no component outweighs another.
+        return _convex(objective, annotator, proposal, *others)
+    return ipo_optimum(annotator, proposal, tau=objective.parameters["tau"], reference=uniform(annotator.support))
+
+
+# What an objective of the package is given to, by name; all others are only convex.
+_SOLVERS: dict[str, Callable[..., Optimum]] = {
+    "bradley_terry": _bradley_terry,
+    "smoothed": _smoothed,
+    "hinge": _hinge,
+    "hinge with margin": _hinge,
+    "ipo": _ipo,
+}
+
+
+def _is_own(objective: Objective) -> bool:
+    """Whether it is what the package means by that name and these parameters, and not only called so."""
+    parameters = dict(objective.parameters)
+    name, margin = objective.name.removesuffix(" with margin"), parameters.pop("margin", 0.0)
+    try:
+        own = with_margin(as_objective(name, **parameters), margin)
+    except (TypeError, ValueError):
+        return False
+    with np.errstate(all="ignore"):
+        return all(np.array_equal(getattr(own, f)(GRID), getattr(objective, f)(GRID)) for f in ("value", "derivative"))
 
 
 def _start(problem: PairProblem) -> FloatArray:
@@ -222,7 +309,8 @@ def _certificate(
     if int(components.max()) + 1 == components.size:
         # Nothing is compared with anything else: there is no direction in which the loss could fall.
         return Certificate(0.0, norm, math.inf, components, 0.0)
-    smallest = math.ldexp(eliminated.smallest_eigenvalue(components), -exponent)
+    # Where curvatures have underflowed, a direction is left in which nothing bends.
+    smallest = math.ldexp(eliminated.smallest_eigenvalue(components), -exponent) if bound.connected else 0.0
     # An upper bound that underflows is the smallest number that is not zero.
     gap = max(math.ldexp(bound.gap, -exponent), math.ulp(0.0) if bound.utility_error > 0.0 else 0.0)
     return Certificate(gap, norm, smallest, components, bound.utility_error)

@@ -9,7 +9,11 @@ from typing import Any
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.validation import FloatArray, IndexArray
 
-__all__ = ["Certificate", "ExpectedLoss", "Optimum", "Solution", "unmet"]
+__all__ = ["Certificate", "ExpectedLoss", "NoMinimumError", "Optimum", "Solution", "unmet"]
+
+
+class NoMinimumError(ValueError):
+    """No finite utilities have the least loss: it falls on for ever, or towards an infimum."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pbde_ref.experiments.records import Record
+from pbde_ref.experiments.toy.adapted import ADAPTED
+from pbde_ref.experiments.toy.catalogue import FIGURES
 from pbde_ref.experiments.toy.figure_4_preferences import preference_maps
 from pbde_ref.experiments.toy.settings import ToySettings
 from pbde_ref.figures.style import (
@@ -49,9 +51,11 @@ def draw_toy_figure(name: str, records: Records, settings: ToySettings) -> Figur
     ValueError
         If there is no figure of that name.
     """
-    if name not in _FIGURES:
-        raise ValueError(f"`name` must be one of {', '.join(map(repr, _FIGURES))}; got {name!r:.100}")
-    return _FIGURES[name](records, settings)
+    if name not in FIGURES:
+        raise ValueError(f"`name` must be one of {', '.join(map(repr, FIGURES))}; got {name!r:.100}")
+    if name in _FIGURES:
+        return _FIGURES[name](records, settings)
+    return _sweep(name, records, settings)
 
 
 def _panels(rows: int, columns: int, height: float = 2.3) -> tuple[Figure, np.ndarray]:
@@ -97,18 +101,25 @@ def _optimum(label: str) -> Lines:
     return {"optimum": (label, OPTIMUM)}
 
 
-def _sweep(records: Records, names: list[str], titles: list[str], optimum: str, rows: int = 1) -> Figure:
-    """One panel for each value of a parameter, on common scales."""
-    figure, axes = _panels(rows, len(names) // rows, 2.3 if rows == 1 else 1.9)
-    lines = _SAMPLE | _REFERENCE | _TRAINED | _PREFERENCE | _optimum(optimum)
+def _sweep(name: str, records: Records, settings: ToySettings) -> Figure:
+    """One panel for each value of the parameters, on common scales; a row for each value of the last of two."""
+    adapted = ADAPTED[name]
+    panels = adapted.sweep(settings)
+    rows = len({list(parameters.values())[-1] for parameters in panels}) if len(panels[0]) > 1 else 1
+    figure, axes = _panels(rows, len(panels) // rows, 2.3 if rows == 1 else 1.9)
+    lines = _SAMPLE | _REFERENCE | _TRAINED | _PREFERENCE | _optimum(adapted.optimum)
     highest = max(
-        _draw_policies(axis, records[name], title, lines)
-        for axis, name, title in zip(axes.ravel(), names, titles, strict=True)
+        _draw_policies(axis, records[adapted.run.format(**parameters)], _values(parameters), lines)
+        for axis, parameters in zip(axes.ravel(), panels, strict=True)
     )
     axes[0, 0].set_ylim(0.0, HEADROOM * highest)
     # A sample's optimum is not in every panel.
     _legend(figure, max(axes.ravel(), key=lambda axis: len(axis.get_lines())))
     return figure
+
+
+def _values(parameters: Mapping[str, float]) -> str:
+    return ", ".join(rf"$\{name.rstrip('_')}$ = {value:g}" for name, value in parameters.items())
 
 
 def _figure_1(records: Records, settings: ToySettings) -> Figure:
@@ -128,11 +139,6 @@ def _figure_2(records: Records, settings: ToySettings) -> Figure:
     axes[0, 0].set_ylim(0.0, HEADROOM * highest)
     _legend(figure, axes[0, 0], 2)
     return figure
-
-
-def _figure_3(records: Records, settings: ToySettings) -> Figure:
-    names = [f"dpo-beta-{beta:g}" for beta in settings.betas]
-    return _sweep(records, names, [rf"$\beta$ = {beta:g}" for beta in settings.betas], "optimum, Eq. (16)")
 
 
 def _figure_4(records: Records, settings: ToySettings) -> Figure:
@@ -179,24 +185,6 @@ def _figure_7(records: Records, settings: ToySettings) -> Figure:
     on_the_grid(axis, "The reward is the log of p*, plus a constant")
     _legend(figure, axis)
     return figure
-
-
-def _figure_8(records: Records, settings: ToySettings) -> Figure:
-    names = [f"geometric-alpha-{a:g}" for a in settings.alphas]
-    titles = [rf"$\alpha$ = {a:g}" for a in settings.alphas]
-    return _sweep(records, names, titles, "optimum, Eq. (18)")
-
-
-def _figure_9(records: Records, settings: ToySettings) -> Figure:
-    sweep = [(lambda_, delta) for lambda_ in settings.lambdas for delta in settings.deltas]
-    names = [f"slic-delta-{delta:g}-lambda-{lambda_:g}" for lambda_, delta in sweep]
-    titles = [rf"$\delta$ = {delta:g}, $\lambda$ = {lambda_:g}" for lambda_, delta in sweep]
-    return _sweep(records, names, titles, "exact optimum", rows=len(settings.lambdas))
-
-
-def _figure_10(records: Records, settings: ToySettings) -> Figure:
-    names = [f"ipo-tau-{tau:g}" for tau in settings.taus]
-    return _sweep(records, names, [rf"$\tau$ = {tau:g}" for tau in settings.taus], "exact optimum")
 
 
 def _figure_11(records: Records, settings: ToySettings) -> Figure:
@@ -248,16 +236,13 @@ def _how_much_data(records: Records, settings: ToySettings) -> Figure:
     return figure
 
 
+# All others are a sweep.
 _FIGURES: Mapping[str, Callable[[Records, ToySettings], Figure]] = {
     "figure-1": _figure_1,
     "figure-2": _figure_2,
-    "figure-3": _figure_3,
     "figure-4": _figure_4,
     "figure-5": _figure_5,
     "figure-7": _figure_7,
-    "figure-8": _figure_8,
-    "figure-9": _figure_9,
-    "figure-10": _figure_10,
     "figure-11": _figure_11,
     "how-much-data": _how_much_data,
 }

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from pbde_ref.annotators import Annotator, PreferenceMatrix, PreferenceModel
+from pbde_ref.catalogue import loss_named, optimum
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.expected import expected_loss
-from pbde_ref.exact.hinge import expected_slic, minimize_rso, minimize_slic
-from pbde_ref.exact.ipo import ipo_optimum
-from pbde_ref.exact.optima import optimal_policy
-from pbde_ref.objectives import BRADLEY_TERRY, Objective, hinge, ipo
+from pbde_ref.exact.hinge import expected_slic
+from pbde_ref.objectives import BRADLEY_TERRY, Objective
 from pbde_ref.oracle.training.sample_optima import direction
 from pbde_ref.pbde import PBDE, dpo, geometric_average, luce
 from pbde_ref.proposals import JointProposal
@@ -124,26 +123,32 @@ def evaluate(name: str, parameters: Mapping[str, Any], inputs: Mapping[str, Any]
         matrix = PreferenceMatrix(inputs["preferences"])
         best = direction("bradley_terry", matrix, proposal)
         return _expected(BRADLEY_TERRY, matrix, proposal, np.array(inputs["utilities"]), best, best)
+    loss = loss_named(name.removeprefix("population_"))
     preference = FiniteDistribution(inputs["preference_log_weights"])
     reference = FiniteDistribution(inputs["reference_log_weights"])
     annotator, logits = Annotator(preference, luce()), np.array(inputs["policy_log_weights"])
-    if name == "population_slic":
-        return _slic(annotator, reference, proposal, logits, parameters["delta"], parameters["lambda"])
-    log_ratio = PBDE(1.0, -reference.log_pmf)
-    if name == "population_rso":
-        found = minimize_rso(annotator, proposal, delta=parameters["delta"], reference=reference)
-        best, more = found.policy.log_pmf, {"dual": found.dual, "unique": found.unique}
-        return _of_policy(hinge(parameters["delta"]), annotator, proposal, log_ratio, logits, best) | more
-    if name == "population_ipo":
-        best = ipo_optimum(annotator, proposal, tau=parameters["tau"], reference=reference).policy.log_pmf
-        return _of_policy(ipo(parameters["tau"]), annotator, proposal, log_ratio, logits, best)
-    process = (
-        dpo(parameters["beta"], reference)
-        if name == "population_dpo"
-        else geometric_average(parameters["alpha"], reference)
-    )
-    best = optimal_policy(annotator, process).log_pmf
-    return _of_policy(BRADLEY_TERRY, annotator, proposal, process, logits, best)
+    given = {{"lambda": "lambda_"}.get(word, word): value for word, value in parameters.items()}
+    found = optimum(loss.name, annotator, proposal, reference=reference, **given)
+    assert found.policy is not None
+    best = found.policy.log_pmf
+    if loss.name == "slic":
+        here = expected_slic(annotator, logits, proposal, reference=reference, **given)
+        gradients = {"policy_log_weights": here.gradient}
+        return {"value": here.value, "gradients": gradients, "optimum": best, "optimal_value": found.loss}
+    more = {"dual": found.certificate, "unique": found.unique} if loss.name == "rso" else {}
+    process = PROCESSES[loss.name](reference, given)
+    assert loss.objective is not None
+    objective = loss.objective({**loss.generic, **given})
+    return _of_policy(objective, annotator, proposal, process, logits, best) | more
+
+
+# A policy's utilities, of which the loss is a function.
+PROCESSES: dict[str, Callable[[FiniteDistribution, Mapping[str, float]], PBDE]] = {
+    "dpo": lambda reference, given: dpo(given["beta"], reference),
+    "geometric": lambda reference, given: geometric_average(given["alpha"], reference),
+    "ipo": lambda reference, given: dpo(1.0, reference),
+    "rso": lambda reference, given: dpo(1.0, reference),
+}
 
 
 def _of_policy(
@@ -165,19 +170,4 @@ def _expected(
         "gradients": {"utilities": here.gradient},
         "optimum": best,
         "optimal_value": expected_loss(objective, annotator, best_utilities, proposal).value,
-    }
-
-
-def _slic(
-    annotator: Annotator, reference: FiniteDistribution, proposal: JointProposal, logits: FloatArray, delta: float,
-    lambda_: float,
-) -> dict[str, Any]:  # fmt: skip
-    settings: dict[str, Any] = {"delta": delta, "lambda_": lambda_, "reference": reference}
-    here = expected_slic(annotator, logits, proposal, **settings)
-    found = minimize_slic(annotator, proposal, **settings)
-    return {
-        "value": here.value,
-        "gradients": {"policy_log_weights": here.gradient},
-        "optimum": found.policy.log_pmf,
-        "optimal_value": found.loss,
     }

@@ -13,7 +13,7 @@ from pbde_ref.experiments.annotators import luce_annotator, pooled_annotators
 from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.runs import execute
 from pbde_ref.experiments.toy import how_much_data
-from pbde_ref.experiments.toy.adaptation import Loss, exact_optimum
+from pbde_ref.experiments.toy.adaptation import Loss, exact_optimum, finite
 from pbde_ref.experiments.toy.catalogue import FIGURES, runs_of
 from pbde_ref.experiments.toy.figure_4_preferences import preference_maps
 from pbde_ref.experiments.toy.figure_5_misspecification import maxima, misfit
@@ -175,7 +175,8 @@ def test_optima_over_unconnected_comparisons_are_not_reported():
     problem = pb.paper_problem(16)
     loss = Loss(pb.BRADLEY_TERRY, pb.luce(), problem.reference)
     optimum = exact_optimum(loss, luce_annotator(problem), pb.PairListProposal([0, 2], [1, 3]))
-    assert (optimum.policy, optimum.loss, optimum.unique) == (None, None, False)
+    assert (optimum.policy, finite(optimum.loss), optimum.unique, optimum.converged) == (None, None, False, False)
+    assert "compare" in optimum.reason
 
 
 def test_a_sample_with_two_undefeated_points_has_a_least_loss_and_no_optimum():

@@ -18,21 +18,18 @@ import numpy as np
 from autograd.extend import defvjp, primitive
 from autograd.scipy.special import logsumexp
 
-from pbde_ref.annotators import Annotator, PreferenceModel
+from pbde_ref.annotators import PreferenceModel
+from pbde_ref.catalogue.optima import best_ipo, best_slic, of_process
 from pbde_ref.distributions import FiniteDistribution, kl_divergence, total_variation
-from pbde_ref.exact.expected import expected_entropy, expected_loss
-from pbde_ref.exact.hinge import minimize_slic
-from pbde_ref.exact.identifiability import comparison_components
-from pbde_ref.exact.ipo import ipo_optimum
-from pbde_ref.exact.limits import limit_fit
-from pbde_ref.exact.optima import normalized_log_policy, optimal_policy
+from pbde_ref.exact.expected import expected_loss
+from pbde_ref.exact.results import Optimum
 from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.runs import Progress
 from pbde_ref.experiments.toy.settings import ToySettings
 from pbde_ref.models.mlp import energy_log_policy
 from pbde_ref.models.sampled_losses import margins, mean_loss
 from pbde_ref.models.training import train
-from pbde_ref.objectives import BRADLEY_TERRY, Objective
+from pbde_ref.objectives import Objective
 from pbde_ref.paper_problem import PaperProblem, paper_problem
 from pbde_ref.pbde import PBDE
 from pbde_ref.proposals import ProductProposal, Proposal
@@ -40,7 +37,7 @@ from pbde_ref.sampling.comparisons import observed_preferences, sample_compariso
 from pbde_ref.validation import FloatArray
 
 __all__ = [
-    "Loss", "Optimum", "Start", "adapt", "distances", "exact_optimum", "finite", "start_from", "train_and_compare",
+    "Loss", "Start", "adapt", "distances", "exact_optimum", "finite", "start_from", "train_and_compare",
 ]  # fmt: skip
 
 
@@ -70,45 +67,15 @@ class Loss:
         return pairs - (self.lambda_ * self.reference.expectation(policy.log_pmf) if self.lambda_ else 0.0)
 
 
-@dataclass(frozen=True, eq=False)
-class Optimum:
-    """The best of all policies.
-
-    Attributes
-    ----------
-    policy : FiniteDistribution or None
-        As a limit, where outcomes that never win drop out. None if comparisons leave it undetermined.
-    loss : float or None
-        The least loss, or its infimum. None if comparisons do not connect the support.
-    unique : bool
-        Whether it is known that no other policy is as good.
-    """
-
-    policy: FiniteDistribution | None
-    loss: float | None
-    unique: bool
-
-
 def exact_optimum(loss: Loss, annotator: PreferenceModel, proposal: Proposal) -> Optimum:
     """The best of all policies for a population or, with `observed_preferences`, for a sample."""
-    reference = loss.reference
-    if comparison_components(proposal, annotator.size).max() > 0:
-        return Optimum(None, None, False)
-    if loss.objective is BRADLEY_TERRY:
-        if isinstance(annotator, Annotator):
-            return Optimum(optimal_policy(annotator, loss.pbde), expected_entropy(annotator, proposal), True)
-        limit = limit_fit(annotator, proposal)
-        if not limit.unique:
-            return Optimum(None, limit.infimum, False)
-        policy = FiniteDistribution(normalized_log_policy(limit.utilities, loss.pbde), reference.support)
-        return Optimum(policy, limit.infimum, True)
+    parameters = loss.objective.parameters
     if loss.objective.name == "ipo":
-        quadratic = ipo_optimum(annotator, proposal, tau=loss.objective.parameters["tau"], reference=reference)
-        return Optimum(quadratic.policy, quadratic.loss, True)
-    hinge = minimize_slic(
-        annotator, proposal, delta=loss.objective.parameters["delta"], lambda_=loss.lambda_, reference=reference
-    )
-    return Optimum(hinge.policy, hinge.loss, loss.lambda_ > 0.0 or hinge.unique is True)
+        return best_ipo(annotator, proposal, tau=parameters["tau"], reference=loss.reference)
+    if loss.objective.name == "hinge":
+        delta, reference = parameters["delta"], loss.reference
+        return best_slic(annotator, proposal, delta=delta, lambda_=loss.lambda_, reference=reference)
+    return of_process(annotator, proposal, loss.pbde, loss.objective)
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,6 +51,8 @@ class Adapted:
         From the start and the parameters to who answers.
     data : str
         Name of the data set; equal names draw equal comparisons.
+    optimum : str
+        What the best policy is called in the legend.
     work : int
         In trainings; the exact optima of some losses take as long again.
     """
@@ -60,6 +62,7 @@ class Adapted:
     loss: Callable[..., Loss]
     annotator: Callable[..., PreferenceModel] = _luce
     data: str = "luce"
+    optimum: str = "exact optimum"
     work: int = 1
 
 
@@ -71,7 +74,7 @@ ADAPTED: Mapping[str, Adapted] = {
     ),
     "figure-3": Adapted(
         "dpo-beta-{beta:g}", lambda s: [{"beta": b} for b in s.betas],
-        lambda reference, beta: Loss(BRADLEY_TERRY, dpo(beta, reference), reference),
+        lambda reference, beta: Loss(BRADLEY_TERRY, dpo(beta, reference), reference), optimum="optimum, Eq. (16)",
     ),
     "figure-5": Adapted(
         "pooled", lambda s: [{}], lambda reference: Loss(BRADLEY_TERRY, luce(), reference),
@@ -80,6 +83,7 @@ ADAPTED: Mapping[str, Adapted] = {
     "figure-8": Adapted(
         "geometric-alpha-{alpha:g}", lambda s: [{"alpha": a} for a in s.alphas],
         lambda reference, alpha: Loss(BRADLEY_TERRY, geometric_average(alpha, reference), reference),
+        optimum="optimum, Eq. (18)",
     ),
     "figure-9": Adapted(
         "slic-delta-{delta:g}-lambda-{lambda_:g}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,22 +11,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pbde_ref.annotators import Annotator, PreferenceMatrix, PreferenceModel
+from pbde_ref.catalogue import optimum
+from pbde_ref.catalogue.losses import optimum_parameters
 from pbde_ref.distributions import FiniteDistribution
-from pbde_ref.exact.hinge import minimize_rso, minimize_slic
+from pbde_ref.exact.hinge import minimize_rso
 from pbde_ref.exact.identifiability import comparison_components, finite_fit_exists
-from pbde_ref.exact.optima import normalized_log_policy
 from pbde_ref.oracle.training.rivals import Family, families, fit_family, smoothed_family, spread
 from pbde_ref.oracle.training.sample_optima import ObjectiveName, direction
-from pbde_ref.pbde import dpo, geometric_average, length_normalized, luce
+from pbde_ref.pbde import luce
 from pbde_ref.proposals import JointProposal, PairListProposal, Proposal
 from pbde_ref.sampling.comparisons import observed_preferences
 from pbde_ref.validation import (
     FloatArray,
     IndexArray,
-    flip_probability,
-    non_negative_number,
-    positive_number,
-    vector,
 )
 
 __all__ = ["Comparisons", "Sample", "draw_sample"]
@@ -73,7 +71,7 @@ class Sample:
     @cached_property
     def optima(self) -> tuple[FloatArray, FloatArray]:
         """Log-probabilities of the declared objective's exact optimum on the sample and on the population."""
-        optimum = _optimizer(self.loss, self.conventions, self.reference.size)
+        optimum = _optimizer(self.loss, self.conventions)
         reference = FiniteDistribution(self.reference)
         return optimum(*self.observed, reference), optimum(self.population, self.proposal, reference)
 
@@ -103,7 +101,7 @@ def draw_sample(
     >>> sample.comparisons.chosen[:5], sample.wins.sum()
     (array([7, 7, 1, 7, 7]), np.float64(4000.0))
     """
-    _optimizer(loss, conventions, support_size)
+    _optimizer(loss, conventions)
     for attempt in range(ATTEMPTS):
         sample = _draw(loss, conventions, support_size, n_comparisons, np.random.default_rng([seed, attempt]))
         if _has_an_optimum(sample) and _tells_objectives_apart(sample, tolerance):
@@ -164,55 +162,34 @@ def _tells_objectives_apart(sample: Sample, tolerance: float) -> bool:
 
 _Optimizer = Callable[[PreferenceModel, Proposal, FiniteDistribution], FloatArray]
 
-# What each loss needs, and what it may have.
-_PARAMETERS: dict[str, tuple[set[str], set[str]]] = {
-    "dpo": ({"beta"}, {"label_smoothing"}),
-    "geometric": ({"alpha"}, set()),
-    "luce": (set(), set()),
-    "ipo": ({"tau"}, set()),
-    "rso": ({"delta"}, set()),
-    "slic": ({"delta"}, {"lambda_"}),
-    "length_normalized": ({"lengths"}, {"scale"}),
-}
+# Where one word of the catalogue is too wide.
+_CALLED = {"luce": "pbde"}
+_TRAINED = ("dpo", "geometric", "luce", "ipo", "rso", "slic", "length_normalized")
+_LEFT_OUT = ("reference", "variant", "f", "g", "margin")
 
 
-def _optimizer(loss: str, conventions: Mapping[str, Any], size: int) -> _Optimizer:
+def _optimizer(loss: str, conventions: Mapping[str, Any]) -> _Optimizer:
     """The declared objective as a function from preferences to its optimum."""
-    if loss not in _PARAMETERS:
-        raise ValueError(f"`loss` must be one of {', '.join(map(repr, _PARAMETERS))}; got {loss!r}")
-    needed, allowed = _PARAMETERS[loss]
-    if not needed <= set(conventions) <= needed | allowed:
-        may = f", and may have {sorted(allowed)}" if allowed else ""
-        raise ValueError(f"`loss` {loss!r} must have the parameters {sorted(needed)}{may}; got {sorted(conventions)}")
+    if loss not in _TRAINED:
+        raise ValueError(f"`loss` must be one of {', '.join(map(repr, _TRAINED))}; got {loss!r:.100}")
+    name = _CALLED.get(loss, loss)
+    known = optimum_parameters(name)
+    declared = {each: default for each, default in known.items() if each not in _LEFT_OUT}
+    needed = {each for each, default in declared.items() if default is inspect.Parameter.empty}
     if loss == "ipo":
-        scale = 0.5 / positive_number("tau", conventions["tau"])
-        return lambda annotator, q, reference: FiniteDistribution(
-            reference.log_pmf + scale * direction("ipo", annotator, q)).log_pmf  # fmt: skip
-    if loss in ("rso", "slic"):
-        return _hinge_optimizer(loss, conventions)
-    epsilon = flip_probability("label_smoothing", conventions.get("label_smoothing", 0.0))
-    if loss == "dpo":
-        beta = positive_number("beta", conventions["beta"])
-        return lambda annotator, q, reference: normalized_log_policy(
-            direction("bradley_terry", _smoothed(annotator, epsilon), q), dpo(beta, reference))  # fmt: skip
-    if loss == "geometric":
-        alpha = positive_number("alpha", conventions["alpha"])
-        return lambda annotator, q, reference: normalized_log_policy(
-            direction("bradley_terry", annotator, q), geometric_average(alpha, reference))  # fmt: skip
-    process = luce()
-    if loss == "length_normalized":
-        process = length_normalized(vector("lengths", conventions["lengths"], size=size), conventions.get("scale", 1.0))
-    return lambda annotator, q, reference: normalized_log_policy(direction("bradley_terry", annotator, q), process)
+        declared.pop("lengths")
+    if not needed <= set(conventions) <= set(declared):
+        may = f", and may have {sorted(set(declared) - needed)}" if set(declared) - needed else ""
+        raise ValueError(f"`loss` {loss!r} must have the parameters {sorted(needed)}{may}; got {sorted(conventions)}")
 
+    def optimizer(annotator: PreferenceModel, proposal: Proposal, reference: FiniteDistribution) -> FloatArray:
+        more = {"reference": reference} if "reference" in known else {}
+        found = optimum(name, annotator, proposal, **more, **conventions)
+        if found.policy is None or not found.converged:
+            raise ArithmeticError(f"the optimum of {loss!r} was not found: {found.reason}")
+        return found.policy.log_pmf
 
-def _hinge_optimizer(loss: str, conventions: Mapping[str, Any]) -> _Optimizer:
-    delta = positive_number("delta", conventions["delta"])
-    weight = non_negative_number("lambda_", conventions.get("lambda_", 0.0))
-    if loss == "rso":
-        return lambda annotator, q, reference: minimize_rso(
-            annotator, q, delta=delta, reference=reference).policy.log_pmf  # fmt: skip
-    return lambda annotator, q, reference: minimize_slic(
-        annotator, q, delta=delta, lambda_=weight, reference=reference).policy.log_pmf  # fmt: skip
+    return optimizer
 
 
 def _smoothed(annotator: PreferenceModel, epsilon: float) -> PreferenceModel:

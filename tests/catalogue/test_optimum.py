@@ -1,0 +1,128 @@
+"""`pb.optimum` answers for every loss of the catalogue; what has no answer is a value with advice."""
+
+import inspect
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pbde_ref as pb
+from pbde_ref.catalogue import LOSSES, loss_named
+from pbde_ref.catalogue.losses import optimum_parameters
+from pbde_ref.exact.results import Optimum
+
+P, REFERENCE = pb.FiniteDistribution([0.0, -1.5, 0.75, -0.5]), pb.FiniteDistribution([-0.5, 0.25, -1.75, -1.0])
+LUCE, PAIRS = pb.Annotator(P, pb.luce()), pb.ProductProposal([1, 2, 1, 3])
+GIVEN = {"reference": REFERENCE, "lengths": [1, 2, 3, 4]}
+DISAGREEING = pb.PreferenceMatrix(
+    [[0.5, 0.9, 0.3, 0.6], [0.1, 0.5, 0.8, 0.4], [0.7, 0.2, 0.5, 0.5], [0.4, 0.6, 0.5, 0.5]]
+)
+
+
+def parameters_of(loss):
+    """Whatever must be given, at the catalogue's generic values."""
+    needed = [name for name, default in optimum_parameters(loss).items() if default is inspect.Parameter.empty]
+    return {name: GIVEN.get(name, LOSSES[loss].generic.get(name)) for name in needed}
+
+
+@pytest.mark.parametrize("annotator", [LUCE, DISAGREEING], ids=["Luce", "matrix"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_has_an_optimum_with_a_bound(loss, annotator):
+    found = pb.optimum(loss, annotator, PAIRS, **parameters_of(loss))
+    assert isinstance(found, Optimum)
+    assert found.policy.pmf.sum() == pytest.approx(1.0, abs=1e-12)
+    assert 0.0 <= found.gap < np.inf
+    assert found.proof in ("curvature", "dual", "equations", "divergence")
+    if loss != "annotator_mixture":  # whose loss is not convex
+        assert found.converged, found.reason
+        assert found.reason == ""
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_no_policy_nearby_has_a_lower_expected_loss(seed):
+    """IPO, RSO and DPO at the policy that is called the best, against policies drawn around it."""
+    rng = np.random.default_rng(seed)
+    for loss, objective, parameters in (
+        ("dpo", pb.BRADLEY_TERRY, {"beta": 1.0}),
+        ("ipo", pb.ipo(0.3), {"tau": 0.3}),
+        ("rso", pb.hinge(0.7), {"delta": 0.7}),
+    ):
+        found = pb.optimum(loss, DISAGREEING, PAIRS, reference=REFERENCE, **parameters)
+        log_ratio = found.policy.log_pmf - REFERENCE.log_pmf
+        other = log_ratio + 10.0 ** rng.uniform(-3, 0) * rng.normal(size=4)
+        here, there = (pb.expected_loss(objective, DISAGREEING, u, PAIRS).value for u in (log_ratio, other))
+        assert found.loss == pytest.approx(here, rel=1e-9)
+        assert here <= there + found.gap + 1e-12
+
+
+def test_closed_forms_are_those_of_the_paper():
+    dpo = pb.optimum("dpo", LUCE, PAIRS, beta=2.0, reference=REFERENCE)
+    assert pb.total_variation(dpo.policy, pb.product_of_experts(REFERENCE, P, 2.0)) < 1e-14
+    geometric = pb.optimum("geometric", LUCE, PAIRS, alpha=0.3, reference=REFERENCE)
+    assert pb.total_variation(geometric.policy, pb.geometric_mean(P, REFERENCE, 0.3)) < 1e-14
+    assert pb.total_variation(pb.optimum("reward", LUCE, PAIRS).policy, P) < 1e-14
+
+
+def test_the_scaled_hinge_is_rso_in_other_units():
+    """(1 − βm)⁺ = β (1/β − m)⁺."""
+    scaled = pb.optimum("hinge", DISAGREEING, PAIRS, beta=0.4, reference=REFERENCE)
+    rso = pb.optimum("rso", DISAGREEING, PAIRS, delta=2.5, reference=REFERENCE)
+    assert scaled.policy.pmf == pytest.approx(rso.policy.pmf, abs=1e-15)
+    assert scaled.loss == pytest.approx(0.4 * rso.loss, rel=1e-14)
+
+
+@pytest.mark.parametrize("loss", ["dpo", "ipo"])
+def test_unconnected_comparisons_are_a_value_that_says_what_to_compare(loss):
+    parameters = parameters_of(loss)
+    found = pb.optimum(loss, LUCE, pb.PairListProposal([0, 2], [1, 3]), **parameters)
+    assert found.policy is None
+    assert not found.converged
+    assert "compare 0 with 2" in found.reason
+
+
+def test_an_infimum_is_a_limit():
+    """An outcome that always loses: its probability tends to zero, and no policy attains the infimum."""
+    annotator = pb.PreferenceMatrix([[0.5, 0.75, 1.0], [0.25, 0.5, 1.0], [0.0, 0.0, 0.5]])
+    found = pb.optimum("pbde", annotator, pb.ProductProposal([1, 1, 1]))
+    assert found.policy.pmf == pytest.approx([0.75, 0.25, 0.0], abs=1e-12)
+    assert "no policy is best" in found.reason
+
+
+def test_a_loss_that_falls_for_ever_is_a_value():
+    """Robust DPO with more smoothing than the answers have noise."""
+    sure = pb.PreferenceMatrix([[0.5, 0.95], [0.05, 0.5]])
+    given = {"beta": 1.0, "reference": pb.uniform([0, 1]), "variant": "robust"}
+    found = pb.optimum("dpo", sure, pb.ProductProposal([1, 1]), label_smoothing=0.1, **given)
+    assert found.policy is None
+    assert "falls for ever" in found.reason
+    held = pb.optimum("dpo", sure, pb.ProductProposal([1, 1]), label_smoothing=0.04, **given)
+    # Clean answers would be (0.95 − 0.04) / 0.92 sure.
+    q = 0.91 / 0.92
+    assert held.policy.pmf[0] == pytest.approx(q, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("loss", "parameters", "error", "message"),
+    [
+        ("ppo", {}, ValueError, "`loss` must be one of bradley_terry"),
+        ("dpo", {"tau": 1.0}, TypeError, "the optimum of 'dpo' takes `beta`, `reference`, label_smoothing=0.0"),
+        ("slic", {"delta": -1.0}, ValueError, "`delta` must be non-negative; got -1.0"),
+        ("dpo", {"beta": 0.0, "reference": REFERENCE}, ValueError, "`beta` must be positive; got 0.0"),
+    ],
+)
+def test_wrong_usage_is_named(loss, parameters, error, message):
+    with pytest.raises(error, match=message):
+        pb.optimum(loss, LUCE, PAIRS, **parameters)
+
+
+def test_every_parameter_has_a_rule_and_the_word_is_one():
+    """A parameter that several losses have is checked alike, and called the same letter."""
+    seen = {}
+    for record in LOSSES.values():
+        for name, parameter in record.parameters.items():
+            assert seen.setdefault(name, parameter).letter == parameter.letter
+            with pytest.raises((ValueError, TypeError)):
+                parameter.checked(name, -1)
+    assert loss_named("hinge").name == "scaled_hinge"
+    assert loss_named("mixture").name == "annotator_mixture"
