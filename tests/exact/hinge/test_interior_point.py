@@ -25,13 +25,17 @@ def test_iterates_prove_gaps_that_fall_fast_to_nothing(delta, lambda_):
         wins = random_wins(rng, n, 0.8) * 10.0 ** -rng.uniform(0.0, 6.0 * (seed > 3), (n, n))
         wins[np.arange(n), np.arange(1, n + 1) % n] = 0.5
         wins[0, 2] = 1e-31 * wins.sum()  # too rare to be seen
-        seen, gaps = wins > 1e-30 * wins.sum(), []
+        seen, gaps, before = wins > 1e-30 * wins.sum(), [], np.ones(n)
         reference = pb.FiniteDistribution(rng.normal(size=n))
         for s, flows, steps in interior_point(wins, delta, lambda_, reference.pmf, 30):
             assert not flows[~seen].any()
             assert (flows[seen] > 0.0).all()
             assert (flows[seen] <= wins[seen] * (1.0 + 1e-14)).all()  # fractions of them are rounded
             if lambda_:
+                # No outcome rises to more than e times what the optimum, or it itself, has at most.
+                most = np.minimum(1.0, reference.pmf + wins.sum(axis=1) / lambda_)
+                assert (np.exp(s) < 2.72 * np.maximum(before, most)).all()
+                before = np.exp(s)
                 gaps.append(regularized.regularized_point(wins, delta, lambda_, reference, s, flows, steps).gap)
             else:
                 value, gap = linear.linear_gap(wins, s / delta, flows)
