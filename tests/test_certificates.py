@@ -11,6 +11,7 @@ from pbde_ref.exact.lengths.sentence_classes import projected_policy
 from pbde_ref.exact.linear_time.minimizer import minimize_product_loss
 from pbde_ref.exact.ranking import minimize_rrhf
 from tests.true_gaps import (
+    DIGITS,
     count_failures,
     draw,
     exact,
@@ -153,12 +154,14 @@ def projection_check(seed):
         return None
     f, g = vector(process.f), vector(process.g)
     target = [x - y for x, y in zip(best, g, strict=True)]
-    low, high = (bound - max(target) for bound in (-mpmath.mpf(10) ** 4, 0))
-    for _ in range(220):
-        middle = (low + high) / 2
-        total = sum(mpmath.exp((x + middle) / y) for x, y in zip(target, f, strict=True))
-        low, high = (middle, high) if total < 1 else (low, middle)
-    exactly = [mpmath.exp((x + low) / y) for x, y in zip(target, f, strict=True)]
+    # Newton's method for a convex function, from where it is not negative: it falls to the zero and never passes it.
+    constant, step = -max(target), mpmath.mpf(1)
+    while abs(step) > mpmath.mpf(10) ** (-DIGITS // 2):
+        terms = [mpmath.exp((x + constant) / y) for x, y in zip(target, f, strict=True)]
+        total = sum(terms)
+        step = -mpmath.log(total) * total / sum(term / y for term, y in zip(terms, f, strict=True))
+        constant += step
+    exactly = [mpmath.exp((x + constant) / y) for x, y in zip(target, f, strict=True)]
     policy = softmax(vector(found.policy.log_pmf))
     return found.converged, [("policy error", found.policy_error, total_variation(policy, exactly))]
 

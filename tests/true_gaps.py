@@ -166,16 +166,18 @@ def hinge_loss(wins, delta, s):
 def linear_hinge_optimum(wins):
     """The least loss at margin 1, and every s that has it, of those that fill levels from 0 downwards.
 
-    Some optimum is whole-numbered with no level missing in any component; all such are tried.
+    Some optimum is whole-numbered with no level missing in any component; all such are tried, in whole multiples of
+    2^-1000.
     """
-    n, best, found = len(wins), None, []
-    for s in itertools.product(range(n), repeat=n):
-        value = hinge_loss(wins, 1, [-mpmath.mpf(x) for x in s])
-        if best is None or value < best:
-            best, found = value, []
-        if value == best:
-            found.append(s)
-    return best, found
+    n = len(wins)
+    whole = [(i, j, int(mpmath.ldexp(wins[i][j], 1000))) for i in range(n) for j in range(n) if wins[i][j]]
+    values = {
+        s: sum(c * max(0, 1 + s[i] - s[j]) for i, j, c in whole) for s in itertools.product(range(n), repeat=n)
+    }
+    best = min(values.values())
+    # As many digits as the wins have: what differs by less is a tie.
+    found = [s for s, value in values.items() if (value - best) * 10 ** (DIGITS - 6) <= best]
+    return mpmath.ldexp(mpmath.mpf(best), -1000), found
 
 
 def regularised_hinge_optimum(wins, delta, lambda_, reference, near):
@@ -355,7 +357,7 @@ def draw(seed, *, largest=6, most=12.0, spreads=(0.1, 3.0, 30.0), matrices=True,
     """A problem that nobody chose; weights over up to `most` decades."""
     rng = np.random.default_rng(seed)
     n = int(rng.integers(2, largest + 1))
-    reference = pb.FiniteDistribution(rng.uniform(0.0, rng.choice([0.0, 3.0, 40.0]), n))
+    reference = pb.FiniteDistribution(rng.uniform(0.0, rng.choice([0.0, 3.0, 40.0, 134.0]), n))
     annotator = draw_annotator(rng, n, spreads, matrices)
     return Problem(annotator, draw_proposal(rng, n, most, product), reference, seed)
 

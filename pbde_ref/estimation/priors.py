@@ -94,7 +94,7 @@ class PseudoCounts:
     Parameters
     ----------
     count : float
-        :math:`c`, positive; need not be whole.
+        :math:`c`, from 1e-200 to 1e200; need not be whole.
 
     Examples
     --------
@@ -107,7 +107,10 @@ class PseudoCounts:
     count: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "count", positive_number("count", self.count))
+        count = positive_number("count", self.count)
+        if not 1e-200 <= count <= 1e200:
+            raise ValueError(f"`count` must be from 1e-200 to 1e200; got {count}")
+        object.__setattr__(self, "count", count)
 
     def __str__(self) -> str:
         return f"pseudo-counts, {self.count:g} wins and losses for each item"

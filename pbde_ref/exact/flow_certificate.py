@@ -79,7 +79,10 @@ def flow_bound(
     errors = errors + 2.0 * EPS * np.abs(flows)
     errors += 2.0 * EPS * np.abs(change)
     moved = _left_over(tree, flows - change)[below]
-    paths = _resistance_bounds(kappa, tree, eliminated)
+    paths = _resistance_bounds(kappa, tree, eliminated, components)
+    if not np.isfinite(paths).all():
+        # They have nearly underflowed: one over them overflows.
+        return FlowBound(math.inf, math.inf, math.inf, False)
     # Each pair stands in the matrix twice.
     rounding = 0.5 * float((errors * paths).sum())
     along = paths[child, above]
@@ -104,17 +107,19 @@ def _left_over(tree: SpanningTree, rest: FloatArray) -> FloatArray:
     return np.asarray(over + 4.0 * len(rest) * EXTENDED * tree.cut_sums(np.abs(rest), 1.0))
 
 
-def _resistance_bounds(kappa: FloatArray, tree: SpanningTree, eliminated: Elimination) -> FloatArray:
+def _resistance_bounds(
+    kappa: FloatArray, tree: SpanningTree, eliminated: Elimination, components: IndexArray
+) -> FloatArray:
     """Upper bounds on the effective resistances of all pairs: by the pair itself, the tree's path, or the inverse."""
     below, child, above = tree.edges()
     lengths = np.zeros(len(kappa))
-    lengths[below] = 1.0 / kappa[child, above]
-    result = tree.distances(lengths)
-    np.minimum(result, _resistances(eliminated), out=result)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
+        lengths[below] = 1.0 / kappa[child, above]
+        result = tree.distances(lengths)
+        np.minimum(result, _resistances(eliminated), out=result)
         np.minimum(result, 1.0 / kappa, out=result)
     # Between components nothing flows.
-    result[np.isinf(result)] = 0.0
+    result[components[:, None] != components] = 0.0
     np.fill_diagonal(result, 0.0)
     return result
 

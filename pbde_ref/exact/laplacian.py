@@ -24,7 +24,7 @@ from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = [
     "Elimination", "SpanningTree", "centred", "conductances_of", "effective_resistances", "eliminate",
-    "maximal_spanning_tree", "null_projection", "pair_resistances", "pseudo_inverse", "smallest_eigenvalue",
+    "maximal_spanning_tree", "null_projection", "pseudo_inverse", "smallest_eigenvalue",
     "solve_damped", "solve_flows", "solve_laplacian", "solve_quickly", "with_ground",
 ]  # fmt: skip
 
@@ -257,22 +257,6 @@ def effective_resistances(conductances: FloatArray, a: IndexArray, b: IndexArray
     return result
 
 
-def pair_resistances(conductances: FloatArray) -> FloatArray:
-    """Effective resistances of all pairs that are joined, zero elsewhere, shape (n, n).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> triangle = 1.0 - np.eye(3)
-    >>> pair_resistances(triangle).round(6)[0]  # one edge of resistance 1 beside two of resistance 2
-    array([0.      , 0.666667, 0.666667])
-    """
-    result = np.zeros(conductances.shape)
-    a, b = np.nonzero(np.triu(conductances, 1))
-    result[a, b] = effective_resistances(conductances, a, b)
-    return result + result.T
-
-
 def pseudo_inverse(conductances: FloatArray, components: IndexArray) -> FloatArray:
     """Pseudo-inverse of the Laplacian, right to about 1e-15 n of its largest entry and a product M Mᵀ, shape (n, n).
 
@@ -483,7 +467,7 @@ def _run(
         high = min(count, low + BLOCK)
         rows = left[low:high, low:].copy()
         flow = moved[low:high, low:].copy() if moved is not None else None
-        part = shares[low:high, low:]
+        part, rooted = shares[low:high, low:], np.zeros(rows.shape)
         for i in range(high - low):
             row = rows[i, i + 1 :]
             degree[low + i] = total = row.sum()
@@ -491,26 +475,24 @@ def _run(
                 sources[low + i] = flow[i, i + 1 :].sum()
             if total == 0.0:
                 continue
-            share = part[i, i + 1 :]
-            np.divide(row, total, out=share)
-            ahead = share[: high - low - i - 1, None]
+            np.divide(row, total, out=part[i, i + 1 :])
+            # Over the root on both sides: a share may underflow where the product with a large conductance does not.
+            root = rooted[i, i + 1 :]
+            np.divide(row, np.sqrt(total), out=root)
+            ahead = high - low - i - 1
             # The diagonal is written, and never read.
-            rows[i + 1 :, i + 1 :] += ahead * row
+            rows[i + 1 :, i + 1 :] += root[:ahead, None] * root
             if flow is not None:
                 own = flow[i, i + 1 :]
-                flow[i + 1 :, i + 1 :] += ahead * own
-                flow[i + 1 :, i + 1 :] -= own[: high - low - i - 1, None] * share
+                own /= np.sqrt(total)
+                flow[i + 1 :, i + 1 :] += root[:ahead, None] * own
+                flow[i + 1 :, i + 1 :] -= own[:ahead, None] * root
         behind = slice(high - low, None)
-        left[high:, high:] += part[:, behind].T @ _connected(rows[:, behind], degree[low:high])
+        left[high:, high:] += rooted[:, behind].T @ rooted[:, behind]
         if moved is not None and flow is not None:
-            turned = part[:, behind].T @ flow[:, behind]
+            turned = rooted[:, behind].T @ flow[:, behind]
             moved[high:, high:] += turned
             moved[high:, high:] -= turned.T
-
-
-def _connected(rows: FloatArray, degree: FloatArray) -> FloatArray:
-    """Rows of those that had neighbours left; the others pass nothing on."""
-    return np.where(degree[:, None] > 0.0, rows, 0.0)
 
 
 def _substitute(shares: FloatArray, own: FloatArray) -> FloatArray:

@@ -23,7 +23,14 @@ from pbde_ref.exact.flow_certificate import FlowBound, flow_bound, reach
 from pbde_ref.exact.hinge import minimize_rso
 from pbde_ref.exact.identifiability import comparison_components, finite_fit_exists
 from pbde_ref.exact.ipo import ipo_optimum
-from pbde_ref.exact.laplacian import Elimination, centred, eliminate, solve_flows, solve_quickly
+from pbde_ref.exact.laplacian import (
+    Elimination,
+    centred,
+    eliminate,
+    maximal_spanning_tree,
+    solve_flows,
+    solve_quickly,
+)
 from pbde_ref.exact.linear_time.kernel_sums import splits
 from pbde_ref.exact.linear_time.minimizer import minimize_product_loss
 from pbde_ref.exact.optima import with_luce_policy
@@ -41,6 +48,8 @@ EPS = float(np.finfo(float).eps)
 CONVERGED = {"tolerance": 1e-20, "utility_tolerance": 1e-8}
 # Nats that a step may change a difference by; beyond twice that, probabilities underflow.
 LARGEST_STEP = 350.0
+# Nats that a step may change a difference by that a spanning tree of the largest curvatures holds.
+CLIPPED = 2.0
 # Where the rarer answer to every pair is at least so frequent, Newton's method from zero takes a few steps.
 UNCERTAIN = 0.01
 # After a step of so many nats the next one needs no more than six digits.
@@ -66,10 +75,10 @@ def minimize_expected_loss(
 
     For the Bradley–Terry objective they are the projection of the annotator on the logistic models. The loss has a
     minimiser, unique up to one constant per component of the comparison graph, exactly when `finite_fit_exists`.
-    Newton's method on the graph Laplacian starts at
-    :math:`\omega = 0`, or where the log-odds of a spanning tree lead to if these say more, and shortens or lengthens
-    its steps by the loss's slope. Each pair's pull and curvature keep their digits to the end, so that weights may
-    differ by 30 decades and utilities by 680 nats.
+    Newton's method on the graph Laplacian starts at :math:`\omega = 0`, or where the log-odds of a spanning tree lead
+    to if these say more; it shortens long steps along each edge of a spanning tree by itself, and then all of a step,
+    or lengthens it, by the loss's slope. Each pair's pull and curvature keep their digits to the end, so that weights
+    may differ by 30 decades and utilities by 680 nats.
 
     Other objectives go to the solver that suits them best:
 
@@ -159,7 +168,7 @@ def _bradley_terry(
         raise NoMinimumError(
             "`annotator` must prefer outcomes in such a way that finite utilities fit best (Ford's condition: within "
             "each component of the comparison graph, the arrows A → B with Prob(A ≻ B) > 0 are strongly connected); "
-            "got a group of outcomes that always beats the rest, or does up to underflow of the probabilities"
+            "got a group of outcomes that always beats the rest"
         )
     components = comparison_components(proposal, annotator.size)
     problem = PairProblem.of(annotator, proposal)
@@ -180,7 +189,8 @@ def _bradley_terry(
         if interrupted:
             break
         previous = longest
-        utilities = centred(_search(problem, utilities, point, step, longest), components)
+        step = _clipped(point, step, components) if longest > CLIPPED else step
+        utilities = centred(_search(problem, utilities, point, step, components), components)
         steps += 1
     utilities.flags.writeable = False
     eliminated = eliminate(point.conductances)
@@ -263,14 +273,31 @@ def _newton_step(point: PairFlows, components: IndexArray, rough: bool) -> Float
     return centred(solve_flows(point.conductances, point.flows), components)
 
 
+def _clipped(point: PairFlows, step: FloatArray, components: IndexArray) -> FloatArray:
+    """The step with its differences along a spanning tree of the largest curvatures cut to `CLIPPED`, if that descends.
+
+    Outcomes that are hardly ever drawn take part in the step by as many nats as their flat loss asks for. To shorten
+    all of it would stop those that say most, and to follow the loss's slope, in which the rare ones do not show, would
+    throw these far off.
+    """
+    with np.errstate(divide="ignore"):
+        tree = maximal_spanning_tree(np.log(point.conductances))
+    below, child, above = tree.edges()
+    along = np.zeros(step.size)
+    along[below] = np.clip(step[child] - step[above], -CLIPPED, CLIPPED)
+    shorter = centred(tree.path_sums(along), components)
+    return shorter if _slope(point.flows, shorter) < 0.0 else step
+
+
 def _search(
-    problem: PairProblem, utilities: FloatArray, point: PairFlows, step: FloatArray, longest: float
+    problem: PairProblem, utilities: FloatArray, point: PairFlows, step: FloatArray, components: IndexArray
 ) -> FloatArray:
     """The point that Newton's step leads to, once it is shortened until what lies there is downhill or near.
 
     Along a step that changes no difference by more than R the third derivative is at most R times the second; so the
     loss falls where the slope is still negative, and for steps of R at most 1.
     """
+    longest = reach(step, components)
     if longest > LARGEST_STEP:
         step, longest = step * (LARGEST_STEP / longest), LARGEST_STEP
     start = _slope(point.flows, step)
@@ -283,7 +310,8 @@ def _search(
         here = slope(length)
         while here > 0.0 and length * longest > 1.0:
             # About where a straight line through both slopes crosses zero, but never less than what is safe anyway.
-            length = max(length * min(max(start / (start - here), 0.1), 0.5), 1.0 / longest)
+            crossing = start / (start - here) if start < 0.0 else 0.0
+            length = max(length * min(max(crossing, 0.1), 0.5), 1.0 / longest)
             here = slope(length)
         # Where the loss falls exponentially a Newton step is one nat, however far the minimum is: go on while downhill.
         lengthen = here < 0.25 * start

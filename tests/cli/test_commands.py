@@ -216,6 +216,7 @@ def command(*arguments, **options):
     [
         (["fit", "votes.csv", "--f", "5e-324"], "`f` must be at least 1e-300"),
         (["fit", "votes.csv", "--prior", "gaussian:1e308"], "`scale` must be from 1e-150 to 1e150"),
+        (["fit", "votes.csv", "--prior", "pseudo:1e308"], "`count` must be from 1e-200 to 1e200"),
         (["fit", "votes.csv", "--json", ""], "`path` must be the name of a file; got ''"),
         (["fit", "votes.csv", "--json", "."], "cannot be written to: Is a directory"),
         (["optima", "--loss", "ipo", "--support", "16", "--tau", "1e-308"], "tau"),

@@ -267,6 +267,40 @@ def test_anything_is_certified(seed):
         assert solve(annotator, proposal).converged, name
 
 
+# Rarer answers to the pairs (0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3), whether the first is rare, and weights.
+HIERARCHIES = {
+    "a rare outcome is thrown 350 nats by the slope of the frequent ones": (
+        [1e-28, 1e-2, 1e-4, 1e-19, 1e-2, 1e-37], [0, 0, 1, 1, 0, 1], [1e-37, 1e-26, 1e-27, 1e-39, 1e-55, 1e-3],
+    ),
+    "the same in another order": (
+        [1e-19, 1e-4, 1e-3, 1e-11, 1e-8, 1e-44], [0, 0, 0, 1, 1, 1], [1e-47, 1e-29, 1e-40, 1e-53, 1e-43, 1e-6],
+    ),
+    "between two firm pairs": (
+        [1e-23, 1e-26, 1e-24, 1e-17, 1e-21, 1e-4], [0, 0, 1, 0, 1, 0], [1e-33, 1e-48, 1e-13, 1e-46, 1e-7, 1e-46],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HIERARCHIES)
+def test_rare_outcomes_do_not_stop_frequent_ones(name):
+    """Answers and weights over 50 decades: Newton's steps settle each scale in turn, in far fewer than 200 steps."""
+    rarer, first, weights = HIERARCHIES[name]
+    a, b = np.triu_indices(4, 1)
+    matrix = np.full((4, 4), 0.5)
+    matrix[a, b] = np.where(first, rarer, 1.0 - np.array(rarer))
+    matrix[b, a] = np.where(first, 1.0 - np.array(rarer), rarer)
+    annotator, proposal = pb.PreferenceMatrix(matrix), pb.PairListProposal(a, b, weights)
+    solution = solve(annotator, proposal)
+    assert solution.converged, solution.reason
+    assert solution.steps <= 60
+    with mpmath.workdps(400):
+        exact = adversarial.exact_minimum(
+            adversarial.exact_pairs(annotator, proposal), solution.value, solution.certificate.components
+        )
+        error = adversarial.largest_difference(solution.value, exact, solution.certificate.components)
+        assert error <= solution.certificate.utility_error < 1e-9
+
+
 def test_two_outcomes_eighty_nats_apart():
     """A loss flat to 1e-36 there says nothing about the utilities; the bound on these does."""
     for spread in (80.0, 300.0, 680.0):

@@ -60,8 +60,8 @@ def minimize_linear(
             break
     inside = np.where(together, s[None, :] - s[:, None], np.inf)
     s = best_whole_numbers(wins, largest_below(np.zeros(len(s)), np.where(arrows & ~together, -1.0, inside)))
-    s, dual = descended(wins, s, np.clip(dual, 0.0, wins))
-    s, bounds = largest_optimum(wins, s - s.max(), dual)
+    s, dual, complement = descended(wins, s, np.clip(dual, 0.0, wins))
+    s, bounds = largest_optimum(wins, s, dual, complement)
     dual, unique = complementary(wins, s, dual, counted, relative)
     if unique is None and has_other_optimum(wins, s, bounds, counted):
         unique = False
@@ -124,8 +124,10 @@ def best_whole_numbers(wins: FloatArray, s: FloatArray) -> FloatArray:
     return best_rounded
 
 
-def descended(wins: FloatArray, s: FloatArray, dual: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Whole-numbered s that no cut improves, as far as digits show, and a dual point that goes with it.
+def descended(
+    wins: FloatArray, s: FloatArray, dual: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Whole-numbered s that no cut improves, as far as digits show, and two dual points, the second complementary to s.
 
     Off the margin 1 complementary slackness fixes the dual. What that leaves unbalanced flows along the pairs at margin
     1. A cut which that flow fills has more than it can pass on: raising its outcomes by 1 lowers the hinge.
@@ -137,7 +139,7 @@ def descended(wins: FloatArray, s: FloatArray, dual: FloatArray) -> tuple[FloatA
         value, lower = (hinge_and_slackness(wins, 1.0, t, wins)[0] for t in (s, raised))
         if full.all() or not lower < value:
             # The dual point that is given lies inside its box, which tells whether the optimum is unique.
-            return s, dual
+            return s, dual, flows
         s, dual = raised, flows
 
 
@@ -151,17 +153,23 @@ def balanced(
     return np.where(tight, np.clip(flows - sent, 0.0, wins), flows), full
 
 
-def largest_optimum(wins: FloatArray, s: FloatArray, dual: FloatArray) -> tuple[FloatArray, FloatArray]:
+def largest_optimum(wins: FloatArray, s: FloatArray, *duals: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The largest whole-numbered optimum with s <= 0, and bounds [i, j] on s[j] - s[i] that describe all optima."""
     margin = s[:, None] - s[None, :]
     # Complementary slackness: a pair's margin is at least 1 where the dual is below c, at most 1 where it is above 0.
     compared = wins > 0.0
-    at_least = compared & ((margin > 1.0) | ((margin == 1.0) & (dual < (1.0 - 1e-7) * wins)))
-    at_most = compared & ((margin < 1.0) | ((margin == 1.0) & (dual > 1e-7 * wins)))
-    bounds = np.minimum(np.where(at_least, -1.0, np.inf), np.where(at_most, 1.0, np.inf).T)
-    largest = largest_below(np.zeros(len(s)), bounds)
-    # The dual point is known to rounding only; what it suggests is checked.
-    return (largest if _same_hinge(wins, largest, s) else s), bounds
+    for dual in duals:
+        at_least = compared & ((margin > 1.0) | ((margin == 1.0) & (dual < (1.0 - 1e-7) * wins)))
+        at_most = compared & ((margin < 1.0) | ((margin == 1.0) & (dual > 1e-7 * wins)))
+        bounds = np.minimum(np.where(at_least, -1.0, np.inf), np.where(at_most, 1.0, np.inf).T)
+        largest = largest_below(np.zeros(len(s)), bounds)
+        # A dual point is known to rounding only, or not even that; what it suggests is checked.
+        if _same_hinge(wins, largest, s):
+            return largest, bounds
+    groups = connected_components(coo_array(compared))[1]
+    highest = np.full(len(s), -np.inf)
+    np.maximum.at(highest, groups, s)
+    return s - highest[groups], bounds
 
 
 def _same_hinge(wins: FloatArray, s: FloatArray, optimum: FloatArray) -> bool:

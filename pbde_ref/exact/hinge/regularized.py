@@ -26,6 +26,7 @@ from pbde_ref.exact.hinge.duality import (
 )
 from pbde_ref.exact.hinge.interior_point import interior_point
 from pbde_ref.exact.hinge.linear import minimize_linear
+from pbde_ref.exact.maximum_flow import filled_flow
 from pbde_ref.numerics import logsumexp
 from pbde_ref.validation import FloatArray, IndexArray
 
@@ -55,26 +56,44 @@ def minimize_hinge(
         s[attained], dual[inside], dual[outside] = main.s, main.dual, rest.dual
         value, gap, steps = main.hinge + rest.hinge, main.gap + rest.gap, main.steps + rest.steps
         return replace(main, s=s, dual=dual, hinge=value, gap=gap, steps=steps)
-    total = float(wins.sum())
-    held = supported(wins, reference, 1e-11 * total / (lambda_ * len(wins)), 1e-14 * total)
+    # Outcomes that are too weakly tied to the reference for the central path to hold them are cut off; how weakly that
+    # is shows in the gap.
+    total, prior = float(wins.sum()), FiniteDistribution.from_weights(reference)
+    kinds: list[NDArray[np.bool_]] = []
+    found: list[Minimum] = []
+    for rare in (1e-14, 1e-12, 1e-10, 1e-8, 1e-6):
+        held = supported(wins, reference, 1e-11 * total / (lambda_ * len(wins)), rare * total)
+        if any((held == other).all() for other in kinds):
+            continue
+        kinds.append(held)
+        one = _held_and_cut(wins, delta, lambda_, reference, held, tolerance, max_steps, policy_tolerance)
+        found.append(_proven(one, wins, delta, lambda_, prior, relative))
+        value = found[-1].hinge + lambda_ * kl_divergence(prior, FiniteDistribution(found[-1].s))
+        if found[-1].gap <= max(found[-1].resolution, min(tolerance * value, 2.0 * lambda_ * policy_tolerance**2)):
+            break
+    return min(found, key=lambda one: one.gap)
+
+
+def _held_and_cut(
+    wins: FloatArray, delta: float, lambda_: float, reference: FloatArray, held: NDArray[np.bool_],
+    tolerance: float, max_steps: int, policy_tolerance: float,
+) -> Minimum:
+    """The central path among the outcomes held; where lambda is next to nothing beside comparisons, as if it were."""
     if held.all():
-        found = _minimize_regularized(wins, delta, lambda_, reference, tolerance, max_steps, policy_tolerance)
-        return _proven(found, wins, delta, lambda_, FiniteDistribution.from_weights(reference), relative)
-    # The rest is too weakly tied to the reference for the central path to hold it; lambda is next to nothing there.
+        return _minimize_regularized(wins, delta, lambda_, reference, tolerance, max_steps, policy_tolerance)
     inside, outside = _among(held), _among(~held)
-    prior = FiniteDistribution.from_weights(reference)
     s, dual, steps = np.zeros(len(wins)), np.zeros_like(wins), 0
     if held.any():
         main = _minimize_regularized(
             wins[inside], delta, lambda_, reference[held], tolerance, max_steps, policy_tolerance
         )
         s[held], dual[inside], steps = main.s - logsumexp(main.s), main.dual, main.steps
-    rest = minimize_linear(wins[outside], delta, counted[~held], tolerance, max_steps)
+    rest = minimize_linear(wins[outside], delta, ~held[~held], tolerance, max_steps)
     level = math.log(max(float(reference[~held].sum()), 1e-300)) - float(logsumexp(rest.s))
     above = np.where(wins[held][:, ~held] > 0.0, s[held][:, None] - rest.s[None, :] - delta, np.inf)
+    prior = FiniteDistribution.from_weights(reference)
     s[~held], dual[outside] = rest.s + min(level, float(above.min(initial=np.inf))), rest.dual
-    found = regularized_point(wins, delta, lambda_, prior, s, dual, steps + rest.steps)
-    return _proven(found, wins, delta, lambda_, prior, relative)
+    return regularized_point(wins, delta, lambda_, prior, s, dual, steps + rest.steps)
 
 
 def _among(kept: NDArray[np.bool_]) -> tuple[IndexArray, ...]:
@@ -142,12 +161,15 @@ def _proven(
         return found
     repaired = _strictly_feasible(found.dual, wins, lambda_, prior)
     if repaired is None:
-        return replace(found, gap=math.inf)
+        repaired = _exact_point(_feasible_on_grid(found.dual, wins, lambda_, prior.pmf), lambda_, prior)
     dual, r, noise = repaired
     policy, target = FiniteDistribution(found.s), FiniteDistribution.from_weights(r)
     value, slackness = hinge_and_slackness(wins, delta, found.s, dual)
-    # Margins are differences of rounded numbers.
-    slackness += EPS * float((wins * (np.abs(found.s[:, None]) + np.abs(found.s) + delta)).sum())
+    # Margins are rounded differences; next to delta rounding decides which side of it they are on.
+    margin = found.s[:, None] - found.s
+    blur = EPS * (2.0 * np.abs(margin) + delta)
+    counted = np.where(margin < delta - blur, wins - dual, np.where(margin > delta + blur, dual, 2.0 * wins))
+    slackness += float((counted * blur).sum())
     held = r > 0.0
     ratio = np.abs(target.log_pmf[held] - policy.log_pmf[held])
     blurred = noise[held] / r[held] + EPS * (8.0 + np.abs(target.log_pmf[held]) + np.abs(policy.log_pmf[held]))
@@ -161,8 +183,7 @@ def _strictly_feasible(
     dual: FloatArray, wins: FloatArray, lambda_: float, prior: FiniteDistribution
 ) -> tuple[FloatArray, FloatArray, FloatArray] | None:
     """A dual point whose r exceeds what rounding may hide, that r, and what may be hidden; None if none is near."""
-    with np.errstate(invalid="ignore"):
-        blurred = EPS * np.where(prior.pmf > 0.0, (4.0 - prior.log_pmf) * prior.pmf, 0.0)
+    blurred = _blurred(prior)
     for attempt in range(60):
         flow, noise = exact_flow(dual)
         r = prior.pmf + flow / lambda_
@@ -185,6 +206,35 @@ def _strictly_feasible(
     return None
 
 
+def _feasible_on_grid(dual: FloatArray, wins: FloatArray, lambda_: float, reference: FloatArray) -> FloatArray:
+    """A feasible dual point of whole multiples of one power of two, whose sums are exact.
+
+    So r cannot be negative, however rare an outcome is; but wins below that power, a few units in the last place of all
+    wins together, are lost. Where the zero dual point is feasible, the flow that is missing always finds its way.
+    """
+    unit = 2.0 ** (int(np.frexp(float(wins.sum()) + lambda_)[1]) - 50)
+    flows, most = np.floor(np.clip(dual, 0.0, wins) / unit), np.floor(wins / unit)
+    due = np.floor((1.0 - 1e-6) * lambda_ * reference / unit)
+    sent, _ = filled_flow(flows + (most - flows).T, net_flow(flows) + due)
+    taken = np.clip(sent, 0.0, flows)
+    return np.asarray((flows + (np.maximum(sent, 0.0) - taken).T - taken) * unit)
+
+
+def _exact_point(
+    dual: FloatArray, lambda_: float, prior: FiniteDistribution
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """A dual point whose sums are exact, its r, and what rounding may hide in it."""
+    flow = net_flow(dual) / lambda_
+    r = np.maximum(prior.pmf + flow, 0.0)
+    return dual, r, _blurred(prior) + 4.0 * EPS * (np.abs(flow) + r)
+
+
+def _blurred(prior: FiniteDistribution) -> FloatArray:
+    """What rounding of log-probabilities makes of probabilities."""
+    with np.errstate(invalid="ignore"):
+        return EPS * np.where(prior.pmf > 0.0, (4.0 - prior.log_pmf) * prior.pmf, 0.0)
+
+
 def feasible(
     dual: FloatArray, wins: FloatArray, lambda_: float, reference: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
@@ -204,7 +254,8 @@ def feasible(
         losses = dual.sum(axis=0)
         excess = np.where(r < -noise, -(1.0 + 1e-9) * lambda_ * r, 0.0)
         dual = dual * np.maximum(1.0 - excess / np.where(losses > 0.0, losses, 1.0), 0.0)
-    return np.zeros_like(dual), reference
+    dual = _feasible_on_grid(dual, wins, lambda_, reference)
+    return dual, np.maximum(reference + net_flow(dual) / lambda_, 0.0)
 
 
 def dual_policy(dual: FloatArray, lambda_: float, reference: FloatArray) -> tuple[FloatArray, FloatArray]:

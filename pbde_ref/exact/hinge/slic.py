@@ -62,9 +62,10 @@ class SlicSolution(Optimum):
         Whether both bounds hold. The loss: `relative_gap` is within the tolerance asked for, or `gap` within what
         rounding leaves of a loss of zero: :math:`10^{-14} \delta \sum c`, with the probability :math:`\sum c` that two
         different outcomes meet, or :math:`10^{-14} [(1 + \delta) \sum c + \lambda]` at :math:`\lambda > 0`, and what
-        rounding of the policy's log-probabilities may add. The policy: `policy_error` is within the tolerance asked
-        for, or :math:`\lambda = 0` and the optimum is not proved to be unique, so that there is no one policy to be
-        close to.
+        rounding of the policy's log-probabilities may add. `gap` and `relative_gap` count this rounding; it is not held
+        against the solver, because the best policy of all, once its log-probabilities are stored, has it as well.
+        The policy: `policy_error` is within the tolerance asked for, or :math:`\lambda = 0` and the optimum is not
+        proved to be unique, so that there is no one policy to be close to.
     unique : bool or None
         Whether no other policy is as good. True only if proven; False if another optimum was constructed whose loss is
         the same to rounding; None if neither.
@@ -201,6 +202,11 @@ def minimize_slic(
     -----
     Where :math:`\pi_{pre}` is zero, :math:`\lambda > 0`, and no chain of possible wins leads to an outcome that it
     has, the infimum is approached as :math:`\pi \to 0`; the policy returned is the limit, zero there.
+
+    Limits: at :math:`\lambda > 0`, where a policy can lower the loss by less than about :math:`10^{-6} \sum c` only and
+    the reference has outcomes below :math:`e^{-40}`, the gap that rounding leaves, :math:`10^{-14}` to
+    :math:`10^{-12} \sum c`, may be more than `tolerance` of it. `converged` is then False, although `policy_error` is
+    small; `reason` names the relative gap.
 
     Method: primal-dual interior point, the slack pairs eliminated, one n by n Cholesky factor a step; at
     :math:`\lambda = 0` then rounding to whole numbers. Proof of the bound, of uniqueness and of the whole-numbered

@@ -144,16 +144,16 @@ def expected_mixture_loss(
     annotator : Annotator, AnnotatorMixture or PreferenceMatrix
         Who really answers, :math:`p_{AB}`.
     weights : array_like, shape (k,)
-        Positive and finite; normalised here.
+        Positive, from 1e-150 to 1e150; normalised here.
     utilities : array_like, shape (k, n)
-        Row i holds :math:`\omega_i` in nats; finite.
+        Row i holds :math:`\omega_i` in nats, of at most 1e300 in size.
     proposal : ProductProposal, JointProposal or PairListProposal
         Which pairs they are shown, :math:`q`.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument has the wrong shape, is not finite, or a weight is not positive.
+        If an argument has the wrong shape or is out of its range.
 
     Notes
     -----
@@ -362,6 +362,7 @@ def _utility_rows(name: str, value: ArrayLike, size: int, rows: int | None = Non
     if result.shape != wanted:
         raise ValueError(f"`{name}` must have shape ({rows or 'k'}, {size}); got {result.shape}")
     reject(name, "finite", result, np.isinf(result))
+    reject(name, "at most 1e300 in size", result, np.abs(result) > 1e300)
     return result
 
 
@@ -370,6 +371,8 @@ def _positive_weights(weights: ArrayLike, k: int) -> FloatArray:
     if given.size != k:
         raise ValueError(f"`weights` must have one entry for each annotator, {k}; got {given.size}")
     reject("weights", "positive", given, given <= 0.0)
+    reject("weights", "finite", given, np.isinf(given))
+    reject("weights", "from 1e-150 to 1e150", given, (given < 1e-150) | (given > 1e150))
     return given
 
 

@@ -105,9 +105,9 @@ def test_the_largest_optimum_is_taken_only_if_it_is_one():
     wins, s = np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([-3.0, -3.0])
     tied = np.array([[0.0, 0.5], [0.5, 0.0]])
     assert_array_equal(linear.largest_optimum(wins, s, tied)[0], [0.0, 0.0])
-    # Wins of 0 over 1 only, said to be of no use: everything at 0 is suggested, and costs 1 more.
+    # Wins of 0 over 1 only, said to be of no use: everything at 0 is suggested, and costs 1 more. The levels stay.
     once = np.array([[0.0, 1.0], [0.0, 0.0]])
-    assert_array_equal(linear.largest_optimum(once, np.array([-1.0, -2.0]), once)[0], [-1.0, -2.0])
+    assert_array_equal(linear.largest_optimum(once, np.array([-1.0, -2.0]), once)[0], [0.0, -1.0])
     assert_array_equal(linear.largest_optimum(once, np.array([-1.0, -2.0]), 0.0 * once)[0], [0.0, -1.0])
 
 
@@ -189,13 +189,14 @@ def test_cuts_lead_from_any_whole_numbers_to_an_optimum(seed, decades):
     n = int(rng.integers(3, 12))
     wins = random_wins(rng, n, 0.7) * 10.0 ** -rng.uniform(0.0, decades, (n, n))
     s, least = rng.integers(-6, 1, n).astype(float), float(least_hinge(wins))
-    reached, dual = linear.descended(wins, s, wins * rng.random((n, n)))
-    value = linear.linear_gap(wins, reached, dual)[0]
+    reached, dual, complement = linear.descended(wins, s, wins * rng.random((n, n)))
+    value, gap = linear.linear_gap(wins, reached, complement)
     assert value == pytest.approx(least, rel=1e-13)
+    assert gap <= 1e-12 * float(wins.sum())
     assert linear.linear_gap(wins, s, dual)[0] > least * (1.0 + 1e-9)
     # An optimum stays, and so does the dual point that came with it.
     given = wins * rng.random((n, n))
-    again, kept = linear.descended(wins, reached, given)
+    again, kept, _ = linear.descended(wins, reached, given)
     assert linear.linear_gap(wins, again, kept)[0] <= value
     if (again == reached).all():
         assert_array_equal(kept, given)

@@ -212,6 +212,36 @@ def test_linear_optimum_is_that_of_a_linear_programme(problem):
     assert found.hinge == pytest.approx(hinge_by_loop(wins, found.utilities, 1.0) + ties, abs=1e-14)
 
 
+def test_the_largest_optimum_is_found_without_the_interior_point():
+    """Where the interior point's dual point is no use, the complementary flow leads to the largest optimum.
+
+    By hand: 1 loses to 0 and beats 3, and 2 beats 3, so that 1 and 2 are one level down and 3 two.
+    """
+    members = [
+        pb.Annotator(pb.FiniteDistribution([-1.0, -2.0, -1.0, -3.0]), pb.PBDE(10.0, 0.0)),
+        pb.Annotator(pb.uniform(range(4)), pb.PBDE([1.0, 1.0, 1.0, 100.0], 0.0)),
+    ]
+    proposal = pb.PairListProposal([1, 1, 3], [0, 3, 2], [0.08, 0.85, 0.02])
+    found = minimize_slic(
+        pb.AnnotatorMixture([1, 1], members), proposal, delta=1.0, lambda_=0.0, reference=pb.uniform(range(4))
+    )
+    assert found.utilities.tolist() == [0.0, -1.0, -1.0, -2.0]
+    assert found.converged
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_rare_references_have_a_certificate(seed):
+    """Reference masses down to e^-134: the dual point is feasible to the last digit all the same."""
+    rng = np.random.default_rng([seed, 134])
+    n = int(rng.integers(3, 9))
+    reference = pb.FiniteDistribution(rng.uniform(-134.0, 0.0, n))
+    annotator = pb.Annotator(pb.FiniteDistribution(rng.uniform(0.0, rng.choice([3.0, 30.0]), n)), pb.luce())
+    weights = 10.0 ** -rng.uniform(0.0, 30.0, n)
+    found = minimize_slic(annotator, pb.ProductProposal(weights), delta=0.7, lambda_=0.3, reference=reference)
+    assert found.converged, found.reason
+    assert found.policy_error <= 1e-4
+
+
 @pytest.mark.parametrize("nats", [20.0, 31.0, 32.0, 33.0, 36.0, 60.0])
 def test_wins_that_are_next_to_impossible_have_a_certificate(nats):
     """An outcome that wins once in 10^14 comparisons and less: the optimum is one level below, and has its dual point.

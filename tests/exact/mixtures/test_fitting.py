@@ -703,6 +703,9 @@ Q = pb.ProductProposal([1, 1, 1])
         ([1], np.zeros((1, 1, 3)), r"`utilities` must have shape \(k, 3\); got \(1, 1, 3\)"),
         ([0.0, 1.0], [[0, 0, 0]] * 2, "`weights` must be positive; got 0.0 at index 0"),
         ([1.0, np.inf], [[0, 0, 0]] * 2, "`weights` must be finite; got inf at index 1"),
+        ([1e-300, 1.0], [[0, 0, 0]] * 2, "`weights` must be from 1e-150 to 1e150; got 1e-300 at index 0"),
+        ([1.0, 1e308], [[0, 0, 0]] * 2, r"`weights` must be from 1e-150 to 1e150; got 1e\+308 at index 1"),
+        ([1.0], [[0, -1e308, 0]], r"`utilities` must be at most 1e300 in size; got -1e\+308 at index \(0, 1\)"),
         ([1.0], [[0, np.inf, 0]], r"`utilities` must be finite; got inf at index \(0, 1\)"),
         ([1.0], [[0, np.nan, 0]], r"`utilities` must be free of NaN; got nan at index \(0, 1\)"),
     ],
@@ -748,3 +751,18 @@ def test_results_are_read_only():
         loss.weights_gradient,
     ):  # fmt: skip
         assert not value.flags.writeable
+
+
+@pytest.mark.parametrize("weights", [[1e-150, 1e150], [1e150, 1e150], [1e-150, 1e-150]])
+@pytest.mark.parametrize(
+    "utilities", [[[1e300, -1e300]] * 2, [[-1e300, 1e300], [0.0, 0.0]], [[800.0, 0.0], [0.0, 800.0]]]
+)
+def test_the_largest_arguments_give_numbers(weights, utilities):
+    """At the ends of the ranges that are accepted, for even answers and for answers that never come."""
+    for p in (0.5, 1.0):
+        annotator = pb.PreferenceMatrix([[0.5, p], [1.0 - p, 0.5]])
+        loss = expected_mixture_loss(annotator, weights, utilities, pb.ProductProposal([1, 1]))
+        assert np.isfinite([loss.value, loss.cross_entropy]).all()
+        assert np.isfinite(loss.utilities_gradient).all()
+        assert np.isfinite(loss.weights_gradient).all()
+        assert np.isfinite(expected_mixture_hessian(annotator, weights, utilities, pb.ProductProposal([1, 1]))).all()
