@@ -35,6 +35,9 @@ __all__ = [
     "uniform",
 ]  # fmt: skip
 
+# Characters that may be wasted on texts of unequal lengths.
+ROOM_FOR_TEXTS = 2**18
+
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
 class FiniteDistribution:
@@ -161,7 +164,11 @@ def labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int) -> NDAr
             raise ValueError(f"`support` must hold distinct labels; got {label!r:.100} again at index {index}")
         seen.add(label)
     result: NDArray[Any] | None = None
-    if len({type(label) for label in given}) == 1 and np.ndim(given[0]) == 0:
+    alike = len({type(label) for label in given}) == 1 and np.ndim(given[0]) == 0
+    # Every text of an array of texts takes the room of the longest.
+    if alike and not (
+        isinstance(given[0], str) and size * max(map(len, given)) > ROOM_FOR_TEXTS + 4 * sum(map(len, given))
+    ):
         result = np.array(given)
     # NumPy drops null characters at the end of texts: 'a' and 'a\0' would be one label.
     if result is None or (result.dtype.kind in "US" and result.tolist() != given):

@@ -10,6 +10,7 @@ import pytest
 
 import pbde_ref as pb
 from pbde_ref.cli.fit import add_arguments, run
+from pbde_ref.cli.fit_report import item_table, label, model_table
 from pbde_ref.estimation import (
     GaussianPrior,
     PseudoCounts,
@@ -20,7 +21,7 @@ from pbde_ref.estimation import (
 )
 from pbde_ref.estimation.annotator_models import held_out_score
 from pbde_ref.estimation.processes import read_process
-from pbde_ref.estimation.report import item_table, label, ranking
+from pbde_ref.estimation.ranking import ranking
 
 
 @pytest.fixture
@@ -258,17 +259,17 @@ def test_many_items_have_errors_where_they_are_shown():
 
 def test_drawing_any_label(tmp_path):
     """Dollar signs are no formulas, letters that the font lacks no warning; many items make a curve."""
-    from pbde_ref.estimation.plot import draw_ranking, save_png
+    from pbde_ref.figures.ranking import draw_ranking, save_ranking
 
     names = ["$x^2$", "$", "日本語", "_", "\\alpha"]
     counts = np.ones((5, 5))
     fit = fit_comparisons(counts=counts, support=names)
     figure = draw_ranking(fit, ranking(fit, 0.95, 0, 5))
-    save_png(figure, tmp_path / "a.png")
+    save_ranking(figure, tmp_path / "a.png")
     shown = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert sorted(shown) == sorted([r"\$x^2\$", r"\$", "日本語", "_", "\\alpha"])
     many = fit_comparisons(counts=np.ones((80, 80)))
-    save_png(draw_ranking(many, ranking(many, 0.95, None, 80)), tmp_path / "b.png")
+    save_ranking(draw_ranking(many, ranking(many, 0.95, None, 80)), tmp_path / "b.png")
     assert (tmp_path / "b.png").stat().st_size > 5000
 
 
@@ -397,3 +398,121 @@ def test_command_with_annotators(fit, write, tmp_path):
     assert len(result["mixture"]["utilities"][0]) == len(result["mixture"]["items"]) == 7
     _, again, _ = fit(path, "--annotator", "judge", "--json", record, "--seed", "3")
     assert again == out
+
+
+# --- What people type first ---
+
+
+ARENA = "".join(
+    json.dumps({"model_a": a, "model_b": b, "winner": said, "judge": f"J{i % 3}"}) + "\n"
+    for i, (a, b, said) in enumerate(
+        [("m", "n", "model_a"), ("n", "o", "model_b"), ("m", "o", "tie"), ("o", "m", "model_a"), ("n", "m", "tie"),
+         ("m", "o", "both_bad"), ("n", "o", "model_a"), ("n", "m", "model_a")] * 3
+    )
+)  # fmt: skip
+
+
+def test_ties_are_ties_unless_told_otherwise(fit, write):
+    """The first guess loads; what ties count for is said, and what half wins do to utilities."""
+    path = write(ARENA, "x.jsonl")
+    status, out, err = fit(path)
+    assert status == 0
+    assert "looks like Chatbot Arena battles: model_a, model_b, winner" in out
+    assert "ties: Davidson's model" in out
+    assert "errors: Fisher information" in out
+    assert "3 rows left out: both_bad is nobody's win and no tie; to count them as ties say --tie-values both_b" in err
+    assert "rows with equal 'judge' are taken as independent of each other; if they are not say --cluster judge" in err
+    status, out, _ = fit(path, "--ties", "half")
+    assert "pulls utilities together\n  utilities span " in out
+    assert "errors: sandwich" in out
+    _, out, err = fit(path, "--ties", "rao-kupper", "--order", "--cluster", "judge", "--elo")
+    for piece in ("Rao and Kupper", "standing on the left", "threshold", "added up by cluster", "in units of Elo"):
+        assert piece in out
+    assert "--cluster" not in err
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_elo_is_a_unit(fit, write, tmp_path):
+    """400 points are odds of 10 to 1, and the reference has 1000."""
+    path = write("chosen,rejected,n\na,b,10\nb,a,1\n")
+    _, out, _ = fit(path, "--weight", "n", "--elo", "--reference", "b")
+    assert "(b at 1000)" in out
+    assert "1400.0" in out
+
+
+def test_dry_run(fit, write):
+    status, out, _ = fit(write(ARENA, "x.jsonl"), "--dry-run")
+    assert status == 0
+    assert out == (
+        "looks like Chatbot Arena battles: model_a, model_b, winner\n  m beats n\n  n loses to o\n  m ties with o\n"
+        "  o beats m\n  n ties with m\n  … 19 more rows\n24 rows, 6 of them ties; 3 items\n"
+    )
+
+
+def test_lists_may_begin_with_a_minus(fit, write):
+    """`--left-wins -3,-2,-1` is no option."""
+    path = write("response1,response2,said\nm,n,-3\nm,n,2\nm,n,-1\nn,m,-1\n")
+    columns = ("--left", "response1", "--right", "response2", "--winner", "said")
+    status, out, _ = fit(path, *columns, "--left-wins", "-3,-2,-1", "--right-wins", "1,2,3")
+    assert status == 0
+    assert "4 rows; 4 comparisons of 2 items" in out
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "match"),
+    [
+        ("left,right,winner\nx,y,home\n", [], r"--left-wins home or --right-wins home or --tie-values home$"),
+        ("left,right,winner\nx,y,7\n", [], r"--counts A,B or --scores A,B; "),
+        ("left,right,winner\nx,y,tie\n", ["--ties", "error"], r"--ties half \(to either side\) or --ties drop$"),
+        ("left,right,winner\nx,x,y\n", [], r"--bad-lines skip$"),
+        ("x,y\na,b\n", [], r"--chosen COLUMN --rejected COLUMN$"),
+        ("chosen,rejected\na,b\nc,d\n", [], r"--incomparable drop\), or add --prior pseudo:1$"),
+        ("chosen,rejected\na,b\n", ["--incomparable", "drop"], r"or add --prior pseudo:1$"),
+        ("prompt,chosen,rejected\np,a,b\n", [], r"--prompt none .* --prior pseudo:1"),
+        ("chosen,rejected\na,b\nb,a\n", ["--plackett-luce"], r"`--plackett-luce` must come with rankings"),
+    ],
+)  # fmt: skip
+def test_errors_are_spelled_for_the_command_line(fit, write, content, options, match):
+    with pytest.raises(ValueError, match=match) as caught:
+        fit(write(content), *options)
+    assert '="' not in str(caught.value)
+    assert "PseudoCounts" not in str(caught.value)
+
+
+def test_rankings_as_pairs_or_as_choices(fit, write):
+    path = write("ranking,weight\na > b > c,3\nc > b > a,2\nb > c > a,1\n")
+    _, out, _ = fit(path)
+    assert "18 comparisons of 3 items" in out
+    assert "sandwich of scores added up by row" in out
+    _, out, _ = fit(path, "--plackett-luce")
+    assert "6 comparisons of 3 items" in out
+
+
+def test_a_pair_that_occurs_once_gets_a_fit(fit, write):
+    """Ten thousand pairs of items that occur once ended in a traceback."""
+    path = write("chosen,rejected\n" + "".join(f"good {i},bad {i}\n" for i in range(3000)))
+    status, out, _ = fit(path, "--prior", "pseudo:1", "--top", "1")
+    assert status == 0
+    # By hand: 2 σ(-2u) ... one win, c = 1: σ(-2u) = tanh(u / 2).
+    assert "0.5280" in out
+
+
+def test_sparse_annotators_have_a_prior():
+    """Three annotators of whom each compared little: the mixture predicted 32 nats off; a useless model is named."""
+    rng = np.random.default_rng(np.random.SeedSequence().entropy)
+    utilities = rng.normal(size=120)
+    a = rng.integers(0, 120, 900)
+    b = (a + rng.integers(1, 120, 900)) % 120
+    won = rng.random(900) < 1 / (1 + np.exp(utilities[b] - utilities[a]))
+    table = comparison_table(
+        np.where(won, a, b), np.where(won, b, a), annotator=rng.integers(0, 3, 900), held_out=0.2, rng=0
+    )
+    models = compare_annotator_models(table, prior=PseudoCounts(0.5), rng=0)
+    assert models.mixture.converged
+    assert models.scores["mixture"].log_loss < models.scores["pooled"].log_loss + 0.05
+    coin = compare_annotator_models(
+        comparison_table(np.where(won, b, a)[:9], a[:9] * 0 + 119, annotator=np.arange(9), held_out=0.5, rng=1),
+        prior=PseudoCounts(0.5), rng=0,
+    )  # fmt: skip
+    for name, score in coin.scores.items():
+        assert (f"{name!r} is of no use" in model_table(coin, 9)) == (score.log_loss > math.log(2))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pbde_ref.estimation import DataError, comparison_table, read_comparisons, sources, stigler_citations, stigler_file
+from pbde_ref.estimation import DataError, comparison_table, formats, read_comparisons, stigler_citations, stigler_file
 from pbde_ref.estimation.aggregation import Accumulator, Labels
 
 ARENA = {"left": "model_a", "right": "model_b", "winner": "winner"}
@@ -118,10 +118,10 @@ def test_words_for_winners(write, said, winner):
     assert read(write(content), **ARENA) == {(winner, "y" if winner == "x" else "x"): 1.0}
 
 
-@pytest.mark.parametrize("said", ["tie", "Tie (bothbad)", "draw", "both", "equal", " TIE "])
+@pytest.mark.parametrize("said", ["tie", "draw", "both", "equal", " TIE ", "1/2-1/2", "A=B"])
 def test_words_for_ties(write, said):
     path = write(f"model_a,model_b,winner\nx,y,model_a\nx,y,{said}\n")
-    with pytest.raises(DataError, match=r"line 3: a tie; say what ties count for, half .* or drop"):
+    with pytest.raises(DataError, match=r'line 3: a tie; say what ties count for: ties="half" .* or ties="drop"'):
         read(path, **ARENA)
     with pytest.raises(DataError, match="line 3: a tie"):  # skipping bad lines does not decide it either
         read(path, **ARENA, bad_lines="skip")
@@ -193,7 +193,8 @@ def test_bad_lines(write, content, message):
 @pytest.mark.parametrize(("content", "message"), [case for case in ERRORS if re.match("line [2-9]", case[1])])
 def test_bad_lines_far_below(write, content, message, monkeypatch):
     """The same in the middle of a file that is read in many chunks."""
-    monkeypatch.setattr(sources, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(formats, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(formats, "BLOCK", 50)
     content = content if isinstance(content, bytes) else content.encode()
     header, rest = content.split(b"\n", 1)
     more = 1000
@@ -211,7 +212,9 @@ def test_bad_lines_far_below(write, content, message, monkeypatch):
         ('{"chosen": "a", "rejected": "b"}\n{"chosen": "a", "rejected": null}\n', "line 2: .* got null"),
         ('{"chosen": "a", "rejected": "b"}\n\n{"chosen": "a", "rejected": true}\n', "line 3: .* got true"),
         ('{"chosen": "a", "rejected": "b"}\n{"chosen": "a",\n', r"line 2: not JSON \(Expecting"),
-        ('[{"chosen": "a", "rejected": "b"}]\n', "line 1: a JSON list where an object should be"),
+        (AB + '\n[{"chosen": "a", "rejected": "b"}]\n', "line 2: a JSON list where an object should be"),
+        ('["a", "b"]\n', "line 1: a JSON list where an object should be"),
+        ('[{"chosen": "a", "rejected": "b"},\n{"chosen": "a"', "line 2: not JSON"),
         ('{"chosen": "a"}\n', ": say which columns"),
         ("", ": the file is empty"),
         ("\n\n", ": no comparisons"),
@@ -264,9 +267,9 @@ def test_open_quotation_mark_is_never_skipped(write):
 
 def test_damaged_gzip(write):
     whole = gzip.compress("".join(["chosen,rejected\n", *(f"a{i},b{i}\n" for i in range(20_000))]).encode())
-    with pytest.raises(DataError, match=r"line \d+: the gzip file is damaged or ends early"):
+    with pytest.raises(DataError, match=r"line \d+: the compressed file is damaged or ends early"):
         read(write(whole[: len(whole) // 2], "x.csv.gz"))
-    with pytest.raises(DataError, match="the gzip file is damaged"):
+    with pytest.raises(DataError, match="the compressed file is damaged"):
         read(write(b"\x1f\x8b" + b"nonsense" * 9, "x.csv.gz"))
 
 
@@ -277,10 +280,10 @@ def test_damaged_gzip(write):
         ({"chosen": "x", "left": "y"}, ValueError, "columns must be .*; got chosen, left"),
         ({"weight": "n"}, DataError, "there is no column 'n' for `weight`"),
         ({"annotator": "n"}, DataError, "there is no column 'n' for `annotator`"),
-        ({"ties": "ignore"}, ValueError, "`ties` must be one of 'error', 'half', 'drop'; got 'ignore'"),
-        ({"bad_lines": "keep"}, ValueError, "`bad_lines` must be one of"),
+        ({"ties": "ignore"}, ValueError, "`ties` must be 'error', 'half', 'drop' or 'keep'; got 'ignore'"),
+        ({"bad_lines": "keep"}, ValueError, "`bad_lines` must be 'error' or 'skip'"),
         ({"held_out": 1.0}, ValueError, r"`held_out` must be in \[0, 1\); got 1.0"),
-        ({"form": "xlsx"}, ValueError, "`form` must be one of 'csv', 'tsv', 'jsonl'; got 'xlsx'"),
+        ({"form": "xlsx"}, ValueError, "`form` must be 'csv', 'tsv', 'jsonl', 'parquet' or 'preflib'; got 'xlsx'"),
         ({"delimiter": "||"}, ValueError, "`delimiter` must be one character"),
         ({"encoding": "klingon"}, ValueError, "`encoding` must be one that Python knows; got 'klingon'"),
     ],
@@ -314,9 +317,9 @@ def test_any_table_survives(rows, chunk):
     writer.writerow(["chosen", "rejected", "n", "who"])
     writer.writerows(rows)
     lines = [json.dumps(dict(zip(("chosen", "rejected", "n", "who"), row, strict=True))) for row in rows]
-    before = sources.CHUNK_ROWS
+    before = formats.CHUNK_ROWS, formats.BLOCK
     try:
-        sources.CHUNK_ROWS = chunk
+        formats.CHUNK_ROWS, formats.BLOCK = chunk, 10 * chunk
         for content, form in ((text.getvalue(), "csv"), ("\n".join(lines), "jsonl")):
             with pytest.MonkeyPatch.context() as patch:
                 stdin = io.TextIOWrapper(io.BufferedReader(io.BytesIO(content.encode())))
@@ -333,7 +336,7 @@ def test_any_table_survives(rows, chunk):
                     with pytest.raises(DataError, match=r"no comparisons|is empty"):
                         read_comparisons("-", weight="n", form=form)
     finally:
-        sources.CHUNK_ROWS = before
+        formats.CHUNK_ROWS, formats.BLOCK = before
 
 
 def test_held_out_split(write):

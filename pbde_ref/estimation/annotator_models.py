@@ -14,20 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from pbde_ref.annotators import PreferenceMatrix
-from pbde_ref.estimation.fit import ComparisonFit
 from pbde_ref.estimation.likelihood import fit_comparisons
+from pbde_ref.estimation.mixture import MixtureFit, fit_mixture
 from pbde_ref.estimation.priors import Prior
+from pbde_ref.estimation.result import ComparisonFit
 from pbde_ref.estimation.table import ComparisonTable
-from pbde_ref.exact.mixtures import MixtureProgress, MixtureSolution, fit_annotator_mixture
 from pbde_ref.numerics import log_sigmoid, logsumexp
-from pbde_ref.proposals import PairListProposal
-from pbde_ref.validation import FloatArray, IndexArray, instance, whole_number
+from pbde_ref.validation import FloatArray, IndexArray, generator_of, instance, whole_number
 
 __all__ = ["AnnotatorModels", "HeldOutScore", "compare_annotator_models", "held_out_score"]
 
-# The mixture's certificate needs eigenvalues of a matrix of k (n + 1) rows.
-MIXTURE_LIMIT = 400
 BINS = 10
 
 
@@ -66,8 +62,7 @@ class AnnotatorModels:
     pooled : ComparisonFit
     each : mapping of str to ComparisonFit
         By annotator; over the items that they compared, by the items' labels.
-    mixture : MixtureSolution or None
-        None if there are too many items for it.
+    mixture : MixtureFit
     scores : mapping of str to HeldOutScore
         By model: "pooled", "each", "mixture".
     parameters : mapping of str to int
@@ -85,7 +80,7 @@ class AnnotatorModels:
 
     pooled: ComparisonFit
     each: Mapping[str, ComparisonFit]
-    mixture: MixtureSolution | None
+    mixture: MixtureFit
     scores: Mapping[str, HeldOutScore]
     parameters: Mapping[str, int]
     best: str
@@ -102,13 +97,9 @@ class AnnotatorModels:
 
 
 def compare_annotator_models(
-    table: ComparisonTable,
-    *,
-    prior: Prior,
-    n_mixture: int = 2,
-    rng: Any = None,
+    table: ComparisonTable, *, prior: Prior, n_mixture: int = 2, rng: Any = None,
     callback: Callable[[str], object] | None = None,
-) -> AnnotatorModels:
+) -> AnnotatorModels:  # fmt: skip
     """Fit the pooled model, one for each annotator, and a mixture; score all on the held-out comparisons.
 
     Parameters
@@ -117,8 +108,7 @@ def compare_annotator_models(
         With annotators, and a share held out.
     prior : GaussianPrior or PseudoCounts
         Of every utility. Few annotators compare enough for a finite estimate without one; an item that an annotator
-        never compared has the prior's mode. In the mixture, which has no prior of its own, each item wins and loses
-        `pseudo_count` more comparisons per annotator against one of utility zero, answered by the mixture.
+        never compared has the prior's mode.
     n_mixture : int
         Annotators of the mixture, at least 1.
     rng : numpy.random.Generator or seed, optional
@@ -133,8 +123,8 @@ def compare_annotator_models(
 
     Notes
     -----
-    The mixture is left out beyond 400 items. Two annotators of a mixture are never determined by comparisons of four
-    or fewer items; predictions may be good all the same.
+    Two annotators of a mixture are never determined by comparisons of four or fewer items; predictions may be good all
+    the same.
 
     Examples
     --------
@@ -182,12 +172,12 @@ def compare_annotator_models(
     surprise["each"] = -log_sigmoid(margin)
     parameters["each"] = sum(fit.utilities.size for fit in each.values())
 
-    mixture = None
-    if size <= MIXTURE_LIMIT:
-        mixture = _mixture(table, train, prior, k, rng, tell)
-        margins = mixture.utilities[:, winner] - mixture.utilities[:, loser]
-        surprise["mixture"] = -logsumexp(log_sigmoid(margins) + np.log(mixture.weights)[:, None], axis=0)
-        parameters["mixture"] = k * size + k - 1
+    tell("mixture")
+    trained = (table.winner[train], table.loser[train], table.weights[train])
+    mixture = fit_mixture(*trained, pooled.utilities, prior, k, generator_of(rng), tell)
+    margins = mixture.utilities[:, winner] - mixture.utilities[:, loser]
+    surprise["mixture"] = -logsumexp(log_sigmoid(margins) + np.log(mixture.weights)[:, None], axis=0)
+    parameters["mixture"] = k * size + k - 1
 
     scores = {name: held_out_score(loss, weights) for name, loss in surprise.items()}
     best, runner_up, *_ = sorted(scores, key=lambda name: scores[name].log_loss)
@@ -244,31 +234,3 @@ def _fit(table: ComparisonTable, rows: IndexArray, items: IndexArray, prior: Pri
 def _by_annotator(annotator: IndexArray, rows: IndexArray, count: int) -> list[IndexArray]:
     order = np.argsort(annotator, kind="stable")
     return np.split(rows[order], np.cumsum(np.bincount(annotator, minlength=count))[:-1])
-
-
-def _mixture(
-    table: ComparisonTable, rows: IndexArray, prior: Prior, k: int, rng: Any, tell: Callable[[str], object]
-) -> MixtureSolution:
-    """The mixture's fit to the training comparisons' proportions, and to the prior's pseudo-comparisons."""
-    size = table.items.size
-    counts = np.zeros((size + 1, size + 1))
-    np.add.at(counts, (table.winner[rows], table.loser[rows]), table.weights[rows])
-    counts[size, :size] = counts[:size, size] = k * prior.pseudo_count
-    total = counts + counts.T
-    share = np.divide(counts, total, out=np.full_like(counts, 0.5), where=total > 0.0)
-    first, second = np.nonzero(np.triu(total, 1))
-    return fit_annotator_mixture(
-        PreferenceMatrix(share),
-        PairListProposal(first, second, total[first, second]),
-        k,
-        noise=0.1,
-        n_starts=3,
-        rng=rng,
-        max_steps=300,
-        tolerance=1e-6,
-        callback=lambda at: tell(_words(at)),
-    )
-
-
-def _words(at: MixtureProgress) -> str:
-    return f"mixture, start {at.start + 1}, iteration {at.step}"

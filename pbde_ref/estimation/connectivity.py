@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from pbde_ref.estimation.sources import MOST_CHARACTERS, shortened
 from pbde_ref.estimation.tallies import slices
 from pbde_ref.validation import IndexArray
 
@@ -23,7 +24,9 @@ __all__ = ["Groups", "NoFiniteEstimateError", "groups", "refuse", "strongly_conn
 
 # Passes over the comparisons after which reachability is left to a proper graph search.
 PASSES = 8
+# Names of items in a message.
 NAMES = 5
+RULE = "`comparisons` must lead from each item to each other and back"
 
 
 class NoFiniteEstimateError(ValueError):
@@ -50,14 +53,9 @@ class NoFiniteEstimateError(ValueError):
     """
 
     def __init__(
-        self,
-        problem: str,
-        remedy: str,
-        winners: Iterable[Any] = (),
-        losers: Iterable[Any] = (),
-        between: Iterable[Any] = (),
-        groups: Iterable[Iterable[Any]] = (),
-    ) -> None:
+        self, problem: str, remedy: str, winners: Iterable[Any] = (), losers: Iterable[Any] = (),
+        between: Iterable[Any] = (), groups: Iterable[Iterable[Any]] = (),
+    ) -> None:  # fmt: skip
         super().__init__(f"{problem}; {remedy}")
         self.problem = problem
         self.winners, self.losers, self.between = list(winners), list(losers), list(between)
@@ -130,34 +128,49 @@ def groups(winner: NDArray[np.integer], loser: NDArray[np.integer], size: int) -
 
 def refuse(found: Groups, labels: NDArray[Any], remedy: str, allow_groups: bool) -> None:
     """Raise if the estimate is infinite, or undetermined and that is not allowed."""
-    problems, members = [], []
-    n_groups = int(found.weak.max()) + 1
-    if n_groups > 1 and not allow_groups:
+    members: list[NDArray[Any]] = []
+    if found.weak.max() > 0 and not allow_groups:
         order = np.argsort(found.weak, kind="stable")
         members = np.split(labels[order], np.cumsum(np.bincount(found.weak))[:-1])
         members.sort(key=len, reverse=True)
-        listed = " | ".join(_names(group, 3) for group in members[:3])
-        more = f" | and {n_groups - 3} more groups" if n_groups > 3 else ""
-        problems.append(f"{n_groups} groups without a comparison between them ({listed}{more})")
     spoilers = found.spoilers
     winners, losers = labels[spoilers & found.above], labels[spoilers & found.below]
     between = labels[spoilers & ~found.above & ~found.below]
+    if not (members or winners.size or losers.size or between.size):
+        return
+    # As many names as a short message has room for.
+    for most in range(NAMES, -1, -1):
+        problem = f"{RULE}; got {'; '.join(_problems(members, winners, losers, between, most))}"
+        if len(problem) + len(remedy) <= MOST_CHARACTERS or most == 0:
+            lists = (winners.tolist(), losers.tolist(), between.tolist(), [group.tolist() for group in members])
+            raise NoFiniteEstimateError(problem, remedy, *lists)
+
+
+def _problems(
+    members: list[NDArray[Any]], winners: NDArray[Any], losers: NDArray[Any], between: NDArray[Any], most: int
+) -> list[str]:
+    """What is wrong, with at most so many names of each kind."""
+    result = []
+    if members:
+        listed = " | ".join(_names(group, min(most, 3)) for group in members[: min(most, 3)])
+        more = f" | and {len(members) - 3} more groups" if len(members) > 3 and most >= 3 else ""
+        which = f" ({listed}{more})" if most else ""
+        result.append(f"{len(members)} groups without a comparison between them{which}")
     for who, what in (
         (winners, "won every comparison with the others"),
         (losers, "lost every comparison with the others"),
         (between, "met some of the others only as winner and the rest only as loser"),
     ):
         if who.size:
-            problems.append(f"{_names(who)} {what}")
-    if problems:
-        rule = "`comparisons` must lead from each item to each other one, winner to loser, for a finite estimate"
-        found_lists = (winners.tolist(), losers.tolist(), between.tolist(), [group.tolist() for group in members])
-        raise NoFiniteEstimateError(f"{rule}; got {'; '.join(problems)}", remedy, *found_lists)
+            result.append(f"{_names(who, most)} {what}")
+    return result
 
 
-def _names(labels: NDArray[Any], most: int = NAMES) -> str:
+def _names(labels: NDArray[Any], most: int) -> str:
     """Some names and the number of the others."""
-    names = ", ".join(repr(label) for label in labels[:most].tolist())
+    if not most:
+        return f"{len(labels)} items"
+    names = ", ".join(shortened(repr(label)) for label in labels[:most].tolist())
     return names if len(labels) <= most else f"{names} and {len(labels) - most} more"
 
 

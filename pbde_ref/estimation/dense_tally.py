@@ -17,12 +17,9 @@ __all__ = ["DenseCurvature", "DenseTally", "dense_tally"]
 
 
 def dense_tally(
-    winner: NDArray[np.integer],
-    loser: NDArray[np.integer],
-    weights: FloatArray | None,
-    wins: FloatArray,
+    winner: NDArray[np.integer], loser: NDArray[np.integer], weights: FloatArray | None, wins: FloatArray,
     games: FloatArray,
-) -> DenseTally:
+) -> DenseTally:  # fmt: skip
     """Add up comparisons, given the items' wins and games."""
     size = wins.size
     cell = np.empty(winner.size, dtype=np.intp)

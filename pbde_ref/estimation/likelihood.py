@@ -2,58 +2,54 @@ r"""Maximum likelihood from comparisons: the implicit preference distribution th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array, diags_array
+from scipy.special import expit
 
 from pbde_ref.distributions import FiniteDistribution, labels
 from pbde_ref.estimation.connectivity import groups, refuse, strongly_connected
 from pbde_ref.estimation.dense_tally import dense_tally
-from pbde_ref.estimation.fit import ComparisonFit
-from pbde_ref.estimation.newton import SMALL, maximize
+from pbde_ref.estimation.given import Given, Integers, given_comparisons
+from pbde_ref.estimation.newton import SMALL, Maximum, maximize
 from pbde_ref.estimation.priors import Prior
+from pbde_ref.estimation.reading import read_comparisons
+from pbde_ref.estimation.regression import (
+    Dependence,
+    choices_of_pairs,
+    choices_of_rankings,
+    differences,
+    fit_choices,
+)
+from pbde_ref.estimation.result import ComparisonFit
 from pbde_ref.estimation.sparse_tally import sparse_tally
+from pbde_ref.estimation.table import ComparisonTable, Ranking
 from pbde_ref.estimation.tallies import Tally
 from pbde_ref.exact.optima import normalized_log_policy
 from pbde_ref.pbde import PBDE, luce
-from pbde_ref.validation import (
-    FloatArray,
-    choice,
-    comparison_weights,
-    instance,
-    matrix,
-    plain_array,
-    positive_number,
-    reject,
-    shown,
-    vector,
-    whole_number,
-)
+from pbde_ref.validation import FloatArray, IndexArray, choice, instance, positive_number, whole_number
 
-__all__ = ["fit_comparisons"]
+__all__ = ["TIE_MODELS", "add_up", "fit_comparisons", "fit_rankings"]
 
-REMEDY = (
-    'keep only the largest group that has an estimate (incomparable="drop"), or add a prior, '
-    "such as prior=PseudoCounts(1)"
-)
-_Integers = NDArray[np.integer[Any]]
+TIE_MODELS = ("half", "davidson", "rao-kupper")
+
+REMEDY = 'keep the largest group (incomparable="drop") or add prior=PseudoCounts(1)'
 
 
 def fit_comparisons(
-    winner: Sequence[int] | NDArray[Any] | None = None,
-    loser: Sequence[int] | NDArray[Any] | None = None,
-    weights: ArrayLike | None = None,
-    *,
-    counts: ArrayLike | None = None,
-    support: Sequence[Hashable] | NDArray[Any] | None = None,
-    pbde: PBDE | None = None,
-    prior: Prior | None = None,
-    incomparable: str = "error",
-    tolerance: float = 1e-10,
-    max_steps: int = 100,
-) -> ComparisonFit:
+    winner: Sequence[Hashable] | NDArray[Any] | ComparisonTable | None = None,
+    loser: Sequence[Hashable] | NDArray[Any] | None = None, weights: ArrayLike | None = None, *,
+    ties: ArrayLike | None = None, tie_model: str = "half", covariates: Mapping[str, ArrayLike] | None = None,
+    first: ArrayLike | None = None, clusters: ArrayLike | None = None, repeats: FloatArray | None = None,
+    counts: ArrayLike | None = None, support: Sequence[Hashable] | NDArray[Any] | None = None,
+    pbde: PBDE | None = None, prior: Prior | None = None, incomparable: str = "error",
+    tolerance: float = 1e-10, max_steps: int = 100,
+) -> ComparisonFit:  # fmt: skip
     r"""Estimate an annotator's implicit preference distribution from comparisons, by maximum likelihood.
 
     .. math:: \max_\omega \sum_m w_m \log \sigma\big(\omega(\text{winner}_m) - \omega(\text{loser}_m)\big)
@@ -64,11 +60,26 @@ def fit_comparisons(
 
     Parameters
     ----------
-    winner, loser : array_like of int, shape (m,)
-        Indices of the items, from 0. Comparisons of an item with itself are ignored.
+    winner, loser : array_like, shape (m,)
+        Indices of the items, from 0, or their labels. Comparisons of an item with itself are ignored. Or, alone, a
+        `ComparisonTable`, or a DataFrame of pandas or polars that `read_comparisons` understands.
     weights : array_like, shape (m,), optional
-        How often each comparison happened; finite, non-negative, need not be whole. Default: once. A tie is half a win
-        for either side.
+        How often each comparison happened; finite, non-negative, need not be whole. Default: once.
+    ties : array_like, shape (m,), optional
+        Which comparisons are ties, or how much of each weight is. It does not matter who is named as the winner.
+    tie_model : {"half", "davidson", "rao-kupper"}
+        What ties count for. As half a win of either side they pull utilities together, for a likely tie is taken for
+        a coin's toss. Davidson: :math:`P(\text{tie}) = e^\kappa \sqrt{P(A)\, P(B)}`. Rao and Kupper:
+        :math:`P(A) = \sigma(\omega_A - \omega_B - \tau)`.
+    covariates : mapping of str to array_like, shape (m,), optional
+        Effects to estimate beside the items' utilities: numbers that speak for the winner, such as how much longer
+        its answer is.
+    first : array_like of bool, shape (m,), optional
+        Whether the winner stood on the left, or at home; what that is worth is then estimated as the effect "order".
+    clusters : array_like of int, shape (m,), optional
+        Comparisons with the same number may depend on each other; standard errors then allow for it.
+    repeats : ndarray, optional
+        How often each cluster happened. Default: once.
     counts : array_like, shape (n, n), optional
         Instead: entry [A, B] is how often A beat B. The diagonal is ignored.
     support : sequence of n distinct hashable labels, optional
@@ -128,144 +139,124 @@ def fit_comparisons(
     array([0.3356, 0.0176, 0.2077, 0.4391])
     """
     choice("incomparable", incomparable, ("error", "drop", "separate"))
+    choice("tie_model", tie_model, TIE_MODELS)
     tolerance, max_steps = positive_number("tolerance", tolerance), whole_number("max_steps", max_steps, least=1)
     process = luce() if pbde is None else pbde
     instance("pbde", process, PBDE, "a PBDE")
     if prior is not None:
         instance("prior", prior, Prior, "a GaussianPrior or PseudoCounts")
-    winner, loser, weights, size = _comparisons(winner, loser, weights, counts, support)
-    names = labels(support, size)
-    process.check_size(size)
+    table: Any = read_comparisons(winner, ties="keep") if hasattr(winner, "columns") else winner
+    given = given_comparisons(table, loser, weights, counts, support, ties, covariates, first, clusters, repeats)
+    names, dropped = labels(given.support, given.size), ()
+    process.check_size(given.size)
 
-    components, dropped = np.zeros(size, dtype=np.intp), names[:0]
-    if not strongly_connected(winner, loser, size):
-        found = groups(winner, loser, size)
+    components = np.zeros(given.size, dtype=np.intp)
+    if given.ties is not None or not strongly_connected(given.winner, given.loser, given.size):
+        found = groups(*given.arrows(), given.size)
         components = found.weak
-        if prior is None and incomparable == "drop":
+        if prior is None and incomparable == "drop" and found.strong.any():
             keep = found.main
-            dropped, names = names[~keep], names[keep]
+            dropped, names = tuple(names[~keep].tolist()), names[keep]
             process = PBDE(*(value[keep] if value.ndim else value for value in (process.f, process.g)))
-            winner, loser, weights = _only(keep, winner, loser, weights)
-            size, components = names.size, np.zeros(names.size, dtype=np.intp)
+            given, components = given.only(keep), np.zeros(names.size, dtype=np.intp)
         elif prior is None:
             refuse(found, names, REMEDY, incomparable == "separate")
 
-    tally = _add_up(winner, loser, weights, size)
-    found_maximum = maximize(tally, prior, components if prior is None else None, tolerance, max_steps)
-    utilities = found_maximum.utilities
-    for value in (utilities, components, tally.games, tally.wins):
+    fixed, model = components if prior is None else None, "half" if given.ties is None else tie_model
+    squared: csr_array | None = None
+    if model != "half" or given.columns:
+        rows = (given.winner, given.loser, given.times, given.tied, given.columns)
+        choices, row = choices_of_pairs(*rows, given.size, model)
+        choices = replace(choices, prior=prior, components=fixed)
+        maximum = fit_choices(choices, names, tolerance, max_steps)
+        at, likelihood, method = maximum.utilities, choices.log_likelihood(maximum.utilities), f"{model}, regression"
+        effects = dict(zip(choices.effects, at[given.size :].tolist(), strict=True))
+        wins, games = given.totals()
+        if given.clusters is not None:
+            squared = given.dependence(row).squared(choices.scores(at), choices.unit_weights)
+    else:
+        given = given.halved()
+        tally = add_up(given.winner, given.loser, given.weights, given.size)
+        maximum = maximize(tally, prior, fixed, tolerance, max_steps)
+        at, likelihood, effects, method = maximum.utilities, tally.log_likelihood(maximum.utilities), {}, tally.name
+        wins, games = tally.wins, tally.games
+        if given.clusters is not None or given.ties is not None:
+            squared = _sandwich(given, at)
+    kind = "fisher" if squared is None else "sandwich" if given.clusters is None else "clustered"
+    return _result(
+        names, process, prior, maximum, likelihood, components, games, wins, float(wins.sum()), method, dropped=dropped,
+        effects=effects, scores_squared=squared, error_kind=kind,
+    )  # fmt: skip
+
+
+def _result(
+    names: NDArray[Any], process: PBDE, prior: Prior | None, maximum: Maximum, likelihood: float,
+    components: IndexArray, games: FloatArray, wins: FloatArray, n: float, method: str, **more: Any,
+) -> ComparisonFit:  # fmt: skip
+    utilities = np.array(maximum.utilities[: names.size])
+    for value in (utilities, components, games, wins):
         value.flags.writeable = False
     return ComparisonFit(
-        utilities=utilities,
-        distribution=FiniteDistribution(normalized_log_policy(utilities, process), names),
-        pbde=process,
-        prior=prior,
-        log_likelihood=tally.log_likelihood(utilities),
+        utilities=utilities, distribution=FiniteDistribution(normalized_log_policy(utilities, process), names),
+        pbde=process, prior=prior, log_likelihood=likelihood,
         log_prior=0.0 if prior is None else prior.log_density(utilities),
-        criterion=found_maximum.criterion,
-        remaining=found_maximum.remaining,
-        converged=found_maximum.converged,
-        steps=found_maximum.steps,
-        components=components,
-        comparisons=tally.games,
-        wins=tally.wins,
-        n_comparisons=float(tally.wins.sum()),
-        dropped=tuple(dropped.tolist()),
-        method=tally.name,
-        information=found_maximum.information,
-    )
+        criterion=maximum.criterion, remaining=maximum.remaining, converged=maximum.converged, steps=maximum.steps,
+        components=components, comparisons=games, wins=wins, n_comparisons=n, method=method,
+        information=maximum.information, **{"dropped": (), **more},
+    )  # fmt: skip
 
 
-def _comparisons(
-    winner: Sequence[int] | NDArray[Any] | None,
-    loser: Sequence[int] | NDArray[Any] | None,
-    weights: ArrayLike | None,
-    counts: ArrayLike | None,
-    support: Sequence[Hashable] | NDArray[Any] | None,
-) -> tuple[_Integers, _Integers, FloatArray | None, int]:
-    """Winners, losers and weights of comparisons between different items, and the number of items."""
-    won: _Integers
-    lost: _Integers
-    times: FloatArray | None
-    if counts is not None:
-        if winner is not None or loser is not None or weights is not None:
-            raise TypeError("`counts` must come alone; got also `winner`, `loser` or `weights`")
-        given = matrix("counts", counts)
-        comparison_weights("counts", given)
-        size = len(given)
-        won, lost = np.nonzero(given)
-        times = given[won, lost]
-    else:
-        won, lost, times = _items("winner", winner), _items("loser", loser), None
-        size = 1 + max(int(won.max(initial=0)), int(lost.max(initial=0)))
-        _same_length("loser", lost.size, won.size)
-        if weights is not None:
-            times = vector("weights", weights)
-            _same_length("weights", times.size, won.size)
-            comparison_weights("weights", times)
-    if support is not None:
-        size = _support_size(support, size, exactly=counts is not None)
-    elif size > 2 * won.size and counts is None:
-        raise ValueError(
-            f"`winner` and `loser` must number the items from 0 where no `support` is given "
-            f"(numpy.unique(..., return_inverse=True) does); got {won.size} comparisons and index {size - 1}"
-        )
-    counted = won != lost
-    if times is not None:
-        counted &= times > 0.0
-    if not counted.all():
-        won, lost, times = won[counted], lost[counted], None if times is None else times[counted]
-    if won.size == 0:
-        raise ValueError("`comparisons` must hold one of different items with positive weight; got none")
-    return won, lost, times, size
+def fit_rankings(
+    rankings: Sequence[tuple[Ranking, float]], support: Sequence[Hashable] | NDArray[Any], *,
+    prior: Prior | None = None, tolerance: float = 1e-10, max_steps: int = 100,
+) -> ComparisonFit:  # fmt: skip
+    r"""Estimate utilities from rankings by Plackett and Luce's model, a ranking being a choice of the best, then of the
+    best of the rest, and so on.
+
+    .. math:: P(x_1 \succ x_2 \succ \dots) = \prod_k \frac{e^{\omega(x_k)}}{\sum_{l \ge k} e^{\omega(x_l)}}
+
+    Parameters
+    ----------
+    rankings : sequence of (ranking, weight)
+        As `ComparisonTable.rankings` has them; one item at each place.
+    support : sequence of n labels
+    prior, tolerance, max_steps
+        As in `fit_comparisons`.
+
+    Examples
+    --------
+    >>> from pbde_ref.estimation import fit_rankings
+    >>> fit = fit_rankings([(((0,), (1,), (2,)), 2.0), (((2,), (1,), (0,)), 1.0), (((1,), (0,), (2,)), 1.0)], "abc")
+    >>> fit.converged, fit.utilities.round(3)
+    (True, array([ 0.439,  0.515, -0.954]))
+    """
+    names = labels(support, len(support))
+    choices = choices_of_rankings(rankings, names.size)
+    ordered = [list(chain.from_iterable(ranking)) for ranking, _ in rankings]
+    one, other = np.array([pair for order in ordered for pair in pairwise(order)]).T
+    found = groups(one, other, names.size)
+    if prior is None:
+        refuse(found, names, REMEDY, False)
+        choices = replace(choices, components=found.weak)
+    choices = replace(choices, prior=prior)
+    maximum = fit_choices(choices, names, positive_number("tolerance", tolerance), max_steps)
+    return _result(
+        names, luce(), prior, maximum, choices.log_likelihood(maximum.utilities), found.weak, choices.scale,
+        choices.picked.T @ choices.weights, float(choices.unit_weights.sum()), "rankings",
+    )  # fmt: skip
 
 
-def _items(name: str, value: Sequence[int] | NDArray[Any] | None) -> _Integers:
-    """Indices as they came, without a copy."""
-    if value is None:
-        raise TypeError(f"`{name}` must be given, or `counts` instead")
-    result = plain_array(name, value)
-    if result.ndim != 1 or not np.issubdtype(result.dtype, np.integer):
-        raise TypeError(
-            f"`{name}` must be a vector of whole numbers; got shape {result.shape} and dtype {result.dtype}"
-        )
-    if result.size and int(result.min()) < 0:
-        reject(name, "non-negative", result, result < 0)
-    return result
+def _sandwich(given: Given, utilities: FloatArray) -> csr_array:
+    """Squared scores of comparisons, a tie's being that of half a win."""
+    lost, ties = expit(utilities[given.loser] - utilities[given.winner]), given.tied
+    apart = differences(given.winner, given.loser, [], given.size, given.size)
+    if given.clusters is None:
+        return Dependence().squared(apart, (given.times - ties) * lost**2 + ties * (lost - 0.5) ** 2)
+    score = (given.times - ties) * lost + ties * (lost - 0.5)
+    return given.dependence(slice(None)).squared(csr_array(diags_array(score) @ apart), np.ones(score.size))
 
 
-def _same_length(name: str, size: int, expected: int) -> None:
-    """Raise unless an argument has an entry for each winner."""
-    if size != expected:
-        raise ValueError(f"`{name}` must have one entry for each winner, {expected}; got {size}")
-
-
-def _support_size(support: Sequence[Hashable] | NDArray[Any], needed: int, exactly: bool) -> int:
-    try:
-        given = len(support)
-    except TypeError:
-        raise TypeError(f"`support` must be a sequence of labels; got {shown(support)}") from None
-    if given < needed or (exactly and given > needed):
-        rule = "one label for each row of counts" if exactly else "a label for each index"
-        raise ValueError(f"`support` must have {rule}, {needed}; got {given}")
-    return given
-
-
-def _only(
-    keep: NDArray[np.bool_], winner: _Integers, loser: _Integers, weights: FloatArray | None
-) -> tuple[_Integers, _Integers, FloatArray | None]:
-    """Comparisons among the items to keep, renumbered."""
-    number = np.cumsum(keep) - 1
-    inside = keep[winner] & keep[loser]
-    if not inside.any():
-        raise ValueError(
-            "`comparisons` must lead from some item to another one and back for a maximum-likelihood estimate; "
-            "got none that do; add a prior, such as prior=PseudoCounts(1)"
-        )
-    return number[winner[inside]], number[loser[inside]], None if weights is None else weights[inside]
-
-
-def _add_up(winner: _Integers, loser: _Integers, weights: FloatArray | None, size: int) -> Tally:
+def add_up(winner: Integers, loser: Integers, weights: FloatArray | None, size: int) -> Tally:
     """As a matrix of all pairs or a list of those compared, whichever is smaller."""
     wins = np.bincount(winner, weights, size).astype(np.float64)
     games = wins + np.bincount(loser, weights, size)

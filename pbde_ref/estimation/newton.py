@@ -10,6 +10,7 @@ lowers :math:`\phi` by at least a fixed share of :math:`|\phi'(0)| / \max(1, R)`
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.sparse import diags_array
@@ -26,7 +27,7 @@ from pbde_ref.exact.laplacian import (
 )
 from pbde_ref.validation import FloatArray, IndexArray
 
-__all__ = ["Information", "Maximum", "maximize"]
+__all__ = ["DENSE_LIMIT", "SMALL", "Information", "Maximum", "maximize", "newton", "spread"]
 
 # Below so many items a factorisation is as fast as anything.
 SMALL = 256
@@ -52,7 +53,7 @@ class Maximum:
     remaining: float
     converged: bool
     steps: int
-    information: Information
+    information: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +154,46 @@ class Information:
         return result if best else None
 
 
+@dataclass(frozen=True, eq=False)
+class ItemsProblem:
+    """Negative log-likelihood of comparisons added up, and of a prior."""
+
+    tally: Tally
+    prior: Prior | None
+    components: IndexArray | None
+
+    @property
+    def scale(self) -> FloatArray:
+        """Comparisons of each item."""
+        return np.where(self.tally.games > 0.0, self.tally.games, 1.0)
+
+    def room(self) -> FloatArray:
+        """Memory for a Hessian."""
+        return self.tally.room()
+
+    def derivatives(self, at: FloatArray, out: FloatArray) -> tuple[FloatArray, Information]:
+        """Gradient and Hessian, which lives in `out`."""
+        gradient, curvature = self.tally.derivatives(at, out)
+        if self.prior is None:
+            return gradient, Information(curvature, 0.0, self.components, self.tally.n_pairs)
+        gradient += self.prior.slope(at)
+        return gradient, Information(curvature, self.prior.curvature(at), None, self.tally.n_pairs)
+
+    def reach(self, at: FloatArray, step: FloatArray) -> float:
+        """By how much a step changes a margin at most."""
+        return spread(step, grounded=self.prior is not None)
+
+    def longest(self, at: FloatArray, step: FloatArray) -> float:
+        """All of it."""
+        return 1.0
+
+
+def spread(step: FloatArray, grounded: bool) -> float:
+    """Largest difference of a step's entries, with 0 among them if a prior knows where zero is."""
+    high, low = float(step.max()), float(step.min())
+    return max(high, 0.0) - min(low, 0.0) if grounded else high - low
+
+
 def maximize(
     tally: Tally, prior: Prior | None, components: IndexArray | None, tolerance: float, max_steps: int
 ) -> Maximum:
@@ -161,19 +202,27 @@ def maximize(
     `components` is None with a prior. The criterion is the largest of the gradient's entries, each divided by its
     item's comparisons.
     """
-    games = np.where(tally.games > 0.0, tally.games, 1.0)
     # Each item's utility against opponents of utility zero, half a win and half a loss added.
-    utilities = np.log(tally.wins + 0.5) - np.log(tally.games - tally.wins + 0.5)
+    start = np.log(tally.wins + 0.5) - np.log(tally.games - tally.wins + 0.5)
+    return newton(ItemsProblem(tally, prior, components), start, tolerance, max_steps)
+
+
+def newton(problem: Any, start: FloatArray, tolerance: float, max_steps: int) -> Maximum:
+    """The least value of a convex function whose third derivative along a step is at most R times the second.
+
+    The problem has `scale`, what the gradient's entries are divided by; `room` for a Hessian; `derivatives`; `reach`, R
+    of a step; and `longest`, how much of a step stays where the function is finite; as `ItemsProblem` has them.
+    """
     # Two Hessians live at a time: the one that gave a step, and the one where it leads.
-    room = [tally.room(), tally.room()]
-    gradient, information = _derivatives(tally, prior, components, utilities, room[0])
-    criterion, reach = float((np.abs(gradient) / games).max()), np.inf
+    room, at, scale = [problem.room(), problem.room()], start, problem.scale
+    gradient, information = problem.derivatives(at, room[0])
+    criterion, reach = float((np.abs(gradient) / scale).max()), np.inf
     steps = stuck = 0
     while True:
         # Superlinear convergence, and no more digits of a step than the next gradient will confirm.
         accuracy = 0.1 if criterion <= tolerance else max(1e-8, min(0.1, criterion**0.5))
         step = -information.solve(information.centred(gradient), accuracy)
-        previous, reach = reach, _reach(step, prior)
+        previous, reach = reach, problem.reach(at, step)
         # Where an item nearly always wins its gradient is small long before its utility is right: both must be.
         converged = criterion <= tolerance and reach <= CLOSE
         slope = float((gradient * step).sum())
@@ -181,58 +230,27 @@ def maximize(
         stuck += criterion <= tolerance and reach > 0.5 * previous
         if converged or steps == max_steps or stuck == PERSISTENCE or not slope < 0.0:
             break
-        length = min(1.0, LARGEST_STEP / reach)
-        trial, new_gradient, new_information = _search(
-            tally, prior, components, room[1], utilities, step, slope, reach, length
-        )
-        new_criterion = float((np.abs(new_gradient) / games).max())
+        length = min(problem.longest(at, step), LARGEST_STEP / reach)
+        trial, new_gradient, new_information = _search(problem, room[1], at, step, slope, reach, length)
+        new_criterion = float((np.abs(new_gradient) / scale).max())
         # A short step that does not help any more has met rounding.
         if reach < CLOSE and not new_criterion < criterion:
             break
-        utilities, gradient, information, criterion = trial, new_gradient, new_information, new_criterion
+        at, gradient, information, criterion = trial, new_gradient, new_information, new_criterion
         room.reverse()
         steps += 1
-    utilities = information.centred(utilities)
-    return Maximum(utilities, criterion, reach, converged, steps, information)
+    return Maximum(information.centred(at), criterion, reach, converged, steps, information)
 
 
 def _search(
-    tally: Tally,
-    prior: Prior | None,
-    components: IndexArray | None,
-    room: FloatArray,
-    utilities: FloatArray,
-    step: FloatArray,
-    slope: float,
-    reach: float,
-    length: float,
-) -> tuple[FloatArray, FloatArray, Information]:
+    problem: Any, room: FloatArray, at: FloatArray, step: FloatArray, slope: float, reach: float, length: float
+) -> tuple[FloatArray, FloatArray, Any]:
     """Shorten a step until what lies there is still downhill, or too close to be uphill."""
     while True:
-        trial = utilities + length * step
-        gradient, information = _derivatives(tally, prior, components, trial, room)
+        trial = at + length * step
+        gradient, information = problem.derivatives(trial, room)
         new_slope = float((gradient * step).sum())
         if new_slope <= 0.0 or length * reach <= 1.0:
             return trial, gradient, information
         # About where a straight line through both slopes crosses zero, but never less than what is safe anyway.
         length = max(length * min(max(slope / (slope - new_slope), 0.1), 0.5), 1.0 / reach)
-
-
-def _derivatives(
-    tally: Tally,
-    prior: Prior | None,
-    components: IndexArray | None,
-    utilities: FloatArray,
-    out: FloatArray,
-) -> tuple[FloatArray, Information]:
-    gradient, curvature = tally.derivatives(utilities, out)
-    if prior is None:
-        return gradient, Information(curvature, 0.0, components, tally.n_pairs)
-    gradient += prior.slope(utilities)
-    return gradient, Information(curvature, prior.curvature(utilities), None, tally.n_pairs)
-
-
-def _reach(step: FloatArray, prior: Prior | None) -> float:
-    """R: by how much a step changes a margin at most."""
-    high, low = float(step.max()), float(step.min())
-    return max(high, 0.0) - min(low, 0.0) if prior is not None else high - low

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbde_ref.estimation.aggregation import Labels
-from pbde_ref.estimation.sources import DataError, open_text, rows_of
+from pbde_ref.estimation.formats import Style, open_table
+from pbde_ref.estimation.sources import DataError
 from pbde_ref.pbde import PBDE
 
 __all__ = ["read_process"]
@@ -35,26 +36,23 @@ def read_process(path: str | os.PathLike[str], items: NDArray[Any]) -> PBDE:
     numbers: dict[int, tuple[float, float]] = {}
     known = Labels()
     known.numbers(items.tolist(), items.size)
-    with open_text(path, None) as text:
-
-        def wanted(names: list[str]) -> dict[str, str]:
-            for name in COLUMNS:
-                if name not in names:
-                    raise DataError(f"{text.name}: there is no column {name!r}; a process needs item, f and g")
-            return dict(zip(COLUMNS, COLUMNS, strict=True))
-
-        for chunk in rows_of(text, "csv", wanted):
+    with open_table(path, Style("csv")) as table:
+        header = next((i for i, one in enumerate(table.headers) if set(COLUMNS) <= set(one.names)), 0)
+        for name in COLUMNS:
+            if name not in table.headers[header].names:
+                raise DataError(f"{table.name}: there is no column {name!r}; a process needs item, f and g")
+        for chunk in table.chunks(header, COLUMNS, ()):
             if chunk.bad:
-                raise DataError(f"{text.name}, {chunk.bad[0]}")
-            for line, (item, f, g) in zip(chunk.lines, chunk.cells, strict=True):
+                raise DataError(f"{table.name}, {chunk.bad[0]}")
+            for line, (item, f, g) in zip(chunk.lines, zip(*chunk.columns, strict=True), strict=True):
                 number = known.known(item)
                 try:
                     value = float(f), float(g)
                 except ValueError:
-                    where = f"{text.name}, line {line}"
+                    where = f"{table.name}, line {line}"
                     raise DataError(f"{where}: f and g must be numbers; got {f!r:.40} and {g!r:.40}") from None
                 if number >= 0 and numbers.setdefault(number, value) != value:
-                    raise DataError(f"{text.name}, line {line}: {item!r:.100} has other values than before")
+                    raise DataError(f"{table.name}, line {line}: {item!r:.100} has other values than before")
     missing = [name for i, name in enumerate(items.tolist()) if i not in numbers]
     if missing:
         others = f"{missing[0]!r:.80} and {len(missing) - 1} other items"

@@ -1,77 +1,81 @@
-r"""Reading comparisons from CSV, TSV and JSON lines, plain or gzipped, of any length."""
+r"""Reading comparisons from files of any length: first the header, then what its columns are for, then the rows."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
-from pbde_ref.estimation.assembly import Assembler, Words
-from pbde_ref.estimation.sources import FORMATS, SHOWN, DataError, Limits, open_text, rows_of
+from pbde_ref.estimation.assembly import Assembler, Rules
+from pbde_ref.estimation.formats import FORMATS, Header, Style, open_table
+from pbde_ref.estimation.layouts import OUTCOMES, Columns, Roles, roles_of
+from pbde_ref.estimation.outcomes import Words
+from pbde_ref.estimation.sources import DataError, Limits
 from pbde_ref.estimation.table import ComparisonTable, held_out_share
-from pbde_ref.validation import shown
+from pbde_ref.validation import choice
 
 __all__ = ["read_comparisons"]
 
-TIES = ("error", "half", "drop")
+TIES = ("error", "half", "drop", "keep")
 
 
 def read_comparisons(
-    path: str | os.PathLike[str],
-    *,
-    left: str | None = None,
-    right: str | None = None,
-    winner: str | None = None,
-    chosen: str | None = None,
-    rejected: str | None = None,
-    weight: str | None = None,
-    annotator: str | None = None,
-    ties: str = "error",
-    left_wins: Sequence[str] = (),
-    right_wins: Sequence[str] = (),
-    tie_values: Sequence[str] = (),
-    bad_lines: str = "error",
-    held_out: float = 0.0,
-    rng: Any = None,
-    form: str | None = None,
-    delimiter: str | None = None,
-    quotes: bool = True,
-    encoding: str | None = None,
-    limits: Limits | None = None,
-    progress: Callable[[int], object] | None = None,
-) -> ComparisonTable:
+    path: Any, *, left: str | None = None, right: str | None = None, winner: str | None = None,
+    chosen: str | None = None, rejected: str | None = None, one_hot: Sequence[str] | None = None,
+    scores: Sequence[str] | None = None, counts: Sequence[str] | None = None, probability: str | None = None,
+    margin: str | None = None, ranking: str | None = None, prompt: str | None = None, weight: str | None = None,
+    annotator: str | None = None, cluster: str | None = None, covariates: Sequence[str] = (), sides: bool = False,
+    ties: str = "error", left_wins: Sequence[str] = (), right_wins: Sequence[str] = (),
+    tie_values: Sequence[str] = (), bad_lines: str = "error", held_out: float = 0.0, rng: Any = None,
+    form: str | None = None, delimiter: str | None = None, quotes: bool = True, encoding: str | None = None,
+    limits: Limits | None = None, progress: Callable[[int], object] | None = None,
+) -> ComparisonTable:  # fmt: skip
     r"""Read comparisons from a file and add up equal ones, chunk by chunk.
 
     Memory is bounded by a chunk of 4,096 rows and the *different* comparisons of the file, not by its length.
 
     Parameters
     ----------
-    path : str or path
-        CSV, TSV or JSON lines; gzip is recognised. "-" reads standard input.
+    path : str, path or DataFrame
+        CSV, TSV, JSON (an array, or objects one a line), parquet or PrefLib; gzip, bz2, xz and zst are recognised. "-"
+        reads standard input. Or a table of pandas or polars. Parquet needs pyarrow and zst needs zstandard, which
+        ``pip install 'pbde-ref[files]'`` brings.
     left, right, winner : str, optional
         Names of the columns with the two items and with who won. The winner's cell holds the item's own name, or the
-        name of its column, or "left"/"right" or "a"/"b"; a tie is "tie", "draw", "both", "equal" or anything that
-        begins with "tie".
+        name of its column, or "left"/"right" or "a"/"b"; a tie is "tie", "draw", "both" or "equal". That both were bad
+        is no comparison, unless `tie_values` has it.
     chosen, rejected : str, optional
-        Names of the columns with the winner and the loser, instead. Without any of the five, columns of exactly these
-        names are looked for.
+        Names of the columns with the winner and the loser, instead. Where nothing is named, the columns' names are
+        looked up in a table of well-known layouts.
+    one_hot, scores, counts, probability, margin, ranking : str or sequence of str, optional
+        Columns that say who won, instead of `winner`: two or three of 0 and 1 (left, right, tie); two scores, of which
+        the higher wins; two numbers of wins; the probability that the left item is preferred; a number whose sign says
+        it; a whole ranking, instead of `left` and `right`, which is broken into pairs.
+    prompt : str, optional
+        Column of what the items answer: equal answers to different prompts are then different items. "none" makes one
+        item of them also where the layout has prompts.
     weight : str, optional
         Column of how often a comparison happened: a non-negative number.
     annotator : str, optional
         Column of who made it.
-    ties : {"error", "half", "drop"}
-        "half" counts a tie as half a win of either side.
+    cluster : str, optional
+        Column whose equal entries mark comparisons that may depend on each other.
+    covariates : sequence of str
+        Columns of numbers that speak for the left item.
+    sides : bool
+        Whether to keep who stood on the left.
+    ties : {"error", "half", "drop", "keep"}
+        "half" counts a tie as half a win of either side, "keep" leaves it to the model.
     left_wins, right_wins, tie_values : sequence of str
-        What the winner's cell says, where it is none of the above. Values given here are looked at first.
+        What the winner's cell says, where it is none of the above. Values given here are looked at first. Once it is
+        said what one side's cells say, only such values count.
     bad_lines : {"error", "skip"}
         Whether a line that is no comparison ends the reading, or is left out and counted.
     held_out : float
         Share of the rows, drawn at random, to mark as held out; in [0, 1).
     rng : numpy.random.Generator or seed, optional
         For `held_out`.
-    form : {"csv", "tsv", "jsonl"}, optional
-        Default: by the file's ending; CSV if that says nothing.
+    form : {"csv", "tsv", "jsonl", "parquet", "preflib"}, optional
+        Default: by the file's first bytes and its ending; CSV if they say nothing.
     delimiter : str, optional
         Default: comma, semicolon or tab, whichever yields the columns.
     quotes : bool
@@ -104,79 +108,59 @@ def read_comparisons(
     >>> fit.distribution.support[fit.utilities.argmax()]
     np.str_('JRSS-B')
     """
-    _one_of("ties", ties, TIES)
-    _one_of("bad_lines", bad_lines, ("error", "skip"))
+    choice("ties", ties, TIES)
+    choice("bad_lines", bad_lines, ("error", "skip"))
     share = held_out_share(held_out)
-    chosen_form = _form(path) if form is None else form
-    _one_of("form", chosen_form, FORMATS)
+    if form is not None:
+        choice("form", form, FORMATS)
     if delimiter is not None and len(delimiter) != 1:
         raise ValueError(f"`delimiter` must be one character; got {delimiter!r:.100}")
-    columns = {"left": left, "right": right, "winner": winner, "chosen": chosen, "rejected": rejected}
-    given = _given(columns)
-    extra = {role: name for role, name in (("weight", weight), ("annotator", annotator)) if name is not None}
-    with open_text(path, encoding, limits) as text:
-        roles: dict[str, str] = {}
-
-        def wanted(names: list[str]) -> dict[str, str]:
-            roles.clear()
-            roles.update(_wanted(text.name, names, given, extra))
-            return roles
-
-        assembler: Assembler | None = None
-        for chunk in rows_of(text, chosen_form, wanted, delimiter, quotes):
-            if assembler is None:
-                words = Words(roles, left_wins, right_wins, tie_values)
-                assembler = Assembler(text.name, roles, words, ties, bad_lines == "skip", share, rng)
+    said = {"winner": winner, "one_hot": one_hot, "scores": scores, "counts": counts, "probability": probability,
+            "margin": margin, "ranking": ranking}  # fmt: skip
+    items = {"left": left, "right": right, "chosen": chosen, "rejected": rejected}
+    outcome, says = _outcome(said, items)
+    named = {name: column for name, column in items.items() if column is not None}
+    given = Columns(named, outcome, says, prompt, weight, annotator, cluster, tuple(covariates))
+    with open_table(path, Style(form, delimiter, quotes, encoding, limits)) as table:
+        number, roles = _first_that_fits(table.name, table.headers, given)
+        words = Words(roles, left_wins, right_wins, tie_values)
+        rules = Rules(ties, bad_lines == "skip", share, sides, decimal_comma=table.headers[number].delimiter == ";")
+        assembler = Assembler(table.name, roles, words, rules, rng)
+        truths = roles.says if roles.outcome in ("winner", "one_hot") else ()
+        for chunk in table.chunks(number, roles.columns, truths):
             assembler.add(chunk)
-            if progress is not None and text.raw.seekable():
-                progress(text.raw.tell())
-    if assembler is None:
-        raise DataError(f"{text.name}: no comparisons below the header")
-    return assembler.result()
+            if progress is not None and table.text is not None and table.text.raw.seekable():
+                progress(table.text.raw.tell())
+        return assembler.result()
 
 
-def _one_of(name: str, value: Any, allowed: Sequence[str]) -> None:
-    if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}; got {shown(value)}")
+def _outcome(
+    said: Mapping[str, str | Sequence[str] | None], items: Mapping[str, str | None]
+) -> tuple[str, tuple[str, ...]]:
+    """How the caller's columns say who won, and which ones do."""
+    named = [name for name, columns in said.items() if columns is not None]
+    sides = {name for name, column in items.items() if column is not None}
+    if len(named) > 1 or (sides & {"chosen", "rejected"} and (named or sides & {"left", "right"})):
+        got = ", ".join(sorted([*sides, *named]))
+        ways = f"`left`, `right` and one of {', '.join(said)}; or `chosen` and `rejected`"
+        raise ValueError(f"columns must be {ways}; got {got}")
+    if not named:
+        return "chosen" if sides & {"chosen", "rejected"} else "", ()
+    columns = said[named[0]]
+    says = (columns,) if isinstance(columns, str) else tuple(columns or ())
+    least, most = OUTCOMES[named[0]]
+    if not least <= len(says) <= most:
+        raise ValueError(f"`{named[0]}` must name {least} to {most} columns; got {len(says)}")
+    return named[0], says
 
 
-def _form(path: str | os.PathLike[str]) -> str:
-    """The format that a file's ending stands for."""
-    endings = [ending.lower() for ending in PurePath(os.fspath(path)).suffixes if ending.lower() != ".gz"]
-    known = {".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
-    return known.get(endings[-1], "csv") if endings else "csv"
-
-
-def _given(columns: Mapping[str, str | None]) -> dict[str, str]:
-    """The columns of one of the two layouts, completed by their default names; none if the file's header decides."""
-    named = {role: name for role, name in columns.items() if name is not None}
-    layouts = [("left", "right", "winner"), ("chosen", "rejected")]
-    fitting = [layout for layout in layouts if set(named) <= set(layout)]
-    if not fitting:
-        raise ValueError(
-            "columns must be `left`, `right` and `winner`, or `chosen` and `rejected`; got " + ", ".join(sorted(named))
-        )
-    return {role: named.get(role, role) for role in fitting[0]} if named else {}
-
-
-def _wanted(file: str, names: list[str], given: dict[str, str], extra: dict[str, str]) -> dict[str, str]:
-    """Names of the columns to read, by role."""
-    if not given:
-        for layout in (("chosen", "rejected"), ("left", "right", "winner")):
-            given = {role: role for role in layout}
-            if set(layout) <= set(names):
-                break
-        else:
-            raise DataError(
-                f"{file}: say which columns hold the comparisons (left, right and winner; or chosen and rejected); "
-                f"the file has {_listed(names)}"
-            )
-    for role, name in {**given, **extra}.items():
-        if name not in names:
-            raise DataError(f"{file}: there is no column {name!r} for `{role}`; the file has {_listed(names)}")
-    return {**given, **extra}
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name[:SHOWN]) for name in names[:20])
-    return shown if len(names) <= 20 else f"{shown} and {len(names) - 20} more"
+def _first_that_fits(file: str, headers: Sequence[Header], given: Columns) -> tuple[int, Roles]:
+    """The first way of reading the header in which all columns exist, and what they are for."""
+    failure: DataError | None = None
+    for number, header in enumerate(headers):
+        try:
+            return number, roles_of(file, header.names, given)
+        except DataError as error:
+            failure = failure or error
+    assert failure is not None
+    raise failure

@@ -16,12 +16,9 @@ __all__ = ["SparseCurvature", "SparseTally", "sparse_tally"]
 
 
 def sparse_tally(
-    winner: NDArray[np.integer],
-    loser: NDArray[np.integer],
-    weights: FloatArray | None,
-    wins: FloatArray,
+    winner: NDArray[np.integer], loser: NDArray[np.integer], weights: FloatArray | None, wins: FloatArray,
     games: FloatArray,
-) -> SparseTally:
+) -> SparseTally:  # fmt: skip
     """Add up comparisons, given the items' wins and games."""
     size = wins.size
     cell = np.empty(winner.size, dtype=np.int64)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from pbde_ref.distributions import labels
 from pbde_ref.estimation.aggregation import Accumulator
-from pbde_ref.estimation.sources import BadLine
+from pbde_ref.estimation.layouts import Roles
+from pbde_ref.estimation.sources import BadLine, Note
 from pbde_ref.validation import (
     FloatArray,
     IndexArray,
@@ -23,6 +24,8 @@ from pbde_ref.validation import (
 )
 
 __all__ = ["ComparisonTable", "comparison_table", "held_out_share"]
+
+Ranking = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,24 @@ class ComparisonTable:
         Lines that were skipped.
     bad_lines : tuple of BadLine
         The first few of them.
+    ties : ndarray, shape (m,), or None
+        How much of each weight are ties, or halves of them, if there are any.
+    first : ndarray of bool, shape (m,), or None
+        Whether the winner stood on the left, if sides were asked for.
+    clusters : ndarray of int, shape (m,), or None
+        Which rows may depend on each other.
+    repeats : ndarray, shape (k,), or None
+        How often each cluster happened. Default: once.
+    covariates : mapping of str to ndarray, shape (m,)
+        What speaks for the winner.
+    rankings : tuple of (ranking, weight)
+        Whole rankings, best first, as tuples of indices of items that share a place.
+    roles : Roles or None
+        What each column was taken for.
+    notes : tuple of Note
+        What a reader of the result should know about the file.
+    sample : tuple of str
+        The first rows as they were understood.
     """
 
     items: NDArray[Any]
@@ -62,19 +83,22 @@ class ComparisonTable:
     n_ties: int
     n_bad: int
     bad_lines: tuple[BadLine, ...]
+    ties: FloatArray | None = None
+    first: NDArray[np.bool_] | None = None
+    clusters: IndexArray | None = None
+    repeats: FloatArray | None = None
+    covariates: Mapping[str, FloatArray] = field(default_factory=dict)
+    rankings: tuple[tuple[Ranking, float], ...] = ()
+    roles: Roles | None = None
+    notes: tuple[Note, ...] = ()
+    sample: tuple[str, ...] = ()
 
 
 def comparison_table(
-    winner: Sequence[int] | NDArray[Any],
-    loser: Sequence[int] | NDArray[Any],
-    weights: ArrayLike | None = None,
-    *,
-    annotator: Sequence[int] | NDArray[Any] | None = None,
-    items: Sequence[Hashable] | NDArray[Any] | None = None,
-    annotators: Sequence[Hashable] | NDArray[Any] | None = None,
-    held_out: float = 0.0,
-    rng: Any = None,
-) -> ComparisonTable:
+    winner: Sequence[int] | NDArray[Any], loser: Sequence[int] | NDArray[Any], weights: ArrayLike | None = None, *,
+    annotator: Sequence[int] | NDArray[Any] | None = None, items: Sequence[Hashable] | NDArray[Any] | None = None,
+    annotators: Sequence[Hashable] | NDArray[Any] | None = None, held_out: float = 0.0, rng: Any = None,
+) -> ComparisonTable:  # fmt: skip
     """Add up comparisons that are in memory, as `read_comparisons` does for those in a file.
 
     Parameters
@@ -117,18 +141,10 @@ def comparison_table(
     for value in (names, won, lost, total, who, test):
         value.flags.writeable = False
     return ComparisonTable(
-        items=names,
-        winner=won,
-        loser=lost,
-        weights=total,
-        annotators=who_names,
-        annotator=None if who_names is None else who,
-        held_out=test if share else None,
-        n_rows=times.size,
-        n_ties=0,
-        n_bad=0,
-        bad_lines=(),
-    )
+        items=names, winner=won, loser=lost, weights=total, annotators=who_names,
+        annotator=None if who_names is None else who, held_out=test if share else None, n_rows=times.size, n_ties=0,
+        n_bad=0, bad_lines=(),
+    )  # fmt: skip
 
 
 def held_out_share(value: Any) -> float:

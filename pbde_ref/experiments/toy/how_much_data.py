@@ -18,8 +18,8 @@ import numpy as np
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution, total_variation
 from pbde_ref.estimation.connectivity import NoFiniteEstimateError
-from pbde_ref.estimation.fit import ComparisonFit
 from pbde_ref.estimation.likelihood import fit_comparisons
+from pbde_ref.estimation.result import ComparisonFit
 from pbde_ref.exact.expected import expected_cross_entropy, expected_kl
 from pbde_ref.exact.identifiability import asymptotic_covariance, expected_excess_loss, score_covariance
 from pbde_ref.exact.minimizers import minimize_expected_loss

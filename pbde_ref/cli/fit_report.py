@@ -3,76 +3,76 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import textwrap
 from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
-from pbde_ref.estimation.annotator_models import MIXTURE_LIMIT, AnnotatorModels
-from pbde_ref.estimation.fit import ComparisonFit, interval_reach
-from pbde_ref.estimation.newton import DENSE_LIMIT
+from pbde_ref.estimation.annotator_models import AnnotatorModels
+from pbde_ref.estimation.ranking import Ranking
+from pbde_ref.estimation.result import ComparisonFit, interval_reach
 from pbde_ref.estimation.table import ComparisonTable
-from pbde_ref.validation import FloatArray, IndexArray
 
-__all__ = ["Ranking", "item_table", "model_table", "models_record", "ranking", "record", "summary"]
+__all__ = [
+    "about", "effect_table", "item_table", "label", "model_table", "models_record", "record", "summary", "understood",
+]  # fmt: skip
 
 # Together with the numbers this fills 80 columns.
-LABEL_WIDTH = 22
+LABEL_WIDTH, WIDTH = 22, 79
+TIES = {
+    "half": "half a win of either side, which pulls utilities together",
+    "drop": "left out",
+    "davidson": "Davidson's model, P(tie) = exp(tie) √(P(A) P(B))",
+    "rao-kupper": "Rao and Kupper's model, P(A) = σ(ω_A − ω_B − threshold)",
+    "error": "",
+}
+ERRORS = {
+    "fisher": "Fisher information",
+    "sandwich": "sandwich of scores, for half a win is no comparison",
+    "clustered": "sandwich of scores added up by cluster",
+    "rows": "sandwich of scores added up by row",
+}
+EFFECTS = {"order": "standing on the left", "tie": "", "threshold": "lead that wins"}
 
 
-@dataclass(frozen=True, eq=False)
-class Ranking:
-    """Items in order of utility, best first, with errors where they were computed and NaN elsewhere.
-
-    Attributes
-    ----------
-    order : ndarray of int, shape (n,)
-        Indices of the items.
-    utilities, errors : ndarray, shape (n,)
-        In that order, relative to the reference, or to their mean.
-    intervals : ndarray, shape (n, 2)
-    level : float
-        Of the intervals.
-    reference : str or None
-        Label of the item at zero.
-    """
-
-    order: IndexArray
-    utilities: FloatArray
-    errors: FloatArray
-    intervals: FloatArray
-    level: float
-    reference: str | None
+def understood(table: ComparisonTable, others: int) -> str:
+    """What the file's columns were taken for, and its first rows."""
+    lines = [about(table), *(f"  {row}" for row in table.sample)]
+    if others > 0:
+        lines.append(f"  … {others:,} more rows")
+    return "\n".join(lines)
 
 
-def ranking(fit: ComparisonFit, level: float, reference: int | None, most: int) -> Ranking:
-    """Rank the items; beyond 4,096 of them only the first `most` get errors."""
-    size = fit.utilities.size
-    order = np.argsort(-fit.utilities, kind="stable")
-    known = np.arange(size) if size <= DENSE_LIMIT else np.arange(min(most, size))
-    errors, intervals = np.full(size, math.nan), np.full((size, 2), math.nan)
-    if known.size:
-        everything = known.size == size
-        chosen = order[known]
-        found = fit.confidence_intervals(level, None if everything else chosen, relative_to=reference)
-        intervals[known] = found[chosen] if everything else found
-        errors[known] = 0.5 * np.ptp(intervals[known], axis=1) / interval_reach(level)
-    utilities = fit.relative_utilities(reference)[order]
-    name = None if reference is None else str(fit.distribution.support[reference])
-    return Ranking(order, utilities, errors, intervals, level, name)
+def about(table: ComparisonTable) -> str:
+    """What the file's columns were taken for."""
+    return "" if table.roles is None else textwrap.shorten(str(table.roles), WIDTH, placeholder=" …")
 
 
-def summary(fit: ComparisonFit, table: ComparisonTable) -> str:
-    """What was read and how the fit went, in a few lines."""
+def summary(
+    fit: ComparisonFit, table: ComparisonTable, tie_model: str, other: ComparisonFit | None = None,
+    drawn: int | None = None,
+) -> str:  # fmt: skip
+    """What was read and how the fit went, in a few lines; `other` is a fit in which ties are ties."""
     ties = f", {table.n_ties:,} of them ties" if table.n_ties else ""
     lines = [
+        about(table),
         f"{table.n_rows:,} rows{ties}; {fit.n_comparisons:,.10g} comparisons of {fit.utilities.size:,} items",
         f"estimate: {'maximum likelihood' if fit.prior is None else f'posterior mode; prior {fit.prior}'}",
+    ]
+    if table.n_ties:
+        lines.append(f"ties: {TIES[tie_model]}")
+        if other is not None:
+            spans = [float(np.ptp(one.utilities)) for one in (fit, other)]
+            lines.append(f"  utilities span {spans[0]:.3g} nats, with --ties davidson {spans[1]:.3g}")
+    kind = "rows" if fit.error_kind == "clustered" and table.repeats is not None else fit.error_kind
+    coin = " (a coin: 0.6931)" if not fit.effects else ""
+    lines += [
         f"log-likelihood {fit.log_likelihood:.6g} nats, {-fit.log_likelihood / fit.n_comparisons:.4f} lost per "
-        "comparison (a coin: 0.6931)",
+        f"comparison{coin}",
         f"{'converged' if fit.converged else 'NOT CONVERGED'} in {fit.steps} steps; gradient per comparison "
         f"{fit.criterion:.0e}, next step {fit.remaining:.0e}",
+        f"errors: {f'bootstrap of {drawn:,} draws' if drawn else ERRORS[kind]}",
     ]
     groups = int(fit.components.max()) + 1
     if groups > 1:
@@ -82,27 +82,43 @@ def summary(fit: ComparisonFit, table: ComparisonTable) -> str:
         names = ", ".join(label(name) for name in fit.dropped[:5])
         more = f" and {len(fit.dropped) - 5} more" if len(fit.dropped) > 5 else ""
         lines.append(f"left out for having no finite estimate: {names}{more}")
-    return "\n".join(lines)
+    return "\n".join(filter(None, lines))
 
 
-def item_table(fit: ComparisonFit, ranked: Ranking, most: int) -> str:
-    """The first `most` items, best first, in 80 columns."""
+def effect_table(fit: ComparisonFit, level: float) -> str:
+    """What columns beside the items contribute."""
+    reach, errors = interval_reach(level), fit.effect_errors()
+    rows = [
+        [label(name, 30), f"{value:.4f}", f"{errors[name]:.4f}",
+         f"[{value - reach * errors[name]:.3f}, {value + reach * errors[name]:.3f}]", EFFECTS.get(name, "per unit")]
+        for name, value in fit.effects.items()
+    ]  # fmt: skip
+    headers = ["effect", "nats", "error", f"{100 * level:g} % interval", ""]
+    align = ("left", "right", "right", "right", "left")
+    return tabulate(rows, headers, tablefmt="simple", disable_numparse=True, colalign=align)
+
+
+def item_table(fit: ComparisonFit, ranked: Ranking, most: int, elo: bool = False) -> str:
+    """The first `most` items, best first, in 80 columns; as ratings around 1,000 in units of Elo, if asked."""
+    unit, zero, digits = (400.0 / math.log(10.0), 1000.0, (1, 0)) if elo else (1.0, 0.0, (4, 3))
     rows = []
     for place, item in enumerate(ranked.order[:most].tolist()):
-        low, high = ranked.intervals[place]
+        low, high = zero + unit * ranked.intervals[place]
+        best, worst = ranked.ranks[place].tolist() if place < len(ranked.ranks) else (place + 1, place + 1)
         rows.append(
             [
-                place + 1,
+                f"{best}" if best == worst else f"{best}–{worst}",
                 label(fit.distribution.support[item]),
-                f"{ranked.utilities[place]:.4f}",
-                "" if math.isnan(low) else f"[{low:.3f}, {high:.3f}]",
+                f"{zero + unit * ranked.utilities[place]:.{digits[0]}f}",
+                "" if math.isnan(low) else f"[{low:.{digits[1]}f}, {high:.{digits[1]}f}]",
                 f"{fit.distribution.pmf[item]:.3g}",
                 f"{fit.comparisons[item]:.7g}",
             ]
         )
-    zero = f" ({label(ranked.reference)} at 0)" if ranked.reference is not None else ""
-    title = f"utilities in nats{zero} and implicit preference distribution p\n\n"
-    headers = ["", "item", "utility", f"{100 * ranked.level:g} % interval", "p", "n"]
+    at = f" ({label(ranked.reference)} at {zero:g})" if ranked.reference is not None else ""
+    what = "ratings in units of Elo" if elo else "utilities in nats"
+    title = f"{what}{at} and implicit preference distribution p\n\n"
+    headers = ["rank", "item", "rating" if elo else "utility", f"{100 * ranked.level:g} % interval", "p", "n"]
     align = ("right", "left", "right", "left", "right", "right")
     text = tabulate(rows, headers, tablefmt="simple", disable_numparse=True, colalign=align)
     missing = ranked.order.size - len(rows)
@@ -128,8 +144,9 @@ def model_table(models: AnnotatorModels, n_annotators: int) -> str:
     verdict = f"{models.best!r} describes them best, {lead}" if models.clear else (
         f"{models.best!r} is ahead {lead}: no clear difference"
     )  # fmt: skip
-    if models.mixture is None:
-        verdict += f"\nthe mixture is left out beyond {MIXTURE_LIMIT} items"
+    for name, score in models.scores.items():
+        if score.log_loss > math.log(2.0):
+            verdict += f"\n{name!r} is of no use: it predicts worse than a coin"
     calibrated = min(models.scores, key=lambda name: models.scores[name].calibration_error)
     return (
         f"{models.n_held_out:,.10g} held-out comparisons, predicted from {models.n_train:,.10g} others; "
@@ -146,6 +163,7 @@ def record(fit: ComparisonFit, table: ComparisonTable, ranked: Ranking) -> dict[
             "standard_error": _finite(ranked.errors[place]),
             "low": _finite(ranked.intervals[place, 0]),
             "high": _finite(ranked.intervals[place, 1]),
+            "ranks": ranked.ranks[place].tolist() if place < len(ranked.ranks) else None,
             "probability": float(fit.distribution.pmf[item]),
             "log_probability": _finite(fit.distribution.log_pmf[item]),
             "comparisons": float(fit.comparisons[item]),
@@ -168,6 +186,11 @@ def record(fit: ComparisonFit, table: ComparisonTable, ranked: Ranking) -> dict[
         "steps": fit.steps,
         "components": int(fit.components.max()) + 1,
         "dropped": [_plain(name) for name in fit.dropped],
+        "effects": {name: {"value": value, "standard_error": _finite(fit.effect_errors()[name])}
+                    for name, value in fit.effects.items()},
+        "errors": fit.error_kind,
+        "read_as": None if table.roles is None else str(table.roles),
+        "notes": [note.spelled(command_line=True) for note in table.notes],
         "reference": ranked.reference,
         "level": ranked.level,
         "items": items,
@@ -176,15 +199,13 @@ def record(fit: ComparisonFit, table: ComparisonTable, ranked: Ranking) -> dict[
 
 def models_record(models: AnnotatorModels) -> dict[str, Any]:
     """Everything about the models of several annotators, for JSON."""
-    mixture = None
-    if models.mixture is not None:
-        support = models.pooled.distribution.support
-        mixture = {
-            "weights": models.mixture.weights.tolist(),
-            "items": [_plain(name) for name in support],
-            "utilities": models.mixture.utilities[:, : support.size].tolist(),
-            "converged": models.mixture.converged,
-        }
+    support = models.pooled.distribution.support
+    mixture = {
+        "weights": models.mixture.weights.tolist(),
+        "items": [_plain(name) for name in support],
+        "utilities": models.mixture.utilities.tolist(),
+        "converged": models.mixture.converged,
+    }
     return {
         "comparisons": models.n_train,
         "held_out": models.n_held_out,

@@ -2,12 +2,13 @@ r"""What an estimate from comparisons is: utilities, the distribution behind the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from scipy.special import ndtri
 
 from pbde_ref.distributions import FiniteDistribution
@@ -60,8 +61,14 @@ class ComparisonFit:
         Labels of the items that were left out for having no finite estimate.
     method : str
         "dense" or "sparse": how comparisons were added up.
-    information : Information
+    information : Information or DenseInformation
         Fisher information at the estimate, plus the prior's curvature.
+    effects : mapping of str to float
+        What columns beside the items contribute, in nats. "tie" is :math:`\kappa` of Davidson's model, "threshold"
+        :math:`\tau` of Rao and Kupper's, "order" what standing on the left is worth.
+    scores_squared : csr_array or None
+        Sum of outer products of the score over what is independent, from which standard errors then are.
+    error_kind : {"fisher", "sandwich", "clustered"}
     """
 
     utilities: FloatArray
@@ -80,7 +87,10 @@ class ComparisonFit:
     n_comparisons: float
     dropped: tuple[Any, ...]
     method: str
-    information: Information = field(repr=False)
+    information: Any = field(repr=False)
+    effects: Mapping[str, float] = field(default_factory=dict)
+    scores_squared: csr_array | None = field(default=None, repr=False)
+    error_kind: str = "fisher"
 
     def standard_errors(
         self, items: Sequence[int] | NDArray[Any] | None = None, *, relative_to: int | None = None
@@ -89,6 +99,10 @@ class ComparisonFit:
 
         .. math:: \operatorname{se}_i^2 = (I^+)_{ii}, \qquad I = \text{Laplacian with weights } T_{ij}\,
                   \sigma(d)\, \sigma(-d)
+
+        Where ties count half, or comparisons may depend on each other, from the sandwich
+        :math:`I^+ \big(\sum_c s_c s_c^\top\big) I^+` with the scores s of ties, or of groups, instead (Huber 1967;
+        Liang and Zeger 1986).
 
         Parameters
         ----------
@@ -123,13 +137,16 @@ class ComparisonFit:
                 apart = self.components[chosen] != self.components[other]
                 reject(f"items compared with item {other}", "in its component", chosen, apart)
         if size <= DENSE_LIMIT and (size <= SMALL or chosen.size > FEW):
-            if other is not None:
+            if other is not None and self.scores_squared is None and isinstance(self.information, Information):
                 variance = self.information.variances(chosen, np.full(chosen.size, other))
             else:
-                covariance = self.information.covariance()
-                if self.prior is not None:
-                    covariance -= covariance.mean(axis=0)
-                    covariance -= covariance.mean(axis=1)[:, None]
+                covariance = self.covariance()[:size, :size]
+                if other is not None:
+                    covariance = covariance - covariance[other]
+                    covariance = covariance - covariance[:, [other]]
+                elif self.prior is not None:
+                    covariance = covariance - covariance.mean(axis=0)
+                    covariance = covariance - covariance.mean(axis=1)[:, None]
                 variance = np.diag(covariance)[chosen]
         elif items is None:
             raise ValueError(
@@ -141,15 +158,32 @@ class ComparisonFit:
         variance[chosen == other] = 0.0
         return np.asarray(np.sqrt(np.maximum(variance, 0.0)))
 
+    def covariance(self) -> FloatArray:
+        """Covariance of centred utilities, and of the effects after them; for up to 4,096 items."""
+        inverse = self.information.covariance()
+        if self.scores_squared is None:
+            return np.asarray(inverse)
+        return np.asarray(inverse @ (self.scores_squared @ inverse))
+
+    def effect_errors(self) -> dict[str, float]:
+        """Standard error of each effect."""
+        if not self.effects:
+            return {}
+        variance = np.diag(self.covariance())[self.utilities.size :]
+        return dict(zip(self.effects, np.sqrt(np.maximum(variance, 0.0)).tolist(), strict=True))
+
     def _variance(self, item: int, other: int | None) -> float:
-        contrast = np.zeros_like(self.utilities)
+        contrast = np.zeros(self.utilities.size + len(self.effects))
         contrast[item] = 1.0
         if other is not None:
             contrast[other] -= 1.0
         elif self.prior is not None:
-            contrast -= contrast.mean()
+            contrast[: self.utilities.size] -= 1.0 / self.utilities.size
         contrast = self.information.centred(contrast)
-        return float((contrast * self.information.solve(contrast, 1e-8)).sum())
+        found = self.information.solve(contrast, 1e-8)
+        if self.scores_squared is not None:
+            return float(found @ (self.scores_squared @ found))
+        return float((contrast * found).sum())
 
     def relative_utilities(self, relative_to: int | None = None) -> FloatArray:
         """Utilities less that of an item, or less their mean, shape (n,)."""
@@ -158,12 +192,9 @@ class ComparisonFit:
         return np.asarray(self.utilities - (0.0 if self.prior is None else self.utilities.mean()))
 
     def confidence_intervals(
-        self,
-        level: float = 0.95,
-        items: Sequence[int] | NDArray[Any] | None = None,
-        *,
+        self, level: float = 0.95, items: Sequence[int] | NDArray[Any] | None = None, *,
         relative_to: int | None = None,
-    ) -> FloatArray:
+    ) -> FloatArray:  # fmt: skip
         """Wald intervals, shape (k, 2): the estimate and so many standard errors to either side.
 
         They are intervals of `relative_utilities`, or of differences to an item.

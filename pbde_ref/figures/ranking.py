@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import warnings
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from pbde_ref.estimation.fit import ComparisonFit
-from pbde_ref.estimation.report import Ranking, label
-from pbde_ref.files import write_atomically
+from pbde_ref.estimation.ranking import Ranking
+from pbde_ref.estimation.result import ComparisonFit
+from pbde_ref.figures.saving import save_figure
 
-__all__ = ["draw_ranking", "save_png"]
+__all__ = ["draw_ranking", "save_ranking"]
 
 # More names than this cannot be read in one picture.
 NAMED = 60
@@ -62,16 +61,15 @@ def draw_ranking(fit: ComparisonFit, ranked: Ranking) -> Figure:
     return figure
 
 
-def save_png(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure as PNG; equal figures give equal bytes."""
-    buffer = io.BytesIO()
+def save_ranking(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure as PNG, PDF or SVG; equal figures give equal bytes."""
     with warnings.catch_warnings():
         # Letters that the font lacks are drawn as boxes; the picture is right all the same.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure.savefig(buffer, format="png", metadata={"Software": None}, dpi=150)
-    write_atomically(path, buffer.getvalue())
+        save_figure(figure, path)
 
 
 def _plain_text(name: object) -> str:
-    """A label in which nothing is taken for a formula."""
-    return label(name, 40).replace("$", r"\$")
+    """A label that fits, in which nothing is taken for a formula."""
+    text = "".join(letter if letter.isprintable() else "\ufffd" for letter in str(name))
+    return (text if len(text) <= 40 else text[:39] + "…").replace("$", r"\$")

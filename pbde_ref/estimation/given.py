@@ -1,0 +1,232 @@
+"""Comparisons as a caller gives them: numbers, labels, counts, tables; checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pbde_ref.estimation.connectivity import NoFiniteEstimateError
+from pbde_ref.estimation.regression import Dependence
+from pbde_ref.estimation.table import ComparisonTable
+from pbde_ref.validation import (
+    FloatArray,
+    IndexArray,
+    comparison_weights,
+    indices,
+    matrix,
+    plain_array,
+    reject,
+    shown,
+    vector,
+)
+
+__all__ = ["Given", "Integers", "given_comparisons"]
+
+Integers = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Comparisons between different items with positive weight."""
+
+    winner: Integers
+    loser: Integers
+    weights: FloatArray | None
+    size: int
+    support: Sequence[Hashable] | NDArray[Any] | None = None
+    ties: FloatArray | None = None
+    columns: Mapping[str, FloatArray] = field(default_factory=dict)
+    clusters: IndexArray | None = None
+    repeats: FloatArray | None = None
+
+    @property
+    def times(self) -> FloatArray:
+        """Weights, all of them."""
+        return np.ones(self.winner.size) if self.weights is None else self.weights
+
+    @property
+    def tied(self) -> FloatArray:
+        """How much of each weight are ties."""
+        return np.zeros(self.winner.size) if self.ties is None else self.ties
+
+    def dependence(self, row: IndexArray | slice) -> Dependence:
+        """Of the rows' comparisons."""
+        return Dependence(None if self.clusters is None else self.clusters[row], self.repeats)
+
+    def arrows(self) -> tuple[Integers, Integers]:
+        """From winners to losers, and both ways between items that tied."""
+        back = np.flatnonzero(self.tied)
+        return np.append(self.winner, self.loser[back]), np.append(self.loser, self.winner[back])
+
+    def totals(self) -> tuple[FloatArray, FloatArray]:
+        """Wins, a tie being half of one, and games of each item."""
+        half = 0.5 * self.tied
+        wins = np.bincount(self.winner, self.times - half, self.size) + np.bincount(self.loser, half, self.size)
+        games = np.bincount(self.winner, self.times, self.size) + np.bincount(self.loser, self.times, self.size)
+        return np.asarray(wins, dtype=np.float64), np.asarray(games, dtype=np.float64)
+
+    def chosen(self, which: NDArray[Any]) -> Given:
+        """Some rows."""
+        weights, ties, clusters = (
+            None if value is None else value[which] for value in (self.weights, self.ties, self.clusters)
+        )
+        columns = {name: value[which] for name, value in self.columns.items()}
+        ties = ties if ties is not None and ties.any() else None
+        return replace(self, winner=self.winner[which], loser=self.loser[which], weights=weights, ties=ties,
+                       clusters=clusters, columns=columns)  # fmt: skip
+
+    def only(self, keep: NDArray[np.bool_]) -> Given:
+        """Comparisons among the items to keep, renumbered."""
+        number = np.cumsum(keep) - 1
+        inside = keep[self.winner] & keep[self.loser]
+        if not inside.any():
+            raise NoFiniteEstimateError(
+                "`comparisons` must lead from some item to another one and back for a maximum-likelihood estimate; "
+                "got none that do",
+                "add a prior, such as prior=PseudoCounts(1)",
+            )
+        kept = self.chosen(inside)
+        return replace(kept, winner=number[kept.winner], loser=number[kept.loser], size=int(keep.sum()))
+
+    def halved(self) -> Given:
+        """Each tie as half a win of either side."""
+        if self.ties is None:
+            return self
+        tied = np.flatnonzero(self.ties)
+        row = np.concatenate([np.arange(self.winner.size), tied])
+        half = 0.5 * self.ties
+        turned = self.chosen(row)
+        back = np.arange(row.size) >= self.winner.size
+        return replace(
+            turned, winner=np.where(back, turned.loser, turned.winner),
+            loser=np.where(back, turned.winner, turned.loser),
+            weights=np.where(back, half[row], self.times[row] - half[row]), ties=half[row],
+        )  # fmt: skip
+
+
+def given_comparisons(
+    winner: Any, loser: Any, weights: ArrayLike | None, counts: ArrayLike | None,
+    support: Sequence[Hashable] | NDArray[Any] | None, ties: ArrayLike | None = None,
+    covariates: Mapping[str, ArrayLike] | None = None, first: ArrayLike | None = None,
+    clusters: ArrayLike | None = None, repeats: FloatArray | None = None,
+) -> Given:  # fmt: skip
+    """Comparisons between different items with positive weight."""
+    won: Integers
+    lost: Integers
+    times: FloatArray | None
+    if isinstance(winner, ComparisonTable):
+        if loser is not None or weights is not None or counts is not None:
+            raise TypeError("a table of comparisons must come alone; got also `loser`, `weights` or `counts`")
+        table = winner
+        return given_comparisons(
+            table.winner, table.loser, table.weights, None, table.items, table.ties, table.covariates, table.first,
+            table.clusters, table.repeats,
+        )  # fmt: skip
+    if counts is not None:
+        if winner is not None or loser is not None or weights is not None:
+            raise TypeError("`counts` must come alone; got also `winner`, `loser` or `weights`")
+        given = matrix("counts", counts)
+        comparison_weights("counts", given)
+        size = len(given)
+        won, lost = np.nonzero(given)
+        times = given[won, lost]
+    else:
+        if winner is not None and loser is not None:
+            winner, loser, support = _numbered(winner, loser, support)
+        won, lost, times = _items("winner", winner), _items("loser", loser), None
+        size = 1 + max(int(won.max(initial=0)), int(lost.max(initial=0)))
+        _same_length("loser", lost.size, won.size)
+        if weights is not None:
+            times = vector("weights", weights)
+            _same_length("weights", times.size, won.size)
+            comparison_weights("weights", times)
+    if support is not None:
+        size = _support_size(support, size, exactly=counts is not None)
+    elif size > 2 * won.size and counts is None:
+        raise ValueError(
+            f"`winner` and `loser` must number the items from 0 where no `support` is given "
+            f"(numpy.unique(..., return_inverse=True) does); got {won.size} comparisons and index {size - 1}"
+        )
+    tied = _tied(ties, times, won.size)
+    columns = {str(name): vector(f"covariates[{name!r}]", column) for name, column in (covariates or {}).items()}
+    if first is not None:
+        columns["order"] = np.where(vector("first", first) > 0.0, 1.0, -1.0)
+    for name, column in columns.items():
+        _same_length(name, column.size, won.size)
+        reject(f"covariates[{name!r}]", "finite", column, ~np.isfinite(column))
+    grouped = None if clusters is None else indices("clusters", clusters)  # type: ignore[arg-type]
+    _same_length("clusters", won.size if grouped is None else grouped.size, won.size)
+    result = Given(won, lost, times, size, support, tied, columns, grouped, repeats)
+    counted = won != lost
+    if times is not None:
+        counted &= times > 0.0
+    if not counted.all():
+        result = result.chosen(counted)
+    if result.winner.size == 0:
+        raise ValueError("`comparisons` must hold one of different items with positive weight; got none")
+    return result
+
+
+def _tied(ties: ArrayLike | None, times: FloatArray | None, size: int) -> FloatArray | None:
+    """How much of each weight are ties."""
+    if ties is None:
+        return None
+    given = plain_array("ties", ties)
+    weights = np.ones(size) if times is None else times
+    _same_length("ties", given.size, size)
+    tied = np.where(given, weights, 0.0) if given.dtype == bool else vector("ties", ties)
+    reject("ties", "from 0 to the comparison's weight", tied, ~((tied >= 0.0) & (tied <= weights)))
+    return tied if tied.any() else None
+
+
+def _numbered(winner: Any, loser: Any, support: Any) -> tuple[Any, Any, Any]:
+    """Labels as numbers, in order of appearance or as the support has them."""
+    one, other = plain_array("winner", winner), plain_array("loser", loser)
+    if one.ndim != 1 or other.ndim != 1 or not {one.dtype.kind, other.dtype.kind} & set("USO"):
+        return winner, loser, support
+    named = list(zip(one.tolist(), other.tolist(), strict=False))
+    names = dict.fromkeys(label for pair in named for label in pair) if support is None else dict.fromkeys(support)
+    number = {label: i for i, label in enumerate(names)}
+    for name, labels in (("winner", one.tolist()), ("loser", other.tolist())):
+        strange = next((label for label in labels if label not in number), None)
+        if strange is not None:
+            raise ValueError(f"`{name}` must hold labels of `support`; got {shown(strange)}")
+    numbers = [np.array([number[label] for label in labels.tolist()], dtype=np.intp) for labels in (one, other)]
+    return numbers[0], numbers[1], list(names) if support is None else support
+
+
+def _items(name: str, value: Sequence[int] | NDArray[Any] | None) -> Integers:
+    """Indices as they came, without a copy."""
+    if value is None:
+        raise TypeError(f"`{name}` must be given, or `counts` instead")
+    result = plain_array(name, value)
+    if result.ndim != 1 or not np.issubdtype(result.dtype, np.integer):
+        raise TypeError(
+            f"`{name}` must be a vector of whole numbers; got shape {result.shape} and dtype {result.dtype}"
+        )
+    if result.size and int(result.min()) < 0:
+        reject(name, "non-negative", result, result < 0)
+    return result
+
+
+def _same_length(name: str, size: int, expected: int) -> None:
+    """Raise unless an argument has an entry for each winner."""
+    if size != expected:
+        raise ValueError(f"`{name}` must have one entry for each winner, {expected}; got {size}")
+
+
+def _support_size(support: Sequence[Hashable] | NDArray[Any], needed: int, exactly: bool) -> int:
+    try:
+        given = len(support)
+    except TypeError:
+        raise TypeError(f"`support` must be a sequence of labels; got {shown(support)}") from None
+    if given < needed or (exactly and given > needed):
+        rule = "one label for each row of counts" if exactly else "a label for each index"
+        raise ValueError(f"`support` must have {rule}, {needed}; got {given}")
+    return given
+
+
