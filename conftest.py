@@ -6,7 +6,7 @@
 import os
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # It imports Flax, which the tests do without.
 collect_ignore = ["tests/data/flax/make_fixture.py"]
@@ -18,8 +18,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Nothing is timed: a busy machine does not fail a law. Explaining a failure takes as long as finding it, and `find`
 # explains every example that it returns; the thorough profile does.
 WITHOUT_EXPLANATIONS = [phase for phase in Phase if phase is not Phase.explain]
-settings.register_profile("ci", deadline=None, derandomize=True, max_examples=60, phases=WITHOUT_EXPLANATIONS)
-settings.register_profile("thorough", deadline=None, max_examples=400)
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+untimed = settings.get_profile("untimed")
+settings.register_profile("ci", untimed, derandomize=True, max_examples=60, phases=WITHOUT_EXPLANATIONS)
+settings.register_profile("thorough", untimed, max_examples=400)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

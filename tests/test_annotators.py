@@ -63,15 +63,6 @@ def test_mixture_of_annotators_by_hand():
     np.testing.assert_allclose(mixture.weights, [2 / 5, 3 / 5], rtol=4 * EPS)
 
 
-def test_an_annotator_mixture_is_not_the_annotator_of_the_density_mixture():
-    """Eq. (25) against Eq. (24) at three outcomes: 1/2 · 4/5 + 1/2 · 1/2 = 13/20, but (4 + 1) : (1 + 1) gives 5/7."""
-    first, second = from_weights([4, 1, 1]), from_weights([1, 1, 4])
-    mixture = pb.AnnotatorMixture([1, 1], [pb.Annotator(p, pb.luce()) for p in (first, second)])
-    density = pb.Annotator(pb.mixture([1, 1], [first, second]), pb.luce())
-    assert mixture.preference_probabilities()[0, 1] == pytest.approx(13 / 20, rel=8 * EPS)
-    assert density.preference_probabilities()[0, 1] == pytest.approx(5 / 7, rel=8 * EPS)
-
-
 def test_an_excluded_outcome_always_loses():
     annotator = luce(1, 0, 3)
     matrix = annotator.preference_probabilities()
@@ -164,20 +155,6 @@ def test_a_mixture_of_one_annotator_with_itself_is_that_annotator(annotator, wei
     np.testing.assert_allclose(mixture.preference_probabilities(), expected, rtol=16 * EPS)
     nested = pb.AnnotatorMixture([1.0], [mixture])
     np.testing.assert_allclose(nested.preference_probabilities(), expected, rtol=16 * EPS)
-
-
-@given(distributions(max_size=8))
-def test_log_odds_of_a_process_add_up(p):
-    """Luce's product rule: P_AB P_BC P_CA = P_BA P_CB P_AC, three roundings of each factor."""
-    matrix = pb.Annotator(p, pb.luce()).preference_probabilities()
-    around = np.einsum("ab,bc,ca->abc", matrix, matrix, matrix)
-    np.testing.assert_allclose(around, np.einsum("ba,cb,ac->abc", matrix, matrix, matrix), rtol=64 * EPS)
-
-
-def test_log_odds_of_an_annotator_mixture_do_not_add_up():
-    """Negative control: no utility produces a mixture's preferences, by a wide margin."""
-    p = pb.AnnotatorMixture([1, 1], [luce(9, 3, 1), luce(1, 9, 3)]).preference_probabilities()
-    assert abs(p[0, 1] * p[1, 2] * p[2, 0] / (p[1, 0] * p[2, 1] * p[0, 2]) - 1) > 0.2
 
 
 @given(distributions(), st.integers(-50, 50))

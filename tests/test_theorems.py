@@ -7,7 +7,6 @@ fractions, SciPy's optimisers and root finders on the paper's loops, and mpmath.
 import math
 from fractions import Fraction
 
-import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
@@ -413,26 +412,6 @@ def test_general_optimum_by_hand():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_general_optimum_in_fifty_digits(seed):
-    """f over four decades, χ over 100 nats: log π solves Σπ = 1 and f log π + g = χ + C in 50 digits."""
-    rng = np.random.default_rng(seed)
-    annotator = pb.Annotator(pb.FiniteDistribution(rng.uniform(-100, 0, 8)), pb.luce())
-    process = pb.PBDE(10.0 ** rng.uniform(-2, 2, 8), rng.normal(size=8))
-    found = pb.optimal_policy(annotator, process).log_pmf
-    with mpmath.workdps(50):
-        f, g, chi = ([mpmath.mpf(float(v)) for v in row] for row in (process.f, process.g, annotator.utility))
-        top = max(c - s for c, s in zip(chi, g, strict=True))
-
-        def total(constant):
-            return mpmath.fsum(mpmath.exp((c - s - top + constant) / k) for c, s, k in zip(chi, g, f, strict=True)) - 1
-
-        root = mpmath.findroot(total, (-100 * mpmath.log(9), 0), solver="anderson", tol=1e-40, maxsteps=2000)
-        for lp, c, s, k in zip(found, chi, g, f, strict=True):
-            exact = (c - s - top + root) / k
-            assert abs(mpmath.mpf(float(lp)) - exact) <= 1e-12 + 1e-13 / k  # χ − g of size 100, rounded, over f
-
-
-@pytest.mark.parametrize("seed", range(3))
 def test_training_any_policy_ends_at_the_general_optimum(seed):
     """BFGS over policies on the loops of Eq. (8) and (11), annotator and model with processes of their own."""
     rng, p, _, q = random_problem(seed)
@@ -544,20 +523,6 @@ def test_hessian_is_a_graph_laplacian(problem):
     label = components(q)
     for one in set(label):
         np.testing.assert_allclose(found @ (label == one), 0.0, atol=1e-15)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_hessian_is_the_derivative_of_the_gradient(seed):
-    """Central differences of the loop's gradient."""
-    rng, p, _, q = random_problem(seed)
-    omega, step = rng.normal(size=4), 1e-5
-    preference = luce_preferences(p)
-    numeric = [
-        (kl_gradient(preference, omega + step * e, q) - kl_gradient(preference, omega - step * e, q)) / (2 * step)
-        for e in np.eye(4)
-    ]
-    found = pb.expected_hessian("bradley_terry", luce(p), omega, pb.JointProposal(q))
-    np.testing.assert_allclose(found, numeric, atol=1e-9)  # truncation step² = 1e-10, rounding 1e-16/step = 1e-11
 
 
 @given(problem=problems(max_size=10), data=st.data(), share=st.floats(0.0, 1.0))
@@ -750,6 +715,7 @@ def test_barkers_chain_needs_a_symmetric_kernel():
     """Control: p* = (1/2, 1/2) with K(0, 1) = 1/2, K(1, 0) = 1/4 gives flows 1/8 and 1/16, and the law (1/3, 2/3)."""
     lopsided = pb.barker_transition_matrix(luce(W([1, 1])), [[0.5, 0.5], [0.25, 0.75]])
     np.testing.assert_allclose(pb.stationary_distribution(lopsided).pmf, [1 / 3, 2 / 3], rtol=1e-14)
+    assert pb.detailed_balance_residual(pb.uniform([0, 1]), lopsided) == pytest.approx(1 / 16, rel=1e-14)
 
 
 # --- Winners: proofs/winners.md ---
@@ -783,9 +749,10 @@ def test_winners_by_hand():
 @given(annotator=annotators(max_size=10, extremes=True), data=st.data())
 def test_winners_stay_within_log_2_of_the_proposal(annotator, data):
     """q = μ ⊗ μ: w ≤ 2μ and KL(w ‖ μ) ≤ log 2, however sharp the annotator."""
-    mu = data.draw(distributions(annotator.size))
+    mu = data.draw(distributions(annotator.size, extremes=True))
     winners = pb.winners_distribution(annotator, pb.ProductProposal(mu))
-    assert np.all(winners.pmf <= 2 * mu.pmf * (1 + 1e-13))  # rounding
+    # Sums of ten terms; float64 has no smaller relative precision below 1e-307.
+    assert np.all(winners.pmf <= 2 * mu.pmf * (1 + 1e-13) + 1e-300)
     assert pb.kl_divergence(winners, mu) <= math.log(2) + 1e-13
 
 

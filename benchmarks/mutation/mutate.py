@@ -43,29 +43,27 @@ import scipy.linalg  # noqa: E402
 import scipy.optimize  # noqa: E402
 import scipy.sparse.csgraph  # noqa: E402
 import scipy.stats  # noqa: E402, F401
-from hypothesis import Phase, settings  # noqa: E402
+from hypothesis import HealthCheck, Phase, settings  # noqa: E402
 from mutations import Mutant, mutants_of  # noqa: E402
 from report import write_report  # noqa: E402
 
 # No example is made smaller: that it fails is all there is to know.
 settings.register_profile("mutation", deadline=None, derandomize=True, max_examples=60, database=None,
-                          phases=[Phase.explicit, Phase.generate])  # fmt: skip
+                          phases=[Phase.explicit, Phase.generate],
+                          suppress_health_check=[HealthCheck.too_slow])  # fmt: skip
 
 FLAT = ["numerics", "distributions", "pbde", "annotators", "proposals", "pairs", "objectives"]
 # The tests that speak about a module, where they do not bear its name.
 TESTS = {
-    "pairs": "expected", "close_kernel_sums": "kernel_sums", "panel_grid": "panels",
-    "expectation_maximization": "mixtures", "mixture_curvature": "mixtures", "mixture_model": "mixtures",
-    "expected_loss": "expected", "hinge_duality": "hinge_parts", "hinge_interior_point": "hinge_parts",
-    "hinge_linear": "hinge_parts", "hinge_regularized": "hinge_parts", "solution": "minimizers",
-    "ranking_order": "ranking_parts", "ranking_flow": "ranking_parts", "maximum_flow": "ranking_parts",
-    "ranking_programme": "ranking", "pair_flows": "laplacian", "enclosures": "certificates",
+    "pairs": "exact/test_expected", "exact/linear_time/close_kernel_sums": "exact/linear_time/test_kernel_sums",
+    "exact/linear_time/panel_grid": "exact/linear_time/test_panels", "exact/results": "exact/test_minimizers",
+    "exact/pair_flows": "test_laplacian", "exact/laplacian": "test_laplacian",
+    "exact/projection": "exact/test_minimizers", "exact/flow_certificate": "test_flow_certificate",
+    "exact/maximum_flow": "exact/ranking/test_programme",
 }  # fmt: skip
 ALL_TESTS = [
-    "numerics", "distributions", "pbde", "annotators", "proposals", "objectives", "expected", "fast_blocks",
-    "optima", "identifiability", "minimizers", "limits", "hinge", "hinge_parts", "ipo", "panels", "populations",
-    "kernel_sums", "large_scale", "mixtures", "ranking", "ranking_parts", "selection", "theorems", "bridge",
-    "paper_problem", "laplacian", "flow_certificate", "certificates", "extremes",
+    *(f"test_{name}" for name in FLAT if name != "pairs"), "exact", "losses", "test_theorems", "test_bridge",
+    "test_paper_problem", "test_laplacian", "test_flow_certificate", "test_certificates", "test_extremes",
 ]  # fmt: skip
 # Seconds of the tests' own CPU time that one mutant is given, and what is added for a slower machine state.
 BUDGET, GRACE = 8.0, 5.0
@@ -75,17 +73,21 @@ MEMORY = 8 * 2**30
 def modules() -> dict[str, Path]:
     """The modules in question: name below the package, and file."""
     package = ROOT / "pbde_ref"
-    found = {name: package / f"{name}.py" for name in FLAT}
+    files = [*(package / f"{name}.py" for name in FLAT)]
     for folder in ("losses", "exact"):
-        found |= {f"{folder}/{p.stem}": p for p in sorted((package / folder).glob("*.py")) if p.stem != "__init__"}
-    return found
+        files += sorted(path for path in (package / folder).rglob("*.py") if path.stem != "__init__")
+    return {path.relative_to(package).with_suffix("").as_posix(): path for path in files}
 
 
 def own_tests(name: str) -> list[str]:
-    """The files whose tests speak about a module: its test file and its own examples."""
-    folder, _, stem = name.rpartition("/")
-    tests = "tests/losses" if folder == "losses" else f"tests/test_{TESTS.get(stem, stem)}.py"
-    return [f"pbde_ref/{name}.py", tests]
+    """The files whose tests speak about a module: its own examples, its test file, those of a room within a room."""
+    place = Path("tests") / name
+    named = Path("tests") / f"{TESTS[name]}.py" if name in TESTS else place.with_name(f"test_{place.name}.py")
+    tests = [named] if (ROOT / named).exists() else []
+    if not tests or name.count("/") > 1:
+        room = sorted(path.relative_to(ROOT) for path in (ROOT / place.parent).glob("test_*.py"))
+        tests += [path for path in room if path not in tests]
+    return [f"pbde_ref/{name}.py", *(path.as_posix() for path in tests)]
 
 
 # Processes
@@ -361,7 +363,7 @@ def measure(options: argparse.Namespace) -> None:
 
     def warm() -> None:
         plugin = Warm(chosen, options.workers, lambda *a: os.write(right, _message(*a)), options.out)
-        files = [*(f"pbde_ref/{n}.py" for n in modules()), *(f"tests/test_{t}.py" for t in ALL_TESTS), "tests/losses"]
+        files = [*(f"pbde_ref/{n}.py" for n in modules()), *(f"tests/{t}" + ".py" * ("test_" in t) for t in ALL_TESTS)]
         pytest.main([*PYTEST, *files], plugins=[plugin])
 
     everything = [(name, mutant) for name, mutants in chosen.items() for mutant in mutants]

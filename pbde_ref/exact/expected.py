@@ -31,14 +31,8 @@ from pbde_ref.proposals import JointProposal, ProductProposal, Proposal
 from pbde_ref.validation import FloatArray, choice, instance, reject, vector
 
 __all__ = [
-    "ExpectedLoss",
-    "check_models",
-    "expected_cross_entropy",
-    "expected_entropy",
-    "expected_hessian",
-    "expected_hessian_vector_product",
-    "expected_kl",
-    "expected_loss",
+    "ExpectedLoss", "accurate_cross_entropy", "accurate_kl", "check_models", "expected_cross_entropy",
+    "expected_entropy", "expected_hessian", "expected_hessian_vector_product", "expected_kl", "expected_loss",
     "takes_linear_time",
 ]  # fmt: skip
 
@@ -111,13 +105,13 @@ def expected_kl(
     quick = FastBlocks.of(annotator, utilities)
     values, gradient = [], np.zeros(annotator.size)
     for block in proposal.blocks(annotator.size):
-        value, terms = (quick and quick(block)) or _accurate_kl(annotator, utilities, block)
+        value, terms = (quick and quick(block)) or accurate_kl(annotator, utilities, block)
         values.append(value)
         gradient += block.scatter(terms, annotator.size)
     return _result(values, gradient)
 
 
-def _accurate_kl(annotator: PreferenceModel, utilities: FloatArray, block: PairBlock) -> tuple[float, FloatArray]:
+def accurate_kl(annotator: PreferenceModel, utilities: FloatArray, block: PairBlock) -> tuple[float, FloatArray]:
     """A block's divergence without cancellation, and each pair's weight times excess."""
     margin = block.difference(utilities, "utilities")
     excess = annotator.excess(block, utilities)
@@ -151,13 +145,13 @@ def expected_cross_entropy(
     quick = FastBlocks.of(annotator, utilities, entropy=True)
     values, gradient = [], np.zeros(annotator.size)
     for block in proposal.blocks(annotator.size):
-        value, terms = (quick and quick(block)) or _accurate_cross_entropy(annotator, utilities, block)
+        value, terms = (quick and quick(block)) or accurate_cross_entropy(annotator, utilities, block)
         values.append(value)
         gradient += block.scatter(terms, annotator.size)
     return _result(values, gradient)
 
 
-def _accurate_cross_entropy(
+def accurate_cross_entropy(
     annotator: PreferenceModel, utilities: FloatArray, block: PairBlock
 ) -> tuple[float, FloatArray]:
     """A block's cross-entropy as a sum of non-negative terms, and each pair's weight times excess."""

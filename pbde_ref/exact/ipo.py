@@ -38,6 +38,7 @@ from pbde_ref.validation import (
 
 __all__ = [
     "IpoSolution", "identity_preference_objective", "ipo_closed_form", "ipo_optimum", "ipo_winners", "psi_closed_form",
+    "slices_of", "solve_laplacian_of",
 ]  # fmt: skip
 
 EPS = float(np.finfo(float).eps)
@@ -139,7 +140,7 @@ def ipo_optimum(
     wins, _ = win_weights(annotator, proposal)
     weights = wins + wins.T
     laplacian, flows = np.diag(weights.sum(axis=1)) - weights, (wins - wins.T) / (2.0 * tau)
-    s, residual, smallest = _solve_laplacian(laplacian, flows, components)
+    s, residual, smallest = solve_laplacian_of(laplacian, flows, components)
     degree = laplacian.diagonal()
     largest = float(np.abs(residual / np.sqrt(np.where(degree > 0.0, degree, 1.0))).max())
     s.flags.writeable = False
@@ -368,13 +369,13 @@ def _win_rates(annotator: PreferenceModel, asked: NDArray[np.bool_], opponents: 
     size = annotator.size
     columns = np.arange(size)[None, :]
     rates = []
-    for rows in _slices(size):
+    for rows in slices_of(size):
         block = PairBlock(np.arange(size)[rows, None], columns, asked[rows, None] * opponents)
         rates.append((opponents * annotator.probabilities(block)[0]).sum(axis=1))
     return np.concatenate(rates)
 
 
-def _slices(size: int) -> Iterator[slice]:
+def slices_of(size: int) -> Iterator[slice]:
     """Rows in groups of about 2^16 pairs."""
     height = max(1, (1 << 16) // size)
     return (slice(start, start + height) for start in range(0, size, height))
@@ -422,7 +423,7 @@ def _enclosure(
     return (1.0 + 1e-9) * gap, (1.0 + 1e-9) * (widths + free * rounding.max())
 
 
-def _solve_laplacian(
+def solve_laplacian_of(
     laplacian: FloatArray, flows: FloatArray, components: IndexArray
 ) -> tuple[FloatArray, FloatArray, float]:
     """Solution with mean zero in each component, the residual over root degrees, and the smallest eigenvalue."""

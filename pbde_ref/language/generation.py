@@ -26,7 +26,7 @@ from pbde_ref.models.transformer_decoding import Decoder
 from pbde_ref.models.transformer_parameters import Floats, TransformerConfig, parameter_vector
 from pbde_ref.validation import FloatArray, instance, positive_number, whole_number
 
-__all__ = ["Samples", "sample_sequences"]
+__all__ = ["Samples", "inverted", "sample_sequences"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,16 +196,16 @@ def _draw(scores: Floats, uniforms: FloatArray, temperature: float) -> tuple[NDA
     scores -= scores.max(axis=1, keepdims=True)
     if temperature == 1.0:
         weights = np.exp(scores)
-        tokens = _invert(weights, uniforms)
+        tokens = inverted(weights, uniforms)
         return tokens, scores[index, tokens] - np.log(weights.sum(axis=1, dtype=np.float64))
     # In double precision, and divided: the reciprocal of a small temperature is infinite.
     with np.errstate(over="ignore"):
-        tokens = _invert(np.exp(scores / np.float64(temperature)), uniforms)
+        tokens = inverted(np.exp(scores / np.float64(temperature)), uniforms)
     chosen = scores[index, tokens]
     return tokens, chosen - np.log(np.exp(scores, out=scores).sum(axis=1, dtype=np.float64))
 
 
-def _invert(weights: Floats, uniforms: FloatArray) -> NDArray[np.intp]:
+def inverted(weights: Floats, uniforms: FloatArray) -> NDArray[np.intp]:
     """The first column at which each row's cumulative weight exceeds that part of its total.
 
     Blocks of columns first, then columns of the block: most weights are only summed, never cumulated.

@@ -23,6 +23,8 @@ __all__ = ["python_sentences", "sentences_of"]
 TOPICS = "pydoc_data.topics"
 TEST_FOLDERS = {"test", "tests", "idle_test"}
 
+BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")
+
 TO_ASCII = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "`": "'", "*": None})
 ROLE = re.compile(r":[a-z:]+:(?=`)")
 BULLET = re.compile(r"(?:[*•-]|\(?(?:\d{1,2}|[a-z])[.)]) +")
@@ -147,15 +149,16 @@ def _topics(tree: ast.Module) -> Iterator[str]:
                     yield value.value
 
 
-def _docstrings(node: ast.AST) -> Iterator[str]:
-    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        text = ast.get_docstring(node)
-        if text is not None:
-            yield text
-    # Expressions hold no documentation, and are most of the tree.
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
-            yield from _docstrings(child)
+def _docstrings(tree: ast.Module) -> Iterator[str]:
+    nodes: list[ast.AST] = [tree]
+    for node in nodes:
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text is not None:
+                yield text
+        # Expressions hold no documentation, and are most of the tree.
+        for block in BLOCKS:
+            nodes += getattr(node, block, ())
 
 
 def _paragraphs(text: str) -> Iterator[str]:
@@ -198,6 +201,6 @@ def _is_sentence(text: str) -> bool:
         and len(names) <= 1
         and all(IDENTIFIER.fullmatch(name) for name in names)
         and not FUNCTION_WORDS.isdisjoint(word.lower() for word in bare)
-        and sum(character.isalpha() for character in text) >= 0.75 * sum(len(word) for word in words)
+        and sum(map(str.isalpha, text)) >= 0.75 * sum(map(len, words))
         and sum(len(word) > 1 and word.isupper() for word in bare) <= len(words) / 4
     )

@@ -8,6 +8,7 @@ adds. With ``extremes=True`` some pairs have gaps of ±100, and some rejected se
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from pbde_ref.validation import FloatArray
 
 __all__ = [
     "MixtureBatch", "PairBatch", "RankingBatch", "RewardBatch", "TokenBatch", "betas", "mixture_batches",
-    "pair_batches", "ranking_batches", "reward_batches", "smoothings", "token_batches",
+    "pair_batches", "ranking_batches", "reward_batches", "shares", "smoothings", "token_batches",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -95,6 +96,19 @@ def smoothings() -> st.SearchStrategy[float]:
     0.25
     """
     return st.floats(0.0625, 0.375)
+
+
+@cache
+def shares(size: int) -> st.SearchStrategy[FloatArray]:
+    """Vectors of multiples of 2^-32 in [0, 1), each drawn as one string of bytes.
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> find(shares(2), lambda values: values.min() >= 0.5)
+    array([0.5, 0.5])
+    """
+    return st.binary(min_size=4 * size, max_size=4 * size).map(lambda text: np.frombuffer(text, ">u4") / 2.0**32)
 
 
 @st.composite
@@ -227,8 +241,8 @@ def _around(
     """Arrays of numbers in [low, high] whose simplest example repeats the pattern."""
     size = int(np.prod(shape))
     base = np.resize(np.array(pattern), size)
-    steps = st.lists(st.floats(0.0, high - low, exclude_max=True, allow_subnormal=False), min_size=size, max_size=size)
-    return steps.map(lambda values: (low + (base - low + np.array(values)) % (high - low)).reshape(shape))
+    width = high - low
+    return shares(size).map(lambda drawn: (low + (base - low + width * drawn) % width).reshape(shape))
 
 
 def _lengths(size: int, pattern: tuple[int, ...]) -> st.SearchStrategy[NDArray[np.intp]]:

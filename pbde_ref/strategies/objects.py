@@ -1,7 +1,8 @@
 """Hypothesis strategies for the objects of the package: distributions, processes, annotators, proposals, problems.
 
-What they draw is valid by construction; nothing is filtered. Vectors over the support are drawn entry by entry, so that
-Hypothesis can shrink them; matrices, graphs and pair lists come from a NumPy generator whose seed Hypothesis draws.
+What they draw is valid by construction; nothing is filtered. A vector over the support is drawn as a string of bytes,
+which Hypothesis can shrink and draws as fast as a single number; matrices, graphs and pair lists come from a NumPy
+generator whose seed Hypothesis draws.
 
 Shrinking drifts to the points where bugs hide: uniform distributions, f = 1, g = 0. Unless ``degenerate=True``, what is
 drawn is a fixed irregular pattern plus what Hypothesis adds, and the simplest example is the pattern itself. Batches of
@@ -12,6 +13,7 @@ The module needs Hypothesis; nothing else of the package imports it.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -31,6 +33,7 @@ from pbde_ref.strategies.batches import (
     pair_batches,
     ranking_batches,
     reward_batches,
+    shares,
     smoothings,
     token_batches,
 )
@@ -58,6 +61,7 @@ class Problem(NamedTuple):
     proposal: Proposal
 
 
+@cache
 def sizes(max_size: int = 40, *, degenerate: bool = False) -> st.SearchStrategy[int]:
     """Numbers of outcomes, from 3; with `degenerate`, from 1.
 
@@ -70,10 +74,12 @@ def sizes(max_size: int = 40, *, degenerate: bool = False) -> st.SearchStrategy[
     return st.integers(1 if degenerate else min(3, max_size), max_size)
 
 
+@cache
 def vectors(size: int, low: float, high: float, *, degenerate: bool = False) -> st.SearchStrategy[FloatArray]:
     """Vectors of floats in [low, high] whose simplest example has entries that all differ.
 
-    With `degenerate` they shrink to ties and round numbers.
+    With `degenerate` they shrink to ties and round numbers, and a third of a longer vector's entries are among four
+    values.
 
     Examples
     --------
@@ -84,15 +90,25 @@ def vectors(size: int, low: float, high: float, *, degenerate: bool = False) -> 
     array([0., 0., 0.])
     """
     if degenerate:
-        plain = st.floats(low, high, allow_subnormal=False)
-        return st.lists(plain, min_size=size, max_size=size).map(lambda values: np.array(values, dtype=float))
+        few = min(size, 4)
+        one = st.floats(low, high, allow_subnormal=False)
+        values = st.lists(one, min_size=few, max_size=few).map(lambda values: np.array(values, dtype=float))
+        if size == few:
+            return values
+        return st.builds(_with_ties, values, shares(size), st.just(low), st.just(high))
     # Odd sixteenths: neither end of the range, nor its middle. Adding a multiple of the range and wrapping around keeps
     # every vector possible.
     pattern = (5 + 10 * np.arange(size)) % 16 / 16.0 + np.arange(size) // 8 / (32.0 * max(size, 8))
-    steps = st.lists(st.floats(0.0, 1.0, exclude_max=True, allow_subnormal=False), min_size=size, max_size=size)
-    return steps.map(lambda values: low + (high - low) * ((pattern + np.array(values, dtype=float)) % 1.0))
+    return shares(size).map(lambda shares: low + (high - low) * ((pattern + shares) % 1.0))
 
 
+def _with_ties(values: FloatArray, shares: FloatArray, low: float, high: float) -> FloatArray:
+    """The shares below a third are replaced by values, in turn; the others are spread over the range."""
+    tied = np.resize(values, shares.size)
+    return np.where(shares < 1 / 3, tied, low + (high - low) * (1.5 * shares - 0.5))
+
+
+@cache
 def utilities(size: int, spread: float = 10.0, *, degenerate: bool = False) -> st.SearchStrategy[FloatArray]:
     """Utilities within ±spread.
 
@@ -105,6 +121,7 @@ def utilities(size: int, spread: float = 10.0, *, degenerate: bool = False) -> s
     return vectors(size, -spread, spread, degenerate=degenerate)
 
 
+@cache
 @st.composite
 def distributions(
     draw: st.DrawFn, size: int | None = None, max_size: int = 40, *,
@@ -141,6 +158,7 @@ def zero_outcomes(distribution: FiniteDistribution) -> IndexArray:
     return np.flatnonzero(distribution.log_pmf == -np.inf)
 
 
+@cache
 @st.composite
 def pbdes(draw: st.DrawFn, size: int, *, degenerate: bool = False) -> PBDE:
     """Processes with f over four decades, both f and g varying; with `degenerate`, perhaps constant.
@@ -151,13 +169,17 @@ def pbdes(draw: st.DrawFn, size: int, *, degenerate: bool = False) -> PBDE:
     >>> find(pbdes(size=2), lambda process: True).g
     array([-3.75,  8.75])
     """
-    exponents = vectors(size, -2.0, 2.0, degenerate=degenerate)
-    offsets = vectors(size, -10.0, 10.0, degenerate=degenerate)
-    if degenerate:
-        return PBDE(10.0 ** draw(st.floats(-2.0, 2.0) | exponents), draw(st.floats(-10.0, 10.0) | offsets))
+    exponents, offsets = (_perhaps_constant(size, spread, degenerate) for spread in (2.0, 10.0))
     return PBDE(10.0 ** draw(exponents), draw(offsets))
 
 
+@cache
+def _perhaps_constant(size: int, spread: float, degenerate: bool) -> st.SearchStrategy[Any]:
+    entries = vectors(size, -spread, spread, degenerate=degenerate)
+    return st.floats(-spread, spread) | entries if degenerate else entries
+
+
+@cache
 @st.composite
 def annotators(
     draw: st.DrawFn, size: int | None = None, max_size: int = 40, *,
@@ -176,6 +198,7 @@ def annotators(
     return Annotator(distribution, draw(pbdes(len(distribution), degenerate=degenerate)))
 
 
+@cache
 @st.composite
 def annotator_mixtures(
     draw: st.DrawFn, size: int | None = None, max_size: int = 40, *, extremes: bool = False, degenerate: bool = False
@@ -197,6 +220,7 @@ def annotator_mixtures(
     return AnnotatorMixture(10.0 ** draw(vectors(len(members), -2.0, 0.0, degenerate=degenerate)), members)
 
 
+@cache
 @st.composite
 def preference_matrices(
     draw: st.DrawFn, size: int | None = None, max_size: int = 40, *, certain: bool = False, degenerate: bool = False
@@ -218,10 +242,9 @@ def preference_matrices(
     return PreferenceMatrix(upper + np.tril(1.0 - upper.T, -1) + 0.5 * np.eye(size))
 
 
-@st.composite
 def proposals(
-    draw: st.DrawFn, size: int, kind: Kind | None = None, *, connected: bool = False, avoid: Any = ()
-) -> Proposal:
+    size: int, kind: Kind | None = None, *, connected: bool = False, avoid: Any = ()
+) -> st.SearchStrategy[Proposal]:
     """Proposals of every kind over `size` outcomes.
 
     `kind` is one of `KINDS`. With `connected`, the comparison graph contains a random spanning tree. No two different
@@ -233,9 +256,17 @@ def proposals(
     >>> round(find(proposals(2, kind="joint"), lambda proposal: True).matrix(2).sum(), 12)
     np.float64(1.0)
     """
+    return _proposals(size, kind, connected, tuple(map(int, avoid)))
+
+
+@cache
+@st.composite
+def _proposals(
+    draw: st.DrawFn, size: int, kind: Kind | None, connected: bool, avoided: tuple[int, ...]
+) -> Proposal:
     kind = draw(st.sampled_from(KINDS)) if kind is None else kind
     rng = draw(generators)
-    avoid = np.asarray(avoid, dtype=int)
+    avoid = np.array(avoided, dtype=int)
     if kind in ("product", "two products"):
         return _product(rng, size, kind, connected, avoid)
     x_a, x_b = _pairs(rng, size, connected, avoid).T
@@ -273,10 +304,15 @@ def problems(
         annotator = draw(annotators(size, zeros=zeros, extremes=extremes, degenerate=degenerate))
         avoid = zero_outcomes(annotator.distribution)
     else:
-        one, several = annotators(size, degenerate=degenerate), annotator_mixtures(size, degenerate=degenerate)
-        annotator = draw(one | several | preference_matrices(size, degenerate=degenerate))
+        annotator = draw(_models(size, degenerate))
     proposal = draw(proposals(size, connected=connected, avoid=avoid))
     return Problem(annotator, draw(utilities(size, 1000.0 if extremes else 10.0, degenerate=degenerate)), proposal)
+
+
+@cache
+def _models(size: int, degenerate: bool) -> st.SearchStrategy[PreferenceModel]:
+    one, several = annotators(size, degenerate=degenerate), annotator_mixtures(size, degenerate=degenerate)
+    return one | several | preference_matrices(size, degenerate=degenerate)
 
 
 def _product(

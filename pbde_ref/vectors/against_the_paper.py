@@ -1,13 +1,14 @@
 """Every number of a test vector that has an equation in the paper, held against the text of `pbde_ref.paper`.
 
-The text computes in decimals: a number of the vector must be its value, a gradient lie between its derivatives from
-both sides. Ways from logits to log-probabilities, and solvers' proofs, have no equation.
+The text computes in decimals: a number of the vector must be its value, a gradient its derivative from above or lie
+between those from both sides. Ways from logits to log-probabilities, and solvers' proofs, have no equation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Context, Decimal, localcontext
+from decimal import Context, Decimal, getcontext, localcontext
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,12 +18,20 @@ from pbde_ref import paper
 
 __all__ = ["checked"]
 
-DECIMAL = SimpleNamespace(exp=Decimal.exp, log=Decimal.ln)
+
+def _remembered(function: Callable[[Decimal], Decimal]) -> Callable[[Decimal], Decimal]:
+    """A derivative moves one input, and most of what the text computes of the others is what it was."""
+    known = lru_cache(4096)(lambda x, digits: function(x))
+    return lambda x: known(x, getcontext().prec)
+
+
+DECIMAL = SimpleNamespace(exp=_remembered(Decimal.exp), log=_remembered(Decimal.ln))
 # One comparison, which outcome 0 wins.
 WON = [(0, 1, 1, 1)]
 # Inputs that belong to all examples of a batch.
 SHARED = ("weight_logits", "regularization")
 STEP = Decimal("1e-30")
+MOST_DIGITS = 420
 # Margins of thousands are rounded to 1e-13 of themselves, and with them losses and gradients.
 RELATIVE = Decimal("1e-11")
 # Doubles end at 1e-308; sums over pairs in a population's gradient, of size 1, are rounded.
@@ -69,10 +78,34 @@ def _decimals(value: Any) -> Any:
 
 
 def _require(label: str, found: Any, low: Decimal, high: Decimal, slack: Decimal, place: str = "") -> None:
-    tolerance = slack + RELATIVE * max(abs(low), abs(high))
-    if not low - tolerance <= Decimal(float(found)) <= high + tolerance:
+    if not _between(found, low, high, slack):
         right = f"{float(low):.15g}" if low == high else f"between {float(low):.15g} and {float(high):.15g}"
         raise ArithmeticError(f"{label} must be {right} by the paper's text; got {float(found):.15g}{place}")
+
+
+def _between(found: Any, low: Decimal, high: Decimal, slack: Decimal) -> bool:
+    tolerance = slack + RELATIVE * max(abs(low), abs(high))
+    return low - tolerance <= Decimal(float(found)) <= high + tolerance
+
+
+def _require_gradient(
+    label: str, found: Any, values: Numbers, rise: Callable[[Numbers, tuple[int, ...]], Decimal], slack: Decimal
+) -> None:
+    """Hold a gradient against what a loss rises by when one of the values moves; only kinks are seen from below."""
+    found, values = np.asarray(found), np.array(values, object)
+    if found.shape != values.shape:
+        raise ArithmeticError(f"{label} must have shape {values.shape}; got {found.shape}")
+
+    def slope(place: tuple[int, ...], step: Decimal) -> Decimal:
+        moved = values.copy()
+        moved[place] += step
+        return rise(moved.tolist(), place) / step
+
+    for place in np.ndindex(found.shape):
+        above = slope(place, STEP)
+        if not _between(found[place], above, above, slack):
+            ends = above, slope(place, -STEP)
+            _require(label, found[place], min(ends), max(ends), slack, f" at index {place}")
 
 
 # --- Batches ---
@@ -83,53 +116,41 @@ def _check_batch(
 ) -> None:
     size = len(next(values for key, values in inputs.items() if key not in SHARED))
     weight = Decimal(1) if parameters.get("reduction") == "sum" else 1 / Decimal(size)
-    total = Decimal(0)
-    slopes: dict[str, Any] = {key: np.zeros((*np.shape(inputs[key]), 2), object) for key in expected["gradients"]}
-    for i in range(size):
-        example = {key: values if key in SHARED else values[i] for key, values in inputs.items()}
-        if name == "policy_gradient":
-            example["held_constant"] = example["policy"]
-        with localcontext(Context(prec=_digits(example))):
-            loss = LOSSES[name](parameters, example)
-            _require(f"{name}: `losses`", expected["losses"][i], loss, loss, LEAST, f" at index {i}")
-            total += weight * loss
-            for key in slopes:
-                if key != "regularization":
-                    here = slopes[key] if key in SHARED else slopes[key][i : i + 1][0]
-                    here += weight * _slopes(lambda e: LOSSES[name](parameters, e), example, key, loss)
-    if "regularization" in inputs:
-        with localcontext(Context(prec=80)):
-            penalty, key = _regulariser(parameters, inputs), "regularization"
-            slopes[key] += _slopes(lambda moved: _regulariser(parameters, moved), inputs, key, penalty)
-            total += penalty
-    _require(f"{name}: `value`", expected["value"], total, total, LEAST)
-    for key, slope in slopes.items():
-        _require_slopes(f"{name}: gradient of `{key}`", np.asarray(expected["gradients"][key]), slope, LEAST)
+    if name == "policy_gradient":
+        inputs = {**inputs, "held_constant": inputs["policy"]}
+
+    contexts = [Context(prec=_digits(_example(inputs, i))) for i in range(size)]
+
+    def loss(inputs: Mapping[str, Numbers], i: int) -> Decimal:
+        with localcontext(contexts[i]):
+            return LOSSES[name](parameters, _example(inputs, i))
+
+    losses = [loss(inputs, i) for i in range(size)]
+    for i, right in enumerate(losses):
+        _require(f"{name}: `losses`", expected["losses"][i], right, right, LEAST, f" at index {i}")
+    with localcontext(Context(prec=MOST_DIGITS)):
+        penalty = _regulariser(parameters, inputs) if "regularization" in inputs else Decimal(0)
+        value = weight * sum(losses) + penalty
+        _require(f"{name}: `value`", expected["value"], value, value, LEAST)
+        for key, found in expected["gradients"].items():
+
+            def rise(moved: Numbers, place: tuple[int, ...], key: str = key) -> Decimal:
+                if key == "regularization":
+                    return _regulariser(parameters, {**inputs, key: moved}) - penalty
+                touched = range(size) if key in SHARED else place[:1]
+                return weight * sum((loss({**inputs, key: moved}, i) - losses[i] for i in touched), Decimal(0))
+
+            _require_gradient(f"{name}: gradient of `{key}`", found, inputs[key], rise, LEAST)
+
+
+def _example(inputs: Mapping[str, Numbers], i: int) -> dict[str, Numbers]:
+    return {key: values if key in SHARED else values[i] for key, values in inputs.items()}
 
 
 def _digits(example: Mapping[str, Numbers]) -> int:
     """What is left of 1 - p, and of a difference over 1e-30; losses below 1e-300 count as nothing."""
     most = max(float(abs(x)) for values in example.values() for x in np.ravel(np.array(values, object)))
-    return 80 + int(min(340.0, 1.4 * most))
-
-
-def _slopes(loss: Callable[[Any], Any], inputs: Mapping[str, Numbers], key: str, here: Decimal) -> Any:
-    """Derivatives of a loss by one input's entries, from below and from above in the last dimension."""
-    values = np.array(inputs[key], object)
-    result = np.zeros((*values.shape, 2), object)
-    for place in np.ndindex(values.shape):
-        for side, sign in enumerate((-1, 1)):
-            moved = values.copy()
-            moved[place] += sign * STEP
-            result[(*place, side)] = (loss({**inputs, key: moved.tolist()}) - here) / (sign * STEP)
-    return result
-
-
-def _require_slopes(label: str, found: Any, slopes: Any, slack: Decimal) -> None:
-    if found.shape != slopes.shape[:-1]:
-        raise ArithmeticError(f"{label} must have shape {slopes.shape[:-1]}; got {found.shape}")
-    for place in np.ndindex(found.shape):
-        _require(label, found[place], min(slopes[place]), max(slopes[place]), slack, f" at index {place}")
+    return min(MOST_DIGITS, 80 + int(1.4 * min(most, 1e3)))
 
 
 def _probabilities(example: Mapping[str, Numbers], *names: str) -> list[Decimal]:
@@ -268,8 +289,10 @@ def _check_population(
     loss = _population_loss(name, parameters, inputs)
     here = loss(inputs[argument])
     _require(f"{name}: `value`", expected["value"], here, here, LEAST)
-    slopes = _slopes(lambda moved: loss(moved[argument]), inputs, argument, here)
-    _require_slopes(f"{name}: gradient of `{argument}`", np.asarray(expected["gradients"][argument]), slopes, ROUNDING)
+    _require_gradient(
+        f"{name}: gradient of `{argument}`", expected["gradients"][argument], inputs[argument],
+        lambda moved, place: loss(moved) - here, ROUNDING,
+    )  # fmt: skip
     least = loss(_decimals(expected["optimum"]))
     _require(f"{name}: `optimal_value`", expected["optimal_value"], least, least, NUMERICAL)
     closed = {"population_dpo": ("beta", paper.equation_16), "population_geometric": ("alpha", paper.equation_18)}

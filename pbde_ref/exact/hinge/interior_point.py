@@ -18,7 +18,7 @@ from pbde_ref.exact.hinge.duality import net_flow
 from pbde_ref.numerics import log_normalize
 from pbde_ref.validation import FloatArray
 
-__all__ = ["interior_point"]
+__all__ = ["central_slacks", "interior_point", "laplacian_factor", "mehrotra_step", "panelled_cholesky"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +69,10 @@ def interior_point(
     path = _Path(c, active, delta, lambda_, reference, most, null)
     s = log_normalize(np.log(0.9 * reference + 0.1 * most))
     start = max(10.0 * delta, 1.0)
-    a, b = _central(delta - (s[:, None] - s[None, :]), start * np.where(active, inverse, 1.0))
+    a, b = central_slacks(delta - (s[:, None] - s[None, :]), start * np.where(active, inverse, 1.0))
     iterate = s, a, b, a / (a + b), b / (a + b)  # y = mu / b and z = mu / a, for a b = mu (a + b)
     for steps in range(1, max_steps + 1):
-        iterate, moved = _mehrotra_step(path, inverse, iterate)
+        iterate, moved = mehrotra_step(path, inverse, iterate)
         s, a, b, y, z = iterate
         if not np.isfinite(s).all() or moved < 1e-8:
             return
@@ -82,14 +82,14 @@ def interior_point(
 
 
 @np.errstate(all="ignore")  # a pair that reaches its bound to the last digit ends the path, see the checks above
-def _mehrotra_step(path: _Path, inverse: FloatArray, iterate: _Iterate) -> tuple[_Iterate, float]:
+def mehrotra_step(path: _Path, inverse: FloatArray, iterate: _Iterate) -> tuple[_Iterate, float]:
     """The next iterate, and the longer of the primal and the dual step."""
     s, a, b, y, z = iterate
     c, active = path.c, path.active
     policy = path.policy(s)
     residual = path.residual(s, y)
     w = 1.0 / (a / z + b / y)
-    factor = _factor(c * w, path.lambda_ * policy, path.null)
+    factor = laplacian_factor(c * w, path.lambda_ * policy, path.null)
 
     def direction(for_a: FloatArray, for_b: FloatArray) -> tuple[FloatArray, ...]:
         """Changes after which, to first order, stationarity holds, a z has grown by `for_a`, and b y by `for_b`."""
@@ -121,7 +121,7 @@ def _mehrotra_step(path: _Path, inverse: FloatArray, iterate: _Iterate) -> tuple
     return iterate, max(primal, dual)
 
 
-def _central(short: FloatArray, mu: FloatArray) -> tuple[FloatArray, FloatArray]:
+def central_slacks(short: FloatArray, mu: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Slacks with a - b = short and 1 / a + 1 / b = 1 / mu."""
     # Each root from the form without cancellation: a b = mu (a + b).
     root = np.hypot(short, 2.0 * mu)
@@ -135,7 +135,7 @@ def _reach(values: FloatArray, change: FloatArray) -> float:
     return 1.0 / max(1e-300, -float((change / values).min()))
 
 
-def _factor(weights: FloatArray, diagonal: FloatArray, null: FloatArray) -> FloatArray:
+def laplacian_factor(weights: FloatArray, diagonal: FloatArray, null: FloatArray) -> FloatArray:
     """Cholesky factor of the Laplacian plus a diagonal, or without one of the Laplacian, its null space filled in."""
     matrix = -(weights + weights.T)
     matrix[np.diag_indices_from(matrix)] = -matrix.sum(axis=1) + diagonal
@@ -145,12 +145,12 @@ def _factor(weights: FloatArray, diagonal: FloatArray, null: FloatArray) -> Floa
     for damping in (0.0, *(10.0**power for power in range(-15, 1))):
         damped = matrix.copy()
         damped[np.diag_indices_from(damped)] += damping * scale
-        if _cholesky(damped):
+        if panelled_cholesky(damped):
             return damped
     raise ArithmeticError("the Hessian of a convex loss is not positive semidefinite")
 
 
-def _cholesky(matrix: FloatArray, width: int = 32) -> bool:
+def panelled_cholesky(matrix: FloatArray, width: int = 32) -> bool:
     """Replace the lower triangle by its Cholesky factor; False if the matrix is not positive definite.
 
     In panels small enough that no BLAS library starts threads for them: on busy cores those cost a hundred times more

@@ -29,7 +29,10 @@ from pbde_ref.exact.identifiability import null_projection
 from pbde_ref.exact.maximum_flow import filled_flow
 from pbde_ref.validation import FloatArray, IndexArray
 
-__all__ = ["minimize_linear"]
+__all__ = [
+    "balanced", "best_whole_numbers", "complementary", "descended", "has_other_optimum", "largest_below",
+    "largest_optimum", "linear_gap", "minimize_linear",
+]  # fmt: skip
 
 
 def minimize_linear(
@@ -49,20 +52,20 @@ def minimize_linear(
     gaps, s, dual, steps = [math.inf], np.zeros(len(wins)), np.zeros_like(wins), 0
     uniform = np.full(len(wins), 1.0 / len(wins))
     for iterate, flows, taken in interior_point(split, 1.0, 0.0, uniform, max_steps, null_projection(groups)):
-        steps, (value, gap) = taken, _linear_gap(split, iterate, flows)
+        steps, (value, gap) = taken, linear_gap(split, iterate, flows)
         if gap < gaps[-1]:
             s, dual = iterate, flows
         gaps.append(min(gap, gaps[-1]))
         if finished(gaps, tolerance * value, ROUNDING * float(wins.sum())):
             break
     inside = np.where(together, s[None, :] - s[:, None], np.inf)
-    s = _whole_numbers(wins, _largest_below(np.zeros(len(s)), np.where(arrows & ~together, -1.0, inside)))
-    s, dual, complement = _descended(wins, s, np.clip(dual, 0.0, wins))
-    s, bounds = _largest_optimum(wins, s, dual, complement)
-    dual, unique = _complementary(wins, s, dual, counted, relative)
-    if unique is None and _has_other_optimum(wins, s, bounds, counted):
+    s = best_whole_numbers(wins, largest_below(np.zeros(len(s)), np.where(arrows & ~together, -1.0, inside)))
+    s, dual, complement = descended(wins, s, np.clip(dual, 0.0, wins))
+    s, bounds = largest_optimum(wins, s, dual, complement)
+    dual, unique = complementary(wins, s, dual, counted, relative)
+    if unique is None and has_other_optimum(wins, s, bounds, counted):
         unique = False
-    value, gap = _linear_gap(wins, s, dual)[0], _proven_gap(wins, s, dual, relative)
+    value, gap = linear_gap(wins, s, dual)[0], _proven_gap(wins, s, dual, relative)
     return Minimum(delta * s, dual, delta * value, delta * gap, ROUNDING * delta * float(wins.sum()), unique, steps)
 
 
@@ -71,7 +74,7 @@ def _strong_groups(arrows: NDArray[np.bool_]) -> IndexArray:
     return np.asarray(connected_components(coo_array(arrows), connection="strong")[1], dtype=np.intp)
 
 
-def _linear_gap(wins: FloatArray, s: FloatArray, dual: FloatArray) -> tuple[float, float]:
+def linear_gap(wins: FloatArray, s: FloatArray, dual: FloatArray) -> tuple[float, float]:
     """Hinge at margin 1, and its excess over the bound that holds for every `dual` in [0, wins]."""
     value, slackness = hinge_and_slackness(wins, 1.0, s, dual)
     # Some optimum has a range of at most n - 1, so an imbalance of the flows costs the bound no more than this.
@@ -93,7 +96,7 @@ def _proven_gap(wins: FloatArray, s: FloatArray, dual: FloatArray, relative: flo
     return (1.0 + SUMMED) * (slackness + 2.0 * relative * value + max(0.0, imbalance))
 
 
-def _largest_below(start: FloatArray, bounds: FloatArray) -> FloatArray:
+def largest_below(start: FloatArray, bounds: FloatArray) -> FloatArray:
     """The largest t with t <= start and t[j] <= t[i] + bounds[i, j]: shortest paths, after Bellman and Ford."""
     for _ in range(len(start)):
         lower = np.minimum(start, (start[:, None] + bounds).min(axis=0))
@@ -103,7 +106,7 @@ def _largest_below(start: FloatArray, bounds: FloatArray) -> FloatArray:
     return start
 
 
-def _whole_numbers(wins: FloatArray, s: FloatArray) -> FloatArray:
+def best_whole_numbers(wins: FloatArray, s: FloatArray) -> FloatArray:
     """The best of floor(s + t), 0 <= t <= 1. On average over t the loss is that of s, so the best is no worse."""
     rounded = np.floor(s)
     change, best, best_rounded = 0.0, 0.0, rounded.copy()
@@ -121,7 +124,7 @@ def _whole_numbers(wins: FloatArray, s: FloatArray) -> FloatArray:
     return best_rounded
 
 
-def _descended(
+def descended(
     wins: FloatArray, s: FloatArray, dual: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Whole-numbered s that no cut improves, as far as digits show, and two dual points, the second complementary to s.
@@ -131,7 +134,7 @@ def _descended(
     """
     while True:
         margin = s[:, None] - s[None, :]
-        flows, full = _balanced(np.where(margin == 1.0, dual, np.where(margin < 1.0, wins, 0.0)), wins, margin == 1.0)
+        flows, full = balanced(np.where(margin == 1.0, dual, np.where(margin < 1.0, wins, 0.0)), wins, margin == 1.0)
         raised = s + full
         value, lower = (hinge_and_slackness(wins, 1.0, t, wins)[0] for t in (s, raised))
         if full.all() or not lower < value:
@@ -140,7 +143,7 @@ def _descended(
         s, dual = raised, flows
 
 
-def _balanced(
+def balanced(
     flows: FloatArray, wins: FloatArray, tight: NDArray[np.bool_]
 ) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Flows after the greatest part of what is unbalanced went along pairs at margin 1, and what the rest reaches."""
@@ -150,7 +153,7 @@ def _balanced(
     return np.where(tight, np.clip(flows - sent, 0.0, wins), flows), full
 
 
-def _largest_optimum(wins: FloatArray, s: FloatArray, *duals: FloatArray) -> tuple[FloatArray, FloatArray]:
+def largest_optimum(wins: FloatArray, s: FloatArray, *duals: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The largest whole-numbered optimum with s <= 0, and bounds [i, j] on s[j] - s[i] that describe all optima."""
     margin = s[:, None] - s[None, :]
     # Complementary slackness: a pair's margin is at least 1 where the dual is below c, at most 1 where it is above 0.
@@ -159,7 +162,7 @@ def _largest_optimum(wins: FloatArray, s: FloatArray, *duals: FloatArray) -> tup
         at_least = compared & ((margin > 1.0) | ((margin == 1.0) & (dual < (1.0 - 1e-7) * wins)))
         at_most = compared & ((margin < 1.0) | ((margin == 1.0) & (dual > 1e-7 * wins)))
         bounds = np.minimum(np.where(at_least, -1.0, np.inf), np.where(at_most, 1.0, np.inf).T)
-        largest = _largest_below(np.zeros(len(s)), bounds)
+        largest = largest_below(np.zeros(len(s)), bounds)
         # A dual point is known to rounding only, or not even that; what it suggests is checked.
         if _same_hinge(wins, largest, s):
             return largest, bounds
@@ -174,20 +177,20 @@ def _same_hinge(wins: FloatArray, s: FloatArray, optimum: FloatArray) -> bool:
     return value <= least * (1.0 + 1e-13)
 
 
-def _has_other_optimum(wins: FloatArray, s: FloatArray, bounds: FloatArray, counted: NDArray[np.bool_]) -> bool:
+def has_other_optimum(wins: FloatArray, s: FloatArray, bounds: FloatArray, counted: NDArray[np.bool_]) -> bool:
     """Whether some outcomes can be lowered by 1 while others stay, at no loss."""
     # Outcomes that pull each other along move together; one of each group is tried.
     pulled = s[None, :] == s[:, None] + bounds
     for i in np.unique(_strong_groups(pulled), return_index=True)[1]:
         start = s.copy()
         start[i] -= 1.0
-        lowered = _largest_below(start, bounds)
+        lowered = largest_below(start, bounds)
         if np.ptp((lowered - s)[counted]) > 0.0 and _same_hinge(wins, lowered, s):
             return True
     return False
 
 
-def _complementary(
+def complementary(
     wins: FloatArray, s: FloatArray, dual: FloatArray, counted: NDArray[np.bool_], relative: float = 0.0
 ) -> tuple[FloatArray, bool | None]:
     """A dual point that is exactly complementary to whole-numbered s, where one is found, and whether s is unique.
@@ -201,12 +204,12 @@ def _complementary(
     flows = np.where(tight, dual, np.where(margin < 1.0, wins, 0.0))
     room = np.where(tight, np.minimum(flows, wins - flows), 0.0)
     components = connected_components(coo_array(wins > 0.0))[0]
-    (value, gap), unique = _linear_gap(wins, s, dual), None
+    (value, gap), unique = linear_gap(wins, s, dual), None
     # A pair at 0 or c has room in one direction all the same. Rare wins, which were left out of the programme, come
     # back through such pairs.
     for usable in (room, np.where(tight, np.maximum(room, EPS * wins), 0.0)):
         routed, arcs, tree = route(flows, usable, net_flow(flows), np.zeros(len(s)))
-        routed_gap = _linear_gap(wins, s, routed)[1]
+        routed_gap = linear_gap(wins, s, routed)[1]
         if (routed < 0.0).any() or (routed > wins).any() or routed_gap > gap:
             continue
         dual, gap = routed, routed_gap
@@ -219,5 +222,5 @@ def _complementary(
             unique = True
         if gap <= 1e-12 * value:
             return dual, unique
-    rerouted, _ = _balanced(flows, wins, tight)
-    return (rerouted if _linear_gap(wins, s, rerouted)[1] < gap else dual), unique
+    rerouted, _ = balanced(flows, wins, tight)
+    return (rerouted if linear_gap(wins, s, rerouted)[1] < gap else dual), unique

@@ -30,7 +30,7 @@ from pbde_ref.exact.maximum_flow import filled_flow
 from pbde_ref.numerics import logsumexp
 from pbde_ref.validation import FloatArray, IndexArray
 
-__all__ = ["minimize_hinge"]
+__all__ = ["dual_policy", "feasible", "minimize_hinge", "regularized_point", "supported"]
 
 
 def minimize_hinge(
@@ -43,7 +43,7 @@ def minimize_hinge(
     """
     if lambda_ == 0.0:
         return minimize_linear(wins, delta, counted, tolerance, max_steps, relative)
-    attained = _supported(wins, reference, 0.0, 0.0)
+    attained = supported(wins, reference, 0.0, 0.0)
     if not attained.all():
         # The rest never wins against what is kept: it sinks to -inf, free of charge but for comparisons inside it.
         inside, outside = _among(attained), _among(~attained)
@@ -62,7 +62,7 @@ def minimize_hinge(
     kinds: list[NDArray[np.bool_]] = []
     found: list[Minimum] = []
     for rare in (1e-14, 1e-12, 1e-10, 1e-8, 1e-6):
-        held = _supported(wins, reference, 1e-11 * total / (lambda_ * len(wins)), rare * total)
+        held = supported(wins, reference, 1e-11 * total / (lambda_ * len(wins)), rare * total)
         if any((held == other).all() for other in kinds):
             continue
         kinds.append(held)
@@ -93,7 +93,7 @@ def _held_and_cut(
     above = np.where(wins[held][:, ~held] > 0.0, s[held][:, None] - rest.s[None, :] - delta, np.inf)
     prior = FiniteDistribution.from_weights(reference)
     s[~held], dual[outside] = rest.s + min(level, float(above.min(initial=np.inf))), rest.dual
-    return _regularized_point(wins, delta, lambda_, prior, s, dual, steps + rest.steps)
+    return regularized_point(wins, delta, lambda_, prior, s, dual, steps + rest.steps)
 
 
 def _among(kept: NDArray[np.bool_]) -> tuple[IndexArray, ...]:
@@ -102,7 +102,7 @@ def _among(kept: NDArray[np.bool_]) -> tuple[IndexArray, ...]:
     return np.ix_(places, places)
 
 
-def _supported(wins: FloatArray, reference: FloatArray, least: float, rare: float) -> NDArray[np.bool_]:
+def supported(wins: FloatArray, reference: FloatArray, least: float, rare: float) -> NDArray[np.bool_]:
     """Outcomes that the reference has, and those from which a chain of possible wins leads to one."""
     kept = reference > least
     while True:
@@ -123,12 +123,12 @@ def _minimize_regularized(
     floored = (reference + EPS) / (1.0 + len(wins) * EPS)
     # The reference itself comes first: at delta = 0 it may be optimal, with a loss of exactly zero.
     exact = np.log(np.where(reference > 0.0, reference, EPS))
-    best = _regularized_point(wins, delta, lambda_, prior, exact, np.zeros_like(wins), 0)
+    best = regularized_point(wins, delta, lambda_, prior, exact, np.zeros_like(wins), 0)
     if best.hinge == 0.0:
         return replace(best, gap=0.0)
     gaps = [best.gap]
     for s, dual, steps in interior_point(wins, delta, lambda_, floored, max_steps):
-        point = _regularized_point(wins, delta, lambda_, prior, s, dual, steps)
+        point = regularized_point(wins, delta, lambda_, prior, s, dual, steps)
         best = point if point.gap <= best.gap else replace(best, steps=steps)
         gaps.append(best.gap)
         value = best.hinge + lambda_ * kl_divergence(prior, FiniteDistribution(best.s))
@@ -137,12 +137,12 @@ def _minimize_regularized(
     return best
 
 
-def _regularized_point(
+def regularized_point(
     wins: FloatArray, delta: float, lambda_: float, prior: FiniteDistribution,
     s: FloatArray, dual: FloatArray, steps: int,
 ) -> Minimum:
     r"""Loss at s and the gap to the dual point, term by term: no term is negative, so nothing cancels."""
-    dual, r = _feasible(np.clip(dual, 0.0, wins), wins, lambda_, prior.pmf)
+    dual, r = feasible(np.clip(dual, 0.0, wins), wins, lambda_, prior.pmf)
     s = s - s.max()
     value, slackness = hinge_and_slackness(wins, delta, s, dual)
     gap = slackness + lambda_ * kl_divergence(FiniteDistribution.from_weights(r), FiniteDistribution(s))
@@ -159,10 +159,10 @@ def _proven(
     """
     if found.hinge == 0.0 and found.gap == 0.0:
         return found
-    feasible = _strictly_feasible(found.dual, wins, lambda_, prior)
-    if feasible is None:
-        feasible = _exact_point(_feasible_on_grid(found.dual, wins, lambda_, prior.pmf), lambda_, prior)
-    dual, r, noise = feasible
+    repaired = _strictly_feasible(found.dual, wins, lambda_, prior)
+    if repaired is None:
+        repaired = _exact_point(_feasible_on_grid(found.dual, wins, lambda_, prior.pmf), lambda_, prior)
+    dual, r, noise = repaired
     policy, target = FiniteDistribution(found.s), FiniteDistribution.from_weights(r)
     value, slackness = hinge_and_slackness(wins, delta, found.s, dual)
     # Margins are rounded differences; next to delta rounding decides which side of it they are on.
@@ -235,11 +235,11 @@ def _blurred(prior: FiniteDistribution) -> FloatArray:
         return EPS * np.where(prior.pmf > 0.0, (4.0 - prior.log_pmf) * prior.pmf, 0.0)
 
 
-def _feasible(
+def feasible(
     dual: FloatArray, wins: FloatArray, lambda_: float, reference: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """The dual point, repaired where r = reference + flow / lambda would be negative, and r."""
-    r, noise = _dual_policy(dual, lambda_, reference)
+    r, noise = dual_policy(dual, lambda_, reference)
     if (r < -noise).any():
         # What is missing is taken from the most probable outcome, by way of pairs with room for it.
         missing = np.minimum(lambda_ * r, 0.0)
@@ -247,7 +247,7 @@ def _feasible(
         if (routed >= 0.0).all() and (routed <= wins).all():
             dual = routed
     for _ in range(20):
-        r, noise = _dual_policy(dual, lambda_, reference)
+        r, noise = dual_policy(dual, lambda_, reference)
         if not (r < -noise).any():
             return dual, np.maximum(r, 0.0)
         # Otherwise fewer losses are counted against the outcome. That takes wins from others, hence the loop.
@@ -258,7 +258,7 @@ def _feasible(
     return dual, np.maximum(reference + net_flow(dual) / lambda_, 0.0)
 
 
-def _dual_policy(dual: FloatArray, lambda_: float, reference: FloatArray) -> tuple[FloatArray, FloatArray]:
+def dual_policy(dual: FloatArray, lambda_: float, reference: FloatArray) -> tuple[FloatArray, FloatArray]:
     """r, and how far rounding may have moved it."""
     through = dual.sum(axis=0) + dual.sum(axis=1)
     return reference + net_flow(dual) / lambda_, 8.0 * EPS * (reference + through / lambda_)

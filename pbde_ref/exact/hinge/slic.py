@@ -27,7 +27,7 @@ from pbde_ref.objectives import hinge
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray, instance, non_negative_number, positive_number, reject, vector, whole_number
 
-__all__ = ["SlicSolution", "expected_slic", "minimize_rso", "minimize_slic"]
+__all__ = ["SlicSolution", "expected_slic", "minimize_rso", "minimize_slic", "solution_of"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -236,7 +236,7 @@ def minimize_slic(
     )
     policy = FiniteDistribution(found.s, reference.support)
     found, moved = _rounded(found, policy, None, wins, delta, lambda_, reference)
-    return _solution(found, policy, reference, delta * ties, lambda_, tolerance, policy_tolerance, moved)
+    return solution_of(found, policy, reference, delta * ties, lambda_, tolerance, policy_tolerance, moved)
 
 
 def minimize_rso(
@@ -298,7 +298,7 @@ def minimize_rso(
     )
     policy = FiniteDistribution(reference.log_pmf + found.s, reference.support)
     found, moved = _rounded(found, policy, reference, wins, delta, 0.0, reference)
-    return _solution(found, policy, reference, delta * ties, 0.0, tolerance, policy_tolerance, moved)
+    return solution_of(found, policy, reference, delta * ties, 0.0, tolerance, policy_tolerance, moved)
 
 
 def _settings(
@@ -338,10 +338,11 @@ def _rounded(
     return replace(found, gap=found.gap + rise, resolution=found.resolution + rise), moved
 
 
-def _solution(
+def solution_of(
     found: Minimum, policy: FiniteDistribution, reference: FiniteDistribution, constant: float, lambda_: float,
     tolerance: float, policy_tolerance: float, moved: FloatArray,
 ) -> SlicSolution:
+    """What is reported of a minimum: loss, gap and how far the policy may be from the best one."""
     divergence = kl_divergence(reference, policy)
     changeable = found.hinge + (lambda_ * divergence if lambda_ else 0.0)
     relative = 0.0 if found.gap == 0.0 else found.gap / changeable if changeable > 0.0 else math.inf

@@ -23,7 +23,7 @@ from pbde_ref.numerics import two_difference
 from pbde_ref.proposals import ProductProposal
 from pbde_ref.validation import FloatArray
 
-__all__ = ["close_kl"]
+__all__ = ["Difference", "centers_of", "close_kl", "integral_of", "shift_of"]
 
 # Quadrature nodes with which the relative error stays below 1e-10, for u that vary by at most so many nats.
 NODES_FOR_RANGE = ((1e-5, 1), (0.02, 2), (0.2, 3), (0.5, 4), (1.0, 5), (2.0, 7), (4.0, 11))
@@ -46,20 +46,20 @@ def close_kl(chi: FloatArray, omega: FloatArray, proposal: ProductProposal) -> f
     >>> close_kl(np.zeros(2), np.array([1e-9, 0.0]), q), close_kl(np.zeros(2), np.array([9.0, 0.0]), q)
     (6.2...e-20, None)
     """
-    difference = _Difference.of(chi, omega, proposal)
+    difference = Difference.of(chi, omega, proposal)
     if not difference.spread <= NODES_FOR_RANGE[-1][0]:
         return None
     if difference.spread == 0.0:
         return 0.0
-    result = _integral(difference, REACH)
+    result = integral_of(difference, REACH)
     # Pairs that are out of reach may be all there is, if the outcomes are few and far between.
     if math.exp(-REACH) * difference.second_moment > 1e-10 * result:
-        result = _integral(difference, FARTHEST)
+        result = integral_of(difference, FARTHEST)
     return max(0.0, result)
 
 
 @dataclass(frozen=True, eq=False)
-class _Difference:
+class Difference:
     r""":math:`u = \omega - \chi` up to a constant, to the last digit, slice by slice, and who takes part.
 
     Attributes
@@ -80,10 +80,12 @@ class _Difference:
 
     @property
     def spread(self) -> float:
+        """Width of that range."""
         return self.high - self.low
 
     @classmethod
-    def of(cls, chi: FloatArray, omega: FloatArray, proposal: ProductProposal) -> _Difference:
+    def of(cls, chi: FloatArray, omega: FloatArray, proposal: ProductProposal) -> Difference:
+        """Of two vectors of utilities, for the pairs of a product."""
         sides: tuple[FloatArray, ...] = (proposal.a,) if proposal.a is proposal.b else (proposal.a, proposal.b)
         drawn = np.zeros(chi.size, dtype=bool)
         for side in sides:
@@ -108,22 +110,24 @@ class _Difference:
         return replace(result, low=low, high=high, second_moment=moment)
 
     def __call__(self, part: slice) -> FloatArray:
+        """U of a slice of the outcomes."""
         high, low = two_difference(self.omega[part], self.chi[part])
         high -= self.center
         high += low
         return high
 
 
-def _integral(difference: _Difference, reach: int) -> float:
+def integral_of(difference: Difference, reach: int) -> float:
+    """The divergence as an integral along the segment from chi to omega, of pairs up to `reach` panels apart."""
     count = next(count for limit, count in NODES_FOR_RANGE if difference.spread <= limit)
     nodes, weights = roots_jacobi(count, 1.0, 0.0)
     fractions = 0.5 * (1.0 + nodes)
     # Squares of u are taken in units of about its range: those of tiny weights and tiny u would underflow.
     exponent = int(np.frexp(difference.spread)[1])
     margin = max(-difference.low, difference.high)
-    shifts = [_shift(difference, fraction) for fraction in fractions]
+    shifts = [shift_of(difference, fraction) for fraction in fractions]
     grid = lay_grid(difference.chi, margin=margin, shifts=shifts, reach=reach, grids=ROUGH_GRIDS)
-    centers = _centers(grid, difference, fractions, exact=reach > REACH)
+    centers = centers_of(grid, difference, fractions, exact=reach > REACH)
     moments = np.zeros((count, len(difference.sides), 3, grid.order, grid.count))
     out = None
     for part in chunks(difference.chi.size, grid.count):
@@ -147,7 +151,7 @@ def _integral(difference: _Difference, reach: int) -> float:
     return math.ldexp(float(total), 2 * exponent)
 
 
-def _centers(grid: Grid, difference: _Difference, fractions: FloatArray, *, exact: bool) -> list[Centers]:
+def centers_of(grid: Grid, difference: Difference, fractions: FloatArray, *, exact: bool) -> list[Centers]:
     """For each fraction, the mean of u in each panel, weighted by both factors.
 
     Any number would do but for rounding. That is not quite harmless between outcomes that are a hundred nats apart:
@@ -178,7 +182,7 @@ def _centers(grid: Grid, difference: _Difference, fractions: FloatArray, *, exac
     return [(None if members is None else members[i], means[i]) for i in range(len(fractions))]
 
 
-def _shift(difference: _Difference, fraction: float) -> Shift:
+def shift_of(difference: Difference, fraction: float) -> Shift:
     """How far each outcome is moved along the way from one vector of utilities to the other."""
     return lambda part: fraction * difference(part)
 

@@ -29,7 +29,10 @@ from pbde_ref.exact.results import Certificate, Optimum
 from pbde_ref.proposals import ProductProposal, Proposal
 from pbde_ref.validation import FloatArray, IndexArray, positive_number, reject, whole_number
 
-__all__ = ["ProductCertificate", "minimize_product_loss", "solve_product_laplacian"]
+__all__ = [
+    "Point", "ProductCertificate", "components_of", "gap_of", "is_done", "line_search", "minimize_product_loss",
+    "newton", "newton_step", "solve_product_laplacian", "starting_point", "target_of",
+]  # fmt: skip
 
 EPS = float(np.finfo(float).eps)
 # What a logistic sum errs by, relative to the sum of its weights: rounding, and interpolation on each of the grids
@@ -137,12 +140,12 @@ def minimize_product_loss(
     utility_tolerance = positive_number("utility_tolerance", utility_tolerance)
     proposal = product_factors(proposal, annotator.size)
     weight = proposal.a + proposal.b
-    target = _target(annotator, proposal, weight)
-    point, steps, decrement = _newton(_start(proposal, target), proposal, target, tolerance, max_steps)
+    target = target_of(annotator, proposal, weight)
+    point, steps, decrement = newton(starting_point(proposal, target), proposal, target, tolerance, max_steps)
     drawn = weight > 0.0
     utilities = np.where(drawn, point.utilities - point.utilities[drawn].mean(), 0.0)
     utilities.flags.writeable = False
-    point = _Point(utilities, proposal, target)
+    point = Point(utilities, proposal, target)
     members = [(share, Population.of(chi, proposal)) for share, chi in single_annotators(annotator)]
     error = math.fsum(share * _error(population) for share, population in [(1.0, point.population), *members])
     certificate = _certify(point, proposal, target, error, decrement)
@@ -184,7 +187,7 @@ def solve_product_laplacian(proposal: ProductProposal, right: FloatArray) -> Flo
     return np.where(drawn, z - z[drawn].mean(), 0.0)
 
 
-def _target(annotator: PreferenceModel, proposal: ProductProposal, weight: FloatArray) -> FloatArray:
+def target_of(annotator: PreferenceModel, proposal: ProductProposal, weight: FloatArray) -> FloatArray:
     """The annotator's part of the gradient."""
     members = list(single_annotators(annotator))
     for _, chi in members:
@@ -194,7 +197,7 @@ def _target(annotator: PreferenceModel, proposal: ProductProposal, weight: Float
     return np.concatenate([sums for _, sums in weighted_sums(populations)])
 
 
-def _start(proposal: ProductProposal, target: FloatArray) -> FloatArray:
+def starting_point(proposal: ProductProposal, target: FloatArray) -> FloatArray:
     """Utilities to begin with: zero, or on a large support the solution for a few classes of outcomes.
 
     For equal factors the minimiser is an increasing function of the probability of winning, which is `target` over
@@ -213,34 +216,35 @@ def _start(proposal: ProductProposal, target: FloatArray) -> FloatArray:
     weight, total, middle = (np.bincount(label, x, CLASSES) for x in (a, 0.5 * target, a * level))
     held = weight > 0.0
     merged = product_factors(ProductProposal(weight[held]), int(np.count_nonzero(held)))
-    solution = _newton(np.zeros(merged.a.size), merged, np.asarray(2.0 * total[held]), math.inf, 50)[0].utilities
+    solution = newton(np.zeros(merged.a.size), merged, np.asarray(2.0 * total[held]), math.inf, 50)[0].utilities
     return np.asarray(np.interp(level, middle[held] / weight[held], solution), dtype=np.float64)
 
 
-def _newton(
+def newton(
     start: FloatArray, proposal: ProductProposal, target: FloatArray, tolerance: float, max_steps: int
-) -> tuple[_Point, int, float]:
+) -> tuple[Point, int, float]:
     """Where Newton's method ends, after how many steps, and the last one's decrement."""
     weight = proposal.a + proposal.b
-    point, steps, decrement = _Point(start, proposal, target), 0, 0.0
-    while steps < max_steps and not _done(point, proposal, tolerance):
-        step = _newton_step(point, weight)
+    point, steps, decrement = Point(start, proposal, target), 0, 0.0
+    while steps < max_steps and not is_done(point, proposal, tolerance):
+        step = newton_step(point, weight)
         decrement = -0.5 * _dot(point.gradient, step)
-        following = _line_search(point, step, proposal, target)
+        following = line_search(point, step, proposal, target)
         if following is None:
             break
         point, steps = following, steps + 1
     return point, steps, decrement
 
 
-def _done(point: _Point, proposal: ProductProposal, tolerance: float) -> bool:
+def is_done(point: Point, proposal: ProductProposal, tolerance: float) -> bool:
     """Whether another step would gain nothing but noise."""
     if point.residual > ENOUGH:
         return False
-    return point.residual <= 4.0 * EPS or not tolerance < _gap(point.utilities, point.gradient, proposal)[0] < math.inf
+    gap = gap_of(point.utilities, point.gradient, proposal)[0]
+    return point.residual <= 4.0 * EPS or not tolerance < gap < math.inf
 
 
-class _Point:
+class Point:
     """Utilities, the loss's gradient there, and how far from zero it is."""
 
     def __init__(self, utilities: FloatArray, proposal: ProductProposal, target: FloatArray) -> None:
@@ -257,7 +261,7 @@ class _Point:
         return self.population.entropy() + _dot(self.gradient, self.utilities - self.population.center())
 
 
-def _newton_step(point: _Point, weight: FloatArray) -> FloatArray:
+def newton_step(point: Point, weight: FloatArray) -> FloatArray:
     """Inexact Newton: the less gradient there is, the smaller the fraction of it that is left over."""
     hessian = Curvature(point.population)
     norm = _dot(point.gradient, point.gradient * _inverse_diagonal(hessian, weight))
@@ -296,15 +300,15 @@ def _solve(hessian: Curvature, weight: FloatArray, gradient: FloatArray, fractio
     return step
 
 
-def _line_search(
-    point: _Point, step: FloatArray, proposal: ProductProposal, target: FloatArray
-) -> _Point | None:
+def line_search(
+    point: Point, step: FloatArray, proposal: ProductProposal, target: FloatArray
+) -> Point | None:
     """The next point, or None where rounding allows no further progress."""
     slope, length = _dot(point.gradient, step), 1.0
     if slope >= 0.0:
         return None
     for _ in range(40):
-        trial = _Point(point.utilities + length * step, proposal, target)
+        trial = Point(point.utilities + length * step, proposal, target)
         if trial.residual < 0.5 * point.residual:
             return trial
         # A convex function has fallen all the way to where it still falls; its slope has digits that its value lacks.
@@ -325,15 +329,15 @@ def _error(population: Population) -> float:
 
 
 def _certify(
-    point: _Point, proposal: ProductProposal, target: FloatArray, error: float, decrement: float
+    point: Point, proposal: ProductProposal, target: FloatArray, error: float, decrement: float
 ) -> ProductCertificate:
     a, b = proposal.a, proposal.b
     drawn = a + b > 0.0
     norm = math.sqrt(_dot(point.gradient, point.gradient))
-    components = _components(drawn)
+    components = components_of(drawn)
     if np.count_nonzero(drawn) < 2:
         return ProductCertificate(0.0, norm, math.inf, components, 0.0, point.residual, decrement)
-    gap, least = _gap(point.utilities, point.gradient, proposal, error)
+    gap, least = gap_of(point.utilities, point.gradient, proposal, error)
     widths, utility_error = _enclosure(point, proposal, target, error), math.inf
     if widths is not None:
         gap = min(gap, (1.0 + 1e-9) * _dot(np.abs(point.gradient) + error * (a + b), widths))
@@ -346,7 +350,7 @@ def _certify(
     return ProductCertificate(gap, norm, eigenvalue, components, utility_error, point.residual, decrement)
 
 
-def _gap(
+def gap_of(
     utilities: FloatArray, gradient: FloatArray, proposal: ProductProposal, error: float = 0.0
 ) -> tuple[float, float]:
     """Bound on the gap, for a gradient that is right to `error` times the weight, and the least curvature of a pair."""
@@ -362,7 +366,7 @@ def _gap(
 
 
 def _enclosure(
-    point: _Point, proposal: ProductProposal, target: FloatArray, error: float
+    point: Point, proposal: ProductProposal, target: FloatArray, error: float
 ) -> FloatArray | None:
     r"""Widths of a box around the utilities that holds a minimum, or None where none is found.
 
@@ -392,7 +396,7 @@ def _enclosure(
 
     def slope(moved: FloatArray) -> tuple[FloatArray, FloatArray]:
         constant = p * _dot(q, moved - utilities)
-        return _Point(moved, proposal, target).gradient + constant, noise + 1e-12 * np.abs(constant)
+        return Point(moved, proposal, target).gradient + constant, noise + 1e-12 * np.abs(constant)
 
     return lies_between(slope, utilities, widths)
 
@@ -406,7 +410,7 @@ def _reason(certificate: ProductCertificate, exhausted: bool) -> str:
     )
 
 
-def _components(drawn: NDArray[np.bool_]) -> IndexArray:
+def components_of(drawn: NDArray[np.bool_]) -> IndexArray:
     """The outcomes drawn are one component, because every one of them meets all that the other factor draws."""
     new = ~drawn
     first = int(np.argmax(drawn))

@@ -23,8 +23,8 @@ from pbde_ref.numerics import softplus
 from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = [
-    "Field", "add_moments", "bilinear", "convolve", "curvature", "deposit", "entropy", "kernel_blocks", "offsets",
-    "sigmoid", "to_nodes",
+    "Field", "add_moments", "bilinear", "chebyshev_nodes", "convolve", "curvature", "deposit", "entropy",
+    "kernel_blocks", "offsets", "runs_of", "sigmoid", "to_nodes", "transfer_of",
 ]  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def deposit(points: Points, *weights: FloatArray) -> list[FloatArray]:
 def add_moments(moments: FloatArray, index: IndexArray, offset: FloatArray, weights: Sequence[FloatArray]) -> None:
     """Add one chunk's moments, in place; shape (weight vectors, order, fine panels)."""
     # Additions to one and the same bin wait for each other. Sorted or repeated scores are therefore added run by run.
-    starts = _runs(index)
+    starts = runs_of(index)
     bins = index if starts is None else index[starts]
     if np.bincount(bins).max() > SEQUENTIAL:
         # Sorting 16-bit numbers takes a quarter of the time.
@@ -79,7 +79,7 @@ def add_moments(moments: FloatArray, index: IndexArray, offset: FloatArray, weig
             row += np.bincount(bins, weight if starts is None else np.add.reduceat(weight, starts), row.size)
 
 
-def _runs(index: IndexArray) -> IndexArray | None:
+def runs_of(index: IndexArray) -> IndexArray | None:
     """Where runs of equal entries start; None if such runs are short."""
     beginning = index[:2048]
     if np.count_nonzero(beginning[1:] != beginning[:-1]) > beginning.size // 4:
@@ -90,7 +90,7 @@ def _runs(index: IndexArray) -> IndexArray | None:
 def to_nodes(grid: Grid, moments: FloatArray) -> FloatArray:
     """Moments of fine panels, shape (order, fine panels), as weights at the coarse panels' nodes."""
     result = np.zeros((grid.positions.size, NODES))
-    transfer = _transfer(grid.bits, grid.order)
+    transfer = transfer_of(grid.bits, grid.order)
     if grid.keys is None:
         for rows, span in grid.rows():
             for row, matrix in zip(moments, transfer, strict=True):
@@ -111,7 +111,7 @@ class Field:
     def through(cls, grid: Grid, values: FloatArray) -> Field:
         """The polynomials through `values` at the coarse panels' nodes, shape (panels, 16)."""
         coefficients = np.empty((grid.order, grid.count))
-        transfer = _transfer(grid.bits, grid.order)
+        transfer = transfer_of(grid.bits, grid.order)
         if grid.keys is None:
             for rows, span in grid.rows():
                 for row, matrix in zip(coefficients, transfer, strict=True):
@@ -181,13 +181,13 @@ def kernel_blocks(kernel: str, reach: int) -> FloatArray:
     """Kernel values for two panels' nodes, shape (2 reach + 1, source node, target node)."""
     function = {"sigmoid": sigmoid, "curvature": curvature, "entropy": entropy}[kernel]
     distance = np.arange(-reach, reach + 1.0)[:, None, None]
-    nodes = _nodes(NODES).astype(np.float64)
+    nodes = chebyshev_nodes(NODES).astype(np.float64)
     blocks = np.asarray(function(distance + nodes[None, None, :] - nodes[None, :, None]))
     blocks.flags.writeable = False
     return blocks
 
 
-def _nodes(count: int) -> NDArray[np.longdouble]:
+def chebyshev_nodes(count: int) -> NDArray[np.longdouble]:
     """Chebyshev points of a panel of width 1 around zero."""
     quarter_turns = np.arange(1 - count, count, 2).astype(np.longdouble) / count
     return 0.5 * np.sin(quarter_turns * 2.0 * np.arctan(np.longdouble(1.0)))
@@ -196,22 +196,22 @@ def _nodes(count: int) -> NDArray[np.longdouble]:
 def _interpolation(points: NDArray[np.longdouble], count: int) -> NDArray[np.longdouble]:
     """Lagrange polynomials of the Chebyshev points of [-1/2, 1/2] in Chebyshev coefficients, evaluated at `points`."""
     scale = np.where(np.arange(count) == 0, 1.0, 2.0) / np.longdouble(count)
-    at_nodes = chebyshev.chebvander(2.0 * _nodes(count), count - 1) * scale
+    at_nodes = chebyshev.chebvander(2.0 * chebyshev_nodes(count), count - 1) * scale
     return chebyshev.chebvander(2.0 * points, count - 1) @ at_nodes.T
 
 
 @functools.lru_cache(maxsize=2)
-def _transfer(bits: int, order: int) -> FloatArray:
+def transfer_of(bits: int, order: int) -> FloatArray:
     """What a fine panel's moments contribute to its panel's nodes, shape (order, 2**bits, 16).
 
     Entry [r, place, j] is the coefficient of offset**r in the Lagrange polynomial of node j, interpolated at `order`
     Chebyshev points of the fine panel at that place.
     """
     # In extended precision: an error here would be one and the same for all points, and not average out.
-    fine = (np.arange(2**bits)[:, None] + 0.5 + _nodes(order)) / 2**bits - 0.5
+    fine = (np.arange(2**bits)[:, None] + 0.5 + chebyshev_nodes(order)) / 2**bits - 0.5
     lagrange = _interpolation(fine, NODES)
     scale = np.where(np.arange(order) == 0, 1.0, 2.0) / np.longdouble(order)
-    coefficients = (chebyshev.chebvander(2.0 * _nodes(order), order - 1) * scale).T
+    coefficients = (chebyshev.chebvander(2.0 * chebyshev_nodes(order), order - 1) * scale).T
     # The conversion from Chebyshev coefficients to powers is a matrix of whole numbers.
     powers = np.zeros((order, order))
     for degree in range(order):

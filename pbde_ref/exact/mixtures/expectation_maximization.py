@@ -24,7 +24,7 @@ from pbde_ref.exact.mixtures.model import (
 )
 from pbde_ref.validation import FloatArray, probability_weights
 
-__all__ = ["Run", "run_one_start"]
+__all__ = ["Run", "line_search", "newton_step", "run_one_start"]
 
 # A Newton step may cross a region where nobody's preference is informative; 20 nats are certainty there.
 LARGEST_STEP = 20.0
@@ -83,8 +83,8 @@ def _maximization(
     for i in range(len(utilities)):
         answers = [own[:, i] for own in expectation.answers]
         before = [terms[:, i] for terms in model.log_sigmoids]
-        step = _newton_step(pairs, answers, before, expectation.gradient[i], null)
-        found = _line_search(pairs, answers, before, utilities[i], expectation.gradient[i], step)
+        step = newton_step(pairs, answers, before, expectation.gradient[i], null)
+        found = line_search(pairs, answers, before, utilities[i], expectation.gradient[i], step)
         if found is not None:
             utilities[i], after = found
             for terms, new in zip(log_sigmoids, after, strict=True):
@@ -93,7 +93,7 @@ def _maximization(
     return evaluate(pairs, weights, utilities, log_sigmoids)
 
 
-def _newton_step(
+def newton_step(
     pairs: list[AnsweredPairs],
     answers: list[FloatArray],
     log_sigmoids: list[FloatArray],
@@ -108,7 +108,7 @@ def _newton_step(
     return step * (LARGEST_STEP / max(LARGEST_STEP, float(np.abs(step).max())))
 
 
-def _line_search(
+def line_search(
     pairs: list[AnsweredPairs],
     answers: list[FloatArray],
     before: list[FloatArray],

@@ -1,0 +1,270 @@
+"""The command line as a user meets it: output, files, exit status, one-line errors."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pbde_ref.cli import main
+from pbde_ref.verification import CLAIMS
+
+QUICK = "cross_entropy_and_kl,winners"
+
+
+def test_verify_prints_a_row_per_claim_within_80_columns(capsys):
+    assert main(["verify", "--claims", QUICK, "--support", "16", "--controls"]) == 0
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= 80
+    for name in QUICK.split(","):
+        assert output.count(f"\n{name}") == 2  # once in the claims, once in the controls
+    assert "2 of 2 claims hold; 2 of 2 controls caught" in output
+
+
+def test_verify_writes_all_numbers_as_json(tmp_path, capsys):
+    path = tmp_path / "verdicts.json"
+    assert main(["verify", "--claims", QUICK, "--support", "16", "--seed", "3", "--json", str(path)]) == 0
+    record = json.loads(path.read_text())
+    assert (record["support"], record["seed"]) == (16, 3)
+    assert [claim["name"] for claim in record["claims"]] == QUICK.split(",")
+    assert all(c["holds"] and c["control"]["caught"] and c["cases"] >= 16 for c in record["claims"])
+
+
+def test_a_claim_that_fails_gives_exit_status_1(monkeypatch, capsys):
+    from dataclasses import replace
+
+    claim = CLAIMS["winners"]
+    broken = replace(claim, error=lambda problem: 0.5)
+    monkeypatch.setitem(CLAIMS, "winners", broken)
+    assert main(["verify", "--claims", "winners", "--support", "16"]) == 1
+    output = capsys.readouterr().out
+    assert "winners fails on 37 of 37: Eq. (10); ordinary 1; ordinary 2; two outcomes 1 and" in output
+    assert "0 of 1 claims hold; 1 of 1 controls caught" in output
+
+
+def test_a_claim_that_raises_gives_exit_status_1_and_all_the_rest(monkeypatch, capsys, tmp_path):
+    """The others' rows, the replay of the one that raised, and the file are all there."""
+    from dataclasses import replace
+
+    def raising(problem):
+        if problem.name == "tree 2":
+            raise ZeroDivisionError("division by\nzero " + "again " * 99)
+        return 0.0
+
+    monkeypatch.setitem(CLAIMS, "winners", replace(CLAIMS["winners"], error=raising))
+    path = tmp_path / "verdicts.json"
+    assert main(["verify", "--claims", QUICK, "--support", "16", "--seed", "7", "--json", str(path)]) == 1
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= 80
+    assert "winners fails on 1 of 37: tree 2" in output
+    assert "error: ZeroDivisionError: division by zero again" in output
+    assert "    --claims winners --seed 7 --problem 'tree 2'" in output
+    assert "1 of 2 claims hold; 2 of 2 controls caught" in output
+    record = json.loads(path.read_text())
+    assert [claim["holds"] for claim in record["claims"]] == [True, False]
+    (failure,) = record["claims"][1]["failures"]
+    assert (failure["problem"], failure["seed"], failure["error"]) == ("tree 2", 7, None)
+    assert failure["raised"].startswith("ZeroDivisionError: division by\nzero")
+
+
+def test_one_problem_replayed_gives_the_same_numbers(monkeypatch, capsys, tmp_path):
+    from dataclasses import replace
+
+    # Every row fails, so that every row is written.
+    monkeypatch.setitem(CLAIMS, "theorem_2", replace(CLAIMS["theorem_2"], tolerance=-1.0))
+    records = []
+    for arguments in ([], ["--problem", "two outcomes 2"]):
+        path = tmp_path / "verdicts.json"
+        main(["verify", "--claims", "theorem_2", "--support", "16", "--seed", "7", "--json", str(path), *arguments])
+        records.append(json.loads(path.read_text())["claims"][0]["failures"])
+    all_rows, (alone,) = records
+    assert alone in all_rows
+    assert len(all_rows) > 30
+
+
+def test_a_problem_that_a_claim_is_not_about_does_not_make_it_hold(capsys):
+    arguments = ["verify", "--claims", "mixed_annotators", "--support", "16", "--problem", "star 1"]
+    assert main(arguments) == 1
+    output = capsys.readouterr().out
+    assert "NO CASE" in output
+    assert "mixed_annotators was tried on no problem" in output
+
+
+def test_a_random_seed_is_printed_and_can_be_given_again(capsys):
+    arguments = ["verify", "--claims", QUICK, "--support", "16", "--repetitions", "1"]
+    main([*arguments, "--seed", "random"])
+    first = capsys.readouterr().out
+    seed = first.splitlines()[0].rpartition(" ")[2]
+    main([*arguments, "--seed", seed])
+    assert capsys.readouterr().out == first
+
+
+def test_many_seeds_make_one_table(monkeypatch, capsys, tmp_path):
+    from dataclasses import replace
+
+    claim = CLAIMS["winners"]
+    broken = replace(claim, error=lambda p: 1.0 if (p.run, p.name) == (4, "star 1") else claim.error(p))
+    monkeypatch.setitem(CLAIMS, "winners", broken)
+    path = tmp_path / "verdicts.json"
+    arguments = ["verify", "--claims", QUICK, "--support", "16", "--repetitions", "1", "--controls"]
+    assert main([*arguments, "--seeds", "3-5", "--json", str(path)]) == 1
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= 80
+    assert "18 random problems for each of seeds 3 to 5" in output
+    assert "winners fails on 1 of 55: star 1" in output
+    assert "--claims winners --seed 4 --problem 'star 1'" in output
+    assert "seeds that failed: 4\n" in output
+    record = json.loads(path.read_text())
+    assert (record["seeds"], record["failed_seeds"]) == ([3, 5], [4])
+    assert record["claims"][0]["holds"]
+    assert record["claims"][0]["cases"] == 1 + 3 * 18
+
+
+def test_a_control_that_passes_gives_exit_status_1(monkeypatch, capsys):
+    from dataclasses import replace
+
+    claim = CLAIMS["winners"]
+    monkeypatch.setitem(CLAIMS, "winners", replace(claim, control=claim.error))
+    assert main(["verify", "--claims", "winners", "--support", "16"]) == 1
+    assert "winners, control not caught on 37 of 37: Eq. (10); ordinary 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [float("nan"), float("inf")])
+def test_an_error_that_is_not_a_number_is_no_evidence(monkeypatch, capsys, error):
+    from dataclasses import replace
+
+    claim = CLAIMS["winners"]
+    monkeypatch.setitem(CLAIMS, "winners", replace(claim, error=lambda problem: error, control=lambda p: float("nan")))
+    assert main(["verify", "--claims", "winners", "--support", "16"]) == 1
+    output = capsys.readouterr().out
+    assert "FAILS" in output
+    assert "error not a number" in output
+    assert "winners, control not caught on 37 of 37: Eq. (10); ordinary 1" in output
+
+
+WRONG = {
+    "unknown claim": (["verify", "--claims", "lemma_7"], "unknown claim 'lemma_7'"),
+    "no claim": (["verify", "--claims", ","], "names no claim"),
+    "support too small": (["verify", "--support", "1"], "--support: must be from 8 to 2048; got 1"),
+    "support not a number": (["verify", "--support", "many"], "--support: must be a whole number; got 'many'"),
+    "seed negative": (["verify", "--seed", "-1"], "--seed"),
+    "seed no number": (["verify", "--seed", "any"], "--seed: must be a whole number; got 'any'"),
+    "seeds downwards": (["verify", "--seeds", "5-3"], "--seeds: must go up, as in 0-499; got '5-3'"),
+    "seed and seeds": (["verify", "--seed", "5", "--seeds", "3-5"], "--seeds: not allowed with argument --seed"),
+    "workers for one seed": (["verify", "--workers", "2"], "`--workers` and `--journal` are for `--seeds`"),
+    "a problem of many seeds": (["verify", "--seeds", "3-5", "--problem", "tree 1"], "`--problem` is one of a single"),
+    "unknown problem": (["verify", "--problem", "tree"], "`problem` must be 'Eq. (10)' or a family and an index"),
+    "no repetitions": (["verify", "--repetitions", "0"], "--repetitions: must be from 1"),
+    "no command": ([], "COMMAND"),
+    "unknown command": (["prove"], "invalid choice: 'prove'"),
+    "unknown loss": (["optima", "--loss", "ppo"], "invalid choice: 'ppo'"),
+    "not a parameter": (["optima", "--loss", "slic", "--beta", "1"], "--beta is not a parameter of the loss 'slic'"),
+    "out of range": (["optima", "--loss", "dpo", "--beta", "-1"], "`beta` must be positive; got -1.0"),
+    "not finite": (["optima", "--loss", "dpo", "--beta", "inf"], "--beta: must be finite"),
+    "plot format": (["optima", "--support", "16", "--loss", "dpo", "--plot", "x.bmp"], "must end in one of"),
+    "missing folder": (["verify", "--claims", "winners", "--support", "8", "--json", "no/such/x.json"], "no/such"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_usage_gets_one_line_and_status_2(capsys, case):
+    arguments, message = WRONG[case]
+    try:
+        status = main(arguments)
+    except SystemExit as stop:
+        status = stop.code
+    error = capsys.readouterr().err
+    assert status == 2
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_the_module_runs_outside_the_repository(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "pbde_ref", "list"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert all(name in done.stdout for name in CLAIMS)
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert done.stderr == ""
+
+
+def test_optima_answers_one_question_in_one_row(tmp_path, capsys):
+    path = tmp_path / "optima.json"
+    arguments = ["optima", "--support", "32", "--loss", "slic", "--delta", "1", "--lambda", "0", "--json", str(path)]
+    assert main(arguments) == 0
+    output = capsys.readouterr().out
+    assert output.count("slic δ=1 λ=0") == 1
+    assert max(map(len, output.splitlines())) <= 80
+    (row,) = json.loads(path.read_text())["optima"]
+    assert row["certificate"] == "dual"
+    assert row["gap"] <= 1e-7
+    assert sum(row["policy"]) == pytest.approx(1.0, abs=1e-12)
+
+
+def command(*arguments, **options):
+    """The command line in a process of its own, as a shell would start it."""
+    run = [sys.executable, "-m", "pbde_ref", *arguments]
+    return subprocess.run(run, capture_output=True, text=True, check=False, timeout=300, **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["fit", "votes.csv", "--f", "5e-324"], "`f` must be at least 1e-300"),
+        (["fit", "votes.csv", "--prior", "gaussian:1e308"], "`scale` must be from 1e-150 to 1e150"),
+        (["fit", "votes.csv", "--prior", "pseudo:1e308"], "`count` must be from 1e-200 to 1e200"),
+        (["fit", "votes.csv", "--json", ""], "`path` must be the name of a file; got ''"),
+        (["fit", "votes.csv", "--json", "."], "cannot be written to: Is a directory"),
+        (["optima", "--loss", "ipo", "--support", "16", "--tau", "1e-308"], "tau"),
+        (["check", "x" * 700_000 + ":f", "--loss", "reward"], "pbde-ref check: the subject 'xxx"),
+        (["reproduce", "figure-3", "--preset", "quick", "--set", "grid=1" + "0" * 4000], "grid"),
+    ],
+)
+def test_every_error_is_one_short_line(arguments, said, tmp_path, monkeypatch, capsys):
+    """Each was a traceback, ignored, or up to 700,000 characters."""
+    (tmp_path / "votes.csv").write_text("chosen,rejected\na,b\nb,a\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = main(arguments)
+    except SystemExit as ended:
+        status = ended.code
+    error = capsys.readouterr().err
+    assert status == 2
+    assert said in error
+    assert error.count("\n") == 1
+    assert len(error) < 400
+
+
+def test_closed_streams_and_poor_locales():
+    poor = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    found = command("list", env=poor)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "Eq. (16)" in found.stdout
+    for closed in (">&-", "2>&-", "<&- >&- 2>&-"):
+        script = f'"{sys.executable}" -m pbde_ref list {closed}'
+        found = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, timeout=300)
+        assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_an_interruption_is_one_word(tmp_path):
+    """Five times Ctrl-C, at once and while it ends."""
+    never = "import pathlib\npathlib.Path('begun').touch()\nwhile True: pass"
+    (tmp_path / "never.py").write_text(never, encoding="utf-8")
+    arguments = [sys.executable, "-m", "pbde_ref", "check", "never:ends", "--loss", "reward"]
+    process = subprocess.Popen(
+        arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    deadline = time.monotonic() + 120.0
+    while not (tmp_path / "begun").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for _ in range(5):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.01)
+    assert process.communicate(timeout=120) == ("", "interrupted\n")
+    assert process.returncode == 130
