@@ -252,7 +252,7 @@ def psi_closed_form(
     asked = np.flatnonzero(reference.pmf > 0.0)
     met = np.flatnonzero(opponents > 0.0)
     rewards = np.zeros(len(reference))
-    for rows in _slices(asked.size):
+    for rows in slices_of(asked.size):
         x = asked[rows]
         won, lost = annotator.probabilities(PairBlock(x[:, None], met[None, :], np.ones((x.size, met.size))))
         try:

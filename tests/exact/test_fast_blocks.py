@@ -52,7 +52,7 @@ def test_accepted_blocks_are_right(spread, entropy, accurate):
     assert accepted > 0 or spread < 1.0
 
 
-@pytest.mark.parametrize(("entropy", "accurate"), [(False, _accurate_kl), (True, _accurate_cross_entropy)])
+@pytest.mark.parametrize(("entropy", "accurate"), [(False, accurate_kl), (True, accurate_cross_entropy)])
 @pytest.mark.parametrize("spread", [1.0, 20.0, 300.0])
 def test_accepted_blocks_of_mixtures_are_right(spread, entropy, accurate):
     """So are those of two or more logistic annotators, one of whom may never answer."""
