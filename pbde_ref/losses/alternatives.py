@@ -18,7 +18,7 @@ from pbde_ref.losses.pairwise import margin_loss
 from pbde_ref.losses.result import BatchLoss, Reduction, batch_size
 from pbde_ref.numerics import weighted
 from pbde_ref.objectives import hinge, ipo
-from pbde_ref.validation import FloatArray, non_negative_number, switch
+from pbde_ref.validation import FloatArray, non_negative_number, shown, switch
 
 __all__ = ["ipo_loss", "rso_loss", "slic_loss"]
 
@@ -213,7 +213,7 @@ def ipo_loss(
     for name, lengths in (("chosen_lengths", chosen_lengths), ("rejected_lengths", rejected_lengths)):
         if switch("average", average) != (lengths is not None):
             raise ValueError(
-                f"`{name}` must be given exactly if `average` is true; got average={average} and {lengths!r}"
+                f"`{name}` must be given exactly if `average` is true; got average={average} and {shown(lengths)}"
             )
         if lengths is not None:
             arguments[name] = lengths, LENGTHS

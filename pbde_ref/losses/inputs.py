@@ -41,7 +41,11 @@ class Rule(NamedTuple):
 
 def precision(*values: ArrayLike) -> Precision:
     """float32 if every array is float32 or float16, else float64."""
-    small = all(np.asarray(value).dtype in (np.float16, np.float32) for value in values)
+    try:
+        small = all(np.asarray(value).dtype in (np.float16, np.float32) for value in values)
+    except Exception:
+        # Whatever an object raises that is no array, the argument is named where it is checked.
+        return np.float64
     return np.float32 if small else np.float64
 
 

@@ -134,7 +134,7 @@ def margin_loss(
         if values is not losses:
             write(values, losses)
         _multiply(slopes, f_l, -share, rejected)
-        if isinstance(f_w, float) and f_w == f_l:
+        if isinstance(f_w, float) and isinstance(f_l, float) and f_w == f_l:
             np.subtract(0.0, rejected, out=chosen)
         else:
             _multiply(slopes, f_w, share, chosen)
