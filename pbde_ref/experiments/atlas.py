@@ -216,5 +216,11 @@ RULES: Mapping[str, Rule] = {
         "two annotators", "annotator_mixture", "11", "a model of two annotators for two annotators, Eq. (30)",
         annotator=_pooled,
     ),
+    # What the paper does not have, at values where nothing is special.
+    **{
+        name: Rule(loss.title, name, "", loss.title, {n: (p.generic,) for n, p in loss.parameters.items() if p.letter})
+        for name, loss in LOSSES.items()
+        if not loss.equation
+    },
 }  # fmt: skip
 """Rows of the atlas by name: a loss of the catalogue, who answers, and the paper's values of each parameter."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pbde_ref import losses as pl
+from pbde_ref.catalogue import LOSSES
 from tests.losses.cases import (
     BETA,
     CASES,
@@ -75,16 +76,22 @@ def test_conventions_have_one_default(name):
 V = [-1.0, -2.0]
 PAIR = {"policy_chosen": V, "policy_rejected": V}
 ALL_FOUR = {**PAIR, "reference_chosen": V, "reference_rejected": V}
+NEEDED = {
+    record.batch.__name__: [name for name, parameter in record.parameters.items() if parameter.default is None]
+    for record in LOSSES.values()
+    if record.batch and record.has_margins
+}
 VALID = {
+    **{
+        record.batch.__name__: {i.name: V for i in record.inputs(record.generic)}
+        | dict.fromkeys(NEEDED[record.batch.__name__], 1.0)
+        for record in LOSSES.values()
+        if record.batch and record.has_margins
+    },
     "bradley_terry_loss": {"chosen_rewards": V, "rejected_rewards": V},
     "pairwise_loss": {"chosen_utilities": V, "rejected_utilities": V},
     "pbde_loss": {**PAIR, "f_chosen": 1.0, "f_rejected": 1.0},
-    "dpo_loss": {**ALL_FOUR, "beta": 1.0},
-    "geometric_loss": {**ALL_FOUR, "alpha": 1.0},
     "length_normalized_loss": {**PAIR, "chosen_lengths": [1, 1], "rejected_lengths": [1, 1]},
-    "slic_loss": {**PAIR, "delta": 1.0},
-    "rso_loss": {**ALL_FOUR, "delta": 1.0},
-    "ipo_loss": {**ALL_FOUR, "tau": 1.0},
     "rrhf_loss": {"policy": [V], "lengths": [[1, 1]], "ranks": [[1, 2]]},
     "annotator_mixture_loss": {"policy_chosen": [V], "policy_rejected": [V], "weight_logits": [0.0, 0.0]},
     "kl_controlled_policy_gradient_loss": {"policy": V, "reference": V, "rewards": V, "beta": 1.0},
@@ -216,6 +223,13 @@ BAD_TYPES = [
     ("token_log_probs_from_logits", {"labels": [[0.0]]}, "`labels` must be whole numbers; got dtype float64"),
     ("completion_mask", {"tokens": [[1.5, 2]]}, "`tokens` must be whole numbers; got dtype float64"),
     ("completion_mask", {"end_of_sequence": 0.5}, "`end_of_sequence` must be a whole number; got 0.5"),
+]
+# Every loss of a margin refuses what the catalogue's rule forbids.
+BAD_VALUES += [
+    (record.batch.__name__, {name: -0.125}, f"`{name}` must be {record.parameters[name].rule}; got -0.125")
+    for record in LOSSES.values()
+    if record.batch and record.has_margins
+    for name in NEEDED[record.batch.__name__]
 ]
 BAD = [(*row, ValueError) for row in BAD_VALUES] + [(*row, TypeError) for row in BAD_TYPES]
 
