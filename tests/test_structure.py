@@ -4,10 +4,12 @@ import ast
 import dataclasses
 import functools
 import inspect
+import io
 import pkgutil
 import re
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -297,3 +299,33 @@ def test_every_equation_has_an_address_and_a_home_that_exist():
     assert homes
     for home in homes:
         pkgutil.resolve_name(home)
+
+
+BUDGET = 24_000
+"""Lines of code of the whole package, docstrings, comments, imports and blank lines apart."""
+
+
+def lines_of_code(source):
+    """Lines that hold code: what is left without docstrings, comments, imports and blank lines."""
+    left_out = set()
+    for node in ast.walk(parsed(source)):
+        imported = isinstance(node, ast.Import | ast.ImportFrom)
+        text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        if imported or text:
+            left_out |= set(range(node.lineno, node.end_lineno + 1))
+    silent = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    code = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in silent:
+            code |= set(range(token.start[0], token.end[0] + 1))
+    return len(code - left_out)
+
+
+def test_the_package_keeps_to_its_budget():
+    """Every capability pays rent: what is written twice goes before the number above is raised."""
+    assert sum(lines_of_code(path.read_text("utf-8")) for path in SOURCES) <= BUDGET
+
+
+def test_the_count_leaves_out_what_is_not_code():
+    source = '"""Docs."""\n\nimport os\n\n# why\ndef f(x):\n    """Docs,\n    of two lines."""\n    return (x +\n            1)\n'
+    assert lines_of_code(source) == 3

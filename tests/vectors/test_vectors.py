@@ -23,6 +23,7 @@ from pbde_ref.vectors import expected_losses as vectors_of_populations
 from pbde_ref.vectors import sequences as vectors_of_sequences
 from pbde_ref.vectors import tokens as vectors_of_tokens
 from pbde_ref.vectors import writing as vectors
+from pbde_ref.vectors.against_the_paper import LOSSES as LOSSES_OF_THE_PAPER
 from pbde_ref.vectors.against_the_paper import checked
 
 DIGITS = 600
@@ -570,7 +571,7 @@ def test_no_wrong_number_is_written():
         (vectors_of_populations, vectors_of_populations.POPULATION_DOCUMENTS),
     )
     for module, documents in families:
-        for document in documents:
+        for document in (d for d in documents if d.name in LOSSES_OF_THE_PAPER or d.level == "population"):
             parameters, inputs = document.groups[0].parameters, document.groups[0].tests[0].inputs
             name, right = document.name, module.evaluate(document.name, parameters, inputs)
             assert checked(name, parameters, inputs, right) is right
