@@ -227,6 +227,8 @@ def win_probabilities(annotator: PreferenceModel, opponents: FiniteDistribution 
     instance("annotator", annotator, PreferenceModel, "an annotator")
     if not isinstance(opponents, FiniteDistribution):
         probability_weights("opponents", vector("opponents", opponents, size=annotator.size))
+    else:
+        same_size("opponents", len(opponents), annotator.size)
     proposal = product_factors(ProductProposal(opponents), annotator.size)
     ones = np.ones(annotator.size)
     members = [(weight, Population.of(chi, proposal, refuse=False)) for weight, chi in single_annotators(annotator)]

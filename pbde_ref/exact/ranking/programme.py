@@ -46,6 +46,8 @@ def ranking_programme(
     tokens = np.ones(size) if lengths is None else vector("lengths", lengths, size=size)
     reject("lengths", "positive", tokens, tokens <= 0.0)
     reject("lengths", "finite", tokens, np.isinf(tokens))
+    outside = (tokens < 1e-150) | (tokens > 1e150)
+    reject("lengths", "from 1e-150 to 1e150, so that their ratios are numbers", tokens, outside)
     gamma = number("likelihood_weight", likelihood_weight)
     if gamma < 0.0:
         raise ValueError(f"`likelihood_weight` must be non-negative; got {gamma}")

@@ -578,6 +578,11 @@ def test_a_single_annotator_of_a_mixture_may_disagree():
     assert (divergence.value, divergence.method) == (math.inf, "kernel_sum")
 
 
+def test_opponents_of_another_support_are_named():
+    with pytest.raises(ValueError, match="`opponents` must have 4 outcomes, one for each of the support; got 2"):
+        win_probabilities(process(np.zeros(4)), pb.uniform("ab"))
+
+
 def test_winning_against_opponents_of_the_same_infinite_utility():
     """An outcome that the annotator excludes wins half of its meetings with itself, and nothing else."""
     annotator = process(np.array([0.0, -math.inf, math.log(3.0), -math.inf]))

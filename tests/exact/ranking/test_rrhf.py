@@ -396,3 +396,10 @@ def test_defaults():
         defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
         assert (defaults["n_candidates"], defaults["likelihood_weight"]) == (2, 1.0)
     assert (defaults["tolerance"], defaults["max_steps"]) == (1e-9, 100)
+
+
+@pytest.mark.parametrize("length", [1e-308, 1e-200, 1e200])
+def test_lengths_beyond_the_range_of_their_ratios_are_refused(length):
+    annotator, pairs = pb.Annotator(pb.uniform([0, 1]), pb.luce()), pb.ProductProposal([1, 1])
+    with pytest.raises(ValueError, match="`lengths` must be from 1e-150 to 1e150, so that their ratios are numbers"):
+        pb.minimize_rrhf(annotator, pairs, lengths=[1.0, length])
