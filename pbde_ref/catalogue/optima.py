@@ -96,14 +96,16 @@ def _certified(
     rounding = np.where(held, 8.0 * EPS * (1.0 + np.where(held, parts, 0.0)), 0.0)
     drawn = proposal.matrix(annotator.size)
     share = 0.5 * (drawn.sum(axis=0) + drawn.sum(axis=1))
-    root = math.sqrt(expected_kl(annotator, utilities, proposal).value) + math.sqrt(float(share @ rounding**2))
+    most = float(rounding.max())
+    root = math.sqrt(expected_kl(annotator, utilities, proposal).value)
+    root += most * math.sqrt(float(share @ (rounding / most) ** 2))
     utilities.flags.writeable = False
     return Optimum(
         policy=policy,
         utilities=utilities,
         loss=expected_cross_entropy(annotator, utilities, proposal).value,
-        gap=root**2,
-        utility_error=2.0 * (error + float(rounding.max())),
+        gap=root * root,
+        utility_error=2.0 * (error + most),
         policy_error=policy_distance(policy.pmf, error + rounding, process.f),
         converged=True,
         unique=True,

@@ -299,7 +299,7 @@ def ipo_winners(
     instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
     same_support("policy", policy.support, "reference", reference.support)
     instance("proposal", proposal, Proposal, "a proposal")
-    tau = positive_number("tau", tau, least=LEAST_TAU)
+    tau = ipo(tau).parameters["tau"]
     for name, given in (("policy", policy), ("reference", reference)):
         reject(name, "positive everywhere", given.pmf, np.isneginf(given.log_pmf))
     s, q = policy.log_pmf - reference.log_pmf, proposal.matrix(len(policy))

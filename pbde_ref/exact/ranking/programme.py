@@ -51,6 +51,8 @@ def ranking_programme(
     gamma = number("likelihood_weight", likelihood_weight)
     if gamma < 0.0:
         raise ValueError(f"`likelihood_weight` must be non-negative; got {gamma}")
+    if 0.0 < gamma < 1e-150:
+        raise ValueError(f"`likelihood_weight` must be 0, or at least 1e-150, so that its root is a number; got {gamma}")
     n_candidates = whole_number("n_candidates", n_candidates)
     if n_candidates == 2:
         wins = win_weights(annotator, proposal)[0]

@@ -403,3 +403,5 @@ def test_lengths_beyond_the_range_of_their_ratios_are_refused(length):
     annotator, pairs = pb.Annotator(pb.uniform([0, 1]), pb.luce()), pb.ProductProposal([1, 1])
     with pytest.raises(ValueError, match="`lengths` must be from 1e-150 to 1e150, so that their ratios are numbers"):
         pb.minimize_rrhf(annotator, pairs, lengths=[1.0, length])
+    with pytest.raises(ValueError, match="`likelihood_weight` must be 0, or at least 1e-150"):
+        pb.minimize_rrhf(annotator, pairs, likelihood_weight=5e-324)
