@@ -77,7 +77,8 @@ def sequence_log_probs(token_log_probs: ArrayLike, mask: ArrayLike, *, average: 
     values = np.where(counts, values, 0.0)
     reject("token_log_probs", "free of NaN where the mask is true", values, np.isnan(values))
     reject("token_log_probs", "at most 0 (a log-probability) where the mask is true", values, values > 0.0)
-    result = values.sum(axis=1)
+    with np.errstate(over="ignore"):
+        result = values.sum(axis=1)
     if switch("average", average):
         result = result / counts.sum(axis=1)
     return result.astype(precision(token_log_probs))

@@ -52,7 +52,7 @@ def ranking_programme(
     if gamma < 0.0:
         raise ValueError(f"`likelihood_weight` must be non-negative; got {gamma}")
     if 0.0 < gamma < 1e-150:
-        raise ValueError(f"`likelihood_weight` must be 0, or at least 1e-150, so that its root is a number; got {gamma}")
+        raise ValueError(f"`likelihood_weight` must be 0, or at least 1e-150, to have a square; got {gamma}")
     n_candidates = whole_number("n_candidates", n_candidates)
     if n_candidates == 2:
         wins = win_weights(annotator, proposal)[0]
