@@ -84,7 +84,7 @@ def rrhf_loss(
         raise ValueError(f"exactly one of `scores` and `ranks` must be given; got {given}")
     name, sign, order = ("scores", 1.0, scores) if ranks is None else ("ranks", -1.0, ranks)
     assert order is not None
-    candidates = np.shape(policy)[-1] if isinstance(policy, np.ndarray) else 1
+    candidates = policy.shape[-1] if isinstance(policy, np.ndarray) and policy.ndim else 1
 
     def compute(
         log_pi: FloatArray, lengths: FloatArray, preference: FloatArray, *, out: list[Any], share: float, usual: bool

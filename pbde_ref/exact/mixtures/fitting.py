@@ -251,7 +251,7 @@ def fit_annotator_mixture(
     proposal : ProductProposal, JointProposal or PairListProposal
         Which pairs they are shown, :math:`q`.
     n_annotators : int
-        k, at least 1.
+        k, from 1 to 10,000.
     pbde : PBDE, optional
         The process of all annotators in the model. Default: the Luce rule of Eq. (30).
     reference : FiniteDistribution, optional
@@ -311,7 +311,7 @@ def fit_annotator_mixture(
     check_models(annotator, proposal)
     if callback is not None and not callable(callback):
         raise TypeError(f"`callback` must be callable; got {shown(callback)}")
-    size, k = annotator.size, whole_number("n_annotators", n_annotators, least=1)
+    size, k = annotator.size, whole_number("n_annotators", n_annotators, least=1, most=10_000)
     process = luce() if pbde is None else pbde
     instance("pbde", process, PBDE, "a PBDE")
     reference = uniform(range(size)) if reference is None else reference
