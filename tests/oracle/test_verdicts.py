@@ -696,3 +696,19 @@ def test_rewards_of_the_definition_make_the_margin(name):
     case = Case(definition, definition.batches["generic"], conventions)
     chosen, rejected = case.rewards()
     np.testing.assert_allclose(chosen - rejected - conventions.get("margin", 0.0), case.margins().values, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "per_pair",
+    [
+        lambda x: np.logaddexp(0.0, x) + np.where(x > 20.0, 1e-4, 0.0),
+        lambda x: np.minimum(np.logaddexp(0.0, x), 512.0),
+    ],
+    ids=["1e-4 too much where a margin is wrong", "at most 512"],
+)
+def test_what_is_wrong_on_single_extreme_pairs_is_not_lost_in_a_mean(per_pair):
+    """A mean of losses of thousands hides 1e-4, and one pair's loss hides beside another's."""
+    report = report_of(lambda *four: per_pair(-margin(*four)).mean())
+    assert "extreme_gaps" in failed(report)
+    control = report_of(lambda *four: np.logaddexp(0.0, -margin(*four)).mean())
+    assert control.passed
