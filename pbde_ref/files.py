@@ -150,7 +150,14 @@ def write_json(path: str | os.PathLike[str], value: Any, *, indent: int | None =
     ValueError
         If `value` holds NaN or an infinity, which JSON has no word for.
     """
-    write_atomically(path, (json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            # Half of a surrogate pair has no place in UTF-8; JSON can spell it.
+            text = json.dumps(value, indent=indent, allow_nan=False)
+    write_atomically(path, (text + "\n").encode())
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -153,3 +153,9 @@ def test_the_file_that_stdout_goes_to_keeps_what_was_printed(tmp_path):
         assert (tmp_path / "out").read_text() == "first\n1\nlast\n"
     found = subprocess.run([sys.executable, "-c", script.format("/dev/stdout")], capture_output=True, check=True)
     assert found.stdout == b"first\n1\nlast\n"
+
+
+def test_half_a_surrogate_pair_is_spelt(tmp_path):
+    """UTF-8 has no place for it; what is written reads back the same."""
+    write_json(tmp_path / "a.json", {"label": "a\ud800", "other": "é"})
+    assert json.loads((tmp_path / "a.json").read_text("utf-8")) == {"label": "a\ud800", "other": "é"}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pbde_ref.cli.arguments import output_path
+from pbde_ref.cli.arguments import output_path, whole
 from pbde_ref.cli.fit_report import (
     effect_table,
     item_table,
@@ -41,6 +41,8 @@ from pbde_ref.files import write_json
 from pbde_ref.pbde import PBDE
 
 __all__ = ["add_arguments", "run"]
+
+MOST = 2**63 - 1
 
 DESCRIPTION = """\
 Estimate the implicit preference distribution of an annotator from comparisons that were really made, with confidence
@@ -118,15 +120,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--pbde", metavar="FILE", help="CSV with columns item, f and g: the process f·log p + g")
     model.add_argument("--held-out", type=_share, metavar="SHARE", default=0.2,
                        help="of the comparisons, to compare models of several annotators on [0.2]")  # fmt: skip
-    model.add_argument("--mixture", type=_count, metavar="K", default=2, help="annotators of the mixture [2]")
-    model.add_argument("--seed", type=_seed, default=0, help="of the split and of the mixture's start [0]")
+    model.add_argument("--mixture", type=whole(1, MOST), metavar="K", default=2, help="annotators of the mixture [2]")
+    model.add_argument("--seed", type=whole(0, MOST), default=0, help="of the split and of the mixture's start [0]")
 
     output = parser.add_argument_group("output")
-    model.add_argument("--bootstrap", metavar="N", type=_count,
+    model.add_argument("--bootstrap", metavar="N", type=whole(1, MOST),
                        help="intervals from N drawn sets of comparisons, or clusters; ties half or drop")  # fmt: skip
     output.add_argument("--reference", metavar="ITEM", help="whose utility is 0 [their mean]")
     output.add_argument("--level", type=_level, default=0.95, help="of the confidence intervals [0.95]")
-    output.add_argument("--top", type=_top, metavar="N", default=20, help="items to show; 0 for all [20]")
+    output.add_argument("--top", type=whole(0, MOST), metavar="N", default=20, help="items to show; 0 for all [20]")
     output.add_argument("--elo", action="store_true", help="400 points for odds of 10 to 1, the zero at 1000")
     output.add_argument("--json", metavar="PATH", type=output_path(), help="also write the results there")
     output.add_argument("--plot", metavar="PATH", type=output_path(".png"),
@@ -331,25 +333,3 @@ def _prior(text: str) -> Prior | str | None:
         return makers[kind](_positive(size))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _whole(text: str, least: int) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a whole number; got {text!r}") from None
-    if not least <= value < 2**63:
-        raise argparse.ArgumentTypeError(f"must be at least {least}; got {value}")
-    return value
-
-
-def _count(text: str) -> int:
-    return _whole(text, 1)
-
-
-def _seed(text: str) -> int:
-    return _whole(text, 0)
-
-
-def _top(text: str) -> int:
-    return _whole(text, 0)
