@@ -268,3 +268,9 @@ def test_an_interruption_is_one_word(tmp_path):
         time.sleep(0.01)
     assert process.communicate(timeout=120) == ("", "interrupted\n")
     assert process.returncode == 130
+
+
+def test_a_control_that_one_problem_alone_has_no_case_of_is_not_missed(capsys):
+    arguments = ("verify", "--claims", "misspecification", "--seed", "168", "--problem", "anything 2")
+    assert main(arguments) == 0
+    assert "1 of 1 claims hold; 0 of 0 controls caught" in capsys.readouterr().out
