@@ -9,14 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import pbde_ref.losses as losses
+from pbde_ref.catalogue import LOSSES, Loss
+from pbde_ref.losses import BatchLoss
 
 __all__ = ["BATCH_LOSSES", "BatchProblem", "batch_arrays"]
-
-_POLICY = ("policy_chosen", "policy_rejected")
-_REFERENCE = ("reference_chosen", "reference_rejected")
-_LENGTHS = ("chosen_lengths", "rejected_lengths")
-
 
 @dataclass(frozen=True)
 class BatchProblem:
@@ -33,7 +29,7 @@ class BatchProblem:
         The same from PyTorch's functions: from the module, the tensors and the parameters to the mean loss.
     """
 
-    function: Callable[..., losses.BatchLoss]
+    function: Callable[..., BatchLoss]
     arrays: tuple[str, ...]
     parameters: Mapping[str, float]
     torch: Callable[..., Any]
@@ -66,31 +62,26 @@ def _sigmoid_loss(torch: Any, margin: Any) -> Any:
     return -torch.nn.functional.logsigmoid(margin).mean()
 
 
-BATCH_LOSSES: Mapping[str, BatchProblem] = {
-    "bradley_terry": BatchProblem(
-        losses.bradley_terry_loss, ("chosen_rewards", "rejected_rewards"), {}, lambda t, c, r: _sigmoid_loss(t, c - r)
-    ),
-    "dpo": BatchProblem(
-        losses.dpo_loss, _POLICY + _REFERENCE, {"beta": 0.1},
-        lambda t, *batch, beta: _sigmoid_loss(t, beta * _log_ratio(*batch)),
-    ),
-    "geometric": BatchProblem(
-        losses.geometric_loss, _POLICY + _REFERENCE, {"alpha": 0.5},
+_IN_TORCH: Mapping[str, tuple[dict[str, float], Callable[..., Any]]] = {
+    "bradley_terry": ({}, lambda t, c, r: _sigmoid_loss(t, c - r)),
+    "dpo": ({"beta": 0.1}, lambda t, *batch, beta: _sigmoid_loss(t, beta * _log_ratio(*batch))),
+    "geometric": (
+        {"alpha": 0.5},
         lambda t, pc, pr, rc, rr, alpha: _sigmoid_loss(t, ((pc - pr) - (1.0 - alpha) * (rc - rr)) / alpha),
     ),
-    "length_normalized": BatchProblem(
-        losses.length_normalized_loss, _POLICY + _LENGTHS, {"scale": 2.0},
-        lambda t, pc, pr, lc, lr, scale: _sigmoid_loss(t, scale * (pc / lc - pr / lr)),
+    "length_normalized": (
+        {"scale": 2.0}, lambda t, pc, pr, lc, lr, scale: _sigmoid_loss(t, scale * (pc / lc - pr / lr))
     ),
-    "ipo": BatchProblem(
-        losses.ipo_loss, _POLICY + _REFERENCE, {"tau": 0.1},
-        lambda t, *batch, tau: ((_log_ratio(*batch) - 0.5 / tau) ** 2).mean(),
-    ),
-    "rso": BatchProblem(
-        losses.rso_loss, _POLICY + _REFERENCE, {"delta": 1.0},
-        lambda t, *batch, delta: t.relu(delta - _log_ratio(*batch)).mean(),
-    ),
-    "slic": BatchProblem(
-        losses.slic_loss, _POLICY, {"delta": 1.0}, lambda t, pc, pr, delta: t.relu(delta - (pc - pr)).mean()
-    ),
+    "ipo": ({"tau": 0.1}, lambda t, *batch, tau: ((_log_ratio(*batch) - 0.5 / tau) ** 2).mean()),
+    "rso": ({"delta": 1.0}, lambda t, *batch, delta: t.relu(delta - _log_ratio(*batch)).mean()),
+    "slic": ({"delta": 1.0}, lambda t, pc, pr, delta: t.relu(delta - (pc - pr)).mean()),
 }  # fmt: skip
+
+
+def _problem(record: Loss) -> BatchProblem:
+    assert record.batch is not None
+    parameters, torch = _IN_TORCH[record.name]
+    return BatchProblem(record.batch, tuple(i.name for i in record.inputs(record.generic)), parameters, torch)
+
+
+BATCH_LOSSES: Mapping[str, BatchProblem] = {name: _problem(LOSSES[name]) for name in _IN_TORCH}
