@@ -19,6 +19,7 @@ from pbde_ref.estimation import (
 )
 from pbde_ref.estimation.bootstrap import _fitted
 from pbde_ref.estimation.ranking import rank_intervals
+from tests.seeds import drawn_seed
 
 
 def chances(d, tie, model):
@@ -302,7 +303,7 @@ def test_rankings_of_two_are_comparisons():
 @pytest.mark.parametrize("prior", [None, PseudoCounts(0.5)])
 def test_each_draw_is_a_fit(prior):
     """Draws that are fitted together have the estimates of each alone; one without any is no number."""
-    rng = np.random.default_rng(np.random.SeedSequence().entropy)
+    rng = np.random.default_rng(drawn_seed())
     first, second = np.triu_indices(5, 1)
     spread = csr_array(np.eye(5)[:, first] - np.eye(5)[:, second])
     total = rng.integers(5, 30, (10, 8)).astype(float)
@@ -327,7 +328,7 @@ def test_bootstrap_has_the_sandwichs_errors():
     winner, loser, tied, *_ = drawn(4, m=1500)
     clusters = np.arange(1500) // 5
     for options in ({}, {"ties": tied}, {"ties": tied, "clusters": clusters}):
-        seed = np.random.SeedSequence().entropy
+        seed = drawn_seed()
         drawn_again = bootstrap_utilities(winner, loser, **options, draws=1500, rng=seed)
         errors = fit_comparisons(winner, loser, **options).standard_errors()
         # The standard deviation of a standard deviation from 1,500 draws is 1.8 %; five of them, and 3 % of bias.
@@ -404,7 +405,7 @@ DESIGNS = ["independent", "half wins", "davidson", "clustered"]
 @pytest.mark.parametrize("design", DESIGNS)
 def test_coverage(design):
     """40 repetitions: within five standard deviations of 0.95, an interval's repetitions being dependent."""
-    seed = np.random.SeedSequence().entropy
+    seed = drawn_seed()
     found, ranked = coverage(design, 40, seed)
     print(design, found, ranked, "seed", seed)
     assert abs(found - 0.95) < 5 * math.sqrt(0.95 * 0.05 / 40)
@@ -415,7 +416,7 @@ def test_coverage(design):
 @pytest.mark.parametrize("design", DESIGNS)
 def test_coverage_with_many_repetitions(design):
     """10,000 repetitions from a drawn seed: 0.94 to 0.96; ranks at least 0.95."""
-    seed = np.random.SeedSequence().entropy
+    seed = drawn_seed()
     found, ranked = coverage(design, 10_000, seed)
     print(design, found, ranked, "seed", seed)
     assert 0.94 <= found <= 0.96

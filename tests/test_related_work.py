@@ -12,6 +12,7 @@ import pytest
 from scipy.optimize import linprog, root
 
 import pbde_ref as pb
+from tests.seeds import drawn_seed
 
 W = pb.FiniteDistribution.from_weights
 
@@ -23,8 +24,7 @@ def luce(weights):
 @pytest.fixture
 def rng():
     """A seed that nobody chose, printed where a test fails."""
-    seed = int(np.random.default_rng().integers(2**32))
-    print(f"seed {seed}")
+    seed = drawn_seed()
     return np.random.default_rng(seed)
 
 

@@ -18,6 +18,7 @@ from pbde_ref.exact.hinge import minimize_rso
 from pbde_ref.exact.ipo import ipo_optimum
 from pbde_ref.objectives import hinge, ipo, robust, rrhf, smoothed, with_margin
 from tests import adversarial
+from tests.seeds import drawn_seed
 
 EXPONENTIAL = pb.Objective(
     "exponential", lambda m: np.exp(-m), lambda m: -np.exp(-m), lambda m: np.exp(-m), convex=True
@@ -35,6 +36,7 @@ SMOOTH_HINGE = pb.Objective(
 CRUDE_HINGE = pb.Objective(
     "own hinge", lambda m: np.maximum(1.0 - m, 0.0), lambda m: np.where(m < 1.0, -1.0, 0.0), np.zeros_like
 )
+
 COIN, PAIR = pb.PreferenceMatrix([[0.5, 0.75], [0.25, 0.5]]), pb.PairListProposal([0], [1])
 
 
@@ -176,8 +178,7 @@ def test_components_and_outcomes_that_nobody_compares():
 @pytest.mark.parametrize("name", EXACT)
 def test_bounds_are_never_below_the_truth(name):
     """Any problem, solved or stopped early: gap and error of every difference are at most what the result says."""
-    seed = int(np.random.SeedSequence().generate_state(1)[0])
-    print("seed", seed)
+    seed = drawn_seed()
     for number in range(3):
         for max_steps in (2, 200):
             held_against_the_truth(name, np.random.default_rng([seed, number]), max_steps)

@@ -10,6 +10,7 @@ from pbde_ref.exact import fast_blocks
 from pbde_ref.exact.expected import accurate_cross_entropy, accurate_kl
 from pbde_ref.exact.fast_blocks import FastBlocks
 from pbde_ref.pairs import PairBlock
+from tests.seeds import drawn_seed
 
 SIZE = 600
 
@@ -56,8 +57,7 @@ def test_accepted_blocks_are_right(spread, entropy, accurate):
 @pytest.mark.parametrize("spread", [1.0, 20.0, 300.0])
 def test_accepted_blocks_of_mixtures_are_right(spread, entropy, accurate):
     """So are those of two or more logistic annotators, one of whom may never answer."""
-    seed = int(np.random.default_rng().integers(2**32))
-    print("seed", seed)
+    seed = drawn_seed()
     rng = np.random.default_rng(seed)
     weights = np.append(rng.uniform(0.2, 1.0, int(rng.integers(2, 5))), 0.0)
     mixture = pb.AnnotatorMixture(weights, [process(utilities(spread, rng)[0]) for _ in weights])

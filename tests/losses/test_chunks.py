@@ -11,6 +11,7 @@ from pbde_ref import losses as pl
 from pbde_ref.losses import chunks
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, hinge, ipo, robust, smoothed, with_margin
 from tests.losses.cases import BETA
+from tests.seeds import drawn_seed
 
 OBJECTIVES = {
     "bradley_terry": BRADLEY_TERRY, "smoothed": smoothed(0.2), "robust": robust(0.2), "hinge": hinge(0.7),
@@ -20,8 +21,7 @@ OBJECTIVES = {
 
 def drawn(size):
     """Four vectors of log-probabilities, by a seed nobody chose."""
-    seed = int(np.random.default_rng().integers(2**32))
-    print("seed", seed)
+    seed = drawn_seed()
     return -np.random.default_rng(seed).exponential(20.0, (4, size))
 
 

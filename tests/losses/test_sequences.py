@@ -18,6 +18,7 @@ from tests.losses.cases import (
     BETA,
     dpo,
 )
+from tests.seeds import drawn_seed
 
 RNG = np.random.default_rng(3)
 LOGITS = RNG.normal(0.0, 2.0, (2, 5, 4))
@@ -81,8 +82,7 @@ def test_near_certain_tokens_keep_their_digits(dtype):
 @pytest.mark.parametrize("shift", [True, False])
 def test_blocks_and_threads_change_nothing(dtype, shift, monkeypatch):
     """One position at a time, several sequences at once, in two threads: the same bytes; also into given arrays."""
-    seed = int(np.random.default_rng().integers(2**32))
-    print("seed", seed)
+    seed = drawn_seed()
     rng = np.random.default_rng(seed)
     shape = tuple(int(n) for n in rng.integers(2, 9, 3))
     logits = rng.normal(0.0, 5.0, shape).astype(dtype)

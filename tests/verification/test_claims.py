@@ -11,6 +11,7 @@ from pbde_ref.verification import CLAIMS, check, joined, problem_named, problem_
 from pbde_ref.verification.campaigns import Campaign, verdicts_by_seed
 from pbde_ref.verification.claims import MARGIN
 from pbde_ref.verification.problems import FAMILIES
+from tests.seeds import drawn_seed
 
 ROOT = Path(__file__).parents[2]
 CASES = problems(24, seed=11, repetitions=1)
@@ -261,7 +262,7 @@ def test_second_paths_share_no_code_with_the_package(module, literal):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_twenty_seeds_of_a_family_that_nobody_chose(family):
-    seed = int(np.random.default_rng().integers(2**32))
+    seed = drawn_seed()
     cases = [problem_named(f"{family} {index}", 24, seed) for index in range(1, 21)]
     for verdict in check(list(CLAIMS.values()), cases):
         assert not verdict.failures
