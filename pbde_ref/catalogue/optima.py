@@ -18,7 +18,7 @@ from pbde_ref.distributions import FiniteDistribution, tilt, uniform
 from pbde_ref.exact.enclosures import policy_distance
 from pbde_ref.exact.expected import expected_cross_entropy, expected_kl
 from pbde_ref.exact.hinge import minimize_rso, minimize_slic
-from pbde_ref.exact.identifiability import comparison_components, finite_fit_exists
+from pbde_ref.exact.identifiability import comparison_components, finite_fit_exists, identifiability
 from pbde_ref.exact.ipo import ipo_optimum
 from pbde_ref.exact.limits import limit_fit
 from pbde_ref.exact.minimizers import minimize_expected_loss
@@ -26,10 +26,10 @@ from pbde_ref.exact.mixtures import expected_mixture_loss, fit_annotator_mixture
 from pbde_ref.exact.optima import optimal_policy, policy_of
 from pbde_ref.exact.projection import projected_policy
 from pbde_ref.exact.ranking import minimize_rrhf
-from pbde_ref.exact.results import NoMinimumError, Optimum
+from pbde_ref.exact.results import NoMinimumError, Optimum, unmet
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, robust, smoothed, with_margin
 from pbde_ref.pbde import PBDE, dpo, geometric_average, length_normalized, luce
-from pbde_ref.proposals import Proposal
+from pbde_ref.proposals import ProductProposal, Proposal
 from pbde_ref.validation import choice, positive_number, vector
 
 __all__ = [
@@ -38,6 +38,8 @@ __all__ = [
 ]  # fmt: skip
 
 EPS = float(np.finfo(float).eps)
+# Total variation from the best policy within which an optimum counts as found, as in `projected_policy`.
+POLICY_TOLERANCE = 1e-6
 
 
 def of_process(
@@ -77,12 +79,18 @@ def of_process(
 def _with_policy(fit: Optimum, annotator: PreferenceModel, process: PBDE) -> Optimum:
     """What is known of the utilities, with the policy that has them under the process."""
     policy, policy_error = policy_of(fit.utilities, process, annotator.support, fit.utility_error)
-    return replace(fit, policy=policy, policy_error=policy_error if fit.unique else 1.0)
+    reason = fit.reason or (unmet(("policy error", policy_error, POLICY_TOLERANCE)) if fit.unique else "")
+    policy_error = policy_error if fit.unique else 1.0
+    return replace(fit, policy=policy, policy_error=policy_error, converged=fit.converged and not reason, reason=reason)
 
 
 def _closed_form(annotator: Annotator, proposal: Proposal, process: PBDE) -> Optimum:
     """The one policy that answers as the annotator does, certified by the divergence that it leaves."""
-    return _certified(annotator, proposal, process, optimal_policy(annotator, process))
+    found = _certified(annotator, proposal, process, optimal_policy(annotator, process))
+    if identifiability(annotator, proposal).policy_is_unique:
+        return found
+    other = "other policies are as good: outcomes that win are compared only with such as never do"
+    return replace(found, policy_error=1.0, utility_error=math.inf, converged=False, unique=False, reason=other)
 
 
 def _certified(
@@ -94,22 +102,28 @@ def _certified(
     parts = np.abs(utilities) + np.abs(process.g) + np.abs(process.f * policy.log_pmf)
     # Each utility is a product and a sum of rounded numbers; the root of a divergence moves by no more than that.
     rounding = np.where(held, 8.0 * EPS * (1.0 + np.where(held, parts, 0.0)), 0.0)
-    drawn = proposal.matrix(annotator.size)
-    share = 0.5 * (drawn.sum(axis=0) + drawn.sum(axis=1))
+    if isinstance(proposal, ProductProposal):
+        share = 0.5 * (proposal.a + proposal.b)
+    else:
+        drawn = proposal.matrix(annotator.size)
+        share = 0.5 * (drawn.sum(axis=0) + drawn.sum(axis=1))
     most = float(rounding.max())
     root = math.sqrt(expected_kl(annotator, utilities, proposal).value)
     root += most * math.sqrt(float(share @ (rounding / most) ** 2))
     utilities.flags.writeable = False
+    policy_error = policy_distance(policy.pmf, error + rounding, process.f)
+    reason = unmet(("policy error", policy_error, POLICY_TOLERANCE))
     return Optimum(
         policy=policy,
         utilities=utilities,
         loss=expected_cross_entropy(annotator, utilities, proposal).value,
         gap=root * root,
         utility_error=2.0 * (error + most),
-        policy_error=policy_distance(policy.pmf, error + rounding, process.f),
-        converged=True,
+        policy_error=policy_error,
+        converged=not reason,
         unique=True,
         proof="divergence",
+        reason=reason,
     )
 
 
@@ -187,7 +201,9 @@ def best_rlhf(
     if fit.policy is None or not np.isfinite(fit.utilities).all():
         return fit
     policy = tilt(reference, fit.utilities, beta)
-    return _certified(annotator, proposal, dpo(beta, reference), policy, 0.5 * fit.utility_error)
+    found = _certified(annotator, proposal, dpo(beta, reference), policy, 0.5 * fit.utility_error)
+    reason = fit.reason or found.reason
+    return replace(found, converged=fit.converged and found.converged, unique=fit.unique, reason=reason)
 
 
 # What is used instead
@@ -224,8 +240,9 @@ def best_hinge(
 ) -> Optimum:
     """The policy of (1 − βm)⁺, which is β times RSO's loss at δ = 1 / β."""
     beta = positive_number("beta", beta)
-    found = best_rso(annotator, proposal, delta=1.0 / beta, reference=reference)
-    return replace(found, loss=beta * found.loss, gap=beta * found.gap * (1.0 + 4.0 * EPS))
+    found = minimize_rso(annotator, proposal, delta=1.0 / beta, reference=reference)
+    gap = beta * found.gap * (1.0 + 4.0 * EPS)
+    return replace(found, loss=beta * found.loss, hinge=beta * found.hinge, gap=gap)
 
 
 def best_slic(

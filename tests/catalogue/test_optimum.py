@@ -126,3 +126,43 @@ def test_every_parameter_has_a_rule_and_the_word_is_one():
                 parameter.checked(name, -1)
     assert loss_named("hinge").name == "scaled_hinge"
     assert loss_named("mixture").name == "annotator_mixture"
+
+
+def test_a_policy_that_comparisons_leave_open_is_not_called_the_only_one():
+    """On the star (0, 2), (1, 2) with p* = (.3, .7, 0) every (a, 1 - a, 0) has zero loss."""
+    annotator = pb.Annotator(pb.FiniteDistribution.from_weights([0.3, 0.7, 0.0]), pb.luce())
+    star = pb.PairListProposal([0, 1], [2, 2])
+    found = pb.optimum("pbde", annotator, star)
+    assert (found.unique, found.converged, found.policy_error) == (False, False, 1.0)
+    assert "other policies are as good" in found.reason
+    assert pb.optimum("pbde", annotator, pb.ProductProposal([1, 1, 1])).unique
+
+
+def test_a_closed_form_of_many_outcomes_needs_no_pairs():
+    annotator = pb.Annotator(pb.FiniteDistribution(np.linspace(-3.0, 3.0, 20_000)), pb.luce())
+    found = pb.optimum("pbde", annotator, pb.ProductProposal(np.ones(20_000)))
+    assert found.converged
+    assert pb.total_variation(found.policy, annotator.distribution) < 1e-12
+
+
+def test_the_scaled_hinges_parts_are_scaled_alike():
+    scaled = pb.optimum("hinge", DISAGREEING, PAIRS, beta=0.4, reference=REFERENCE)
+    assert scaled.hinge == pytest.approx(scaled.loss, rel=1e-14)
+
+
+def test_ipo_per_token_is_the_minimum_of_its_loss():
+    """Eq. (23) of log-ratios per token: no policy nearby is better, and unit lengths change nothing."""
+    lengths = np.array([1.0, 2.0, 3.0, 4.0])
+    found = pb.optimum("ipo", DISAGREEING, PAIRS, tau=0.3, reference=REFERENCE, lengths=lengths)
+
+    def loss(log_policy):
+        return pb.expected_loss(pb.ipo(0.3), DISAGREEING, (log_policy - REFERENCE.log_pmf) / lengths, PAIRS).value
+
+    here, rng = loss(found.policy.log_pmf), np.random.default_rng(5)
+    assert found.loss == pytest.approx(here, rel=1e-9)
+    for scale in 10.0 ** np.linspace(-4, 0, 20):
+        other = pb.FiniteDistribution(found.policy.log_pmf + scale * rng.normal(size=4))
+        assert loss(other.log_pmf) >= here - 1e-12
+    plain = pb.optimum("ipo", DISAGREEING, PAIRS, tau=0.3, reference=REFERENCE)
+    unit = pb.optimum("ipo", DISAGREEING, PAIRS, tau=0.3, reference=REFERENCE, lengths=[1, 1, 1, 1])
+    assert pb.total_variation(plain.policy, unit.policy) < 1e-12
