@@ -147,7 +147,8 @@ def _of_link(name: str, title: str, formula: str, source: str, kind: str, **more
         return optima.of_link(annotator, proposal, beta, reference, link(**fixed, **own))
 
     return _of_pairs(
-        name, title, formula, source, lambda beta, **own: linked(beta, link(**fixed, **own)), parameters, solve=solve
+        name, title, formula, source, lambda beta, **own: linked(beta, link(**fixed, **own)), parameters, solve=solve,
+        learns="" if kind == "squared" else "p*",
     )
 
 
@@ -198,7 +199,7 @@ IN_USE = (
     _of_pairs(
         "ln_dpo", "DPO of log-ratios per token", "-log σ(β (a/|chosen| - b/|rejected|))",
         f"Meng et al. 2024, arXiv 2405.14734, Sec. 4; {_TRL} sigmoid_norm", lambda beta: of_margin(BRADLEY_TERRY, beta),
-        {"beta": BETA}, per_token=True, solve=optima.of_ratios_per_token, margins=_per_token_margins,
+        {"beta": BETA}, per_token=True, solve=optima.of_ratios_per_token, learns="p*", margins=_per_token_margins,
         objective=lambda c: BRADLEY_TERRY, aliases=("sigmoid_norm",),
     ),
     _of_link(
@@ -218,20 +219,22 @@ IN_USE = (
     _of_pairs(
         "nca", "noise contrastive alignment of a pair", "-log σ(βa) - ½ log σ(-βa) - ½ log σ(-βb)",
         f"Chen et al. 2024, arXiv 2402.05369; {_TRL} nca_pair", nca, {"beta": BETA}, aliases=("nca_pair",),
+        learns="rates",
     ),
     _of_pairs(
         "bco", "binary classifier optimisation of a pair", "-log σ(β (a - z)) - log σ(β (z - b))",
         f"Jung et al. 2024, arXiv 2404.04656; {_TRL} bco_pair (z = 0), LLaMA-Factory (running mean)", bco,
-        {"beta": BETA, "baseline": BASELINE}, aliases=("bco_pair",),
+        {"beta": BETA, "baseline": BASELINE}, aliases=("bco_pair",), learns="rates",
     ),
     _of_pairs(
         "sppo", "self-play preference optimisation, sure answers", "(a - 1/2β)² + (b + 1/2β)²",
         f"Wu et al. 2024, arXiv 2405.00675, Eq. (4.7); {_TRL} sppo_hard", sppo, {"beta": BETA}, aliases=("sppo_hard",),
+        learns="rates",
     ),
     _of_pairs(
         "apo_zero", "anchored preference optimisation, zero", "1 - σ(βa) + σ(βb)",
         f"D'Oosterlinck et al. 2024, arXiv 2408.06266, Eq. (7); {_TRL} apo_zero", kto, {"beta": BETA},
-        solve=optima.of_sigmoids,
+        solve=optima.of_sigmoids, learns="winners",
     ),
     _of_pairs(
         "apo_down", "anchored preference optimisation, down", "σ(βa) + 1 - σ(β (a - b))",
@@ -271,10 +274,11 @@ IN_USE = (
         "w_D (1 - σ(β (t - z))) if desirable, else w_U (1 - σ(β (z - t))), t = log π/ref; z no gradient",
         "Ethayarajh et al. 2024, arXiv 2402.01306, Eq. (7); TRL kto, apo_zero_unpaired (z = 0), Liger-Kernel, "
         "LLaMA-Factory, HALOs", kto, {"beta": BETA, "baseline": BASELINE}, aliases=("apo_zero_unpaired",),
+        learns="winners",
     ),
     _of_answers(
-        "bco_unpaired", "binary classifier optimisation of single answers",
+        "bco_single", "binary classifier optimisation of single answers",
         "-w_D log σ(β (t - z)) if desirable, else -w_U log σ(β (z - t)), t = log π/ref; z no gradient",
-        "Jung et al. 2024, arXiv 2404.04656", bco, {"beta": BETA, "baseline": BASELINE},
+        "Jung et al. 2024, arXiv 2404.04656", bco, {"beta": BETA, "baseline": BASELINE}, learns="rates",
     ),
 )  # fmt: skip

@@ -139,6 +139,9 @@ class Loss:
     aliases : tuple of str
     formula, source : str
         In one line, where the paper has no equation for it; who defined it, and which trainers have it.
+    learns : str
+        What the optimum determines of a Luce annotator, given everything else: "p*" itself, how often answers win
+        ("rates"), which of them win more often than not ("winners"), or nothing that is proved.
     """
 
     name: str
@@ -156,6 +159,7 @@ class Loss:
     aliases: tuple[str, ...] = ()
     formula: str = ""
     source: str = ""
+    learns: str = ""
 
     @cached_property
     def generic(self) -> dict[str, Any]:

@@ -6,7 +6,9 @@ is least among all s with :math:`\sum_x e^{s_x} = 1`. Let :math:`v = -\nabla F(s
 
 .. math:: F(s') - F(s) \ge V\, [D_{KL}(v / V \,\|\, \pi') - D_{KL}(v / V \,\|\, \pi)],
 
-so that the gap is at most the second term, and no other policy is as good as one where it vanishes.
+so that the gap is at most the second term, and no other policy is as good as one where it vanishes. Where rounding
+hides the sign of some entries of v, they enter with the range of log-probabilities: a bound for policies that give no
+answer less than exp(-1,000,000).
 Proof: ``proofs/policy_losses.md``.
 """
 
@@ -129,15 +131,26 @@ class PolicyProblem:
         _, gradient, size = self.parts(log_pmf, softness)
         error = (self.relative + ULPS * EPS * (1.0 + np.log2(log_pmf.size))) * size
         pulls, pi = -gradient, np.exp(log_pmf)
-        total = float(pulls.sum())
-        if not self.objective.convex or not (pulls - error >= 0.0).all() or total <= 0.0:
+        if not self.objective.convex:
             return value, math.inf, 1.0
-        # The divergence of v / V from π is at most its χ², which does not see where rounding moves V.
-        with np.errstate(divide="ignore", invalid="ignore"):
+        # Pulls whose sign is not known, or that rounding has moved far from a tiny probability, cost what the range of
+        # log-probabilities lets them.
+        cost = LEAST * (np.abs(pulls) + error)
+        total = max(float(pulls[pulls > error].sum()), 1e-300)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             parts = (np.abs(pulls - total * pi) + error) ** 2 / (total * pi)
-        gap = float(np.where(pulls + error > 0.0, parts, 0.0).sum())
-        gap += self.objective.slack * softness * float(self.wins.sum())
-        return value, gap + 64.0 * EPS * abs(value), min(1.0, math.sqrt(2.0 * gap / total))
+        held = (pulls > error) & ~(parts > cost)
+        total, left = float(pulls[held].sum()), float(pi[~held].sum())
+        rest = self.objective.slack * softness * float(self.wins.sum()) + 64.0 * EPS * abs(value)
+        # Where all pulls all but vanish the point is the least of all, normalised or not.
+        plain = float(cost.sum()) + rest
+        if total <= 0.0:
+            return value, plain, 1.0
+        # The divergence of v / V from π is at most its χ², and log 1 / (1 - left) where only these are held.
+        parts = (np.abs(pulls - total * pi) + error)[held] ** 2 / (total * pi[held])
+        gap = float(parts.sum()) + total * left + float(cost[~held].sum())
+        gap += rest - 64.0 * EPS * abs(value)
+        return value, min(plain, gap + 64.0 * EPS * abs(value)), min(1.0, math.sqrt(2.0 * gap / total))
 
     def least_of_all(self, softness: float) -> tuple[float, float]:
         """No less than this has any policy on more answers, and the mass that the best one leaves to these.
@@ -276,7 +289,7 @@ def minimize_policy_loss(
         log_pmf = theta - logsumexp(theta)
         found.append((*problem.bound(log_pmf, softness[-1]), log_pmf, steps))
     loss, gap, policy_error, log_pmf, _ = min(found, key=lambda each: each[0])
-    proved = math.isfinite(gap)
+    proved = gap < loss - objective.floor(wins)
     if proved:
         reason = unmet(("gap", gap, tolerance), ("policy error", policy_error, POLICY_TOLERANCE))
     else:

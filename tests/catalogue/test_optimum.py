@@ -57,7 +57,7 @@ def test_every_loss_has_an_optimum_with_a_bound(loss, annotator):
 
 
 def expected_batch(record, annotator, parameters, log_pmf):
-    """The loss of a batch of all pairs, as often as they are asked and won, with its derivative by log-probabilities."""
+    """The loss of a batch of all pairs, as often as asked and won, with its derivative by log-probabilities."""
     n, log_pre = log_pmf.size, REFERENCE.log_pmf
     won = annotator.preference_probabilities() * (PAIRS.matrix(n) + PAIRS.matrix(n).T)
     w, v = (x.ravel() for x in np.indices((n, n)))
