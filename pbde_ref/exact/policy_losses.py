@@ -274,7 +274,8 @@ def minimize_policy_loss(
         raise ValueError("`reference` must be positive; got a probability of 0")
     open_ones = np.flatnonzero(wins.sum(axis=0) + wins.sum(axis=1) == 0.0)
     if open_ones.size:
-        raise NoMinimumError(f"outcome {np.asarray(annotator.support)[open_ones[0]]!r:.40} is never compared")
+        name = np.asarray(annotator.support).tolist()[int(open_ones[0])]
+        raise NoMinimumError(f"{name!r:.40} is never compared: nothing says what share it gets")
     rng = np.random.default_rng(0)
     starts = [problem.reference] if objective.convex else [
         problem.reference, np.zeros(n), *(rng.normal(scale=2.0, size=n) for _ in range(n_starts - 2))

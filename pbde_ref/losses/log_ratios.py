@@ -152,6 +152,8 @@ def nca(beta: float) -> PairObjective:
     r"""Noise contrastive alignment of a pair (Chen et al. 2024).
 
     .. math:: -\log \sigma(\beta a) - \tfrac12 \log \sigma(-\beta a) - \tfrac12 \log \sigma(-\beta b)
+
+    What it learns: ``proofs/nca.md``.
     """
     beta = positive_number("beta", beta)
 
