@@ -245,7 +245,7 @@ IN_USE = (
         cal_dpo, {"beta": BETA},
     ),
     _of_pairs(
-        "dpop", "DPO-positive", "-log σ(β (a - b - λ max(-a, 0)))", "Pal et al. 2024, arXiv 2402.13228, Eq. (3)", dpop,
+        "dpop", "DPO-positive", "-log σ(β (a - b - ρ max(-a, 0)))", "Pal et al. 2024, arXiv 2402.13228, Eq. (3)", dpop,
         {"beta": BETA, "penalty": Parameter("non-negative", None, 2.0, 5.0, ("penalty", "dpop_lambda"), "ρ")},
     ),
     _of_pairs(
@@ -277,7 +277,7 @@ IN_USE = (
         learns="winners",
     ),
     _of_answers(
-        "bco_single", "binary classifier optimisation of single answers",
+        "bco_each", "binary classifier optimisation of single answers",
         "-w_D log σ(β (t - z)) if desirable, else -w_U log σ(β (z - t)), t = log π/ref; z no gradient",
         "Jung et al. 2024, arXiv 2404.04656", bco, {"beta": BETA, "baseline": BASELINE}, learns="rates",
     ),

@@ -224,7 +224,8 @@ def _family(loss: Loss) -> str:
         return "single answers"
     if "likelihood_weight" in loss.parameters:
         return "likelihoods"
-    return "margins" if loss.has_margins or "h(a)" in loss.formula or "exp(a)" in loss.formula else "log-ratios"
+    linked = "h(a)" in loss.formula or "exp(" in loss.formula
+    return "margins" if loss.has_margins or linked else "log-ratios"
 
 
 def _sweep(loss: Loss) -> dict[str, tuple[float, ...]]:
