@@ -82,7 +82,7 @@ class KnownBug:
 
 
 ALL = tuple(LOSSES)
-REFERENCED = tuple(name for name, loss in LOSSES.items() if loss.has_reference)
+REFERENCED = tuple(name for name, loss in LOSSES.items() if loss.has_reference and loss.family == "pairwise")
 LOGISTIC = tuple(name for name, loss in LOSSES.items() if loss.is_logistic)
 PAIRED = tuple(name for name, loss in LOSSES.items() if loss.family in ("pairwise", "mixture"))
 PAIRWISE = tuple(name for name, loss in LOSSES.items() if loss.has_margins)
