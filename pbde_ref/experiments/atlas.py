@@ -271,7 +271,7 @@ RULES: Mapping[str, Rule] = {
     **{
         name: Rule(name, name, "", loss.title, _sweep(loss), family=_family(loss))
         for name, loss in LOSSES.items()
-        if not loss.equation
+        if not loss.equation and loss.optimum
     },
 }  # fmt: skip
 """Rows of the atlas by name: a loss of the catalogue, who answers, and the paper's values of each parameter."""
