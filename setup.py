@@ -60,7 +60,10 @@ setup(
         "pbde_ref.verification",
     ],
     package_data={
-        "pbde_ref": ["py.typed", "vectors/vectors.schema.json", "vectors/VECTORS.md", "estimation/data/*.csv"],
+        "pbde_ref": [
+            "py.typed", "vectors/vectors.schema.json", "vectors/VECTORS.md", "vectors/readers/*",
+            "estimation/data/*.csv",
+        ],
     },
     py_modules=["pytest_pbde_ref"],
     install_requires=REQUIRED,
