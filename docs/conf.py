@@ -12,7 +12,7 @@ release = version = __version__
 
 root_doc = "docs/index"
 include_patterns = [
-    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/**", "proofs/*.md", "benchmarks/**.md", "pbde_ref/**.md",
+    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/**", "proofs/**.md", "benchmarks/**.md", "pbde_ref/**.md",
 ]  # fmt: skip
 exclude_patterns = ["docs/conf.py", "build", "**/.*"]
 extensions = [
@@ -26,9 +26,6 @@ extensions = [
 
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 4
-# Code, tables and proofs that are no pages are shown as they are.
-myst_all_links_external = False
-suppress_warnings = ["myst.xref_missing"]
 
 autosummary_generate = True
 autodoc_typehints = "none"
