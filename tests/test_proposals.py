@@ -1,7 +1,6 @@
 """Proposals: joint probabilities by hand, agreement of blocks and matrix, the strategies' own promises, bad input."""
 
 import dataclasses
-import re
 from math import inf, nan
 
 import numpy as np
@@ -10,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pbde_ref as pb
+from tests.refusals import pattern
 from tests.strategies import KINDS, annotators, distributions, generators, proposals, sizes, zero_outcomes
 
 EPS = np.finfo(float).eps
@@ -278,22 +278,10 @@ BAD_TYPES = {
 }
 
 
-def pattern(message):
-    """A regular expression for a message in which `*` stands for any text."""
-    return ".*".join(map(re.escape, message.split("*")))
-
-
-@pytest.mark.parametrize("case", BAD_VALUES)
-def test_a_bad_value_is_named(case):
-    call, message = BAD_VALUES[case]
-    with pytest.raises(ValueError, match=pattern(message)):
-        call()
-
-
-@pytest.mark.parametrize("case", BAD_TYPES)
-def test_a_bad_type_is_named(case):
-    call, message = BAD_TYPES[case]
-    with pytest.raises(TypeError, match=pattern(message)):
+@pytest.mark.parametrize("case", [*BAD_VALUES, *BAD_TYPES])
+def test_bad_input_is_named(case):
+    error, (call, message) = (ValueError, BAD_VALUES[case]) if case in BAD_VALUES else (TypeError, BAD_TYPES[case])
+    with pytest.raises(error, match=pattern(message)):
         call()
 
 
