@@ -101,10 +101,9 @@ def _log_odds(annotator: PreferenceModel, problem: Problem) -> float | None:
 
 def _annotators_mixed(problem: Problem) -> float | None:
     visible = _visible(problem)
-    everywhere = np.ones((visible.size, visible.size))
-    parts = [second_paths.preferences(u[visible], everywhere) for u in _utilities(problem)]
+    parts = [second_paths.all_preferences(u[visible]) for u in _utilities(problem)]
     mixed = sum(w * p for w, p in zip(problem.mixture.weights, parts, strict=True))
-    if not np.min(mixed) > 1e-12 or _not_additive(np.reshape(mixed, everywhere.shape)) < MARGIN:
+    if not np.min(mixed) > 1e-12 or _not_additive(np.asarray(mixed)) < MARGIN:
         return None
     return _log_odds(problem.mixture, problem)
 
@@ -155,8 +154,7 @@ def _asymmetric(problem: Problem) -> float | None:
 
 def _counted_winners(problem: Problem) -> FloatArray:
     q = problem.proposal.matrix(problem.size)
-    p = paper_in_decimals.luce_preferences(problem.preference.log_pmf, q)
-    return np.asarray((q * p).sum(axis=1) + (q * (1.0 - p)).sum(axis=0))
+    return second_paths.winners(paper_in_decimals.luce_preferences(problem.preference.log_pmf, q), q)
 
 
 def _winners(problem: Problem) -> float:
