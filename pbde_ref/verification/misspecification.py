@@ -23,7 +23,7 @@ from pbde_ref.verification.exact_fits import Projection
 from pbde_ref.verification.fits import certified_fit, exact_projection, numerical_fit
 from pbde_ref.verification.problems import Problem
 
-__all__ = ["POPULATIONS"]
+__all__ = ["MISSPECIFICATION"]
 
 # A control that needs an exact projection for every pair has enough cases among small supports.
 FEW = 12
@@ -176,7 +176,7 @@ def _winners_are_not_p_star(problem: Problem) -> float | None:
     )
 
 
-POPULATIONS = (
+MISSPECIFICATION = (
     Claim(
         "misspecification", "Fig. 5", "A mixture of annotators has one projection on the single-annotator models.",
         "60-digit decimals", _misspecification, SOLVER,

@@ -17,9 +17,9 @@ from scipy.special import logsumexp
 from pbde_ref.validation import FloatArray
 
 __all__ = [
-    "all_preferences", "clipped_dual", "connects", "cross_entropy", "curvatures", "entropy", "forward_slope", "gradient",
-    "kl", "listed_sentences", "mirror_ascent", "normalized", "preferences", "return_gradient", "softmax", "stationary",
-    "variation", "winners",
+    "all_preferences", "clipped_dual", "connects", "cross_entropy", "curvatures", "entropy", "forward_slope",
+    "gradient", "kl", "listed_sentences", "mirror_ascent", "normalized", "preferences", "return_gradient", "softmax",
+    "stationary", "variation", "winners",
 ]  # fmt: skip
 
 
