@@ -261,13 +261,13 @@ def test_length_distribution_of_impossible_lengths():
 # --- Fig. 6 (right): exact optima ---
 
 
-def adapted(models, scale, method="auto"):
+def adapted(models, scale):
     """Optima of the annotator mixture and of the density mixture, on sentences; lengths."""
     whole, short, long = models
     lengths = sentence_lengths(whole)
     process = pb.length_normalized(lengths, scale)
     pooled = pb.AnnotatorMixture([0.5, 0.5], [pb.Annotator(p, process) for p in (short, long)])
-    solution = pb.minimize_expected_loss("bradley_terry", pooled, pb.ProductProposal(whole), method=method)
+    solution = pb.minimize_expected_loss("bradley_terry", pooled, pb.ProductProposal(whole))
     assert solution.converged
     single = pb.Annotator(pb.mixture([0.5, 0.5], [short, long]), process)
     return (
