@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import pbde_ref as pb
-from tests.fuzz import api, files
+from tests.fuzz import api, files, harness
 
 
 def test_a_draw_of_calls():
@@ -53,7 +53,7 @@ def test_each_kind_of_fault_is_seen(kind):
 
 def test_what_hangs_is_seen(monkeypatch):
     """Control."""
-    monkeypatch.setattr(api, "SECONDS", 0.2)
+    monkeypatch.setattr(harness, "SECONDS", 0.2)
 
     def hangs(x):
         while True:
