@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import io
 import json
 import os
@@ -11,7 +12,7 @@ import stat
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "MOST_ARRAY_BYTES", "MOST_BYTES", "check_writable", "read_arrays", "read_bytes", "read_json", "write_arrays",
-    "write_atomically", "write_json",
+    "MOST_ARRAY_BYTES", "MOST_BYTES", "check_writable", "content_digest", "named", "read_arrays", "read_bytes",
+    "read_json", "write_arrays", "write_atomically", "write_json",
 ]  # fmt: skip
 
 MOST_BYTES = 2**28
@@ -47,7 +48,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         If the folder does not exist or cannot be written to, or `path` is a folder, a socket or a loop of links.
     """
     check_writable(path)
-    try:
+    with named(path):
         stream = _standard_stream(path)
         if stream is not None:
             stream.flush()
@@ -60,9 +61,26 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         else:
             # A link to nothing resolves to the place where the file will be.
             _replace(Path(os.path.realpath(path)), content)
+
+
+@contextlib.contextmanager
+def named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let the system's errors name `path`: not a temporary file, which tells nobody anything, and not nothing."""
+    try:
+        yield
     except OSError as error:
-        # The temporary file's name would tell nobody anything.
         raise type(error)(error.errno, error.strerror or str(error), os.fspath(path)) from error
+
+
+def content_digest(content: Any) -> str:
+    """SHA-256 of what JSON makes of a value, whatever the order of its names.
+
+    Examples
+    --------
+    >>> content_digest({"a": 1, "b": None}) == content_digest({"b": None, "a": 1}) != content_digest({"a": 2})
+    True
+    """
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def check_writable(path: str | os.PathLike[str], endings: Sequence[str] = ()) -> None:
@@ -90,8 +108,6 @@ def check_writable(path: str | os.PathLike[str], endings: Sequence[str] = ()) ->
         mode = os.stat(name).st_mode
     except FileNotFoundError:
         mode = stat.S_IFREG
-    except OSError as error:
-        raise type(error)(error.errno, error.strerror, name) from error
     if stat.S_ISDIR(mode) or name.endswith(("/", os.sep)):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
     if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)):

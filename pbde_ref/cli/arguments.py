@@ -21,7 +21,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the line to stderr and exit with status 2."""
-        self.exit(2, f"{self.prog}: {short(message)}\n")
+        self.exit(2, short(f"{self.prog}: {message}") + "\n")
 
 
 def short(message: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import secrets
+import sys
 import textwrap
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -109,13 +110,17 @@ def _one_seed(options: argparse.Namespace) -> tuple[list[Verdict], list[int]]:
     return verdicts, []
 
 
+def _notice(text: str) -> None:
+    tqdm.write(text, file=sys.stderr)
+
+
 def _many_seeds(options: argparse.Namespace) -> tuple[list[Verdict], list[int]]:
     campaign = Campaign({c.name: c for c in options.claims}, options.seeds, options.support, options.repetitions)
     journal = Path(options.journal) if options.journal else None
     found: list[list[Verdict]] = []
     failed: list[int] = []
     with tqdm(total=len(options.seeds) + 1, desc="verify", unit="seed", disable=None, leave=False) as progress:
-        for seed, verdicts in verdicts_by_seed(campaign, options.workers, journal):
+        for seed, verdicts in verdicts_by_seed(campaign, options.workers, journal, _notice):
             found.append(verdicts)
             if seed is not None and any(v.failures or v.missed for v in verdicts):
                 failed.append(seed)

@@ -6,7 +6,6 @@ but the time.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any, Protocol
 from threadpoolctl import threadpool_limits
 
 from pbde_ref.experiments.records import Record, file_digest, read_record, write_record
+from pbde_ref.files import content_digest
 from pbde_ref.processes import process_pool
 
 __all__ = ["Reporter", "Run", "Silent", "execute", "files_folder"]
@@ -166,7 +166,7 @@ def files_folder(folder: Path, identity: Mapping[str, Any]) -> Path:
     >>> files_folder(Path("runs"), {"seed": 0}) == files_folder(Path("runs"), {"seed": 1})
     False
     """
-    return folder / f"files-{hashlib.sha256(json.dumps(_stamp(identity), sort_keys=True).encode()).hexdigest()[:16]}"
+    return folder / f"files-{content_digest(_stamp(identity))[:16]}"
 
 
 def _stamp(identity: Mapping[str, Any]) -> dict[str, Any]:
