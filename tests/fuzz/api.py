@@ -17,6 +17,12 @@ from fractions import Fraction
 import numpy as np
 
 import pbde_ref as pb
+from pbde_ref.exact.linear_time.kernel_sums import kernel_kl
+from pbde_ref.language.training import held_out_loss, loss_and_error
+from pbde_ref.language.training_data import batch_order
+from pbde_ref.models.adam import adam_step, initial_adam_state
+from pbde_ref.models.transformer import TransformerConfig, token_log_probs, weighted_loss_and_gradient
+from pbde_ref.models.transformer_parameters import parameter_count
 from tests.fuzz import harness
 from tests.fuzz.harness import MOST_CHARACTERS, Faults, Hung, has_nan, limited
 
@@ -86,8 +92,19 @@ def good(rng):
     }  # fmt: skip
 
 
+SIZES = TransformerConfig(vocabulary_size=6, embedding_dim=4, layers=1, heads=2, mlp_dim=4)
+MODEL = {
+    "config": SIZES, "parameters": np.linspace(-1.0, 1.0, parameter_count(SIZES)),
+    "tokens": np.array([[3, 4, 1], [5, 1, 0]]), "sequences": [[3, 4, 1], [5, 1]], "weights": np.ones(2),
+}  # fmt: skip
 # Where one name means different things.
 OWN = {
+    "adam_step": {"parameters": np.ones(3), "gradient": np.ones(3), "state": initial_adam_state(np.ones(3)),
+                  "beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-8, "weight_decay": 0.1},
+    "batch_order": {"lengths": [2, 9, 2], "tokens_per_batch": 4},
+    "kernel_kl": {"proposal": pb.ProductProposal([1, 2, 3, 4, 5]),
+                  "annotator": pb.Annotator(pb.FiniteDistribution(np.arange(N)), pb.luce())},
+    **dict.fromkeys(("held_out_loss", "loss_and_error", "token_log_probs", "weighted_loss_and_gradient"), MODEL),
     "PairListProposal": {"weights": [1.0, 2.0, 3.0]},
     "JointProposal": {"weights": np.ones((N, N))},
     "sample_outcomes": {"weights": np.ones(N)},
@@ -195,8 +212,13 @@ def hostile_values(rng):
 
 
 def functions():
-    """The public functions and types that are called, by name."""
-    return {name: getattr(pb, name) for name in pb.__all__ if name not in NOT_CALLED}
+    """The functions and types that are called, by name: those of `pbde_ref` itself, and of models underneath."""
+    return {name: getattr(pb, name) for name in pb.__all__ if name not in NOT_CALLED} | {
+        f.__name__: f for f in (
+            adam_step, batch_order, held_out_loss, kernel_kl, loss_and_error, token_log_probs,
+            weighted_loss_and_gradient,
+        )
+    }  # fmt: skip
 
 
 def arguments_for(name, function, rng):
@@ -227,6 +249,8 @@ def fault(function, arguments, names):
         with warnings.catch_warnings(), limited(harness.SECONDS):
             warnings.simplefilter("error")
             result = function(**arguments)
+            # A generator looks at its arguments when it is asked for something.
+            result = next(result) if inspect.isgenerator(result) else result
     except Hung:
         return "hung"
     except MemoryError:
