@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "MOST_ARRAY_BYTES", "MOST_BYTES", "check_writable", "content_digest", "named", "read_arrays", "read_bytes",
+    "MOST_ARRAY_BYTES", "MOST_BYTES", "bytes_of", "check_writable", "content_digest", "named", "read_arrays", "read_bytes",
     "read_json", "write_arrays", "write_atomically", "write_json",
 ]  # fmt: skip
 
@@ -211,11 +211,17 @@ def read_bytes(path: str | os.PathLike[str], *, limit: int = MOST_BYTES) -> byte
     """
     with open(path, "rb") as file:
         # A file with holes announces more than it is worth reading; a pipe announces nothing.
-        if os.fstat(file.fileno()).st_size <= limit:
-            content = _at_most(file, limit)
-            if len(content) <= limit:
-                return content
+        if os.fstat(file.fileno()).st_size <= limit and (content := bytes_of(file, limit)) is not None:
+            return content
     raise ValueError(f"`path` must hold at most {limit:,} bytes; got more in {os.fspath(path)!r}")
+
+
+def bytes_of(stream: IO[bytes], limit: int) -> bytes | None:
+    """What is left in a stream, or None if that is more; no memory is set aside for what does not come."""
+    content = bytearray()
+    while part := stream.read(min(limit + 1 - len(content), 2**20)):
+        content += part
+    return bytes(content) if len(content) <= limit else None
 
 
 def read_json(path: str | os.PathLike[str], *, limit: int = MOST_BYTES) -> Any:
@@ -242,15 +248,6 @@ def read_json(path: str | os.PathLike[str], *, limit: int = MOST_BYTES) -> Any:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"JSON has no {name}")
-
-
-def _at_most(file: IO[bytes], limit: int) -> bytes:
-    """So many bytes, and one more if there are more."""
-    parts, left = [], limit + 1
-    while left > 0 and (part := file.read(min(left, 2**20))):
-        parts.append(part)
-        left -= len(part)
-    return b"".join(parts)
 
 
 def read_arrays(path: str | os.PathLike[str], *, limit: int = MOST_ARRAY_BYTES) -> dict[str, NDArray[Any]]:

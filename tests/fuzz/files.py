@@ -30,6 +30,8 @@ from pbde_ref.language.training import train_language_model
 from pbde_ref.language.training_data import TrainingData
 from pbde_ref.models.flax_checkpoint import read_flax_checkpoint
 from pbde_ref.models.transformer import TransformerConfig
+from pbde_ref.verification import CLAIMS
+from pbde_ref.verification.campaigns import Campaign, verdicts_by_seed
 from tests.fuzz import harness
 from tests.fuzz.harness import MOST_CHARACTERS, Faults, Hung, has_nan, limited
 
@@ -105,6 +107,8 @@ def kinds():
         "csv": (csv, ".csv", _fit),
         "csv.gz": (gzip.compress(csv, mtime=0), ".csv.gz", _fit),
         "jsonl": ("".join(json.dumps({"chosen": a, "rejected": b}) + "\n" for a, b in rows).encode(), ".jsonl", _fit),
+        "preflib": (PREFLIB, ".soc", _fit),
+        "journal": (_written(_journal), ".jsonl", _journal),
         "process": (b"item,f,g\na,1.0,0.5\nb,2.0,-0.5\n", ".csv", lambda p: read_process(p, np.array(["a", "b"]))),
         "lines": ("\n".join(sentences).encode(), ".txt", lambda p: open_corpus(p, limit=1000)),
         "lines.gz": (gzip.compress("\n".join(sentences).encode(), mtime=0), ".gz", lambda p: open_corpus(p,
@@ -118,8 +122,40 @@ def kinds():
         "arrays": (_written(lambda p: write_arrays(p, {"x": np.arange(5.0), "t": np.array("t")})), ".npz", read_arrays),
         "model": (_written(lambda p: save_model(p, model)), ".npz", load_model),
         "training": (_written(_training_state), ".npz", _resume),
+        **_parquet(),
         "marks": (f"before\n{BEGIN}\nx\n{END}\n".encode(), ".md", split_at_marks),
     }  # fmt: skip
+
+
+PREFLIB = b"""# FILE NAME: 1.soc
+# TITLE: Cups
+# DATA TYPE: soc
+# NUMBER ALTERNATIVES: 3
+# NUMBER VOTERS: 5
+# NUMBER UNIQUE ORDERS: 2
+# ALTERNATIVE NAME 1: tea
+# ALTERNATIVE NAME 2: milk
+# ALTERNATIVE NAME 3: water
+3: 1,2,3
+2: 3,{1,2}
+"""
+
+
+def _journal(path):
+    campaign = Campaign({"winners": CLAIMS["winners"]}, range(1), 8, 1)
+    return list(verdicts_by_seed(campaign, 1, path))
+
+
+def _parquet():
+    """None where pyarrow is not installed, which reads it."""
+    try:
+        from pyarrow import parquet, table
+    except ImportError:
+        return {}
+    rng = np.random.default_rng(0)
+    names = [[f"item {i}" for i in rng.integers(0, 4, 50)] for _ in "ab"]
+    content = table({"chosen": names[0], "rejected": names[1], "weight": list(range(1, 51))})
+    return {"parquet": (_written(lambda path: parquet.write_table(content, path)), ".parquet", _fit)}
 
 
 def _trained():
