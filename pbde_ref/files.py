@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "MOST_ARRAY_BYTES", "MOST_BYTES", "bytes_of", "check_writable", "content_digest", "named", "read_arrays", "read_bytes",
-    "read_json", "write_arrays", "write_atomically", "write_json",
+    "MOST_ARRAY_BYTES", "MOST_BYTES", "bytes_of", "check_writable", "content_digest", "named", "read_arrays",
+    "read_bytes", "read_json", "write_arrays", "write_atomically", "write_json",
 ]  # fmt: skip
 
 MOST_BYTES = 2**28
