@@ -209,5 +209,3 @@ def _declared(options: argparse.Namespace) -> dict[str, Any]:
 
 def _margin(text: str) -> float | str:
     return "per_example" if text in ("per_example", "per-example") else real(text)
-
-

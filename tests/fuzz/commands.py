@@ -288,9 +288,9 @@ def _argument(word):
     return word.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape").replace("\0", "")
 
 
-def leftovers(session):
-    """Processes that stayed behind for two seconds; they are ended."""
-    deadline = time.monotonic() + 2.0
+def leftovers(session, patience=10.0):
+    """Processes that stayed behind for so many seconds; they are ended."""
+    deadline = time.monotonic() + patience
     while (found := orphans(session)) and time.monotonic() < deadline:
         time.sleep(0.02)
     for number in found:

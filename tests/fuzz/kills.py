@@ -47,7 +47,7 @@ class Work:
 WORKS = {
     "toy": Work(tuple(TOY), (("--seed=0",), ("--seed=1",)), "runs/*.json", "--jobs"),
     "language": Work(tuple(LANGUAGE), (("--seed=0",), ("--seed=1",)), "runs/**/*"),
-    "verify": Work(tuple(VERIFY), (("--seeds=0-7",), ("--seeds=0-7", "--support=17")), "journal", "--workers"),
+    "verify": Work(tuple(VERIFY), (("--seeds=0-5",), ("--seeds=0-5", "--support=17")), "journal", "--workers"),
     "vectors": Work(("vectors", "--out", "out"), ((), ()), "*.json"),
 }
 BYTES = {"full disk": (64, 30_000)}
