@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.fuzz import harness
-from tests.fuzz.commands import ROOT, adopting, leftovers
+from tests.fuzz.commands import ROOT, adopting, leftovers, sentences
 from tests.fuzz.harness import MOST_CHARACTERS, Faults
 
 TOY = ["reproduce", "figure-8", "--preset", "quick", "--out", "out", "--json", "out/numbers.json"]
@@ -112,10 +112,7 @@ def _timeless(text):
 def furnished(place):
     """A new folder with the text to learn from."""
     folder = Path(tempfile.mkdtemp(dir=place))
-    words = ["cold", "hot", "tea", "cup", "a", "the", "is", "on", "mat"]
-    rng = np.random.default_rng(0)
-    lines = [" ".join(rng.choice(words, size=int(rng.integers(3, 36)))).capitalize() + "." for _ in range(600)]
-    (folder / "text").write_text("\n".join(lines) + "\n")
+    (folder / "text").write_text(sentences())
     (folder / "out").mkdir()
     return folder
 

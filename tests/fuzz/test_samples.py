@@ -1,6 +1,8 @@
 """A small draw of each fuzzer, with controls; the thorough draws are ``python -m tests.fuzz.<name>``."""
 
+import re
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -117,6 +119,13 @@ def test_a_wrong_loss_that_passes_and_files_that_stay_are_seen(monkeypatch):
     assert commands.fault(["check", "subjects:exits"], ["subjects"], {}) == "a wrong loss passes"
     monkeypatch.setattr(commands, "ended", lambda words, folder, *_: ((folder / ".x.1").touch(), (0, False, "", 0))[1])
     assert commands.fault(["list"], [], {}) == "temporary files stay: ['.x.1']"
+
+
+def test_the_page_on_trust_names_what_exists():
+    page = Path(__file__).parents[2] / "docs" / "trust.md"
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8"))
+    assert len(links) > 15
+    assert all((page.parent / link).exists() for link in links)
 
 
 def test_a_process_that_stays_is_seen():
