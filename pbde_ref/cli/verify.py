@@ -8,6 +8,7 @@ import secrets
 import sys
 import textwrap
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -101,17 +102,14 @@ def _one_seed(options: argparse.Namespace) -> tuple[list[Verdict], list[int]]:
     return verdicts, []
 
 
-def _notice(text: str) -> None:
-    tqdm.write(text, file=sys.stderr)
-
-
 def _many_seeds(options: argparse.Namespace) -> tuple[list[Verdict], list[int]]:
     campaign = Campaign({n: CLAIMS[n] for n in options.claims}, options.seeds, options.support, options.repetitions)
     journal = Path(options.journal) if options.journal else None
     found: list[list[Verdict]] = []
     failed: list[int] = []
+    say = partial(tqdm.write, file=sys.stderr)
     with tqdm(total=len(options.seeds) + 1, desc="verify", unit="seed", disable=None, leave=False) as progress:
-        for seed, verdicts in verdicts_by_seed(campaign, options.workers, journal, _notice):
+        for seed, verdicts in verdicts_by_seed(campaign, options.workers, journal, say):
             found.append(verdicts)
             if seed is not None and any(v.failures or v.missed for v in verdicts):
                 failed.append(seed)
