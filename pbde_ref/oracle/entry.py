@@ -313,7 +313,7 @@ def _check(
             raise ValueError(f"`expected_failed_checks` must have names of checks ({', '.join(names)}); got {name!r}")
     results = tuple(as_expected(result, expected) for result in bench.run(names))
     if options.expect_checks is not None:
-        results = (*results, as_manyas_expected(results, options.expect_checks))
+        results = (*results, as_many_as_expected(results, options.expect_checks))
     rare = ("reference_free", "takes_lengths")
     shown = {name: value for name, value in bench.case.conventions.items() if name not in rare or value}
     framework = bench.subject.framework.name

@@ -14,12 +14,11 @@ import numpy as np
 from pbde_ref.estimation.result import ComparisonFit
 from pbde_ref.oracle.context import FailedCheckError
 from pbde_ref.oracle.fitters.definition import Declared, optimum
-from pbde_ref.oracle.fitters.votes import CASES, TIE, Votes, with_ties
+from pbde_ref.oracle.fitters.votes import CASES, Votes, with_ties
 from pbde_ref.validation import FloatArray
 
 __all__ = ["Bench", "Found", "RefusedError", "apart"]
 
-RNG_OF_CASES = 20
 
 
 class RefusedError(Exception):
@@ -102,14 +101,14 @@ class Bench:
         """What it should give."""
         return optimum(votes, self.declared.ties, self.declared.prior)
 
-    def hold(self, votes: Votes, utilities: FloatArray, what: str, times: float = 1.0) -> None:
+    def hold(self, votes: Votes, utilities: FloatArray, what: str) -> None:
         """Compare with the optimum, differences alone."""
-        self.hold_equal(votes, utilities, self.right(votes).utilities, what, times)
+        self.hold_equal(votes, utilities, self.right(votes).utilities, what)
 
     def hold_equal(
-        self, votes: Votes, utilities: FloatArray, wanted: FloatArray, what: str, times: float = 1.0
+        self, votes: Votes, utilities: FloatArray, wanted: FloatArray, what: str, times: float = 1.0, says: str = ""
     ) -> None:
-        """Compare differences of utilities with others."""
+        """Compare differences of utilities with others; `says` is what it means if they differ."""
         gap, allowed = apart(utilities, wanted), times * self.declared.tolerance
         worst = int(np.argmax(np.where(np.isnan(gap), np.inf, np.abs(gap))))
         if not abs(gap[worst]) <= allowed:
@@ -119,7 +118,7 @@ class Bench:
                 f"{what}\ncomputed   {centre[worst]:.9g} nats for {votes.names[worst]!r}, the mean being 0\n"
                 f"expected   {right[worst]:.9g}\ndifference {abs(gap[worst]):.3g}, where {allowed:.3g} is allowed\n\n"
                 f"{source(votes)}",
-                self.explain(self, votes, utilities),
+                says or self.explain(self, votes, utilities),
             )
 
 
@@ -133,13 +132,11 @@ def source(votes: Votes) -> str:
     """A call that can be pasted, where it is short."""
     if votes.left.size > 200:
         return f"on {votes.left.size} comparisons of {len(votes.names)} items"
-    letter = {code: word for code, word in enumerate(("left", "right", "tie"))}
-    rows = [f"{votes.names[a]} {votes.names[b]} {letter[c]}" for a, b, c in
-            zip(votes.left.tolist(), votes.right.tolist(), votes.outcome.tolist(), strict=True)]  # fmt: skip
-    lines = [f'    "{"; ".join(rows[i : i + 4])};"' for i in range(0, len(rows), 4)]
+    rows = [f"{a} {b} {said}" for a, b, said in zip(*votes.arguments(), strict=True)]
+    lines = [f'    "{"; ".join(rows[i : i + 4])}; "' for i in range(0, len(rows), 4)]
     called = "" if votes.weights is None else f", weights={votes.weights.tolist()}"
-    return "\n".join(["rows = (", *lines, ")", "left, right, outcome = zip(*map(str.split, rows.split(';')[:-1]))",
-                      f"function(left, right, outcome{called})"])  # fmt: skip
+    split = "left, right, outcome = zip(*(row.split() for row in rows.split(';')[:-1]))"
+    return "\n".join(["rows = (", *lines, ")", split, f"function(left, right, outcome{called})"])
 
 
 def _in_order(what: str, given: Any, names: tuple[str, ...]) -> FloatArray:

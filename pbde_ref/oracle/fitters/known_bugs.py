@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import brentq, root
+from scipy.special import expit
 
 from pbde_ref.estimation.connectivity import NoFiniteEstimateError
 from pbde_ref.estimation.likelihood import TIE_MODELS
@@ -106,9 +107,9 @@ def share(bench: Bench, votes: Votes) -> FloatArray:
 KNOWN: dict[str, Formula] = {
     "an array under two names makes the change between iterates 0, and the iteration stops at the second, whatever the "
     "tolerance (crowd-kit 1.4.2, evalica #7)": second_iterate,
-    "an update of all strengths at once that goes to and fro and not to the maximum (elote #58, #65)": alternating,
     "strengths are centred in each step of an iteration whose pseudo-counts stand against strength 1: the end is the "
     "maximum of nothing (elote 1.5.1)": recentred_prior,
+    "an update of all strengths at once that goes to and fro and not to the maximum (elote #58, #65)": alternating,
     "ties count as wins of the left (one-hot columns of which one was left out)": ties_as(0),
     "ties count as wins of the right (one-hot columns of which one was left out)": ties_as(1),
     "ties of items that tied on one side only are lost, a pivot table being added to its transpose "
@@ -176,13 +177,13 @@ def _prior(bench: Bench, votes: Votes, utilities: FloatArray, fits: Callable[[Fl
 def _incoherent(votes: Votes, count: float) -> FloatArray:
     """GABRIEL's sums: pseudo-counts in every cell of the comparisons, the diagonal's too, and one for each item."""
     wins = votes.wins
-    steps = minorized(wins + count / 2.0, wins.sum(axis=1) + count)
-    before = next(steps)
-    for at in steps:
-        if np.abs(at - before).max() < 1e-11:
-            break
-        before = at
-    return at
+    won, games = np.log(wins.sum(axis=1) + count), wins + wins.T + count
+
+    def gap(at: FloatArray) -> FloatArray:
+        left = won - np.log((games * expit(np.subtract.outer(at, at))).sum(axis=1))
+        return np.asarray(left - left.mean() + at.mean())
+
+    return np.asarray(root(gap, np.zeros(len(wins)), tol=1e-12).x)
 
 
 def _stopped(bench: Bench, votes: Votes, utilities: FloatArray, fits: Callable[[FloatArray], bool]) -> str:
