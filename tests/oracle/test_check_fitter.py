@@ -1,11 +1,13 @@
 """`check_fitter`: right fitters pass whatever the seed, planted bugs are found and named."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from pbde_ref.cli import main
 from pbde_ref.oracle import LossCheckError, check_fitter
 from pbde_ref.oracle.fitters.definition import Declared, optimum, score_residual
 from pbde_ref.oracle.fitters.laws import CHECKS
@@ -143,3 +145,22 @@ def test_two_items_by_hand():
     fit = optimum(votes)
     assert fit.utilities[0] - fit.utilities[1] == pytest.approx(math.log(3.0), abs=1e-9)
     assert fit.standard_errors(relative_to=1)[0] == pytest.approx(math.sqrt(4.0 / 3.0), rel=1e-9)
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    """One subject's report, two subjects' table, JSON, exit statuses, and wrong usage in a line."""
+    source = fitters._ROWS + fitters.SOURCES["newton"]
+    text = "import numpy as np\nfrom scipy.special import expit\nridge, zero, unit = 0.0, 0.0, 1.0\n" + source
+    (tmp_path / "subject_of_test.py").write_text(
+        text + "\ndef doubled(left, right, outcome):\n    scores, _ = fit(left, right, outcome)\n"
+        "    return {name: 2 * score for name, score in scores.items()}\n", "utf-8",
+    )  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "report.json"
+    assert main(["check-fitter", "subject_of_test:fit", "--anchor", "mean:0", "--json", str(out)]) == 0
+    assert "fit held against bradley_terry (ties=None, scale=1.0" in capsys.readouterr().out
+    assert json.loads(out.read_text("utf-8"))["reports"][0]["passed"]
+    assert main(["check-fitter", "subject_of_test:fit", "subject_of_test:doubled"]) == 1
+    assert "all differences times 2 (scale=2)" in capsys.readouterr().out
+    assert main(["check-fitter", "subject_of_test:fit", "--anchor", "nowhere"]) == 2
+    assert "`anchor` must be such as mean:0" in capsys.readouterr().err
