@@ -2,6 +2,7 @@
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceMatrix
 from pbde_ref.catalogue import optimum
+from pbde_ref.conditional import ConditionalDistribution, Prompts
 from pbde_ref.distributions import (
     FiniteDistribution,
     geometric_mean,
@@ -112,6 +113,7 @@ from pbde_ref.losses import (
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, as_objective, hinge, ipo
 from pbde_ref.paper_problem import PaperProblem, paper_problem
 from pbde_ref.pbde import PBDE, dpo, geometric_average, length_normalized, luce
+from pbde_ref.prompts import LogLinearOptimum, LogLinearPolicies, minimize_log_linear, prompt_pairs
 from pbde_ref.proposals import JointProposal, PairListProposal, ProductProposal
 from pbde_ref.sampling import (
     Comparisons,
@@ -135,6 +137,7 @@ __all__ = [
     "Certificate",
     "ComparisonFit",
     "Comparisons",
+    "ConditionalDistribution",
     "DecisionProcess",
     "ExpectedLoss",
     "FiniteDistribution",
@@ -143,6 +146,8 @@ __all__ = [
     "IpoSolution",
     "JointProposal",
     "LimitFit",
+    "LogLinearOptimum",
+    "LogLinearPolicies",
     "MixtureLoss",
     "MixtureSolution",
     "NoFiniteEstimateError",
@@ -154,6 +159,7 @@ __all__ = [
     "PolicySolution",
     "PreferenceMatrix",
     "ProductProposal",
+    "Prompts",
     "PseudoCounts",
     "RRHFSolution",
     "RejectionSample",
@@ -213,6 +219,7 @@ __all__ = [
     "log_partition",
     "luce",
     "minimize_expected_loss",
+    "minimize_log_linear",
     "minimize_product_loss",
     "minimize_rrhf",
     "minimize_rso",
@@ -227,6 +234,7 @@ __all__ = [
     "pbde_loss",
     "policy_gradient",
     "product_of_experts",
+    "prompt_pairs",
     "psi_closed_form",
     "read_comparisons",
     "rrhf_loss",
