@@ -30,8 +30,8 @@ from pbde_ref.estimation.priors import Prior
 from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = [
-    "Choices", "DenseInformation", "Dependence", "choices_of_pairs", "choices_of_rankings", "differences",
-    "fit_choices",
+    "Choices", "DenseInformation", "Dependence", "Restricted", "choices_of_columns", "choices_of_pairs",
+    "choices_of_rankings", "differences", "fit_choices",
 ]  # fmt: skip
 
 # Least eigenvalue of the effects' information, over its diagonal, at which effects count as determined.
@@ -160,7 +160,9 @@ class Choices:
         """By how much a step changes a difference of utilities at most."""
         change = self.alternatives @ step
         low, high = (f.reduceat(change, self.start[:-1]) for f in (np.minimum, np.maximum))
-        result = max(float((high - low).max()), spread(step[: self.n_items], grounded=self.prior is not None))
+        result = float((high - low).max())
+        if self.n_items:
+            result = max(result, spread(step[: self.n_items], grounded=self.prior is not None))
         if self.threshold_ties is not None:
             result += abs(float(step[-1])) * 2.0 / np.tanh(0.5 * at[-1])
         return result
@@ -248,6 +250,49 @@ def choices_of_pairs(
     leads, units = csr_array(vstack([apart - own, csr_array(-apart - own)[tied]])), np.concatenate([unit, tied])
     sets, names = [leads, csr_array(leads.shape)], (*effects, "threshold")
     return replace(_choices(sets, leads, amount[units], units, amount, size, names), threshold_ties=tied), row
+
+
+def choices_of_columns(columns: Mapping[str, FloatArray], weights: FloatArray) -> Choices:
+    """Comparisons without items: a column's number is what speaks for the winner."""
+    apart = csr_array(np.column_stack(list(columns.values())))
+    unit = np.arange(weights.size)
+    return _choices([apart, csr_array(apart.shape)], apart, weights, unit, weights, 0, tuple(columns))
+
+
+@dataclass(frozen=True, eq=False)
+class Restricted:
+    """Choices whose parameters are an offset and a combination of a basis's columns."""
+
+    choices: Choices
+    offset: FloatArray
+    basis: FloatArray
+
+    @property
+    def scale(self) -> FloatArray:
+        """How often each parameter took part."""
+        return np.asarray(np.abs(self.basis).T @ self.choices.scale)
+
+    def room(self) -> FloatArray:
+        """Nothing is kept."""
+        return np.empty(0)
+
+    def full(self, free: FloatArray) -> FloatArray:
+        """The choices' parameters."""
+        return self.offset + self.basis @ free
+
+    def reach(self, at: FloatArray, step: FloatArray) -> float:
+        """By how much a step changes a difference of utilities at most."""
+        return self.choices.reach(self.full(at), self.basis @ step)
+
+    def longest(self, at: FloatArray, step: FloatArray) -> float:
+        """All of it."""
+        return 1.0
+
+    def derivatives(self, at: FloatArray, out: FloatArray) -> tuple[FloatArray, DenseInformation]:
+        """Gradient of the negative log-likelihood, and the Hessian."""
+        gradient, information = self.choices.derivatives(self.full(at), out)
+        inside = self.basis.T @ information.matrix @ self.basis
+        return self.basis.T @ gradient, DenseInformation(inside, None, 0)
 
 
 def choices_of_rankings(rankings: Sequence[tuple[tuple[tuple[int, ...], ...], float]], size: int) -> Choices:
