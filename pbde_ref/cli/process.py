@@ -125,15 +125,15 @@ def _simulate(options: argparse.Namespace) -> int:
 
 def _shares(found: list[SimulatedProcess], what: str) -> str:
     head = {"rejected": "rejected at 5 %", "chosen": "least AIC"}[what]
-    rows = [[one.name, *(f"{share:.4f}" for share in getattr(one, what).values())] for one in found]
+    rows = [[one.name, *(f"{share:.3f}" for share in getattr(one, what).values())] for one in found]
     return table(rows, [f"truth \\ {head}", *(one.name for one in found)], colalign=["left"] + ["right"] * len(found))
 
 
 def _covered(found: list[SimulatedProcess]) -> str:
     rows = [
         [one.name if one.parameter is None else f"{one.name} ({one.parameter:g})",
-         *(["", ""] if one.parameter is None else [f"{one.mean:.3f} ± {one.spread:.3f}", f"{one.covered:.4f}"]),
-         *(f"{share:.4f}" for share in one.coefficients_covered)]
+         *(["", ""] if one.parameter is None else [f"{one.mean:.3f} ± {one.spread:.3f}", f"{one.covered:.3f}"]),
+         *(f"{share:.3f}" for share in one.coefficients_covered)]
         for one in found
     ]  # fmt: skip
     text = table(rows, ["truth \\ covered", "estimates", "covered", "a", "b", "c", "d"],

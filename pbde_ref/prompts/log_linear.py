@@ -342,6 +342,8 @@ def minimize_log_linear(
             inside = basis.T @ problem.moments(point.curvature) @ basis
         step = -basis @ np.linalg.lstsq(inside, basis.T @ point.gradient, rcond=None)[0]
         longest = problem.reach(step)
+        if longest < 1e-10:
+            parameters, moved = parameters + step, moved + longest
         if longest < 1e-10 or (longest < 1e-6 and longest > 0.5 * previous) or steps == max_steps:
             break
         # No difference further than a few hundred nats, and then until the slope is negative or the step safe.
