@@ -21,7 +21,7 @@ from scipy.stats import f as f_distribution
 
 from pbde_ref.estimation.connectivity import NoFiniteEstimateError
 from pbde_ref.estimation.newton import newton
-from pbde_ref.estimation.regression import Choices, Dependence, Restricted, choices_of_columns
+from pbde_ref.estimation.regression import ColumnChoices, Dependence
 from pbde_ref.validation import (
     FloatArray,
     array,
@@ -222,11 +222,10 @@ def identify_process(
             raise ValueError(f"`{name}` must have one entry for each comparison, {size}; got {value.size}")
     comparison_weights("weights", times)
     _check_collinear(columns, times)
-    choices, dependence = choices_of_columns(columns, times), Dependence(grouped)
-    width = len(columns)
-    full = _fit(choices, np.zeros(width), np.eye(width), dependence)
+    design, dependence, width = np.column_stack(list(columns.values())), Dependence(grouped), len(columns)
+    full = _fit(design, times, np.zeros(width), np.eye(width), dependence)
     if not full.converged:
-        _explain(choices)
+        _explain(design[times > 0.0], list(columns))
     extra = [name for name in columns if name not in COLUMNS]
     known = PROCESSES if LOG_P in columns else WITHOUT_LOG_P
     tests = []
@@ -235,14 +234,14 @@ def identify_process(
             basis = [np.array([float(free.get(column, 0.0)) for column in columns])] if free else []
             basis += [np.array([float(column == other) for column in columns]) for other in extra]
             offset = np.array([fixed.get(column, 0.0) for column in columns])
-            restricted = _fit(choices, offset, np.array(basis).reshape(-1, width).T, dependence)
+            restricted = _fit(design, times, offset, np.array(basis).reshape(-1, width).T, dependence)
             tests.append(_test(name, formula, bool(free), restricted, full, grouped))
-    margin = choices.picked @ full.at
+    margin = design @ full.at
     return ProcessIdentification(
         columns=tuple(columns), coefficients=full.at, errors=np.sqrt(full.covariance.diagonal()),
         covariance=full.covariance, error_kind="fisher" if clusters is None else "clustered",
         log_likelihood=full.log_likelihood, aic=2.0 * (width - full.log_likelihood), n=float(times.sum()),
-        processes=tuple(tests), link=_link(choices, margin, times), calibration=_calibration(margin, times, bins),
+        processes=tuple(tests), link=_link(design, margin, times), calibration=_calibration(margin, times, bins),
         converged=full.converged,
     )  # fmt: skip
 
@@ -315,18 +314,18 @@ class _Fit:
     converged: bool
 
 
-def _fit(choices: Choices, offset: FloatArray, basis: FloatArray, dependence: Dependence) -> _Fit:
-    free, converged, problem = np.zeros(basis.shape[1]), True, Restricted(choices, offset, basis)
-    covariance = np.zeros((free.size, free.size))
+def _fit(
+    design: FloatArray, weights: FloatArray, offset: FloatArray, basis: FloatArray, dependence: Dependence
+) -> _Fit:
+    choices = ColumnChoices(design @ basis, design @ offset, weights)
+    free, converged, covariance = np.zeros(basis.shape[1]), True, np.zeros((basis.shape[1],) * 2)
     if free.size:
-        found = newton(problem, free, 1e-10, 100)
+        found = newton(choices, free, 1e-10, 100)
         free, converged, covariance = found.utilities, found.converged, found.information.covariance()
         if dependence.clusters is not None:
-            inside = choices.scores(problem.full(free)) @ basis
-            squared = dependence.squared(type(choices.picked)(inside), choices.unit_weights)
+            squared = dependence.squared(choices.scores(free), weights)
             covariance = covariance @ squared.toarray() @ covariance
-    at = problem.full(free)
-    return _Fit(at, basis, free, covariance, choices.log_likelihood(at), converged)
+    return _Fit(offset + basis @ free, basis, free, covariance, choices.log_likelihood(free), converged)
 
 
 def _test(
@@ -354,13 +353,12 @@ def _test(
     )  # fmt: skip
 
 
-def _explain(choices: Choices) -> None:
+def _explain(design: FloatArray, names: list[str]) -> None:
     """Raise if a combination of columns is on the winner's side in every comparison."""
-    rows = choices.picked.toarray()[choices.weights > 0.0]
-    rows = rows / np.abs(rows).max(axis=0)
+    rows = design / np.abs(design).max(axis=0)
     found = linprog(-rows.sum(axis=0), -rows, np.zeros(len(rows)), bounds=(-1.0, 1.0))
     if found.status == 0 and -found.fun > 1e-7:
-        grown = [repr(name) for name, value in zip(choices.effects, found.x, strict=True) if abs(value) > 1e-6]
+        grown = [repr(name) for name, value in zip(names, found.x, strict=True) if abs(value) > 1e-6]
         raise NoFiniteEstimateError(
             f"comparisons must have exceptions to every rule; got {len(rows)} that a combination of "
             f"{', '.join(grown)} explains without one",
@@ -368,10 +366,10 @@ def _explain(choices: Choices) -> None:
         )
 
 
-def _link(choices: Choices, margin: FloatArray, weights: FloatArray) -> float:
+def _link(design: FloatArray, margin: FloatArray, weights: FloatArray) -> float:
     """Score test of the margin's cube."""
     cube, model = margin**3, expit(margin)
-    rows = np.column_stack([choices.picked.toarray(), cube])
+    rows = np.column_stack([design, cube])
     information = rows.T @ ((weights * model * expit(-margin))[:, None] * rows)
     slope = float((weights * expit(-margin)) @ cube)
     within = information[:-1, :-1]

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.optimize import linprog
 from scipy.sparse import csr_array, diags_array, vstack
+from scipy.special import expit
 
 from pbde_ref.estimation.connectivity import NoFiniteEstimateError
 from pbde_ref.estimation.newton import DENSE_LIMIT, Maximum, newton, spread
@@ -30,8 +31,8 @@ from pbde_ref.estimation.priors import Prior
 from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = [
-    "Choices", "DenseInformation", "Dependence", "Restricted", "choices_of_columns", "choices_of_pairs",
-    "choices_of_rankings", "differences", "fit_choices",
+    "Choices", "ColumnChoices", "DenseInformation", "Dependence", "choices_of_pairs", "choices_of_rankings",
+    "differences", "fit_choices",
 ]  # fmt: skip
 
 # Least eigenvalue of the effects' information, over its diagonal, at which effects count as determined.
@@ -160,9 +161,7 @@ class Choices:
         """By how much a step changes a difference of utilities at most."""
         change = self.alternatives @ step
         low, high = (f.reduceat(change, self.start[:-1]) for f in (np.minimum, np.maximum))
-        result = float((high - low).max())
-        if self.n_items:
-            result = max(result, spread(step[: self.n_items], grounded=self.prior is not None))
+        result = max(float((high - low).max()), spread(step[: self.n_items], grounded=self.prior is not None))
         if self.threshold_ties is not None:
             result += abs(float(step[-1])) * 2.0 / np.tanh(0.5 * at[-1])
         return result
@@ -252,47 +251,50 @@ def choices_of_pairs(
     return replace(_choices(sets, leads, amount[units], units, amount, size, names), threshold_ties=tied), row
 
 
-def choices_of_columns(columns: Mapping[str, FloatArray], weights: FloatArray) -> Choices:
-    """Comparisons without items: a column's number is what speaks for the winner."""
-    apart = csr_array(np.column_stack(list(columns.values())))
-    unit = np.arange(weights.size)
-    return _choices([apart, csr_array(apart.shape)], apart, weights, unit, weights, 0, tuple(columns))
-
-
 @dataclass(frozen=True, eq=False)
-class Restricted:
-    """Choices whose parameters are an offset and a combination of a basis's columns."""
+class ColumnChoices:
+    """Comparisons without items: `rows` of numbers that speak for the winner, and a margin that is `fixed`."""
 
-    choices: Choices
-    offset: FloatArray
-    basis: FloatArray
+    rows: FloatArray
+    fixed: FloatArray
+    weights: FloatArray
 
     @property
     def scale(self) -> FloatArray:
         """How often each parameter took part."""
-        return np.asarray(np.abs(self.basis).T @ self.choices.scale)
+        found = np.abs(self.rows).T @ self.weights
+        return np.where(found > 0.0, found, 1.0)
 
     def room(self) -> FloatArray:
         """Nothing is kept."""
         return np.empty(0)
 
-    def full(self, free: FloatArray) -> FloatArray:
-        """The choices' parameters."""
-        return self.offset + self.basis @ free
-
     def reach(self, at: FloatArray, step: FloatArray) -> float:
         """By how much a step changes a difference of utilities at most."""
-        return self.choices.reach(self.full(at), self.basis @ step)
+        return float(np.abs(self.rows @ step).max())
 
     def longest(self, at: FloatArray, step: FloatArray) -> float:
         """All of it."""
         return 1.0
 
+    def margins(self, at: FloatArray) -> FloatArray:
+        """The winners' leads."""
+        return self.fixed + self.rows @ at
+
+    def log_likelihood(self, at: FloatArray) -> float:
+        """In nats."""
+        return -float(self.weights @ np.logaddexp(0.0, -self.margins(at)))
+
+    def scores(self, at: FloatArray) -> csr_array:
+        """Derivative of each comparison's log-likelihood."""
+        return csr_array(expit(-self.margins(at))[:, None] * self.rows)
+
     def derivatives(self, at: FloatArray, out: FloatArray) -> tuple[FloatArray, DenseInformation]:
         """Gradient of the negative log-likelihood, and the Hessian."""
-        gradient, information = self.choices.derivatives(self.full(at), out)
-        inside = self.basis.T @ information.matrix @ self.basis
-        return self.basis.T @ gradient, DenseInformation(inside, None, 0)
+        margins = self.margins(at)
+        lost = self.weights * expit(-margins)
+        matrix = self.rows.T @ ((lost * expit(margins))[:, None] * self.rows)
+        return -self.rows.T @ lost, DenseInformation(matrix, None, 0)
 
 
 def choices_of_rankings(rankings: Sequence[tuple[tuple[tuple[int, ...], ...], float]], size: int) -> Choices:

@@ -47,16 +47,12 @@ def sliced(process, part):
         (pb.product_of_experts(REFERENCE, P_STAR, 0.5), [1, 9, 3, 1, 8]),
         (pb.geometric_mean(P_STAR, REFERENCE, 2.0), [1, 9, Fraction(1, 3), 1, 2]),
         (pb.tilt(REFERENCE, 2 * np.log([1, 2, 3, 4, 5]), 2.0), [1, 2, 9, 4, 10]),
-        # A third and two thirds of each.
-        (pb.mixture([1, 2], [P_STAR, REFERENCE]), [Fraction(5, 12), Fraction(7, 12), Fraction(5, 12), Fraction(1, 4), Fraction(1, 3)]),
+        # A third and two thirds: (1/4 + 2/2) / 3 is 5/12, (1/4 + 2/6) / 3 is 7/36, ...
+        (pb.mixture([1, 2], [P_STAR, REFERENCE]), [5, 7, 15, 7, 14]),
     ],
 )
 def test_closed_forms_by_hand(found, weights):
-    exact = [Fraction(w) / sum(Fraction(v) for v in weights[part]) for part in (slice(0, 2), slice(2, 5)) for w in weights[part]]
-    mixed = weights[0] == Fraction(5, 12)
-    if mixed:
-        exact = [(p + 2 * r) / 3 for p, r in zip(map(Fraction, ("1/4", "3/4", "1/4", "1/4", "1/2")),
-                                               map(Fraction, ("1/2", "1/2", "1/2", "1/6", "1/3")), strict=True)]  # fmt: skip
+    exact = [Fraction(w) / sum(map(Fraction, part)) for part in (weights[:2], weights[2:]) for w in part]
     assert isinstance(found, pb.ConditionalDistribution)
     np.testing.assert_allclose(found.pmf, [float(x) for x in exact], rtol=1e-14)
 

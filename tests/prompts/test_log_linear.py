@@ -239,16 +239,18 @@ def test_a_chosen_answer_is_displaced_in_fractions():
     policies = pb.LogLinearPolicies([[1.0], [0.0], [3.0]], SMALL)
     problem = LogLinearRegression.of(policies, None, pb.PairListProposal([0], [1]), pb.luce())
     rate = policies.velocity([0.0], -problem.at(np.zeros(1)).gradient)
-    np.testing.assert_allclose(rate, [float(Fraction(1, 2) * (Fraction(x) - Fraction(4, 3))) for x in (1, 0, 3)], rtol=1e-14)
+    exact = [Fraction(1, 2) * (x - Fraction(4, 3)) for x in (1, 0, 3)]
+    np.testing.assert_allclose(rate, [float(x) for x in exact], rtol=1e-14)
 
 
 def test_lengths_break_convexity():
-    """Where f differs in a pair, log Z stays; the transcribed loss has a maximum between two minima or bends down."""
+    """Where f differs in a pair, log Z stays: with margin 2 log Z the loss is convex here, with 10 − 2 log Z it bends
+    down; either way it is refused.
+    """
     prompts = pb.Prompts("aaa")
     policies, annotator = pb.LogLinearPolicies([[0.0], [0.0], [1.0]], prompts), luce([1, 1, 1], prompts)
     process, q = pb.PBDE([1.0, 3.0, 1.0]), pb.PairListProposal([0], [1])
     loss = transcribed(policies, annotator, q, process)
-    # d = −2 log π(A) … = 2 log(2 + e^θ): zero nowhere, convex in log Z, and log Z saturates: bends down at large θ.
     values = [loss(np.array([t])) for t in (-9.0, -6.0, -3.0)]
     bends = [loss(np.array([t - 1])) - 2 * loss(np.array([t])) + loss(np.array([t + 1])) for t in (-2.0, 0.0, 2.0)]
     assert values[0] < values[1] < values[2]
