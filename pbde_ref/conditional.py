@@ -2,6 +2,7 @@ r"""Answers to prompts: a support that falls into groups, and distributions that
 
 Answers are numbered through, those to one prompt standing together, so that everything about them is a flat array and
 a sum over each prompt's answers is one call of ``numpy.add.reduceat``. Nobody compares answers to different prompts.
+When the conditional case is the unconditional one again and again, and when not: ``proofs/prompts.md``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Which process comparisons follow: the regression, its tests, what it refuses, and how often it is right."""
+"""Which process comparisons follow: the regression, its tests, what it refuses, and how often it is right.
+
+What can be told apart at all: proofs/process_identified.md.
+"""
 
 import json
 import re

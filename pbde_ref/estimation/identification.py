@@ -321,7 +321,10 @@ def _fit(
     free, converged, covariance = np.zeros(basis.shape[1]), True, np.zeros((basis.shape[1],) * 2)
     if free.size:
         found = newton(choices, free, 1e-10, 100)
-        free, converged, covariance = found.utilities, found.converged, found.information.covariance()
+        # One more step, which is too short for anything but the last digits.
+        step = found.information.solve(choices.derivatives(found.utilities, free)[0])
+        free, converged = found.utilities - step if found.converged else found.utilities, found.converged
+        covariance = found.information.covariance()
         if dependence.clusters is not None:
             squared = dependence.squared(choices.scores(free), weights)
             covariance = covariance @ squared.toarray() @ covariance

@@ -314,7 +314,7 @@ def minimize_log_linear(
     -----
     With :math:`\lambda = \lVert \nabla L \rVert_{H^{-1}}`, r the largest :math:`\lVert f (\phi_x - \phi_y)
     \rVert_{H^{-1}}` of two answers to one prompt and :math:`E = r \lambda < 1`, a minimum exists, no margin is off by
-    more than :math:`R = -\log(1 - E)`, and the gap is at most :math:`\lambda^2 R^2 / (4 (e^{-R} + R - 1))`. Rounding
+    more than :math:`-\log(1 - E)`, and the gap is at most :math:`\lambda^2 [E + (1 - E) \log(1 - E)] / E^2`. Rounding
     of the gradient and the Hessian is part of the bound. Proof: ``proofs/log_linear.md``.
 
     Examples
@@ -430,5 +430,8 @@ def _bounds(
     if not 0.0 < reached < 1.0:
         return math.inf, math.inf
     error = -math.log1p(-reached)
-    bend = 0.5 - error / 6.0 if error < 1e-3 else (math.expm1(-error) + error) / error**2
-    return decrement**2 / share / (4.0 * bend), error
+    # The series is 1/2 + E/6 + E²/12 + E³/20 + …
+    factor = 0.5 + reached / 6.0 + reached**2 / 11.0
+    if reached > 0.01:
+        factor = (reached - (1.0 - reached) * error) / reached**2
+    return decrement**2 / share * factor, error

@@ -1,4 +1,4 @@
-"""Answers to prompts: the unconditional theory prompt by prompt, and where normalising over everything is another."""
+"""Answers to prompts: the unconditional theory prompt by prompt, and where it is not (proofs/prompts.md)."""
 
 import re
 from fractions import Fraction
