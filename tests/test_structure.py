@@ -23,7 +23,8 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # A module may import from its own room and from those before it.
 ORDER = [
     "paper", "validation", "display", "files", "processes", "foreign", "threads", "double_double", "numerics",
-    "distributions", "paper_problem", "pbde", "pairs", "annotators", "proposals", "objectives", "losses", "exact",
+    "conditional", "distributions", "paper_problem", "pbde", "pairs", "annotators", "proposals", "objectives", "losses",
+    "exact", "prompts",
     "catalogue", "policy_optimization", "sampling", "estimation", "models", "language", "experiments", "strategies",
     "oracle", "vectors", "verification", "benchmarking", "figures", "cli", "__main__",
 ]  # fmt: skip

@@ -22,6 +22,7 @@ COMMANDS = {
     "optima": ("pbde_ref.cli.optima", "Print what each loss learns on the paper's problem."),
     "reproduce": ("pbde_ref.cli.reproduce", "Train the paper's experiments again, exact optima beside each."),
     "fit": ("pbde_ref.cli.fit", "Estimate an implicit preference distribution from a file of comparisons."),
+    "process": ("pbde_ref.cli.process", "Find the preference process that comparisons of texts follow."),
     "check": ("pbde_ref.cli.check", "Hold a loss function against its definition."),
     "check-fitter": ("pbde_ref.cli.check_fitter", "Hold a fitter of comparisons against the certified optimum."),
     "vectors": ("pbde_ref.cli.vectors", "Write test vectors for implementations in other languages."),

@@ -8,6 +8,7 @@ from pbde_ref.verification.lengths import LENGTHS
 from pbde_ref.verification.losses_in_use import LOSSES_IN_USE
 from pbde_ref.verification.misspecification import MISSPECIFICATION
 from pbde_ref.verification.problems import Problem, problem_named, problem_names, problems
+from pbde_ref.verification.prompts import PROMPTS
 from pbde_ref.verification.reinforcement import REINFORCEMENT
 from pbde_ref.verification.what_is_learnt import WHAT_IS_LEARNT
 
@@ -17,6 +18,6 @@ __all__ = [
 
 _LISTED = (
     *FOUNDATIONS, *CLOSED_FORMS, *ALTERNATIVES, *LOSSES_IN_USE, *MISSPECIFICATION, *LENGTHS, *REINFORCEMENT,
-    *WHAT_IS_LEARNT,
+    *WHAT_IS_LEARNT, *PROMPTS,
 )  # fmt: skip
 CLAIMS = {claim.name: claim for claim in _LISTED}
