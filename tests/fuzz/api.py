@@ -32,8 +32,8 @@ N = 5
 NOT_CALLED = {
     "BRADLEY_TERRY", "BatchLoss", "Certificate", "ComparisonFit", "Comparisons", "ExpectedLoss", "Identifiability",
     "IpoSolution", "LimitFit", "MixtureLoss", "MixtureSolution", "NoFiniteEstimateError", "NormalizingConstant",
-    "Objective", "Optimum", "PaperProblem", "PolicySolution", "RRHFSolution", "RejectionSample", "SlicSolution",
-    "Solution",
+    "Objective", "Optimum", "PaperProblem", "PolicyError", "PolicySolution", "RRHFSolution", "RejectionSample",
+    "SlicSolution", "Solution",
     "compare_annotator_models", "read_comparisons", "stigler_citations",
 }  # fmt: skip
 
@@ -110,6 +110,7 @@ OWN = {
     "sample_outcomes": {"weights": np.ones(N)},
     "fit_comparisons": {"weights": [1.0, 2.0, 3.0, 1.0], "support": list("abc"), "pbde": pb.luce()},
     "fit_annotator_mixture": {"weights": None, "pbde": None, "reference": None},
+    "comparisons_needed": {"nats": 0.01},
     "expected_mixture_hessian": {"utilities": np.arange(10.0).reshape(2, N) / 10},
     "expected_mixture_loss": {"utilities": np.arange(10.0).reshape(2, N) / 10},
     "annotator_mixture_loss": {"policy_chosen": -np.ones((3, 2)), "policy_rejected": np.zeros((3, 2))},
