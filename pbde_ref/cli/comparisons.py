@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=_weights, metavar="A,B,…", help="the truth, up to a factor [the paper's]")
     parser.add_argument("--support", type=whole(2, 2048), default=64, metavar="N", help="grid of the paper's [64]")
     parser.add_argument("--pairs", choices=("reference", "uniform", "preference"),
-                        help="what both answers are drawn from [uniform with --weights, otherwise reference]")  # fmt: skip
+                        help="what both answers are drawn from [reference; with --weights uniform]")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:

@@ -18,13 +18,13 @@ __all__ = ["PolicyError", "comparisons_needed", "comparisons_per_sample", "polic
 
 
 class PolicyError(NamedTuple):
-    """How far an estimated policy is from the truth on average.
+    r"""How far an estimated policy is from the truth on average.
 
     Attributes
     ----------
     total_variation : float
     nats : float
-        :math:`D_{KL}(p^* \\| \\hat p)`.
+        :math:`D_{KL}(p^* \| \hat p)`.
 
     Examples
     --------
