@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pbde_ref.annotators import Annotator, PreferenceModel
+from pbde_ref.annotators import Annotator, PreferenceModel, prompts_of
 from pbde_ref.distributions import FiniteDistribution, tilt, uniform
-from pbde_ref.exact.enclosures import policy_distance
 from pbde_ref.exact.expected import expected_cross_entropy, expected_kl
 from pbde_ref.exact.hinge import minimize_rso, minimize_slic
 from pbde_ref.exact.identifiability import comparison_components, finite_fit_exists, identifiability
@@ -26,7 +25,7 @@ from pbde_ref.exact.limits import limit_fit
 from pbde_ref.exact.links import with_linked_policy
 from pbde_ref.exact.minimizers import minimize_expected_loss
 from pbde_ref.exact.mixtures import expected_mixture_loss, fit_annotator_mixture
-from pbde_ref.exact.optima import optimal_policy, policy_of
+from pbde_ref.exact.optima import optimal_policy, policy_bound, policy_of
 from pbde_ref.exact.pairwise_minima import minimize_by_pairs
 from pbde_ref.exact.policy_losses import minimize_policy_loss, wins_with_ties
 from pbde_ref.exact.projection import projected_policy
@@ -113,13 +112,16 @@ def _certified(
     if isinstance(proposal, ProductProposal):
         share = 0.5 * (proposal.a + proposal.b)
     else:
-        drawn = proposal.matrix(annotator.size)
-        share = 0.5 * (drawn.sum(axis=0) + drawn.sum(axis=1))
+        share = np.zeros(annotator.size)
+        for block in proposal.blocks(annotator.size):
+            for side in (block.a, block.b):
+                place = np.broadcast_to(side, block.weight.shape).ravel()
+                share += np.bincount(place, 0.5 * block.weight.ravel(), share.size)
     most = float(rounding.max())
     root = math.sqrt(expected_kl(annotator, utilities, proposal).value)
     root += most * math.sqrt(float(share @ (rounding / most) ** 2))
     utilities.flags.writeable = False
-    policy_error = policy_distance(policy.pmf, error + rounding, process.f)
+    policy_error = policy_bound(policy, error + rounding, process.f)
     reason = unmet(("policy error", policy_error, POLICY_TOLERANCE))
     return Optimum(
         policy=policy,
@@ -139,13 +141,15 @@ def _unconnected(
     annotator: PreferenceModel, proposal: Proposal, reference: FiniteDistribution | None = None
 ) -> str:
     """Why comparisons leave the policy open, and what would help; empty if they do not."""
-    components = comparison_components(proposal, annotator.size)
+    components, prompts = comparison_components(proposal, annotator.size), prompts_of(annotator)
     places = np.arange(annotator.size) if reference is None else np.flatnonzero(reference.pmf > 0.0)
-    others = places[components[places] != components[places[0]]]
+    numbers = np.zeros(places.size, dtype=np.intp) if prompts is None else prompts.number[places]
+    first = places[np.unique(numbers, return_index=True)[1]]
+    others = np.flatnonzero(components[places] != components[np.repeat(first, np.bincount(numbers))])
     if not others.size:
         return ""
-    support = np.asarray(annotator.support).tolist()
-    pair = f"{support[int(places[0])]!r:.40} with {support[int(others[0])]!r:.40}"
+    other, names = int(others[0]), annotator.support.tolist() if prompts is None else prompts
+    pair = " with ".join(f"{names[int(i)]!r:.40}" for i in (first[numbers[other]], places[other]))
     return f"comparisons fall into {len(set(components[places].tolist()))} groups: compare {pair}"
 
 
