@@ -224,7 +224,7 @@ def _family(loss: Loss) -> str:
         return "single answers"
     if "likelihood_weight" in loss.parameters:
         return "likelihoods"
-    linked = "h(a)" in loss.formula or "exp(" in loss.formula
+    linked = loss.learns == "p*" or "exp(" in loss.formula
     return "margins" if loss.has_margins or linked else "log-ratios"
 
 

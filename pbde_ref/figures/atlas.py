@@ -38,7 +38,8 @@ def draw_optima(rows: Sequence[AtlasRow]) -> Figure:
         axis.tick_params(labelbottom=True)
     # A policy on one answer would flatten all others.
     highest = max(line.get_ydata().max() for line in axes[0].get_lines()[:1])
-    axes[0].set_ylim(top=min(axes[0].get_ylim()[1], 2.0 * highest))
+    top = min(axes[0].get_ylim()[1], 2.0 * highest)
+    axes[0].set_ylim(-0.04 * top, top)
     handles = axes[0].get_lines()[:2]
     figure.legend(handles, ["$p^*$ (Eq. 10)", r"$\pi_{pre}$"], loc="outside upper center", ncols=2, frameon=False)
     return figure
