@@ -31,8 +31,8 @@ N = 5
 # Results, which users read and do not make, and a function that reads files, which has a fuzzer of its own.
 NOT_CALLED = {
     "BRADLEY_TERRY", "BatchLoss", "Certificate", "ComparisonFit", "Comparisons", "ExpectedLoss", "Identifiability",
-    "IpoSolution", "LimitFit", "LogLinearOptimum", "MixtureLoss", "MixtureSolution", "NoFiniteEstimateError", "NormalizingConstant",
-    "Objective", "Optimum", "PaperProblem", "PolicyError", "PolicySolution", "RRHFSolution", "RejectionSample",
+    "IpoSolution", "LimitFit", "LogLinearOptimum", "MixtureLoss", "MixtureSolution", "NoFiniteEstimateError",
+    "NormalizingConstant", "Objective", "Optimum", "PaperProblem", "PolicyError", "PolicySolution", "RRHFSolution", "RejectionSample",
     "SlicSolution", "Solution",
     "compare_annotator_models", "read_comparisons", "stigler_citations",
 }  # fmt: skip
