@@ -56,7 +56,7 @@ def _ratio(computed: Any, right: Any) -> float | None:
 
 def _fraction(factor: float) -> str:
     whole = round(1.0 / factor)
-    return f"1/{whole}" if whole > 1 and abs(whole * factor - 1.0) < 1e-6 else f"{factor:.6g}"
+    return f"1/{whole}" if whole > 1 and abs(whole * factor - 1.0) < 1e-6 else f"{factor:.8g}"
 
 
 def another_value(case: Case, computed: Outcome) -> Iterator[tuple[str, Formula]]:

@@ -12,7 +12,7 @@ from pbde_ref.oracle.tolerances import agrees
 
 __all__ = [
     "batch_independence", "batch_permutation", "candidate_permutation", "inputs_unmodified", "is_translation_invariant",
-    "no_derivative", "no_gradient_to_reference", "reduction", "repeatability", "statelessness", "swap",
+    "many_calls", "no_derivative", "no_gradient_to_reference", "reduction", "repeatability", "statelessness", "swap",
     "translation_invariance",
 ]  # fmt: skip
 
@@ -40,6 +40,30 @@ def statelessness(context: Context) -> None:
             f"{context.subject.source(case, context.dtype)}",
             context.unsteadiness(case, [context.first.outcome, again.outcome]),
         )
+
+
+# More than any number of calls that the other checks make, so that what is counted to is passed.
+CALLS = 100
+
+
+def many_calls(context: Context) -> None:
+    """The same call gives the same however often it is made, gradients too; all other checks were made by few calls."""
+    case = context.batch("generic")
+    allowed = context.allowance(case)
+    for _ in range(CALLS):
+        again = context.compute(case).outcome
+        if not agrees(again, context.first.outcome, allowed, None):
+            raise FailedCheckError(
+                f"the same call gave {_shown(context.first)} first, and another result after many calls\n\n"
+                f"{context.subject.source(case, context.dtype)}",
+                context.unsteadiness(case, [context.first.outcome, again]),
+            )
+    last, known = context.compute(case, gradients=True).outcome, context.known("generic").outcome
+    for name, gradient in last.gradients.items():
+        context.hold_relation(
+            f"after many calls the gradient with respect to {name} must be what it was", gradient,
+            known.gradients[name], 2.0 * allowed.gradients[name],
+        )  # fmt: skip
 
 
 def _another(case: Case) -> Case:

@@ -238,15 +238,20 @@ class Jax:
         """Call it as one program, if it is one: a function may branch on values."""
         try:
             # Without arguments that are not used, functions of different arguments would have one text.
-            lowered = self.jax.jit(function, keep_unused=True).lower(*arrays)
+            traced = self.jax.jit(function, keep_unused=True).trace(*arrays)
         except (TypeError, IndexError):
             return function(*arrays)
-        # Traced every time, so that state shows; equal programs are compiled once in a process.
-        text = lowered.as_text()
+        # Traced every time, so that state shows; equal programs are compiled once in a process. Arrays that the
+        # function has closed over are not in the text.
+        closed = [(np.shape(c), str(np.asarray(c).dtype), np.asarray(c).tobytes()) for c in traced.jaxpr.consts]
+        text = f"{traced.jaxpr} {closed}"
+        if "callback" in text or " at 0x" in text:
+            # What stands behind an address may be another function next time.
+            return traced.lower().compile()(*arrays)
         if text not in _PROGRAMS:
             if len(_PROGRAMS) >= MOST_PROGRAMS:
                 del _PROGRAMS[next(iter(_PROGRAMS))]
-            _PROGRAMS[text] = lowered.compile()
+            _PROGRAMS[text] = traced.lower().compile()
         return _PROGRAMS[text](*arrays)
 
     def numbers(self, result: Any) -> NDArray[Any] | None:
