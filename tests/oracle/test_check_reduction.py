@@ -11,7 +11,7 @@ from pbde_ref.oracle import Counts, LossCheckError, check_reduction, iter_checks
 from pbde_ref.oracle.reduction.bugs import REDUCTION_BUGS, right
 from pbde_ref.oracle.reduction.check import CUTS
 from pbde_ref.oracle.reduction.parts import OVER, draw_batch, pieces, weights
-from pbde_ref.oracle.selftest.reductions import CORRECT_REDUCTIONS, PLANTED_REDUCTIONS, reports
+from tests.oracle.selftest.reductions import CORRECT_REDUCTIONS, PLANTED_REDUCTIONS, reports
 from tests.seeds import drawn_seed
 
 FRAMEWORKS = ["numpy", *(["torch"] if importlib.util.find_spec("torch") else [])]

@@ -1,6 +1,6 @@
 """How good the oracle is, measured: the kill table and the false-alarm table, as Markdown.
 
-``python -m pbde_ref.oracle.selftest.tables`` prints both, for the frameworks that are installed or named; after
+``python -m tests.oracle.selftest.tables`` prints both, for the frameworks that are installed or named; after
 the word ``pairs`` or ``tokens``, at that level alone.
 """
 
@@ -18,8 +18,8 @@ from pbde_ref.oracle.conventions import CONVENTIONS
 from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs, check_sequence_rewards
 from pbde_ref.oracle.known_bugs import CATALOGUE
 from pbde_ref.oracle.report import Report
-from pbde_ref.oracle.selftest.mutants import KNOWN, UNKNOWN
 from pbde_ref.oracle.selftest.sources import CORRECT, Planted, Subject, build
+from tests.oracle.selftest.mutants import KNOWN, UNKNOWN
 
 __all__ = ["Alarm", "Kill", "false_alarm_table", "false_alarms", "installed_frameworks", "kill_table", "kills", "main"]
 
