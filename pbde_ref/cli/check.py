@@ -7,19 +7,17 @@ passed, 1 if a check failed.
 from __future__ import annotations
 
 import argparse
-import importlib
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
 from pbde_ref.catalogue import LOSSES, Parameter
-from pbde_ref.cli.arguments import output_path, short, whole
+from pbde_ref.cli.arguments import output_path, whole
 from pbde_ref.files import write_atomically, write_json
 from pbde_ref.foreign import Answer, Reached, ask_child
+from pbde_ref.oracle.calling.naming import subject_named
 from pbde_ref.oracle.conformance import conformance_table, junit_xml
 from pbde_ref.oracle.entry import REDUCTION, check_loss, check_sequence_log_probs, check_sequence_rewards
 from pbde_ref.oracle.reduction.check import check_reduction
@@ -29,7 +27,7 @@ from pbde_ref.oracle.rewards import SEQUENCE_REWARDS
 from pbde_ref.oracle.sequences import SEQUENCE_LOG_PROBS
 from pbde_ref.oracle.tolerances import DTYPES
 
-__all__ = ["add_arguments", "check_there", "compliance_table", "run", "subject_named"]
+__all__ = ["add_arguments", "check_there", "compliance_table", "run"]
 
 _OTHERS = (SEQUENCE_LOG_PROBS.name, SEQUENCE_REWARDS.name, REDUCTION)
 # Everything that some loss has to declare, in the order of the catalogue.
@@ -151,34 +149,6 @@ def _judged(name: str, answer: Answer, options: argparse.Namespace) -> Report:
     else:
         report = Report.from_dict(answer.value)
     return replace(report, changes=(*report.changes, *answer.notes))
-
-
-def subject_named(name: str) -> Callable[..., Any]:
-    """The function that "package.module:function" names; the current folder is looked at first.
-
-    Examples
-    --------
-    >>> subject_named("math:fsum")([0.5, 0.5])
-    1.0
-    """
-    module_name, _, path = name.partition(":")
-    if not module_name or not path:
-        raise ValueError(f"a subject must be named as package.module:function; got {name!r}")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        value: Any = importlib.import_module(module_name)
-        for part in path.split("."):
-            value = getattr(value, part)
-    except Exception as error:
-        # Whatever stands in a module may raise whatever it likes.
-        said = str(error) if isinstance(error, (ImportError, AttributeError)) else f"{type(error).__name__}: {error}"
-        raise ValueError(short(f"the subject {name!r} cannot be found: {said}")) from error
-    if not callable(value):
-        raise ValueError(f"the subject {name!r} must be callable; got {type(value).__name__}")
-    function: Callable[..., Any] = value
-    return function
 
 
 def compliance_table(reports: dict[str, Report]) -> str:

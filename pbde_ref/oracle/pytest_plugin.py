@@ -24,7 +24,6 @@ The options are declared by the module ``pytest_pbde_ref``, which pytest finds b
 from __future__ import annotations
 
 import ast
-import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,8 +32,9 @@ from typing import Any
 import pytest
 
 from pbde_ref.oracle import iter_checks, run_check
+from pbde_ref.oracle.calling.naming import subject_named
 
-__all__ = ["Check", "Subject", "items_from_options", "load", "parametrize_with_checks", "subject"]
+__all__ = ["Check", "Subject", "items_from_options", "parametrize_with_checks", "subject"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +121,7 @@ class Check:
         __tracebackhide__ = True
         function = self.subject.function
         if isinstance(function, str):
-            function = load(function)
+            function = subject_named(function)
         result = run_check(self.name, function, self.subject.loss, **self.subject.keywords)
         if result.status == "skipped":
             pytest.skip(result.message)
@@ -161,25 +161,6 @@ def parametrize_with_checks(subjects: Sequence[Subject], *, argument: str = "che
     return pytest.mark.parametrize(argument, parameters)
 
 
-def load(name: str) -> Callable[..., Any]:
-    """The function called "package.module:function".
-
-    Examples
-    --------
-    >>> load("pbde_ref.losses:dpo_loss").__name__
-    'dpo_loss'
-    """
-    module, colon, path = name.partition(":")
-    if not (module and colon and path):
-        raise ValueError(f"the subject must be named like package.module:function; got {name!r}")
-    result: Any = importlib.import_module(module)
-    for part in path.split("."):
-        result = getattr(result, part)
-    if not callable(result):
-        raise TypeError(f"{name} must be callable; got {type(result).__name__}")
-    return result
-
-
 def items_from_options(session: pytest.Session) -> list[pytest.Item]:
     """The checks of the subjects that the command line names."""
     options = session.config.option
@@ -187,7 +168,7 @@ def items_from_options(session: pytest.Session) -> list[pytest.Item]:
         raise pytest.UsageError("--pbde-subject needs --pbde-loss, or --pbde-objective")
     keywords = {name: _value(text) for name, text in _assignments("--pbde", options.pbde_conventions)}
     if options.pbde_objective:
-        keywords["objective"] = load(options.pbde_objective)
+        keywords["objective"] = subject_named(options.pbde_objective)
     expected = dict(_assignments("--pbde-expected-failure", options.pbde_expected))
     items: list[pytest.Item] = []
     for name in options.pbde_subject:

@@ -9,6 +9,7 @@ import argparse
 import ast
 import contextlib
 import copy
+import functools
 import sys
 import warnings
 from collections import Counter
@@ -149,9 +150,9 @@ def number(rule, rng):
 def drawn_case(case, keywords, rng):
     """A batch that nobody chose, of any size, and numbers for what the function takes."""
     definition = case.definition
-    own = {n: number(definition.parameters[n].rule, rng) for n in keywords if definition.parameters[n].other is not None}
-    own = {n: v for n, v in own.items() if isinstance(case.conventions[n], float)}
-    case = case.with_conventions(**own)
+    numbers = (n for n in keywords if isinstance(case.conventions[n], float))
+    varied = [n for n in numbers if definition.parameters[n].other is not None]
+    case = case.with_conventions(**{n: number(definition.parameters[n].rule, rng) for n in varied})
     rows = int(rng.integers(1, 9))
     if definition.family in ("sequence", "reading"):
         return case.with_arrays(**drawn_tokens(definition, case, rows, rng))
@@ -239,15 +240,16 @@ def subject_of(text, other, subject, definition, case, kind, reduction):
         return function_of(other, namespace("numpy", reduction))
     right, names = build(subject, "numpy"), of_autograd(reduction)
     wrong = function_of(other, names)
-    places = [place for place, i in enumerate(case.inputs) if i.differentiated]
+    moved = [i.name for i in case.inputs if i.differentiated]
+    # They come first, in all losses.
+    assert moved == [i.name for i in case.inputs[: len(moved)]]
 
+    @functools.wraps(right)
     def loss(*arrays, **given):
-        slopes = grad(lambda moved: anp.sum(first(wrong(*arrays[: places[0]], *moved, *arrays[len(places) :], **given))))(
-            tuple(arrays[p] for p in places)
-        )
-        return first(right(*arrays, **given)), {case.inputs[p].name: s for p, s in zip(places, slopes, strict=True)}
+        own, others = arrays[: len(moved)], arrays[len(moved) :]
+        slopes = grad(lambda own: anp.sum(first(wrong(*own, *others, **given))))(own)
+        return first(right(*arrays, **given)), dict(zip(moved, slopes, strict=True))
 
-    loss.__signature__ = __import__("inspect").signature(right)
     return loss
 
 

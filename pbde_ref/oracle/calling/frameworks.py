@@ -67,6 +67,9 @@ def _literal(values: NDArray[Any]) -> str:
 
 
 def _float64(result: Any) -> NDArray[Any] | None:
+    """As float64; None if it is no array of real numbers."""
+    if result is None or isinstance(result, (str, dict)):
+        return None
     try:
         values = np.asarray(result)
         # A complex loss has an imaginary part that a comparison would not see.
@@ -105,9 +108,7 @@ class Numpy:
         changed = (not np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in zip(arrays, before, strict=True))
         return Returned(result, {}, "", tuple(i for i, different in enumerate(changed) if different))
 
-    def numbers(self, result: Any) -> NDArray[Any] | None:
-        """As float64."""
-        return None if result is None or isinstance(result, (str, dict)) else _float64(result)
+    numbers = staticmethod(_float64)
 
     def expression(self, given: Given) -> str:
         """Source code that makes the array."""
@@ -254,9 +255,7 @@ class Jax:
             _PROGRAMS[text] = traced.lower().compile()
         return _PROGRAMS[text](*arrays)
 
-    def numbers(self, result: Any) -> NDArray[Any] | None:
-        """As float64."""
-        return None if result is None or isinstance(result, (str, dict)) else _float64(result)
+    numbers = staticmethod(_float64)
 
     def expression(self, given: Given) -> str:
         """Source code that makes the array."""

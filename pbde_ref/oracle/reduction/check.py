@@ -108,8 +108,7 @@ def check_reduction(
     choice("on_failure", on_failure, ("raise", "report"))
     whole_number("seed", seed)
     arrays = framework_named(frameworks_to_try(function)[0] if framework == "auto" else framework)
-    tried = [_Tried(name, cut, batch, _parts(batch, cut, rng))
-             for name, cut, batch, rng in _drawn(over, generator_of(seed))]  # fmt: skip
+    tried = list(_drawn(over, generator_of(seed)))
     found = [_found(function, arrays, one, across, gradients) for one in tried]
     named = _diagnosis(tried, found, over, across)
     results = [_result(name, tried, found, over, across, seed, named) for name in CUTS]
@@ -139,17 +138,14 @@ class _Found(NamedTuple):
     problem: str = ""
 
 
-def _drawn(over: str, rng: np.random.Generator) -> Iterator[tuple[str, Cut, Batch, np.random.Generator]]:
+def _drawn(over: str, rng: np.random.Generator) -> Iterator[_Tried]:
     for name, cuts in CUTS.items():
         for cut in cuts if over == "tokens" or name not in ("shards", "empty_parts") else ():
             size = cut.ranks * cut.micro_batches
             # The last sequences fill the last part, and some more.
             empty = 3 if name == "empty_parts" else 0
-            yield name, cut, draw_batch(rng, (2 if empty else 1) * size + int(rng.integers(3, 9)), empty), rng
-
-
-def _parts(batch: Batch, cut: Cut, rng: np.random.Generator) -> list[Piece]:
-    return list(pieces(batch, cut, rng))
+            batch = draw_batch(rng, (2 if empty else 1) * size + int(rng.integers(3, 9)), empty)
+            yield _Tried(name, cut, batch, list(pieces(batch, cut, rng)))
 
 
 def _averaged(cut: Cut, across: str) -> int:
