@@ -147,7 +147,7 @@ def single_inputs(context: Context) -> None:
     if not found:
         raise SkippedCheckError("no example of this kind has a finite loss")
     batches = [Corner("where single inputs are extreme, or equal", b) for b in stacked(found, context.generic.size)]
-    for says, case in [*batches, *found]:
+    for says, case in [*found, *batches]:
         context.hold(case, context.compute(case, gradients=True), _all_parts(context, says))
 
 

@@ -49,6 +49,40 @@ def corners(case: Case, far: float = FAR) -> Iterator[Corner]:
         single = edit(case.take([place % case.size]))
         if _is_defined(single):
             yield Corner(f"where {says}", single)
+    yield from _beside_kinks(case)
+
+
+# How far an input is moved to find a kink, in how many steps, and how near to it examples then are.
+REACH, STEPS, BESIDE = 16.0, 49, 1e-6
+
+
+def _beside_kinks(case: Case) -> Iterator[Corner]:
+    """Examples just before and just behind the point where a derivative of the loss jumps."""
+    for place, name in enumerate(i.name for i in case.inputs if i.differentiated and is_of_examples(i.name)):
+        single = case.take([place % case.size])
+        own = float(single.arrays[name].flat[0])
+        for low, high in _jumps(single, name, own):
+            yield Corner(f"where {name} is just below a kink of the loss", _scaled(name, (low - BESIDE) / own)(single))
+            yield Corner(f"where {name} is just above a kink of the loss", _scaled(name, (high + BESIDE) / own)(single))
+
+
+def _jumps(single: Case, name: str, own: float) -> Iterator[tuple[float, float]]:
+    """Neighbouring values of an input between which the derivative with respect to it jumps."""
+
+    def slope(value: float) -> float:
+        return float(_scaled(name, value / own)(single).expected().gradients[name].flat[0])
+
+    # A log-probability stays one.
+    grid = [x for x in own + REACH * np.linspace(-1.0, 1.0, STEPS) if own > 0.0 or x < 0.0]
+    jumps = np.abs(np.diff([slope(x) for x in grid]))
+    for i in range(1, len(jumps) - 1):
+        if jumps[i] > 1e-6 + 3.0 * max(jumps[i - 1], jumps[i + 1]):
+            low, high = grid[i], grid[i + 1]
+            for _ in range(40):
+                middle = (low + high) / 2.0
+                before = abs(slope(middle) - slope(low)) > abs(slope(high) - slope(middle))
+                low, high = (low, middle) if before else (middle, high)
+            yield low, high
 
 
 def _edits(case: Case, far: float) -> Iterator[tuple[str, Edit]]:

@@ -54,7 +54,7 @@ def changes(node, names, rng):
         other = [op for op in (ast.Add, ast.Sub, ast.Mult, ast.Div) if not isinstance(node.op, op)]
         found += [lambda: ast.BinOp(node.left, rng.choice(other)(), node.right)] * 2
         found += [lambda: ast.BinOp(node.right, node.op, node.left), lambda: node.left, lambda: node.right]
-    if isinstance(node, ast.Constant):
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
         found += [lambda: ast.Constant(node.value + 1), lambda: ast.Constant(2 * node.value)]
     if isinstance(node, ast.UnaryOp):
         found += [lambda: node.operand] * 3

@@ -137,3 +137,18 @@ def test_jax_programs_are_told_apart_by_what_stands_behind_an_address():
         # Another type than the first call's, so that it is compiled.
         called = framework.call(loss, [given[0]._replace(values=np.ones(4))], {})
         assert float(called.result) == 4.0 + number
+
+
+def test_a_kink_in_the_wrong_place_is_found():
+    """A hinge whose gradient ends a hundredth of a nat too early; the batches have no margin between the two kinks."""
+
+    def hinge(pc, pr, rc, rr, beta=0.3, early=0.0):
+        m = beta * (pc - rc - pr + rr)
+        slope = np.where(m + early < 1.0, -beta, 0.0) / len(m)
+        return np.maximum(0.0, 1.0 - m).mean(), {"policy_chosen": slope, "policy_rejected": -slope}
+
+    keywords = {"beta": 0.3, "returns_gradients": True, "on_failure": "report"}
+    assert check_loss(hinge, "hinge", **keywords).passed
+    report = check_loss(lambda *four, beta=0.3: hinge(*four, beta=beta, early=0.003), "hinge", **keywords)
+    assert [result.name for result in report.results if result.status == "failed"] == ["single_inputs"]
+    assert "a kink of the loss" in str(report).replace("\n    ", " ")
