@@ -153,7 +153,8 @@ def drawn_case(case, keywords, rng):
     numbers = (n for n in keywords if isinstance(case.conventions[n], float))
     varied = [n for n in numbers if definition.parameters[n].other is not None]
     case = case.with_conventions(**{n: number(definition.parameters[n].rule, rng) for n in varied})
-    rows = int(rng.integers(1, 9))
+    # In a batch a large loss hides what a small one does.
+    rows = 1 if rng.random() < 0.5 else int(rng.integers(2, 9))
     if definition.family in ("sequence", "reading"):
         return case.with_arrays(**drawn_tokens(definition, case, rows, rng))
     arrays = {}
@@ -164,7 +165,7 @@ def drawn_case(case, keywords, rng):
         elif "lengths" in name:
             arrays[name] = rng.integers(1, 60, shape)
         elif name.startswith(("policy", "reference", "regularization")):
-            arrays[name] = -np.exp(rng.uniform(-7, 5, shape))
+            arrays[name] = -np.exp(rng.uniform(-7, 9.5, shape))
         elif name.startswith("f_") or name == "margins":
             arrays[name] = np.exp(rng.normal(-0.5, 1.0, shape))
         else:
@@ -222,7 +223,7 @@ def difference(text, other, case, keywords, kind, reduction):
             return None
         try:
             found = parts(wrong)
-        except (ArithmeticError, ValueError, TypeError, AttributeError, IndexError):
+        except Exception:  # a changed tree may raise whatever it likes
             return np.inf
         if found.shape != wanted.shape:
             return np.inf
@@ -270,7 +271,7 @@ def loss_name(name):
 
 
 def judged(subject, text, other, kind, rng):
-    """What became of a tree: "found", "same", "small", "PASSED though wrong", or "CRASHED"."""
+    """What became of a tree: found, passed because it is the same or nearly, "PASSED though wrong", or "CRASHED"."""
     definition = RECORDS[loss_name(subject.loss)]
     reduction = subject.conventions.get("reduction", "mean")
     conventions = {"reduction": "none"} if definition.family in ("sequence", "reading") else {}
@@ -287,19 +288,18 @@ def judged(subject, text, other, kind, rng):
             options = Options(framework="numpy", returns_gradients=kind == "gradient",
                               returns_rewards="with rewards" in subject.source and kind == "value")  # fmt: skip
             bench = bench_for(function, definition, declared, options)
-            for result in bench.run(["call", *bench.checks]):
-                if result.status == "failed":
-                    return "found"
+            found = any(result.status == "failed" for result in bench.run(["call", *bench.checks]))
     except Exception as error:
         return f"CRASHED: {type(error).__name__}: {error}"
     largest = 0.0
     for _ in range(BATCHES):
         with contextlib.suppress(ArithmeticError):
-            found = difference(text, other, drawn_case(case, keywords, rng), keywords, kind, reduction)
-            largest = max(largest, found or 0.0)
+            apart = difference(text, other, drawn_case(case, keywords, rng), keywords, kind, reduction)
+            largest = max(largest, apart or 0.0)
         if largest > WRONG:
-            return "PASSED though wrong"
-    return "same" if largest < ALLOWED else "small"
+            return "found" if found else "PASSED though wrong"
+    passed = "same" if largest < ALLOWED else "small difference"
+    return f"{passed}, found all the same" if found else passed
 
 
 def fuzz(trees, seed, report=lambda line: None):
@@ -310,6 +310,8 @@ def fuzz(trees, seed, report=lambda line: None):
         subject, text, other, kind = drawn(rng)
         fate = judged(subject, text, other, kind, rng)
         counts[fate.split(":")[0]] += 1
+        if "all the same" in fate:
+            report(f"{fate}, {kind} of {subject.loss} {dict(subject.conventions)}\n{other}\n")
         if fate[0].isupper():
             faults.setdefault((fate, subject.source, other), kind)
             report(f"{fate}, {kind} of {subject.loss} {dict(subject.conventions)}\n{other}\n")
