@@ -15,7 +15,7 @@ from pbde_ref.oracle import laws, masks
 from pbde_ref.oracle.calling.subjects import rounded_case
 from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.context import Context, FailedCheckError, SkippedCheckError
-from pbde_ref.oracle.corners import Corner, corners, lopsided, stacked, trial_values
+from pbde_ref.oracle.corners import Corner, corners, lopsided, shifted, stacked, trial_values
 from pbde_ref.oracle.diagnosis import diagnose_check
 from pbde_ref.oracle.own import OWN_NUMBER
 from pbde_ref.oracle.rewards import REWARD_SITUATIONS
@@ -140,14 +140,14 @@ def _beyond(context: Context, batch: str) -> str:
 
 
 def single_inputs(context: Context) -> None:
-    """One input alone far off, nearly 0 or 0, and every two that are equal: in batches, and each example alone."""
+    """One input alone far off, nearly 0 or 0, all of one kind far off, two that are equal; alone, and in batches."""
     # float16 ends at 65504.
     far = {"far": 16.37} if context.dtype == "float16" else {}
     found = [Corner(says, rounded_case(case, context.dtype)) for says, case in corners(context.batch("generic"), **far)]
     if not found:
         raise SkippedCheckError("no example of this kind has a finite loss")
     batches = [Corner("where single inputs are extreme, or equal", b) for b in stacked(found, context.generic.size)]
-    for says, case in [*found, *batches]:
+    for says, case in [*found, *shifted(context.batch("generic")), *batches]:
         context.hold(case, context.compute(case, gradients=True), _all_parts(context, says))
 
 

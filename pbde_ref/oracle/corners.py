@@ -15,10 +15,13 @@ import numpy as np
 
 from pbde_ref.oracle.cases import Case, exchanged_name, is_of_examples
 
-__all__ = ["Corner", "corners", "lopsided", "stacked", "trial_values"]
+__all__ = ["Corner", "corners", "lopsided", "shifted", "stacked", "trial_values"]
 
 # Powers of ten and whole numbers are what a rounded or clipped input would still agree at.
 FAR, NEAR = 1000.37, 1.37e-9
+
+# In nats; enough to leave every clip behind, and not beyond float16.
+LOWER = 137.37
 
 OFF_THE_GRID = 1.0373
 SPREAD = (1.0 / 13.71, 5.29)
@@ -139,6 +142,15 @@ def stacked(corners: list[Corner], size: int) -> Iterator[Case]:
         # Arrays that these conventions have no use for stay beside them, in the same number of examples.
         names = [name for name in rows[0].arrays if is_of_examples(name)]
         yield rows[0].with_arrays(**{n: np.concatenate([row.arrays[n] for row in rows]) for n in names})
+
+
+def shifted(case: Case) -> Iterator[Corner]:
+    """Batches in which the policy, the reference or the rewards are far lower everywhere; margins stay ordinary."""
+    for role in ("policy", "reference", "reward"):
+        names = [i.name for i in case.inputs if i.role == role and is_of_examples(i.name)]
+        lower = case.with_arrays(**{name: case.arrays[name] - LOWER for name in names})
+        if names and _is_defined(lower):
+            yield Corner(f"where every {role} is far lower", lower)
 
 
 def lopsided(generic: Case, extreme: Case) -> Iterator[Corner]:

@@ -94,10 +94,11 @@ def allowance(case: Case, expected: Outcome, dtype: str) -> Outcome:
     for part in parts:
         value = value + part.value
         gradients = {n: g + part.gradients[n] for n, g in gradients.items()}
-    # What is beyond the last number of the precision has no neighbour there.
+    # What is beyond the last number of the precision has no neighbour there; nor has what is no number, as the caller's
+    # own formula may give.
     return Outcome(
-        np.where(np.abs(expected.value) > tolerance.largest, np.inf, value),
-        {n: np.where(np.abs(expected.gradients[n]) > tolerance.largest, np.inf, g) for n, g in gradients.items()},
+        np.where(np.abs(expected.value) <= tolerance.largest, value, np.inf),
+        {n: np.where(np.abs(expected.gradients[n]) <= tolerance.largest, g, np.inf) for n, g in gradients.items()},
     )
 
 

@@ -122,14 +122,16 @@ def of_autograd(reduction):
 
 
 def _elementwise(function):
-    return np.frompyfunc(function, 1, 1)
+    """For numbers of any kind; labels stay whole numbers, which arrays can be read at."""
+    each = np.frompyfunc(function, 1, 1)
+    return lambda z: each(z).astype(np.asarray(z).dtype) if np.asarray(z).dtype.kind in "iu" else each(z)
 
 
 def of_fifty_digits(reduction):
     names = namespace("numpy", reduction)
-    exp, log = _elementwise(mpmath.exp), _elementwise(mpmath.log)
+    exp, log = np.frompyfunc(mpmath.exp, 1, 1), np.frompyfunc(mpmath.log, 1, 1)
     names |= {
-        "exp": exp, "log": log, "log1p": _elementwise(lambda x: mpmath.log(1 + x)), "tanh": _elementwise(mpmath.tanh),
+        "exp": exp, "log": log, "log1p": lambda z: log(1 + z), "tanh": np.frompyfunc(mpmath.tanh, 1, 1),
         "absolute": _elementwise(abs), "log_sigmoid": lambda z: -log(1 + exp(-z)),
         "relu": _elementwise(lambda x: max(x, 0)),
         "clip": lambda z, low, high: _elementwise(lambda x: min(max(x, low), high))(z),
@@ -169,7 +171,7 @@ def drawn_case(case, keywords, rng):
         elif name.startswith("f_") or name == "margins":
             arrays[name] = np.exp(rng.normal(-0.5, 1.0, shape))
         else:
-            arrays[name] = rng.normal(0.0, 3.0, shape).astype(like.dtype)
+            arrays[name] = (rng.normal(0.0, np.exp(rng.uniform(-1, 7)), shape)).astype(like.dtype)
     if rng.random() < 0.2 and {"policy_chosen", "reference_chosen"} <= set(arrays):
         arrays |= {f"policy_{s}": arrays[f"reference_{s}"].copy() for s in ("chosen", "rejected")}
     return case.with_arrays(**arrays)

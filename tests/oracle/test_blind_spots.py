@@ -49,6 +49,12 @@ def far_reference_lost(pc, pr, rc, rr, beta=0.3):
     return right(pc, pr, np.where((rc < -5000.0) & (rr > -100.0), 0.0, rc), rr, beta=beta)
 
 
+def far_policy_halved(pc, pr, rc, rr, beta=0.3):
+    value, gradients = right(pc, pr, rc, rr, beta=beta)
+    factor = np.where((pc - rc < -50.0) & (pr - rr < -50.0), 0.5, 1.0)
+    return value, {name: factor * gradient for name, gradient in gradients.items()}
+
+
 def from_call(number):
     calls = []
 
@@ -78,6 +84,7 @@ def gradient_lost_when(condition):
         (level_at_the_reference, "single_inputs"),
         (certain_ones_lost, "single_inputs"),
         (far_reference_lost, "single_inputs"),
+        (far_policy_halved, "single_inputs"),
         (from_call(150), "many_calls"),
         (gradient_lost_when(lambda mean: mean > 20.0), "lopsided_batches"),
     ],
