@@ -181,7 +181,7 @@ def test_kl_divergence_is_that_of_fifty_digits(pair):
 
 def test_kl_divergence_of_neighbours_keeps_its_digits():
     """D is 1e-17 for log-weights 1e-8 apart: a difference of p and r would leave none of its digits."""
-    p, r = pb.FiniteDistribution([0.0, 1.0]), pb.FiniteDistribution([0.0, 1.0 + 1e-8])
+    p, r = pb.FiniteDistribution([1.0, 2.0]), pb.FiniteDistribution([1.0, 2.0 + 1e-8])
     with mpmath.workdps(60):
         logs = zip(exact_log_pmf(p), exact_log_pmf(r), strict=True)
         exact = float(mpmath.fsum(mpmath.exp(x) * (x - y) for x, y in logs))
@@ -407,8 +407,58 @@ def test_labels_are_read_only(support):
         pb.uniform(support).support[0] = support[1]
 
 
-def test_repr_says_what_it_holds():
-    assert repr(pb.FiniteDistribution([0.0, -inf], "ab")).startswith("FiniteDistribution([  0. -inf], support=")
+def test_probability_by_label():
+    """p[label] is the probability; what is not in the support is a KeyError, whatever it is."""
+    p = pb.FiniteDistribution.from_weights([3, 1], support=["tea", ("a", 1)])
+    assert (p["tea"], p["a", 1]) == (0.75, 0.25)
+    for label in ("water", 0, None):
+        with pytest.raises(KeyError):
+            p[label]
+
+
+@pytest.mark.parametrize("use", [list, iter, np.asarray, np.exp])
+def test_a_distribution_is_no_array(use):
+    """Nothing says whether its probabilities or their logarithms are meant, so neither is taken."""
+    with pytest.raises(TypeError):
+        use(pb.uniform("ab"))
+
+
+def test_a_policy_for_utilities_is_told_what_to_take():
+    p = pb.uniform("ab")
+    with pytest.raises(TypeError, match="`utilities` must be an array of real numbers, such as its `log_pmf`"):
+        pb.expected_kl(pb.Annotator(p, pb.luce()), p, pb.ProductProposal(p))
+
+
+@pytest.mark.parametrize("weights", [[0.7, 0.2, 0.1], [0.0, 1.0], np.full(7, 1 / 7)])
+def test_probabilities_as_log_weights_are_doubted(weights):
+    """They remain valid log-weights."""
+    with pytest.warns(UserWarning, match=r"look like probabilities; these go to FiniteDistribution\.from_weights"):
+        p = pb.FiniteDistribution(weights)
+    np.testing.assert_allclose(p.pmf, np.exp(weights) / np.exp(weights).sum(), rtol=1e-15)
+
+
+@pytest.mark.parametrize("weights", [[1.0], [0.7, 0.2], [-0.5, 1.5], [0.3, 0.3, 0.3]])
+def test_other_log_weights_are_not_doubted(weights):
+    assert len(pb.FiniteDistribution(weights)) == len(weights)
+
+
+def test_the_index_of_a_series_is_kept():
+    pandas = pytest.importorskip("pandas")
+    series = pandas.Series([3.0, 1.0], index=["tea", "coffee"])
+    for p in (pb.FiniteDistribution.from_weights(series), pb.FiniteDistribution(np.log(series))):
+        assert p["tea"] == pytest.approx(0.75)
+    assert pb.FiniteDistribution.from_weights(series, "ab")["a"] == 0.75
+
+
+def test_plot_returns_axes():
+    """A line over numbers, bars over labels, into axes that are given."""
+    from matplotlib import pyplot
+
+    axes = pb.uniform([1.0, 2.0]).plot(color="black")
+    np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[1.0, 0.5], [2.0, 0.5]])
+    assert pb.uniform("ab").plot(axes) is axes
+    assert [bar.get_height() for bar in axes.patches] == [0.5, 0.5]
+    pyplot.close("all")
 
 
 # Bad input

@@ -17,6 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
+from pbde_ref.display import Shown
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.expected import check_models, expected_hessian
 from pbde_ref.exact.laplacian import effective_resistances, eliminate, null_projection, pseudo_inverse
@@ -53,7 +54,7 @@ def comparison_components(proposal: Proposal, size: int) -> IndexArray:
 
 
 @dataclass(frozen=True, eq=False)
-class Identifiability:
+class Identifiability(Shown):
     """What the comparisons of one annotator determine.
 
     Attributes

@@ -2,17 +2,17 @@ r"""Sizes, names and initial values of a Transformer's parameters, which are one
 
 Names and shapes, with D the width, M that of the MLP, V the vocabulary, i = 0, 1, … the layer:
 
-====================================================  ==========  =================================
-``embedding``                                         (V, D)      of tokens, not scaled
-``layer_i/attention_norm/scale``, ``…/bias``          (D,)        layer norm before the attention
-``layer_i/attention/query``, ``…/key``, ``…/value``   (D, D)      head after head in the columns
-``layer_i/attention/out``                             (D, D)      head after head in the rows
-``layer_i/mlp_norm/scale``, ``…/bias``                (D,)        layer norm before the MLP
-``layer_i/mlp/in/kernel``, ``…/bias``                 (D, M) (M,)
-``layer_i/mlp/out/kernel``, ``…/bias``                (M, D) (D,)
-``final_norm/scale``, ``…/bias``                      (D,)        layer norm before the output
-``logits/kernel``, ``…/bias``                         (D, V) (V,) not tied to the embedding
-====================================================  ==========  =================================
+====================================================  ============  =================================
+``embedding``                                         (V, D)        of tokens, not scaled
+``layer_i/attention_norm/scale``, ``…/bias``          (D,)          layer norm before the attention
+``layer_i/attention/query``, ``…/key``, ``…/value``   (D, D)        head after head in the columns
+``layer_i/attention/out``                             (D, D)        head after head in the rows
+``layer_i/mlp_norm/scale``, ``…/bias``                (D,)          layer norm before the MLP
+``layer_i/mlp/in/kernel``, ``…/bias``                 (D, M), (M,)
+``layer_i/mlp/out/kernel``, ``…/bias``                (M, D), (D,)
+``final_norm/scale``, ``…/bias``                      (D,)          layer norm before the output
+``logits/kernel``, ``…/bias``                         (D, V), (V,)  not tied to the embedding
+====================================================  ============  =================================
 
 Every kernel is applied from the right, ``x @ kernel``. Arrays lie in the vector in this order, each in C order.
 """
