@@ -67,11 +67,11 @@ setup(
             "estimation/data/*.csv",
         ],
     },
-    py_modules=["pytest_pbde_ref"],
+    py_modules=["pbde_ref_command", "pytest_pbde_ref"],
     install_requires=REQUIRED,
     extras_require={"test": TEST, "dev": DEVELOPMENT, "files": FILES, "docs": DOCS},
     entry_points={
-        "console_scripts": ["pbde-ref = pbde_ref.cli:main"],
+        "console_scripts": ["pbde-ref = pbde_ref_command:main"],
         "pytest11": ["pytest_pbde_ref = pytest_pbde_ref"],
     },
     classifiers=[

@@ -14,7 +14,7 @@ from typing import Any
 from tabulate import tabulate
 
 from pbde_ref.catalogue import LOSSES, Parameter
-from pbde_ref.cli.arguments import output_path, whole
+from pbde_ref.cli.arguments import option_of, output_path, real, whole
 from pbde_ref.files import write_atomically, write_json
 from pbde_ref.foreign import Answer, Reached, ask_child
 from pbde_ref.oracle.calling.naming import subject_named
@@ -27,7 +27,9 @@ from pbde_ref.oracle.rewards import SEQUENCE_REWARDS
 from pbde_ref.oracle.sequences import SEQUENCE_LOG_PROBS
 from pbde_ref.oracle.tolerances import DTYPES
 
-__all__ = ["add_arguments", "check_there", "compliance_table", "run"]
+__all__ = [
+    "add_arguments", "add_outputs", "check_there", "compliance_table", "expected_failure", "report_on_each", "run",
+]  # fmt: skip
 
 _OTHERS = (SEQUENCE_LOG_PROBS.name, SEQUENCE_REWARDS.name, REDUCTION)
 # Everything that some loss has to declare, in the order of the catalogue.
@@ -59,14 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, parameter in _PARAMETERS.items():
         if parameter.rule == "switch":
             negated = parameter.default is True
-            conventions.add_argument(_option("no_" * negated + name), dest=name, default=None,
+            conventions.add_argument(option_of("no_" * negated + name), dest=name, default=None,
                                      action="store_false" if negated else "store_true")  # fmt: skip
         elif parameter.rule == "margin":
             conventions.add_argument("--margin", type=_margin, metavar="NUMBER", help="or per_example, for rewards")
         elif isinstance(parameter.rule, tuple):
-            conventions.add_argument(_option(name), dest=name, choices=parameter.rule)
+            conventions.add_argument(option_of(name), dest=name, choices=parameter.rule)
         else:
-            conventions.add_argument(_option(name), dest=name, type=float, metavar="NUMBER")
+            conventions.add_argument(option_of(name), dest=name, type=real, metavar="NUMBER")
     conventions.add_argument("--over", choices=tuple(OVER), help="a reduction: what the batch's loss is the mean over")
     conventions.add_argument("--across", choices=("mean", "sum"), help="a reduction: what becomes of ranks' gradients")
     calling = parser.add_argument_group("how it is called")
@@ -82,6 +84,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     calling.add_argument("--expect", action="append", default=[], metavar="CHECK=REASON", help="a check known to fail")
     calling.add_argument("--timeout", type=whole(1, 10**6), default=600, metavar="SECONDS",
                          help="after which a subject's process is ended [600]")  # fmt: skip
+    add_outputs(parser)
+
+
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Where reports are written beside the terminal."""
     parser.add_argument("--json", metavar="PATH", type=output_path(), help="also write the reports there")
     parser.add_argument("--junit", metavar="PATH", type=output_path(), help="also write them as JUnit's XML")
     parser.add_argument("--markdown", metavar="PATH", type=output_path(), help="also write a table for a README")
@@ -96,12 +103,23 @@ def run(options: argparse.Namespace) -> int:
         If a function cannot be found, or something is declared that the loss does not have; after the reports of the
         others.
     """
+    return report_on_each(options, "pbde_ref.cli.check:check_there", lambda name, fault: Report(
+        name, options.loss or options.objective, _declared(options), (CheckResult("process", "failed", fault),),
+        options.framework, options.dtype,
+    ))  # fmt: skip
+
+
+def report_on_each(options: argparse.Namespace, task: str, broken: Callable[[str, str], Report]) -> int:
+    """Run a task on every subject in a process of its own, print what came back, and return the exit status.
+
+    `broken` makes the report on a subject, by its own name, whose process came to no end.
+    """
     request = {name: value for name, value in vars(options).items() if name not in ("run", "command", "subjects")}
     answers = {
-        name: ask_child("pbde_ref.cli.check:check_there", request | {"subject": name}, timeout=options.timeout)
+        name: ask_child(task, request | {"subject": name}, timeout=options.timeout)
         for name in dict.fromkeys(options.subjects)
     }
-    reports = {name: _judged(name, answer, options) for name, answer in answers.items() if not answer.refused}
+    reports = {name: _judged(name, answer, broken) for name, answer in answers.items() if not answer.refused}
     if len(answers) == 1:
         print(*reports.values(), sep="", end="\n" if reports else "")
     elif reports:
@@ -139,13 +157,10 @@ def check_there(request: Mapping[str, Any], reached: Reached) -> dict[str, Any]:
     return _report(function, argparse.Namespace(**request)).as_dict()
 
 
-def _judged(name: str, answer: Answer, options: argparse.Namespace) -> Report:
+def _judged(name: str, answer: Answer, broken: Callable[[str, str], Report]) -> Report:
     """The report that came back, or one that says why none did."""
     if answer.fault:
-        own = name.rpartition(":")[2].rpartition(".")[2]
-        ended = CheckResult("process", "failed", answer.fault)
-        against = options.loss or options.objective
-        report = Report(own, against, _declared(options), (ended,), options.framework, options.dtype)
+        report = broken(name.rpartition(":")[2].rpartition(".")[2], answer.fault)
     else:
         report = Report.from_dict(answer.value)
     return replace(report, changes=(*report.changes, *answer.notes))
@@ -177,7 +192,7 @@ def _report(function: Callable[..., Any], options: argparse.Namespace) -> Report
     passed_on = ("framework", "dtype", "gradients", "returns_gradients", "expect_checks")
     calling = {name: getattr(options, name) for name in passed_on} | {
         "on_failure": "report",
-        "expected_failed_checks": dict(_expected(text) for text in options.expect),
+        "expected_failed_checks": dict(expected_failure(text) for text in options.expect),
     }
     if options.loss == SEQUENCE_LOG_PROBS.name:
         return check_sequence_log_probs(function, **declared, **calling)
@@ -201,27 +216,18 @@ def _declared(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in _PARAMETERS if getattr(options, name) is not None}
 
 
-def _option(name: str) -> str:
-    return "--" + name.strip("_").replace("_", "-")
-
-
 def _margin(text: str) -> float | str:
-    if text in ("per_example", "per-example"):
-        return "per_example"
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number or per_example; got {text!r}") from None
+    return "per_example" if text in ("per_example", "per-example") else real(text)
 
 
 def _number(text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
-    try:
-        return name, float(value)
-    except ValueError:
-        raise ValueError(f"--set must be given as NAME=NUMBER; got {text!r}") from None
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set must be given as NAME=NUMBER; got {text!r}")
+    return name, real(value)
 
 
-def _expected(text: str) -> tuple[str, str]:
+def expected_failure(text: str) -> tuple[str, str]:
+    """A check's name and the reason why it is known to fail, from ``name=reason``."""
     name, _, reason = text.partition("=")
     return name, reason or "expected by the caller"

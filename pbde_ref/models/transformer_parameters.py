@@ -125,12 +125,19 @@ def parameter_vector(config: TransformerConfig, parameters: Floats) -> Floats:
     return parameters
 
 
+def in_range(name: str, values: NDArray[Any], dtype: Any) -> None:
+    """Raise unless all values are finite, and so small that sums of their fourth powers are, in a precision."""
+    most = np.finfo(dtype).max ** 0.2
+    # Least and greatest are in range only if all are, and need no memory.
+    if not (-most <= values.min() and values.max() <= most):
+        reject(name, "finite", values, ~np.isfinite(values))
+        reject(name, f"of magnitude at most {most:.0e}", values, np.abs(values) > most)
+
+
 def finite_parameters(config: TransformerConfig, parameters: Floats) -> Floats:
-    """The same, or an error also where an entry is NaN or infinite."""
+    """The same, or an error also where an entry is NaN, infinite or too large."""
     parameters = parameter_vector(config, parameters)
-    # Least and greatest are finite only if all are, and need no memory.
-    if not (np.isfinite(parameters.min()) and np.isfinite(parameters.max())):
-        reject("parameters", "finite", parameters, ~np.isfinite(parameters))
+    in_range("parameters", parameters, parameters.dtype)
     return parameters
 
 
