@@ -124,7 +124,7 @@ def of_autograd(reduction):
 def _elementwise(function):
     """For numbers of any kind; labels stay whole numbers, which arrays can be read at."""
     each = np.frompyfunc(function, 1, 1)
-    return lambda z: each(z).astype(np.asarray(z).dtype) if np.asarray(z).dtype.kind in "iu" else each(z)
+    return lambda z: each(z).astype(z.dtype) if isinstance(z, np.ndarray) and z.dtype.kind in "iu" else each(z)
 
 
 def of_fifty_digits(reduction):

@@ -8,7 +8,7 @@ from pbde_ref.catalogue import LOSSES
 from pbde_ref.catalogue.batches import PAIRS
 from pbde_ref.objectives import BRADLEY_TERRY, Objective
 from pbde_ref.oracle import check_loss, iter_checks, run_check
-from pbde_ref.oracle.own import own_loss
+from pbde_ref.oracle.own import _slope, own_loss
 
 FOUR = ("policy_chosen", "policy_rejected", "reference_chosen", "reference_rejected")
 
@@ -129,6 +129,15 @@ def test_a_kink_is_no_false_alarm_and_hides_no_slope():
 
         assert report_of(hinge, objective=formula).passed
         assert "gradient_policy_chosen" in failed(report_of(halved, objective=formula))
+
+
+def test_derivatives_beside_a_kink_are_in_doubt_by_as_much_as_they_are_off():
+    """At every distance, where differences cross the kink; far from it they are exact."""
+    at = np.concatenate([[0.0], *(sign * np.geomspace(1e-9, 1.0, 400) for sign in (-1.0, 1.0))])
+    slope, doubt = _slope(lambda m: np.logaddexp(0.0, -m) + 50.0 * np.maximum(0.0, -m), at)
+    right = -expit(-at) - 50.0 * (at < 0.0)
+    assert np.all(np.abs(slope - right) <= 2.0 * doubt + 1e-9)
+    assert np.all(doubt[np.abs(at) > 0.05] < 1e-7)
 
 
 def test_a_loss_of_the_policy_alone():
