@@ -10,6 +10,7 @@ is my loss right (NumPy, PyTorch, JAX)?            ``pb.check_loss(function, "dp
 what is the expected loss, and its gradient?       ``pb.expected_kl(annotator, utilities, proposal)``
 what do these votes say?                           ``pb.fit_comparisons(winners, losers)``
 do my comparisons determine the policy?            ``pb.identifiability(annotator, proposal)``
+how many comparisons do I need?                    ``pb.comparisons_needed(utilities, proposal, total_variation=0.05)``
 what does Eq. (16) say, literally?                 ``pbde_ref.paper.equation_16``
 =================================================  ==================================================================
 
@@ -27,6 +28,7 @@ from typing import Any as _Any
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceMatrix
 from pbde_ref.catalogue import optimum
+from pbde_ref.conditional import ConditionalDistribution, Prompts
 from pbde_ref.distributions import (
     FiniteDistribution,
     geometric_mean,
@@ -41,9 +43,11 @@ from pbde_ref.estimation import (
     ComparisonFit,
     GaussianPrior,
     NoFiniteEstimateError,
+    ProcessIdentification,
     PseudoCounts,
     compare_annotator_models,
     fit_comparisons,
+    identify_process,
     read_comparisons,
     stigler_citations,
 )
@@ -61,7 +65,6 @@ from pbde_ref.exact.identifiability import (
     Identifiability,
     asymptotic_covariance,
     comparison_components,
-    comparisons_per_sample,
     difference_variances,
     expected_excess_loss,
     finite_fit_exists,
@@ -107,6 +110,7 @@ from pbde_ref.exact.policy_optimization import (
 from pbde_ref.exact.pooling import annotator_influence
 from pbde_ref.exact.ranking import RRHFSolution, expected_rrhf, minimize_rrhf
 from pbde_ref.exact.results import Certificate, ExpectedLoss, Optimum, Solution
+from pbde_ref.exact.sample_size import PolicyError, comparisons_needed, comparisons_per_sample, policy_error
 from pbde_ref.exact.selection import (
     barker_transition_matrix,
     detailed_balance_residual,
@@ -137,6 +141,7 @@ from pbde_ref.losses import (
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, as_objective, hinge, ipo
 from pbde_ref.paper_problem import PaperProblem, paper_problem
 from pbde_ref.pbde import PBDE, dpo, geometric_average, length_normalized, luce
+from pbde_ref.prompts import LogLinearOptimum, LogLinearPolicies, minimize_log_linear, prompt_pairs
 from pbde_ref.proposals import JointProposal, PairListProposal, ProductProposal
 from pbde_ref.sampling import (
     Comparisons,
@@ -160,6 +165,7 @@ __all__ = [
     "Certificate",
     "ComparisonFit",
     "Comparisons",
+    "ConditionalDistribution",
     "DecisionProcess",
     "ExpectedLoss",
     "FiniteDistribution",
@@ -168,6 +174,8 @@ __all__ = [
     "IpoSolution",
     "JointProposal",
     "LimitFit",
+    "LogLinearOptimum",
+    "LogLinearPolicies",
     "MixtureLoss",
     "MixtureSolution",
     "NoFiniteEstimateError",
@@ -176,9 +184,12 @@ __all__ = [
     "Optimum",
     "PairListProposal",
     "PaperProblem",
+    "PolicyError",
     "PolicySolution",
     "PreferenceMatrix",
+    "ProcessIdentification",
     "ProductProposal",
+    "Prompts",
     "PseudoCounts",
     "RRHFSolution",
     "RejectionSample",
@@ -194,6 +205,7 @@ __all__ = [
     "clipped_surrogate_maximum",
     "compare_annotator_models",
     "comparison_components",
+    "comparisons_needed",
     "comparisons_per_sample",
     "completion_mask",
     "detailed_balance_residual",
@@ -223,6 +235,7 @@ __all__ = [
     "hindsight_distribution",
     "hinge",
     "identifiability",
+    "identify_process",
     "identity_preference_objective",
     "ipo",
     "ipo_closed_form",
@@ -238,6 +251,7 @@ __all__ = [
     "log_partition",
     "luce",
     "minimize_expected_loss",
+    "minimize_log_linear",
     "minimize_product_loss",
     "minimize_rrhf",
     "minimize_rso",
@@ -250,8 +264,10 @@ __all__ = [
     "pairwise_loss",
     "paper_problem",
     "pbde_loss",
+    "policy_error",
     "policy_gradient",
     "product_of_experts",
+    "prompt_pairs",
     "psi_closed_form",
     "read_comparisons",
     "rrhf_loss",
