@@ -251,3 +251,13 @@ def test_the_simulation_prints_its_table(capsys):
     assert first == capsys.readouterr().out
     assert "seed 7: 2 data sets" in first
     assert max(map(len, first.splitlines())) <= 80
+
+
+def test_fit_says_that_votes_alone_do_not_tell_processes_apart(tmp_path, capsys):
+    """Where a process is given or items are texts; not for matches, where nobody asked."""
+    file = tmp_path / "votes.csv"
+    file.write_text("chosen,rejected\ntea,coffee\ncoffee,tea\ntea,coffee\n")
+    assert main(["fit", str(file)]) == 0
+    assert "pbde-ref process" not in capsys.readouterr().err
+    assert main(["fit", str(file), "--f", "2"]) == 0
+    assert "every process f·log p + g fits these comparisons equally well" in capsys.readouterr().err
