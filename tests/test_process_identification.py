@@ -154,6 +154,10 @@ BAD = {
     "rows": ({"log_p": DATA["log_p"][0]}, "`log_p` must have two rows, *; got shape (60,)"),
     "shape": ({**DATA, "lengths": DATA["lengths"][:, :9]}, "`lengths` must have the shape of `log_p`; got (2, 9)"),
     "clusters": ({**DATA, "clusters": [0, 1]}, "`clusters` must have one entry for each comparison, 60; got 2"),
+    "few clusters": (
+        {**DATA, "clusters": np.arange(60) % 4},
+        "`clusters` must be more than the columns, 4; got 4",
+    ),
     "same": (
         {**DATA, "log_reference": DATA["log_p"] - 1.0},
         "columns must not be collinear within pairs, *; got 'log p', 'log π_pre': leave one out",

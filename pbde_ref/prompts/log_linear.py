@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import linprog
 from scipy.sparse import csr_array
 from scipy.special import expit
 
@@ -24,6 +23,7 @@ from pbde_ref.annotators import PreferenceModel
 from pbde_ref.conditional import ConditionalDistribution, Prompts
 from pbde_ref.exact.expected import check_models
 from pbde_ref.exact.results import NoMinimumError, Optimum, unmet
+from pbde_ref.exact.separation import separating_direction
 from pbde_ref.numerics import softplus
 from pbde_ref.pbde import PBDE
 from pbde_ref.proposals import PairListProposal, Proposal
@@ -225,17 +225,13 @@ class LogLinearRegression:
         return float(np.abs(change[self.a] - change[self.b]).max(initial=0.0))
 
     def separating(self) -> FloatArray | None:
-        """A direction along which no pair's loss rises and some pair's falls, for ever, if there is one."""
+        """In units of each feature's largest difference, where no pair's loss rises and some pair's falls, for ever."""
         if self.a.size * self.features.shape[1] > LARGEST_PROGRAMME:
             return None
         rows = self.features[self.a] - self.features[self.b]
         scale = np.abs(rows).max(axis=0)
         rows /= np.where(scale > 0.0, scale, 1.0)
-        bounds = np.concatenate([-rows[self.won > 0.0], rows[self.lost > 0.0]])
-        found = linprog(bounds.sum(axis=0), bounds, np.zeros(len(bounds)), bounds=(-1.0, 1.0))
-        if found.status != 0 or -found.fun < 1e-7:
-            return None
-        return np.asarray(found.x / np.where(scale > 0.0, scale, 1.0))
+        return separating_direction(np.concatenate([rows[self.won > 0.0], -rows[self.lost > 0.0]]))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
