@@ -19,8 +19,8 @@ def separating_direction(gains: Any) -> FloatArray | None:
 
     Examples
     --------
-    >>> separating_direction(np.array([[1.0, 0.0], [2.0, 0.0]]))
-    array([1., 0.])
+    >>> separating_direction(np.array([[-1.0, 1.0], [-2.0, 0.0]]))
+    array([-1.,  1.])
     >>> separating_direction(np.array([[1.0], [-1.0]])) is None
     True
     """
