@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from pbde_ref.cli.arguments import output_path, whole
 from pbde_ref.cli.fit_report import (
+    each_table,
     effect_table,
     item_table,
     model_table,
@@ -43,6 +44,7 @@ from pbde_ref.pbde import PBDE
 __all__ = ["add_arguments", "run"]
 
 MOST = 2**63 - 1
+PICTURES = ("ranking", "wins", "calibration", "annotators")
 
 DESCRIPTION = """\
 Estimate the implicit preference distribution of an annotator from comparisons that were really made, with confidence
@@ -131,14 +133,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--top", type=whole(0, MOST), metavar="N", default=20, help="items to show; 0 for all [20]")
     output.add_argument("--elo", action="store_true", help="400 points for odds of 10 to 1, the zero at 1000")
     output.add_argument("--json", metavar="PATH", type=output_path(), help="also write the results there")
-    output.add_argument("--plot", metavar="PATH", type=output_path(".png"),
-                        help="also draw utilities with intervals, as PNG")  # fmt: skip
+    output.add_argument("--plot", metavar="PATH", type=output_path(".png"), help="also draw a picture, as PNG")
+    output.add_argument("--picture", choices=PICTURES, default="ranking",
+                        help="which: utilities with intervals and ranks; who beats whom; with --annotator how well "
+                        "models are calibrated, or annotators side by side [ranking]")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
     """Read, fit, print; 0 if the fit converged, else 1."""
     if bool(options.file) == options.example:
         raise ValueError("give either a FILE or --example")
+    if options.picture in PICTURES[2:] and options.annotator is None:
+        raise ValueError(f"`--picture {options.picture}` must come with --annotator")
     if options.pbde is not None and options.f != 1.0:
         raise ValueError("give either --f or --pbde")
     several = options.annotator is not None
@@ -168,6 +174,9 @@ def run(options: argparse.Namespace) -> int:
     if models is not None and table.annotators is not None:
         print(f"seed {options.seed}\n")
         print(model_table(models, table.annotators.size))
+        if models.best == "each":
+            print("\neach, from the rows that were not held out:\n")
+            print(each_table(models, options.top or len(models.each)))
         print("\nall comparisons, pooled:")
     print()
     if fit.effects:
@@ -180,9 +189,10 @@ def run(options: argparse.Namespace) -> int:
         write_json(options.json, result)
     if options.plot:
         # Not before it is needed: Matplotlib takes longer to load than most files to fit.
-        from pbde_ref.figures.ranking import draw_ranking, save_ranking
+        from pbde_ref.figures import ranking as figures
 
-        save_ranking(draw_ranking(fit, ranked), options.plot)
+        shown = {"ranking": (fit, ranked), "wins": (fit,)}.get(options.picture, (models,))
+        figures.save_ranking(getattr(figures, f"draw_{options.picture}")(*shown), options.plot)
     return 0 if fit.converged else 1
 
 
