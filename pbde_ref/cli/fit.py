@@ -33,6 +33,7 @@ from pbde_ref.estimation.likelihood import TIE_MODELS, fit_comparisons, fit_rank
 from pbde_ref.estimation.newton import DENSE_LIMIT
 from pbde_ref.estimation.priors import GaussianPrior, Prior, PseudoCounts
 from pbde_ref.estimation.processes import read_process
+from pbde_ref.estimation.profile import profile_intervals
 from pbde_ref.estimation.ranking import Ranking, ranking
 from pbde_ref.estimation.reading import read_comparisons
 from pbde_ref.estimation.result import ComparisonFit
@@ -128,6 +129,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group("output")
     model.add_argument("--bootstrap", metavar="N", type=whole(1, MOST),
                        help="intervals from N drawn sets of comparisons, or clusters; ties half or drop")  # fmt: skip
+    model.add_argument("--profile", action="store_true", help="intervals by profile likelihood, for few comparisons")
     output.add_argument("--reference", metavar="ITEM", help="whose utility is 0 [their mean]")
     output.add_argument("--level", type=_level, default=0.95, help="of the confidence intervals [0.95]")
     output.add_argument("--top", type=whole(0, MOST), metavar="N", default=20, help="items to show; 0 for all [20]")
@@ -168,9 +170,13 @@ def run(options: argparse.Namespace) -> int:
     # Other programs get all errors that one matrix gives.
     known = fit.utilities.size if (options.json or options.plot) and fit.utilities.size <= DENSE_LIMIT else most
     ranked = ranking(fit, options.level, _reference(fit, options.reference), known)
+    if options.profile:
+        ranked = _profiled(ranked, table, fit, options, most)
     if options.bootstrap:
         ranked = _bootstrapped(ranked, table, fit, options)
-    print(summary(fit, table, ties, _with_ties(table, fit, ties), options.bootstrap))
+    drawn = f"bootstrap of {options.bootstrap:,} draws" if options.bootstrap else None
+    intervals = "profile likelihood" if options.profile else drawn
+    print(summary(fit, table, ties, _with_ties(table, fit, ties), intervals))
     if models is not None and table.annotators is not None:
         print(f"seed {options.seed}\n")
         print(model_table(models, table.annotators.size))
@@ -225,6 +231,19 @@ def _tie_model(options: argparse.Namespace, table: ComparisonTable) -> str:
     many = table.items.size >= DENSE_LIMIT
     half = options.annotator is not None or table.rankings or options.bootstrap or many
     return "half" if half else "davidson"
+
+
+def _profiled(
+    ranked: Ranking, table: ComparisonTable, fit: ComparisonFit, options: argparse.Namespace, most: int
+) -> Ranking:
+    """Intervals of the items that are shown by profile likelihood."""
+    if fit.effects or fit.dropped or options.plackett_luce or options.bootstrap or fit.error_kind != "fisher":
+        raise ValueError("`--profile` must come without ties, effects, clusters, dropped items and --bootstrap")
+    shown, intervals = ranked.order[:most], ranked.intervals.copy()
+    intervals[: shown.size] = profile_intervals(
+        table, level=ranked.level, items=shown, relative_to=_reference(fit, options.reference), prior=fit.prior
+    )
+    return replace(ranked, intervals=intervals)
 
 
 def _bootstrapped(

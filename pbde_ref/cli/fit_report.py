@@ -52,7 +52,7 @@ def about(table: ComparisonTable) -> str:
 
 def summary(
     fit: ComparisonFit, table: ComparisonTable, tie_model: str, other: ComparisonFit | None = None,
-    drawn: int | None = None,
+    intervals: str | None = None,
 ) -> str:  # fmt: skip
     """What was read and how the fit went, in a few lines; `other` is a fit in which ties are ties."""
     ties = f", {table.n_ties:,} of them ties" if table.n_ties else ""
@@ -73,7 +73,7 @@ def summary(
         f"comparison{coin}",
         f"{'converged' if fit.converged else 'NOT CONVERGED'} in {fit.steps} steps; gradient per comparison "
         f"{fit.criterion:.0e}, next step {fit.remaining:.0e}",
-        f"errors: {f'bootstrap of {drawn:,} draws' if drawn else ERRORS[kind]}",
+        f"errors: {intervals or ERRORS[kind]}",
     ]
     groups = int(fit.components.max()) + 1
     if groups > 1:
