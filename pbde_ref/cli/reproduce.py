@@ -6,7 +6,6 @@ Finished pieces are kept in the folder of results: what was interrupted is taken
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 import time
@@ -21,9 +20,11 @@ from tqdm import tqdm
 from pbde_ref.cli.arguments import output_path, table, whole
 from pbde_ref.experiments.language import settings as language_settings
 from pbde_ref.experiments.records import Record
+from pbde_ref.experiments.runs import Reporter, execute, files_folder
 from pbde_ref.experiments.toy import settings as toy_settings
 from pbde_ref.experiments.toy.catalogue import FIGURES, runs_of
 from pbde_ref.files import write_atomically, write_json
+from pbde_ref.threads import own_cores
 
 __all__ = ["add_arguments", "run"]
 
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="language: train with so many seeds, a folder each, and show the spread [1]")
     parser.add_argument("--out", metavar="DIR", help="folder of results [reproduction/TARGET-PRESET]")
     parser.add_argument(
-        "--jobs", metavar="N", type=whole(1, 256), default=_processors(),
+        "--jobs", metavar="N", type=whole(1, 256), default=own_cores(),
         help="processes for univariate figures [%(default)s]; an interruption loses what they are at; language models "
         "use threads",
     )  # fmt: skip
@@ -72,10 +73,8 @@ def run(options: argparse.Namespace) -> int:
     language = "language" in options.target
     if language and len(options.target) > 1:
         raise ValueError(f"`language` must be the only target; got {' '.join(options.target)}")
-    if not language and (options.corpus or options.checkpoints):
-        raise ValueError("--corpus and --checkpoints are for the target language")
-    if not language and options.seeds > 1:
-        raise ValueError("--seeds is for the target language")
+    if not language and (options.corpus or options.checkpoints or options.seeds > 1):
+        raise ValueError("--corpus, --checkpoints and --seeds are for the target language")
     known = PRESETS["language" if language else "toy"]
     options.preset = options.preset or ("paper" if options.checkpoints else known[0])
     if options.preset not in known:
@@ -87,7 +86,6 @@ def run(options: argparse.Namespace) -> int:
 def _toy(options: argparse.Namespace) -> int:
     # autograd and Matplotlib are wanted by this command alone.
     from pbde_ref.cli.pages.univariate import HEADERS, gallery_page, rows_of
-    from pbde_ref.experiments.runs import execute
     from pbde_ref.figures.saving import save_figure
     from pbde_ref.figures.toy import draw_toy_figure
 
@@ -133,7 +131,6 @@ def _one_language_run(options: argparse.Namespace) -> tuple[int, dict[str, Recor
     from pbde_ref.cli.pages import language as pages
     from pbde_ref.experiments.language import catalogue
     from pbde_ref.experiments.language.sources import fingerprint
-    from pbde_ref.experiments.runs import execute, files_folder
     from pbde_ref.figures.language import draw_figure_6
     from pbde_ref.figures.saving import save_figure
 
@@ -173,11 +170,6 @@ def _command(options: argparse.Namespace) -> str:
         value = getattr(options, option)
         words += [f"--{option}", Path(value).name] if value else []
     return shlex.join(words)
-
-
-def _processors() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _changes(options: argparse.Namespace, kind: Any) -> dict[str, Any]:
@@ -228,7 +220,7 @@ def _diverged(record: Record) -> bool:
     return losses is not None and losses.size > 0 and not losses[-1] <= losses[0] + max(1.0, abs(float(losses[0])))
 
 
-class _Reporter:
+class _Reporter(Reporter):
     """A line on stderr for each run that ends, and one bar for all, unless runs have bars of their own."""
 
     def __init__(self, *, bar: bool = True) -> None:

@@ -4,6 +4,7 @@ from pbde_ref.estimation.annotator_models import AnnotatorModels, HeldOutScore, 
 from pbde_ref.estimation.bootstrap import bootstrap_utilities
 from pbde_ref.estimation.connectivity import NoFiniteEstimateError
 from pbde_ref.estimation.examples import stigler_citations, stigler_file
+from pbde_ref.estimation.identification import ProcessIdentification, identify_process
 from pbde_ref.estimation.likelihood import fit_comparisons, fit_rankings
 from pbde_ref.estimation.priors import GaussianPrior, PseudoCounts
 from pbde_ref.estimation.profile import profile_intervals
@@ -14,6 +15,7 @@ from pbde_ref.estimation.table import ComparisonTable, comparison_table
 
 __all__ = [
     "AnnotatorModels", "BadLine", "ComparisonFit", "ComparisonTable", "DataError", "GaussianPrior", "HeldOutScore",
-    "NoFiniteEstimateError", "PseudoCounts", "bootstrap_utilities", "compare_annotator_models", "comparison_table",
-    "fit_comparisons", "fit_rankings", "profile_intervals", "read_comparisons", "stigler_citations", "stigler_file",
+    "NoFiniteEstimateError", "ProcessIdentification", "PseudoCounts", "bootstrap_utilities",
+    "compare_annotator_models", "comparison_table", "fit_comparisons", "fit_rankings", "identify_process",
+    "profile_intervals", "read_comparisons", "stigler_citations", "stigler_file",
 ]  # fmt: skip
