@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from scipy.special import ndtri
+from scipy.special import expit, ndtri
 
 from pbde_ref.display import Shown
 from pbde_ref.distributions import FiniteDistribution
@@ -188,6 +188,17 @@ class ComparisonFit(Shown):
             other = whole_number("relative_to", relative_to, most=self.utilities.size - 1)
             return np.asarray(self.utilities - self.utilities[other])
         return np.asarray(self.utilities - (0.0 if self.prior is None else self.utilities.mean()))
+
+    def win_probabilities(self) -> FloatArray:
+        r"""That the item of a row beats that of a column, :math:`\sigma(\omega_i - \omega_j)`, shape (n, n).
+
+        NaN between groups without a comparison between them, unless a prior compares them. Where ties are modelled,
+        among comparisons that are no ties in Davidson's model; without other effects.
+        """
+        chances = expit(np.subtract.outer(self.utilities, self.utilities))
+        if self.prior is None:
+            chances[self.components[:, None] != self.components] = np.nan
+        return np.asarray(chances)
 
     def confidence_intervals(
         self, level: float = 0.95, items: Sequence[int] | NDArray[Any] | None = None, *,
