@@ -32,9 +32,8 @@ N = 5
 NOT_CALLED = {
     "BRADLEY_TERRY", "BatchLoss", "Certificate", "ComparisonFit", "Comparisons", "ExpectedLoss", "Identifiability",
     "IpoSolution", "LimitFit", "LogLinearOptimum", "MixtureLoss", "MixtureSolution", "NoFiniteEstimateError",
-    "NormalizingConstant", "Objective", "Optimum", "PaperProblem", "PolicyError", "PolicySolution", "RRHFSolution", "RejectionSample",
-    "SlicSolution", "Solution",
-    "compare_annotator_models", "read_comparisons", "stigler_citations",
+    "NormalizingConstant", "Objective", "Optimum", "PaperProblem", "PolicyError", "PolicySolution", "RRHFSolution",
+    "RejectionSample", "SlicSolution", "Solution", "compare_annotator_models", "read_comparisons", "stigler_citations",
 }  # fmt: skip
 
 
