@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import warnings
 from math import inf, log, nan
 
 import mpmath
@@ -415,7 +416,9 @@ def test_probabilities_as_log_weights_are_doubted(weights):
 
 @pytest.mark.parametrize("weights", [[1.0], [0.0, 1.0], [0.7, 0.2], [-0.5, 1.5], [0.3, 0.3, 0.3]])
 def test_other_log_weights_are_not_doubted(weights):
-    assert len(pb.FiniteDistribution(weights)) == len(weights)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(pb.FiniteDistribution(weights)) == len(weights)
 
 
 def test_the_index_of_a_series_is_kept():
