@@ -336,7 +336,7 @@ IN_USE = (
         learns="winners",
     ),
     _of_answers(
-        "bco_each", "binary classifier optimisation of single answers",
+        "bco_single", "binary classifier optimisation of single answers",
         "-w_D log σ(β (t - z)) if desirable, else -w_U log σ(β (z - t)), t = log π/ref; z no gradient",
         "Jung et al. 2024, arXiv 2404.04656", bco, {"beta": BETA, "baseline": BASELINE}, learns="rates",
     ),

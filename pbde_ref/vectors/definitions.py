@@ -279,7 +279,7 @@ IN_USE: dict[str, Callable[[Numbers, Numbers, Any], Number]] = {
     "kto": _of_answers(
         lambda z, arithmetic: paper.sigma(-z, arithmetic), lambda z, arithmetic: paper.sigma(z, arithmetic)
     ),
-    "bco_each": _of_answers(_nll, lambda z, arithmetic: _nll(-z, arithmetic)),
+    "bco_single": _of_answers(_nll, lambda z, arithmetic: _nll(-z, arithmetic)),
 }  # fmt: skip
 
 DEFINITIONS: dict[str, Callable[[Numbers, Numbers, Any], Number]] = {
