@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
-from pbde_ref.processes import process_pool
+from pbde_ref.processes import Call, Workers, finished
+from pbde_ref.threads import one_blas_thread
 from pbde_ref.verification.claims import Claim, Row, Verdict, check
 from pbde_ref.verification.problems import PAPER, problem_named, problem_names
 
@@ -55,15 +53,16 @@ class Campaign:
 
 
 def verdicts_by_seed(
-    campaign: Campaign, workers: int, journal: Path | None = None
+    campaign: Campaign, executor: Workers = 1, journal: Path | None = None
 ) -> Iterator[tuple[int | None, list[Verdict]]]:
     """Each seed's verdicts on its random problems as they become known, and those on Eq. (10), whose seed is None.
 
     Parameters
     ----------
     campaign : Campaign
-    workers : int
-        Processes, each with one thread of linear algebra.
+    executor : int or concurrent.futures.Executor
+        So many processes of this machine, 1 being this process, or who else computes. Each has one thread of linear
+        algebra.
     journal : path, optional
         A line is written there for each seed; those that it already holds are not computed again.
 
@@ -78,7 +77,9 @@ def verdicts_by_seed(
         if seed in done:
             yield _known(seed, done[seed], campaign.claims)
     waiting = [seed for seed in wanted if seed not in done]
-    for seed, records in _computed(waiting, campaign, workers):
+    arguments = (list(campaign.claims), campaign.support, campaign.repetitions)
+    calls = (Call(seed, _seed_records, (seed, *arguments)) for seed in waiting)
+    for seed, records in finished(lambda: next(calls, None), executor):
         if journal is not None:
             with journal.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"seed": seed, "verdicts": records}) + "\n")
@@ -104,36 +105,13 @@ def _opened(journal: Path, stamp: Mapping[str, Any]) -> dict[int, list[dict[str,
     return {line["seed"]: line["verdicts"] for line in map(json.loads, whole[1:])}
 
 
-def _computed(
-    seeds: Sequence[int], campaign: Campaign, workers: int
-) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    arguments = (list(campaign.claims), campaign.support, campaign.repetitions)
-    if workers == 1:
-        yield from ((seed, _seed_records(seed, *arguments)) for seed in seeds)
-        return
-    waiting = list(reversed(seeds))
-    with process_pool(workers) as pool:
-        running = {pool.submit(_seed_records, seed, *arguments): seed for seed in _taken(waiting, workers)}
-        while running:
-            ended, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in ended:
-                seed = running.pop(future)
-                # The next seed starts before the caller looks at this one.
-                running |= {pool.submit(_seed_records, other, *arguments): other for other in _taken(waiting, 1)}
-                yield seed, future.result()
-
-
-def _taken(waiting: list[int], most: int) -> list[int]:
-    return [waiting.pop() for _ in range(min(most, len(waiting)))]
-
-
 def _seed_records(seed: int, names: Sequence[str], support: int, repetitions: int) -> list[dict[str, Any]]:
     """One seed's verdicts as plain values, which another process and a journal can hold."""
     from pbde_ref.verification import CLAIMS
 
     drawn = [PAPER] if seed == PAPER_SEED else problem_names(repetitions)[1:]
     problems = [problem_named(name, support, max(seed, 0)) for name in drawn]
-    with threadpool_limits(limits=1):
+    with one_blas_thread():
         verdicts = list(check([CLAIMS[name] for name in names], problems))
     return [{**asdict(v), "claim": v.claim.name} for v in verdicts]
 

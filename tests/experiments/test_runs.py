@@ -125,18 +125,18 @@ def test_other_settings_or_another_version_make_a_result_outdated(tmp_path):
 def test_processes_give_the_same_files(tmp_path):
     log = Log()
     execute(RUNS, 10, tmp_path / "one", identity={"seed": 0})
-    execute(RUNS, 10, tmp_path / "several", identity={"seed": 0}, jobs=2, reporter=log)
+    execute(RUNS, 10, tmp_path / "several", identity={"seed": 0}, executor=2, reporter=log)
     assert log.steps == 7
     for run in RUNS:
         name = f"{run.name}.json"
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "several" / name).read_bytes()
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_an_error_ends_the_work_and_keeps_what_is_finished(tmp_path, jobs):
+@pytest.mark.parametrize("executor", [1, 2])
+def test_an_error_ends_the_work_and_keeps_what_is_finished(tmp_path, executor):
     runs = [*RUNS[1:], Run("bad", fail, ("two",)), Run("worse", fail, ("two",))]
     with pytest.raises(ArithmeticError, match="the loss must stay finite"):
-        execute(runs, 10, tmp_path, identity={}, jobs=jobs)
+        execute(runs, 10, tmp_path, identity={}, executor=executor)
     assert {path.name for path in tmp_path.iterdir()} == {"one.json", "two.json"}
 
 
@@ -160,7 +160,7 @@ def test_a_killed_command_ends_with_the_files_of_an_undisturbed_one(tmp_path):
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     steps = "--set=steps=100"
     process = subprocess.Popen(
-        [*COMMAND, steps, "--jobs=2", f"--out={killed}"], cwd=root, env=environment, stdout=subprocess.PIPE,
+        [*COMMAND, steps, "--workers=2", f"--out={killed}"], cwd=root, env=environment, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 120.0
@@ -172,9 +172,9 @@ def test_a_killed_command_ends_with_the_files_of_an_undisturbed_one(tmp_path):
     # Its processes hold the other end of the pipe: they end with it.
     process.communicate(timeout=60.0)
     assert not (killed / "README.md").exists()
-    for folder, jobs in ((killed, 1), (undisturbed, 1)):
+    for folder in (killed, undisturbed):
         again = subprocess.run(
-            [*COMMAND, steps, f"--jobs={jobs}", f"--out={folder}"], cwd=root, env=environment, capture_output=True,
+            [*COMMAND, steps, "--workers=1", f"--out={folder}"], cwd=root, env=environment, capture_output=True,
             text=True, check=True,
         )  # fmt: skip
         assert ("found finished" in again.stderr) == (folder is killed)
