@@ -17,7 +17,8 @@ REQUIRED = [
 ]
 TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "mpmath>=1.3", "jsonschema>=4"]
 FILES = ["pyarrow>=15", "zstandard>=0.22"]
-DEVELOPMENT = [*TEST, "ruff>=0.6", "mypy>=1.11"]
+DASK = ["distributed>=2024.8"]
+DEVELOPMENT = [*TEST, *DASK, "ruff>=0.6", "mypy>=1.11"]
 
 setup(
     name="pbde-ref",
@@ -64,7 +65,7 @@ setup(
     },
     py_modules=["pytest_pbde_ref"],
     install_requires=REQUIRED,
-    extras_require={"test": TEST, "dev": DEVELOPMENT, "files": FILES},
+    extras_require={"test": TEST, "dev": DEVELOPMENT, "files": FILES, "dask": DASK},
     entry_points={
         "console_scripts": ["pbde-ref = pbde_ref.cli:main"],
         "pytest11": ["pytest_pbde_ref = pytest_pbde_ref"],
