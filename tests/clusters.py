@@ -6,11 +6,15 @@ import pytest
 
 
 @contextmanager
-def dask_executor():
-    """Of two workers, processes with a thread each, that are started anew if they die."""
+def dask_cluster():
+    """Two workers, processes with a thread each, that are started anew if they die."""
     distributed = pytest.importorskip("distributed", reason="distributed is not installed")
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        yield cluster
+
+
+@contextmanager
+def dask_executor():
+    """Its executor."""
+    with dask_cluster() as cluster, cluster.get_client() as client:
         yield client.get_executor()

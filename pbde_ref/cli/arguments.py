@@ -86,7 +86,11 @@ def workers_of(options: argparse.Namespace) -> Iterator[Workers]:
         distributed = importlib.import_module("distributed")
     except ImportError:
         raise ValueError("`--scheduler` needs the package distributed: pip install 'pbde-ref[dask]'") from None
-    with distributed.Client(options.scheduler) as client:
+    try:
+        client = distributed.Client(options.scheduler)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"`--scheduler` must be where a Dask scheduler listens: {error}") from None
+    with client:
         yield client.get_executor()
 
 

@@ -25,7 +25,7 @@ from pbde_ref.experiments.toy.catalogue import FIGURES, runs_of
 from pbde_ref.files import write_atomically, write_json
 from pbde_ref.threads import own_cores
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["RunReporter", "add_arguments", "run"]
 
 PRESETS = {"toy": tuple(toy_settings.PRESETS), "language": tuple(language_settings.PRESETS)}
 FORMATS = ("png", "pdf", "svg")
@@ -95,7 +95,7 @@ def _toy(options: argparse.Namespace) -> int:
     runs = runs_of(figures, settings)
     if options.show_settings:
         return _show(options, settings, runs)
-    with _Reporter() as reporter, workers_of(options) as executor:
+    with RunReporter() as reporter, workers_of(options) as executor:
         records = execute(
             runs, settings, options.out / "runs", identity=asdict(settings), executor=executor, reporter=reporter
         )
@@ -125,7 +125,7 @@ def _language(options: argparse.Namespace) -> int:
             seeds[seed] = argparse.Namespace(**{**vars(options), **changes})
     name = "seed-{}" if options.seeds > 1 else ""
     experiments = [catalogue.experiment(_workplace(each), name.format(seed)) for seed, each in seeds.items()]
-    with workers_of(options) as executor, _Reporter(bar=executor != 1) as reporter:
+    with workers_of(options) as executor, RunReporter(bar=executor != 1) as reporter:
         found = execute_all(experiments, executor=executor, reporter=reporter)
     for each, records in zip(seeds.values(), found, strict=True):
         _show_language(each, records)
@@ -220,15 +220,15 @@ def _diverged(record: Record) -> bool:
     return losses is not None and losses.size > 0 and not losses[-1] <= losses[0] + max(1.0, abs(float(losses[0])))
 
 
-class _Reporter:
+class RunReporter:
     """A line on stderr for each run that ends, and one bar for all, unless runs have bars of their own."""
 
-    def __init__(self, *, bar: bool = True) -> None:
-        self._wanted = bar
+    def __init__(self, *, bar: bool = True, lines: bool = True) -> None:
+        self._wanted, self._lines = bar, lines
         self._bar: tqdm[object] | None = None
         self._start = time.monotonic()
 
-    def __enter__(self) -> _Reporter:
+    def __enter__(self) -> RunReporter:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -262,4 +262,5 @@ class _Reporter:
         self._say(f"{name}: found of another run (settings, version, sources) or damaged, computed again")
 
     def _say(self, text: str) -> None:
-        tqdm.write(text, file=sys.stderr)
+        if self._lines:
+            tqdm.write(text, file=sys.stderr)
