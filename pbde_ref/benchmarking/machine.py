@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["machine"]
 
-_PACKAGES = ("pbde-ref", "numpy", "scipy", "torch", "choix", "evalica")
+_PACKAGES = ("pbde-ref", "numpy", "scipy", "torch", "jax", "choix", "evalica", "arena-rank")
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 

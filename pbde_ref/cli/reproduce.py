@@ -20,6 +20,7 @@ from tqdm import tqdm
 from pbde_ref.cli.arguments import add_workers, output_path, table, whole, workers_of
 from pbde_ref.experiments.language import settings as language_settings
 from pbde_ref.experiments.records import Record
+from pbde_ref.experiments.runs import Reporter, execute, execute_all
 from pbde_ref.experiments.toy import settings as toy_settings
 from pbde_ref.experiments.toy.catalogue import FIGURES, runs_of
 from pbde_ref.files import write_atomically, write_json
@@ -86,7 +87,6 @@ def run(options: argparse.Namespace) -> int:
 def _toy(options: argparse.Namespace) -> int:
     # autograd and Matplotlib are wanted by this command alone.
     from pbde_ref.cli.pages.univariate import HEADERS, gallery_page, rows_of
-    from pbde_ref.experiments.runs import execute
     from pbde_ref.figures.saving import save_figure
     from pbde_ref.figures.toy import draw_toy_figure
 
@@ -112,7 +112,6 @@ def _language(options: argparse.Namespace) -> int:
     from pbde_ref.cli.pages.language import seeds_page
     from pbde_ref.experiments.language import catalogue
     from pbde_ref.experiments.language.seeds import seed_headers, seed_rows
-    from pbde_ref.experiments.runs import execute_all
 
     settings = _workplace(options).settings
     if options.show_settings:
@@ -220,7 +219,7 @@ def _diverged(record: Record) -> bool:
     return losses is not None and losses.size > 0 and not losses[-1] <= losses[0] + max(1.0, abs(float(losses[0])))
 
 
-class RunReporter:
+class RunReporter(Reporter):
     """A line on stderr for each run that ends, and one bar for all, unless runs have bars of their own."""
 
     def __init__(self, *, bar: bool = True, lines: bool = True) -> None:

@@ -16,13 +16,13 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any
 
 from pbde_ref.experiments.records import Record, file_digest, read_record, write_record
 from pbde_ref.processes import TICK, Call, Workers, finished
 from pbde_ref.threads import one_blas_thread
 
-__all__ = ["Experiment", "Reporter", "Run", "Silent", "execute", "execute_all", "files_folder"]
+__all__ = ["Experiment", "Reporter", "Run", "execute", "execute_all", "files_folder"]
 
 Progress = Callable[[int, float], object]
 Compute = Callable[[Any, Mapping[str, Record], Progress], Record]
@@ -56,8 +56,8 @@ class Run:
     files: tuple[str, ...] = ()
 
 
-class Reporter(Protocol):
-    """Who is told how far things are."""
+class Reporter:
+    """Who is told how far things are; this one does not listen."""
 
     def start(self, steps: int) -> None:
         """So many steps are ahead."""
@@ -73,25 +73,6 @@ class Reporter(Protocol):
 
     def outdated(self, name: str) -> None:
         """A stored result is of another run, or damaged, and is computed again."""
-
-
-class Silent:
-    """Tells nobody."""
-
-    def start(self, steps: int) -> None:
-        """Ignore it, as all of these."""
-
-    def advance(self, name: str, steps: int, loss: float) -> None:
-        """Ignore it."""
-
-    def finished(self, record: Record) -> None:
-        """Ignore it."""
-
-    def kept(self, name: str) -> None:
-        """Ignore it."""
-
-    def outdated(self, name: str) -> None:
-        """Ignore it."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +134,7 @@ def execute_all(
     ValueError
         If a run needs one that is not there.
     """
-    reporter = Silent() if reporter is None else reporter
+    reporter = reporter or Reporter()
     works = [_Work(experiment, reporter) for experiment in experiments]
     reporter.start(sum(run.steps for work in works for run in work.waiting))
     begun: dict[str, tuple[_Work, Run]] = {}

@@ -33,11 +33,8 @@ class Projection:
 
     peakmem_newton = time_newton
 
-    def track_residual_newton(self, n: int) -> float:
-        return self.time_newton(n).certificate.gradient_norm
-
-    def track_gap_newton(self, n: int) -> float:
-        return self.time_newton(n).certificate.gap
+    def accuracy(self, contender: str, answer: pb.Solution) -> dict[str, float]:
+        return {"residual": answer.certificate.gradient_norm, "gap": answer.certificate.gap}
 
 
 class LinearProjection(Projection):

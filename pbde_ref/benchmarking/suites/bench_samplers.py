@@ -42,11 +42,13 @@ class ManyOutcomes(_Outcomes):
     peakmem_sample_outcomes = _Outcomes.time_sample_outcomes
     peakmem_generator_choice = _Outcomes.time_generator_choice
 
-    def track_probability_error_sample_outcomes(self, n: int, size: int) -> float:
+    def accuracy(self, contender: str, answer: Any) -> dict[str, float]:
         """Largest error of a probability in the table that the draws come from."""
-        table = AliasTable.of(self.pmf)
+        if contender != "sample_outcomes":
+            return {}
+        table, n = AliasTable.of(self.pmf), self.pmf.size
         found = table.keep / n + np.bincount(table.alias, (1.0 - table.keep) / n, n)
-        return float(np.abs(found - self.pmf).max())
+        return {"probability_error": float(np.abs(found - self.pmf).max())}
 
 
 class FewOutcomes(_Outcomes):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from autograd import value_and_grad
 
-from pbde_ref.benchmarking.contests import needs
+from pbde_ref.benchmarking.contests import needs, relative_errors
 from pbde_ref.experiments.annotators import luce_annotator
 from pbde_ref.models.adam import adam_step, initial_adam_state
 from pbde_ref.models.mlp import MLP, energy_log_policy
@@ -86,12 +86,11 @@ class FullBatchStep:
         optimizer = torch.optim.Adam(model.parameters(), lr=0.0)
         return model, optimizer, x_a, x_b, margin, torch.tensor(self.drawn.y, dtype=torch.float32)
 
-    def track_value_error_torch_on_pairs(self, comparisons: int) -> float:
-        return abs(self.time_torch_on_pairs(comparisons)[0] / self.time_pbde_ref(comparisons)[0] - 1.0)
-
-    def track_gradient_error_torch_on_pairs(self, comparisons: int) -> float:
-        """Largest difference, relative to the largest entry; PyTorch computes in float32, as the notebook does."""
-        ours = self.time_pbde_ref(comparisons)[1]
-        parts = [p.T.reshape(-1) if p.ndim == 2 else p for p in self.time_torch_on_pairs(comparisons)[1]]
+    def accuracy(self, contender: str, answer: tuple[float, Any]) -> dict[str, float]:
+        """The gradient's is the largest difference, relative to the largest entry; PyTorch computes in float32."""
+        if contender == "pbde_ref":
+            return {}
+        value, ours = self.loss_and_gradient(self.parameters)
+        parts = [p.T.reshape(-1) if p.ndim == 2 else p for p in answer[1]]
         theirs = np.concatenate([part.numpy() for part in parts])
-        return float(np.abs(ours - theirs).max() / np.abs(ours).max())
+        return relative_errors(answer[0], [theirs], float(value), [ours])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pbde_ref.benchmarking.contests import needs
+from pbde_ref.benchmarking.contests import needs, relative_errors
 from pbde_ref.language.generation import Samples, sample_sequences
 from pbde_ref.models.adam import adam_step, initial_adam_state
 from pbde_ref.models.transformer import (
@@ -66,29 +66,22 @@ class TrainingSteps:
         optimizer.step()
         return float(loss.detach())
 
-    def track_value_error_torch(self, batch: int, vocabulary: int, lengths: str) -> float:
-        """Relative, both in double precision."""
-        value, _, model = self._in_double_precision()
-        return abs(float(model.loss(self._ids()).detach()) / value - 1.0)
+    def accuracy(self, contender: str, answer: float) -> dict[str, float]:
+        """Of loss and output kernel's gradient, the largest entry being one; both in double precision."""
+        if contender == "pbde_ref":
+            return {}
+        import torch
 
-    def track_gradient_error_torch(self, batch: int, vocabulary: int, lengths: str) -> float:
-        """Largest difference relative to the largest entry, of the output layer's kernel, both in double precision."""
-        _, gradient, model = self._in_double_precision()
-        model.loss(self._ids()).backward()
-        ours, theirs = gradient["logits/kernel"], model.tensors["logits/kernel"].grad.numpy().T
-        return float(np.abs(ours - theirs).max() / np.abs(ours).max())
-
-    def _in_double_precision(self) -> tuple[float, Any, Any]:
         from pbde_ref.benchmarking.torch_transformer import TorchTransformer
 
         exact = self.start.astype(np.float64)
         value, gradient = weighted_loss_and_gradient(self.config, exact, self.tokens, self.weights)
-        return value, named_views(self.config, gradient), TorchTransformer(self.config, exact)
-
-    def _ids(self) -> Any:
-        import torch
-
-        return torch.tensor(self.tokens)
+        model = TorchTransformer(self.config, exact)
+        loss = model.loss(torch.tensor(self.tokens))
+        loss.backward()
+        kernel = named_views(self.config, gradient)["logits/kernel"]
+        theirs: Any = model.tensors["logits/kernel"].grad
+        return relative_errors(float(loss.detach()), [theirs.T], value, [kernel])
 
 
 class SequenceSampling:
@@ -120,14 +113,10 @@ class SequenceSampling:
             self.other = TorchTransformer(self.config, self.parameters)
         return self.other.sample(sequences, self.end_token, 256)
 
-    def track_log_prob_difference_pbde_ref(self, sequences: int, vocabulary: int) -> float:
+    def accuracy(self, contender: str, answer: Any) -> dict[str, float]:
         """Largest difference between log-probabilities with the cache and without, in nats; float32."""
-        samples = self.time_pbde_ref(sequences, vocabulary)
-        return float(np.abs(samples.log_probs - sequence_log_probs(self.config, self.parameters, samples.tokens)).max())
-
-    def track_mean_length_pbde_ref(self, sequences: int, vocabulary: int) -> float:
-        return float(self.time_pbde_ref(sequences, vocabulary).lengths.mean())
-
-    @needs("torch")
-    def track_mean_length_torch(self, sequences: int, vocabulary: int) -> float:
-        return float((self.time_torch(sequences, vocabulary)[0] != 0).sum(1).double().mean())
+        if contender == "torch":
+            return {"mean_length": float((answer[0] != 0).sum(1).double().mean())}
+        without = sequence_log_probs(self.config, self.parameters, answer.tokens)
+        difference = float(np.abs(answer.log_probs - without).max())
+        return {"mean_length": float(answer.lengths.mean()), "log_prob_difference": difference}
