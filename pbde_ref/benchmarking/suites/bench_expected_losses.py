@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -180,9 +180,10 @@ class LinearFromDisk:
     param_names = ("n",)
 
     def setup(self, n: int) -> None:
-        self.folder, self.arrays, rng = TemporaryDirectory(), [], np.random.default_rng(1)
+        self.arrays, rng = [], np.random.default_rng(1)
         for name in ("chi", "omega", "a"):
-            array = np.lib.format.open_memmap(f"{self.folder.name}/{name}.npy", "w+", np.float64, (n,))
+            with TemporaryFile() as file:
+                array = np.memmap(file, np.float64, "w+", shape=(n,))
             for part in slices(n):
                 array[part] = rng.exponential(size=array[part].size) if name == "a" else 30.0 * rng.normal(
                     size=array[part].size)  # fmt: skip
