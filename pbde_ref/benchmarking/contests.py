@@ -19,7 +19,6 @@ SUITES = {
     "samplers": "bench_samplers",
     "estimation": "bench_estimation",
     "minimizers": "bench_minimizers",
-    "training": "bench_training",
     "transformer": "bench_transformer",
     "oracle": "bench_oracle",
 }
@@ -123,7 +122,7 @@ def contests(suites: Sequence[str]) -> list[Contest]:
     Examples
     --------
     >>> [contest.name for contest in contests(["samplers"])]
-    ['ManyOutcomes', 'FewOutcomes', 'Counts', 'Samplers']
+    ['ManyOutcomes', 'FewOutcomes', 'Counts']
     """
     found = []
     for suite in suites:
