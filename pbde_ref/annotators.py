@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
+from pbde_ref.display import Shown
 from pbde_ref.distributions import FiniteDistribution, labels, same_support
 from pbde_ref.double_double import sigmoid_excess
 from pbde_ref.numerics import sigmoid_difference, sigmoids, two_difference
@@ -48,7 +49,7 @@ class PreferenceModel(Protocol):
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class Annotator:
+class Annotator(Shown):
     r"""One preference process, Eq. (11).
 
     .. math:: \text{Prob}(x_A \succ x_B) = \sigma(\chi(x_A) - \chi(x_B)), \qquad \chi = f \log p^* + g
@@ -133,7 +134,7 @@ class Annotator:
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class AnnotatorMixture:
+class AnnotatorMixture(Shown):
     r"""A population of annotators, one of which answers each comparison unrecorded; Eq. (25) and (27).
 
     .. math:: \text{Prob}(x_A \succ x_B) = \sum_i w_i\, \text{Prob}_i(x_A \succ x_B)
@@ -205,7 +206,7 @@ class AnnotatorMixture:
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class PreferenceMatrix:
+class PreferenceMatrix(Shown):
     r"""Preference probabilities from anywhere: measured, estimated, or cyclic ones that no utility explains.
 
     Parameters

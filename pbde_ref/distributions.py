@@ -7,6 +7,7 @@ proportional to the density there, and the probabilities of all grid points sum 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pbde_ref.display import Shown
 from pbde_ref.numerics import log_normalize, logsumexp, weighted
 from pbde_ref.validation import (
     FloatArray,
@@ -37,10 +39,12 @@ __all__ = [
 
 # Characters that may be wasted on texts of unequal lengths.
 ROOM_FOR_TEXTS = 2**18
+# Of a distribution's one-line text.
+FEW_SHOWN, LONGEST_SHOWN = 5, 24
 
 
-@dataclass(frozen=True, eq=False, init=False, repr=False)
-class FiniteDistribution:
+@dataclass(frozen=True, eq=False, init=False)
+class FiniteDistribution(Shown):
     r"""A probability distribution over finitely many labelled outcomes.
 
     .. math:: p(x_i) = e^{\ell_i} \Big/ \sum_j e^{\ell_j}
@@ -50,7 +54,7 @@ class FiniteDistribution:
     log_weights : array_like, shape (n,)
         Unnormalised log-probabilities :math:`\ell`; :math:`-\infty` stands for probability zero.
     support : sequence of n distinct hashable labels, optional
-        Default: ``range(n)``.
+        Default: the index of a pandas Series, otherwise ``range(n)``.
 
     Attributes
     ----------
@@ -65,6 +69,11 @@ class FiniteDistribution:
         If `log_weights` is not a vector of numbers, holds NaN or +inf, or is −inf everywhere; if `support` has another
         length, or a label twice.
 
+    Warns
+    -----
+    UserWarning
+        If `log_weights` look like probabilities, which belong into `from_weights`.
+
     Examples
     --------
     >>> import pbde_ref as pb
@@ -73,8 +82,8 @@ class FiniteDistribution:
     array([0.75, 0.25, 0.  ])
     >>> p.log_pmf[2]
     np.float64(-inf)
-    >>> round(p.entropy(), 6)
-    0.562335
+    >>> float(p["tea"]), round(p.entropy(), 6)
+    (0.75, 0.562335)
     """
 
     log_pmf: FloatArray
@@ -82,7 +91,12 @@ class FiniteDistribution:
     support: NDArray[Any]
 
     def __init__(self, log_weights: ArrayLike, support: Sequence[Hashable] | NDArray[Any] | None = None) -> None:
+        support = _index_of(log_weights) if support is None else support
         log_weights = vector("log_weights", log_weights)
+        if log_weights.size > 1 and log_weights.min() >= 0.0 and abs(log_weights.sum() - 1.0) < 1e-9:
+            warnings.warn(
+                "`log_weights` look like probabilities; these go to FiniteDistribution.from_weights", stacklevel=2
+            )
         reject("log_weights", "below +inf", log_weights, np.isposinf(log_weights))
         if np.isneginf(log_weights).all():
             raise ValueError("`log_weights` must have positive mass; got -inf everywhere")
@@ -100,6 +114,7 @@ class FiniteDistribution:
         cls, weights: ArrayLike, support: Sequence[Hashable] | NDArray[Any] | None = None
     ) -> FiniteDistribution:
         """The distribution proportional to non-negative `weights`, which need not sum to one."""
+        support = _index_of(weights) if support is None else support
         with np.errstate(divide="ignore"):
             return cls(np.log(probability_weights("weights", vector("weights", weights))), support)
 
@@ -108,7 +123,41 @@ class FiniteDistribution:
         return self.log_pmf.size
 
     def __repr__(self) -> str:
-        return f"FiniteDistribution({np.array2string(self.log_pmf, threshold=6)}, support={self.support!r})"
+        if len(self) <= FEW_SHOWN:
+            shown_pmf = ", ".join(f"{_short(x)}: {p:.4g}" for x, p in zip(self.support, self.pmf, strict=True))
+            return f"FiniteDistribution({shown_pmf})"
+        return f"FiniteDistribution({len(self)} outcomes: {_short(self.support[0])} … {_short(self.support[-1])})"
+
+    def __getitem__(self, label: Hashable) -> np.float64:
+        """The probability of an outcome, by its label."""
+        places = np.flatnonzero([outcome == label for outcome in self.support.tolist()])
+        if places.size != 1:
+            raise KeyError(f"{shown(label)} is not in the support")
+        return np.float64(self.pmf[places[0]])
+
+    __iter__ = None  # labels or probabilities? Neither: `support` and `pmf` say which
+
+    def __array__(self, *args: Any, **options: Any) -> NDArray[Any]:
+        raise TypeError("a FiniteDistribution is no array: take its `pmf`, or its `log_pmf` where utilities are wanted")
+
+    def plot(self, axes: Any = None, **style: Any) -> Any:
+        """Draw the probabilities over the support; matplotlib's axes, new ones if none are given.
+
+        Examples
+        --------
+        >>> import pbde_ref as pb
+        >>> pb.paper_problem(64).reference.plot(label="reference").get_ylabel()
+        'probability'
+        """
+        from matplotlib import pyplot  # only who draws needs it
+
+        axes = pyplot.subplots()[1] if axes is None else axes
+        if self.support.dtype.kind in "iuf":
+            axes.plot(self.support, self.pmf, **style)
+        else:
+            axes.bar(list(map(_short, self.support)), self.pmf, **style)
+        axes.set_ylabel("probability")
+        return axes
 
     def entropy(self) -> float:
         r"""Shannon entropy :math:`-\sum_x p(x) \log p(x)` in nats."""
@@ -144,6 +193,16 @@ class FiniteDistribution:
         array(['a', 'a', 'a'], dtype='<U1')
         """
         return self.support[generator_of(rng).choice(len(self), size=size, p=self.pmf)]
+
+
+def _index_of(weights: Any) -> Any:
+    """The labels that a pandas Series brings with it."""
+    return weights.index.to_numpy() if hasattr(weights, "to_numpy") and hasattr(weights, "index") else None
+
+
+def _short(label: Any) -> str:
+    text = str(label)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 def labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int) -> NDArray[Any]:

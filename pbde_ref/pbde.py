@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pbde_ref.display import Shown
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.validation import FloatArray, array, instance, positive_number, reject, same_size, vector
 
@@ -14,7 +15,7 @@ __all__ = ["PBDE", "dpo", "geometric_average", "length_normalized", "luce"]
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class PBDE:
+class PBDE(Shown):
     r"""A preference behaviour distribution equation, Eq. (11).
 
     .. math:: \Omega_p(x) = f(x) \log p(x) + g(x), \qquad f(x) > 0,

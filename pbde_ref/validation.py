@@ -78,7 +78,8 @@ def plain_array(name: str, value: Any, kind: str = "an array") -> NDArray[Any]:
         raise
     except Exception as error:
         # An object's own conversion may raise anything.
-        raise TypeError(f"`{name}` must be {kind}; got {shown(value)}") from error
+        part = ", such as its `log_pmf` or `pmf`" if hasattr(value, "log_pmf") else ""
+        raise TypeError(f"`{name}` must be {kind}{part}; got {shown(value)}") from error
 
 
 def array(name: str, value: ArrayLike, *, nan: bool = False) -> FloatArray:

@@ -462,7 +462,6 @@ def test_ipo_loss(problem, tau):
     assert least <= ipo_policy_loss(tau, mu, p, problem.pi_pre, problem.pi) * (1 + mpmath.mpf(10) ** -40)
 
 
-@pytest.mark.skipif(not hasattr(pb, "ipo_closed_form"), reason="the package has no closed form for IPO yet")
 @given(problem=problems(), tau=small)
 def test_ipo_closed_form(problem, tau):
     """`policy_ipo`."""

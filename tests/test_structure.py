@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tokenize
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import from its own room and from those before it.
 ORDER = [
-    "paper", "validation", "files", "processes", "foreign", "threads", "double_double", "numerics",
+    "paper", "validation", "display", "files", "processes", "foreign", "threads", "double_double", "numerics",
     "distributions", "paper_problem", "pbde", "pairs", "annotators", "proposals", "objectives", "losses", "exact",
     "catalogue", "policy_optimization", "sampling", "estimation", "models", "language", "experiments", "strategies",
     "oracle", "vectors", "verification", "benchmarking", "figures", "cli", "__main__",
@@ -181,6 +182,16 @@ def test_nothing_is_public_by_accident():
     """Whatever `import pbde_ref` shows without an underscore is a module or stands in `__all__`."""
     visible = {name for name, value in vars(pb).items() if name[0] != "_" and not inspect.ismodule(value)}
     assert visible - {"annotations"} == set(pb.__all__)
+
+
+def test_completion_shows_rooms_and_parts():
+    """Every name that `dir` shows exists, few of all public names are among them, and the version is the package's."""
+    assert [name for name in dir(pb) if not hasattr(pb, name)] == []
+    assert len(set(dir(pb)) & set(pb.__all__)) < 30
+    assert pb.__version__ == version("pbde-ref")
+    assert pb.check_loss is pb.oracle.check_loss
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        pb.nothing  # noqa: B018
 
 
 @pytest.mark.parametrize("name", pb.__all__)

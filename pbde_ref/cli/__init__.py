@@ -75,7 +75,7 @@ def _run(options: Any) -> int:
             said = "what is asked for does not fit into memory"
         elif isinstance(error, ArithmeticError):
             said = f"what is asked for leads out of the range of float64: {said}"
-        print(f"pbde-ref {options.command}: {short(said)}", file=sys.stderr)
+        print(short(f"pbde-ref {options.command}: {said}"), file=sys.stderr)
         try:
             sys.stdout.flush()
         except OSError:

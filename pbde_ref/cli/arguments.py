@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -15,7 +15,8 @@ from pbde_ref.files import check_writable
 from pbde_ref.processes import Workers
 
 __all__ = [
-    "Parser", "add_workers", "finite_or_none", "output_path", "real", "short", "table", "whole", "workers_of",
+    "Parser", "add_workers", "between", "finite_or_none", "option_of", "output_path", "real", "short", "table", "whole",
+    "words", "workers_of",
 ]  # fmt: skip
 
 MOST_CHARACTERS = 300
@@ -26,7 +27,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the line to stderr and exit with status 2."""
-        self.exit(2, f"{self.prog}: {short(message)}\n")
+        self.exit(2, short(f"{self.prog}: {message}") + "\n")
 
 
 def short(message: str) -> str:
@@ -92,6 +93,41 @@ def workers_of(options: argparse.Namespace) -> Iterator[Workers]:
         raise ValueError(f"`--scheduler` must be where a Dask scheduler listens: {error}") from None
     with client:
         yield client.get_executor()
+
+
+def between(low: float, high: float, rule: str) -> Callable[[str], float]:
+    """An option's type: a finite number strictly between two, in words `rule`."""
+
+    def convert(text: str) -> float:
+        if not low < (value := real(text)) < high:
+            raise argparse.ArgumentTypeError(f"must be {rule}; got {text}")
+        return value
+
+    return convert
+
+
+def words(known: Iterable[str], what: str) -> Callable[[str], list[str]]:
+    """An option's type: some of the known words, with commas between them."""
+
+    def convert(text: str) -> list[str]:
+        names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+        for name in names or [""]:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"unknown {what} {name!r}" if name else f"names no {what}")
+        return names
+
+    return convert
+
+
+def option_of(name: str) -> str:
+    """How the command line spells a parameter.
+
+    Examples
+    --------
+    >>> option_of("label_smoothing"), option_of("lambda_"), option_of("n_candidates")
+    ('--label-smoothing', '--lambda', '--candidates')
+    """
+    return f"--{name.removeprefix('n_').strip('_').replace('_', '-')}"
 
 
 def output_path(*endings: str) -> Callable[[str], str]:

@@ -17,7 +17,7 @@ from typing import Any
 from tabulate import tabulate
 
 from pbde_ref.catalogue import LOSSES, Parameter
-from pbde_ref.cli.arguments import output_path, short, whole
+from pbde_ref.cli.arguments import option_of, output_path, real, short, whole
 from pbde_ref.files import write_json
 from pbde_ref.foreign import Answer, Reached, ask_child
 from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs, check_sequence_rewards
@@ -54,14 +54,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, parameter in _PARAMETERS.items():
         if parameter.rule == "switch":
             negated = parameter.default is True
-            conventions.add_argument(_option("no_" * negated + name), dest=name, default=None,
+            conventions.add_argument(option_of("no_" * negated + name), dest=name, default=None,
                                      action="store_false" if negated else "store_true")  # fmt: skip
         elif parameter.rule == "margin":
             conventions.add_argument("--margin", type=_margin, metavar="NUMBER", help="or per_example, for rewards")
         elif isinstance(parameter.rule, tuple):
-            conventions.add_argument(_option(name), dest=name, choices=parameter.rule)
+            conventions.add_argument(option_of(name), dest=name, choices=parameter.rule)
         else:
-            conventions.add_argument(_option(name), dest=name, type=float, metavar="NUMBER")
+            conventions.add_argument(option_of(name), dest=name, type=real, metavar="NUMBER")
     calling = parser.add_argument_group("how it is called")
     calling.add_argument("--framework", choices=("auto", "numpy", "torch", "jax"), default="auto", help="[auto]")
     calling.add_argument("--dtype", choices=tuple(DTYPES), default="float64", help="[float64]")
@@ -185,7 +185,10 @@ def _report(function: Callable[..., Any], options: argparse.Namespace) -> Report
     passed_on = ("framework", "dtype", "gradients", "returns_gradients", "expect_checks")
     calling = {name: getattr(options, name) for name in passed_on} | {
         "on_failure": "report",
-        "expected_failed_checks": dict(_expected(text) for text in options.expect),
+        "expected_failed_checks": {
+            name: reason or "expected by the caller"
+            for name, _, reason in (text.partition("=") for text in options.expect)
+        },
     }
     if options.loss == SEQUENCE_LOG_PROBS.name:
         return check_sequence_log_probs(function, **declared, **calling)
@@ -204,19 +207,5 @@ def _declared(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in _PARAMETERS if getattr(options, name) is not None}
 
 
-def _option(name: str) -> str:
-    return "--" + name.strip("_").replace("_", "-")
-
-
 def _margin(text: str) -> float | str:
-    if text in ("per_example", "per-example"):
-        return "per_example"
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number or per_example; got {text!r}") from None
-
-
-def _expected(text: str) -> tuple[str, str]:
-    name, _, reason = text.partition("=")
-    return name, reason or "expected by the caller"
+    return "per_example" if text in ("per_example", "per-example") else real(text)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pbde_ref.cli.arguments import finite_or_none, output_path, real, table, whole
+from pbde_ref.cli.arguments import finite_or_none, option_of, output_path, real, table, whole
 from pbde_ref.experiments.atlas import LETTERS, RULES, AtlasRow, atlas_row
 from pbde_ref.files import write_json
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in PARAMETERS:
         kind = whole(2, 100) if name.startswith("n_") else real
         letter = LETTERS[name]
-        parser.add_argument(_option(name), dest=name, metavar="X", type=kind, help=f"{letter} instead of the sweep")
+        parser.add_argument(option_of(name), dest=name, metavar="X", type=kind, help=f"{letter} instead of the sweep")
     parser.add_argument("--json", metavar="PATH", type=output_path(), help="also write all numbers and policies there")
     parser.add_argument("--plot", metavar="PATH", type=output_path(".png", ".pdf", ".svg"),
                         help="also draw all policies there (PNG, PDF or SVG)")  # fmt: skip
@@ -65,7 +65,7 @@ def _settings(options: argparse.Namespace) -> list[tuple[str, dict[str, float]]]
     for name in given:
         if not losses or name not in RULES[losses[0]].sweep:
             where = f"the loss {options.loss!r}" if options.loss else "any loss, together with the other options given"
-            raise ValueError(f"{_option(name)} is not a parameter of {where}")
+            raise ValueError(f"{option_of(name)} is not a parameter of {where}")
     settings = []
     for loss in losses:
         sweep = {name: (given[name],) if name in given else values for name, values in RULES[loss].sweep.items()}
@@ -110,7 +110,3 @@ def _record(rows: list[AtlasRow], size: int) -> dict[str, Any]:
             for row in rows
         ],
     }
-
-
-def _option(name: str) -> str:
-    return "--" + name.removeprefix("n_").rstrip("_")

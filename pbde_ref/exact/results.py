@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from pbde_ref.display import Shown
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.validation import FloatArray, IndexArray
 
@@ -17,7 +18,7 @@ class NoMinimumError(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class ExpectedLoss:
+class ExpectedLoss(Shown):
     """An expected loss.
 
     Attributes
@@ -37,7 +38,7 @@ class ExpectedLoss:
 
 
 @dataclass(frozen=True, eq=False)
-class Certificate:
+class Certificate(Shown):
     """Why utilities are a minimum of a smooth loss.
 
     Attributes
@@ -63,7 +64,7 @@ class Certificate:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Optimum:
+class Optimum(Shown):
     r"""What a loss is least at, and what proves it: the result of every minimiser.
 
     Attributes

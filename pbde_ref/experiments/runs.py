@@ -6,7 +6,6 @@ time.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pbde_ref.experiments.records import Record, file_digest, read_record, write_record
+from pbde_ref.files import content_digest
 from pbde_ref.processes import TICK, Call, Workers, finished
 from pbde_ref.threads import one_blas_thread
 
@@ -187,7 +187,7 @@ def files_folder(folder: Path, identity: Mapping[str, Any]) -> Path:
     >>> files_folder(Path("runs"), {"seed": 0}) == files_folder(Path("runs"), {"seed": 1})
     False
     """
-    return folder / f"files-{hashlib.sha256(json.dumps(_stamp(identity), sort_keys=True).encode()).hexdigest()[:16]}"
+    return folder / f"files-{content_digest(_stamp(identity))[:16]}"
 
 
 def _stamp(identity: Mapping[str, Any]) -> dict[str, Any]:
