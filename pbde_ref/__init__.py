@@ -27,6 +27,7 @@ from typing import Any as _Any
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceMatrix
 from pbde_ref.catalogue import optimum
+from pbde_ref.conditional import ConditionalDistribution, Prompts
 from pbde_ref.distributions import (
     FiniteDistribution,
     geometric_mean,
@@ -41,9 +42,11 @@ from pbde_ref.estimation import (
     ComparisonFit,
     GaussianPrior,
     NoFiniteEstimateError,
+    ProcessIdentification,
     PseudoCounts,
     compare_annotator_models,
     fit_comparisons,
+    identify_process,
     read_comparisons,
     stigler_citations,
 )
@@ -137,6 +140,7 @@ from pbde_ref.losses import (
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, as_objective, hinge, ipo
 from pbde_ref.paper_problem import PaperProblem, paper_problem
 from pbde_ref.pbde import PBDE, dpo, geometric_average, length_normalized, luce
+from pbde_ref.prompts import LogLinearOptimum, LogLinearPolicies, minimize_log_linear, prompt_pairs
 from pbde_ref.proposals import JointProposal, PairListProposal, ProductProposal
 from pbde_ref.sampling import (
     Comparisons,
@@ -160,6 +164,7 @@ __all__ = [
     "Certificate",
     "ComparisonFit",
     "Comparisons",
+    "ConditionalDistribution",
     "DecisionProcess",
     "ExpectedLoss",
     "FiniteDistribution",
@@ -168,6 +173,8 @@ __all__ = [
     "IpoSolution",
     "JointProposal",
     "LimitFit",
+    "LogLinearOptimum",
+    "LogLinearPolicies",
     "MixtureLoss",
     "MixtureSolution",
     "NoFiniteEstimateError",
@@ -178,7 +185,9 @@ __all__ = [
     "PaperProblem",
     "PolicySolution",
     "PreferenceMatrix",
+    "ProcessIdentification",
     "ProductProposal",
+    "Prompts",
     "PseudoCounts",
     "RRHFSolution",
     "RejectionSample",
@@ -223,6 +232,7 @@ __all__ = [
     "hindsight_distribution",
     "hinge",
     "identifiability",
+    "identify_process",
     "identity_preference_objective",
     "ipo",
     "ipo_closed_form",
@@ -238,6 +248,7 @@ __all__ = [
     "log_partition",
     "luce",
     "minimize_expected_loss",
+    "minimize_log_linear",
     "minimize_product_loss",
     "minimize_rrhf",
     "minimize_rso",
@@ -252,6 +263,7 @@ __all__ = [
     "pbde_loss",
     "policy_gradient",
     "product_of_experts",
+    "prompt_pairs",
     "psi_closed_form",
     "read_comparisons",
     "rrhf_loss",

@@ -10,11 +10,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pbde_ref.conditional import ConditionalDistribution
 from pbde_ref.display import Shown
 from pbde_ref.numerics import log_normalize, logsumexp, weighted
 from pbde_ref.validation import (
@@ -32,9 +33,8 @@ from pbde_ref.validation import (
 )  # fmt: skip
 
 __all__ = [
-    "FiniteDistribution", "common_support", "geometric_mean", "kl_divergence", "labels", "mixture",
-    "rewards_in_units", "same_support", "tilt", "total_variation", "truncated_normal",
-    "uniform",
+    "EITHER_DISTRIBUTION", "Distribution", "FiniteDistribution", "common_support", "geometric_mean", "kl_divergence",
+    "labels", "mixture", "rewards_in_units", "same_support", "tilt", "total_variation", "truncated_normal", "uniform",
 ]  # fmt: skip
 
 # Characters that may be wasted on texts of unequal lengths.
@@ -203,6 +203,9 @@ def _index_of(weights: Any) -> Any:
 def _short(label: Any) -> str:
     text = str(label)
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+EITHER_DISTRIBUTION = (FiniteDistribution, ConditionalDistribution)
+"""What a formula that holds for each prompt by itself takes."""
+Distribution = TypeVar("Distribution", FiniteDistribution, ConditionalDistribution)
 
 
 def labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int) -> NDArray[Any]:
@@ -294,7 +297,7 @@ def truncated_normal(grid: ArrayLike, loc: float, scale: float) -> FiniteDistrib
     return FiniteDistribution(log_weights, points)
 
 
-def mixture(weights: ArrayLike, distributions: Sequence[FiniteDistribution]) -> FiniteDistribution:
+def mixture(weights: ArrayLike, distributions: Sequence[Distribution]) -> Distribution:
     r"""The density mixture :math:`\sum_i w_i p_i(x)` of Eq. (10), (24) and (28); weights are normalised.
 
     Examples
@@ -311,20 +314,21 @@ def mixture(weights: ArrayLike, distributions: Sequence[FiniteDistribution]) -> 
         raise ValueError(
             f"`distributions` must have one entry for each weight, {weights.size}; got {len(distributions)}"
         )
-    support = common_support(**{f"distributions[{i}]": p for i, p in enumerate(distributions)})
+    kind = type(distributions[0])
+    support = common_support(kind, **{f"distributions[{i}]": p for i, p in enumerate(distributions)})
     log_pmf = np.stack([p.log_pmf for p in distributions])
     with np.errstate(divide="ignore"):
-        return FiniteDistribution(logsumexp(np.log(weights)[:, None] + log_pmf, axis=0), support)
+        return kind(logsumexp(np.log(weights)[:, None] + log_pmf, axis=0), support)
 
 
-def geometric_mean(p: FiniteDistribution, r: FiniteDistribution, alpha: float) -> FiniteDistribution:
+def geometric_mean(p: Distribution, r: Distribution, alpha: float) -> Distribution:
     r"""The normalised weighted geometric mean of Eq. (18).
 
     .. math:: \pi(x) \propto r(x)^{1 - \alpha}\, p(x)^{\alpha}
 
     Parameters
     ----------
-    p, r : FiniteDistribution
+    p, r : FiniteDistribution or ConditionalDistribution
         On the same support; in the paper :math:`p^*` and :math:`\pi_{pre}`.
     alpha : float
         Any finite number; above 1 the result leaves `p` on the side away from `r`. A factor with exponent zero is 1,
@@ -344,7 +348,7 @@ def geometric_mean(p: FiniteDistribution, r: FiniteDistribution, alpha: float) -
     array([0.8, 0.2])
     """
     alpha = number("alpha", alpha)
-    support = common_support(p=p, r=r)
+    support = common_support(type(p), p=p, r=r)
     with np.errstate(invalid="ignore", over="ignore"):
         powers = [_power(p.log_pmf, alpha), _power(r.log_pmf, 1.0 - alpha)]
         for power, factor in zip(powers, (p, r), strict=True):
@@ -361,7 +365,7 @@ def geometric_mean(p: FiniteDistribution, r: FiniteDistribution, alpha: float) -
         )
     if np.isneginf(log_weights).all():
         raise ValueError("`p` and `r` must share an outcome of positive probability; got none")
-    return FiniteDistribution(log_weights, support)
+    return type(p)(log_weights, support)
 
 
 def _power(log_pmf: FloatArray, exponent: float) -> FloatArray:
@@ -369,14 +373,14 @@ def _power(log_pmf: FloatArray, exponent: float) -> FloatArray:
     return np.zeros_like(log_pmf) if exponent == 0.0 else exponent * log_pmf
 
 
-def tilt(p: FiniteDistribution, rewards: ArrayLike, beta: float) -> FiniteDistribution:
+def tilt(p: Distribution, rewards: ArrayLike, beta: float) -> Distribution:
     r"""The maximiser of the KL-controlled objective, Eq. (13).
 
     .. math:: \pi(x) \propto p(x)\, e^{r(x) / \beta}
 
     Parameters
     ----------
-    p : FiniteDistribution
+    p : FiniteDistribution or ConditionalDistribution
         The reference policy :math:`\pi_{pre}`.
     rewards : array_like, shape (n,)
         In nats times `beta`; :math:`-\infty` excludes an outcome.
@@ -399,13 +403,13 @@ def tilt(p: FiniteDistribution, rewards: ArrayLike, beta: float) -> FiniteDistri
     >>> pb.tilt(pb.uniform([0, 1]), rewards=[0.0, 2 * np.log(3.0)], beta=2.0).pmf
     array([0.25, 0.75])
     """
-    instance("p", p, FiniteDistribution, "a FiniteDistribution")
+    instance("p", p, EITHER_DISTRIBUTION, "a FiniteDistribution or ConditionalDistribution")
     rewards = vector("rewards", rewards, size=len(p))
     reject("rewards", "below +inf", rewards, np.isposinf(rewards))
     log_weights = p.log_pmf + rewards_in_units(rewards, positive_number("beta", beta))
     if np.isneginf(log_weights).all():
         raise ValueError("`rewards` must be finite at an outcome of positive probability; got -inf at all of them")
-    return FiniteDistribution(log_weights, p.support)
+    return type(p)(log_weights, p.support)
 
 
 def rewards_in_units(rewards: FloatArray, beta: float) -> FloatArray:
@@ -466,17 +470,18 @@ def _exponential_gap(t: FloatArray) -> FloatArray:
     return 0.5 * t * t * (1.0 + result)
 
 
-def common_support(**distributions: FiniteDistribution) -> NDArray[Any]:
+def common_support(kind: Any = FiniteDistribution, /, **distributions: Any) -> Any:
     """The support that all share, by length and labels, or an error that names the one that differs."""
+    kind = kind if kind in EITHER_DISTRIBUTION else FiniteDistribution
     for name, p in distributions.items():
-        instance(name, p, FiniteDistribution, "a FiniteDistribution")
+        instance(name, p, kind, f"a {kind.__name__}")
     (first_name, first), *others = distributions.items()
     for name, other in others:
         same_support(name, other.support, first_name, first.support)
     return first.support
 
 
-def same_support(name: str, support: NDArray[Any], expected_name: str, expected: NDArray[Any]) -> None:
+def same_support(name: str, support: Any, expected_name: str, expected: Any) -> None:
     """Raise unless two arguments speak of the same outcomes in the same order."""
     same_size(name, support.size, expected.size)
     different = np.asarray(support != expected, dtype=bool)

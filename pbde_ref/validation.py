@@ -130,7 +130,7 @@ def switch(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def instance(name: str, value: Any, kind: type, description: str) -> None:
+def instance(name: str, value: Any, kind: type | tuple[type, ...], description: str) -> None:
     """Raise ``TypeError`` unless `value` is of a kind.
 
     Examples

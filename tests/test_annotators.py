@@ -280,7 +280,7 @@ BAD = {
     "distribution": (
         lambda: pb.Annotator([0.5, 0.5], pb.luce()),
         TypeError,
-        "`distribution` must be a FiniteDistribution; got list",
+        "`distribution` must be a FiniteDistribution or ConditionalDistribution; got list",
     ),
     "pbde": (lambda: pb.Annotator(UNIFORM, "luce"), TypeError, "`pbde` must be a PBDE; got str"),
     "pbde not called": (lambda: pb.Annotator(UNIFORM, pb.luce), TypeError, "`pbde` must be a PBDE; got function"),

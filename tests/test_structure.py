@@ -23,7 +23,8 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # A module may import from its own room and from those before it.
 ORDER = [
     "paper", "validation", "display", "files", "processes", "foreign", "threads", "double_double", "numerics",
-    "distributions", "paper_problem", "pbde", "pairs", "annotators", "proposals", "objectives", "losses", "exact",
+    "conditional", "distributions", "paper_problem", "pbde", "pairs", "annotators", "proposals", "objectives", "losses",
+    "exact", "prompts",
     "catalogue", "policy_optimization", "sampling", "estimation", "models", "language", "experiments", "strategies",
     "oracle", "vectors", "verification", "benchmarking", "figures", "cli", "__main__",
 ]  # fmt: skip
@@ -312,7 +313,7 @@ def test_every_equation_has_an_address_and_a_home_that_exist():
         pkgutil.resolve_name(home)
 
 
-BUDGET = 24_000
+BUDGET = 24_900
 """Lines of code of the whole package, docstrings, comments, imports and blank lines apart."""
 
 

@@ -268,7 +268,7 @@ def _fit(table: ComparisonTable, options: argparse.Namespace, prior: Prior | Non
             raise ValueError(
                 f"an answer belongs to its prompt, and {table.items.size:,} answers in {table.n_rows:,} rows met too "
                 "few others for a finite estimate; --prompt none makes one item of equal answers, and --prior pseudo:1 "
-                "estimates each all the same"
+                "estimates each nevertheless"
             ) from None
         raise ValueError(f"{error.problem}; {REMEDY}") from None
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
-from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
+from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel, prompts_of
 from pbde_ref.exact.fast_blocks import FastBlocks
 from pbde_ref.exact.linear_time.kernel_sums import (
     kernel_cross_entropy,
@@ -285,12 +285,16 @@ def expected_hessian_vector_product(
 
 
 def check_models(annotator: PreferenceModel, proposal: Proposal) -> None:
-    """Raise ``TypeError`` unless the two are what their names say."""
+    """Raise ``TypeError`` unless the two are what their names say, ``ValueError`` where a pair has two prompts."""
     # Asking a protocol takes as long as a sum over a thousand pairs.
     if not isinstance(annotator, (Annotator, AnnotatorMixture)):
         instance("annotator", annotator, PreferenceModel, "an annotator")
     if not isinstance(proposal, (ProductProposal, JointProposal)):
         instance("proposal", proposal, Proposal, "a proposal")
+    if (prompts := prompts_of(annotator)) is not None:
+        for block in proposal.blocks(prompts.size):
+            a, b, weight = np.broadcast_arrays(block.a, block.b, block.weight)
+            prompts.check("proposal", a.ravel(), b.ravel(), weight.ravel() > 0.0)
 
 
 def takes_linear_time(method: str, possible: bool, annotator: PreferenceModel, proposal: Proposal) -> bool:

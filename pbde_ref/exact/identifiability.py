@@ -16,7 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
 
-from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
+from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel, prompts_of
 from pbde_ref.display import Shown
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.expected import check_models, expected_hessian
@@ -68,7 +68,7 @@ class Identifiability(Shown):
         shows that they are never preferred.
     policy_is_unique : bool
         Whether exactly one normalised policy has the least expected loss, as a limit where no finite utilities attain
-        it: `limit_fit` finds one leading group.
+        it: `limit_fit` finds one leading group; with prompts, one at each.
     """
 
     components: IndexArray
@@ -110,7 +110,10 @@ def identifiability(annotator: PreferenceModel, proposal: Proposal) -> Identifia
     groups = preference_components(annotator, proposal)
     leading = int(np.count_nonzero(~groups_that_lose(annotator, proposal, groups)))
     unreachable = np.flatnonzero(alone & ~_possible(annotator))
-    return Identifiability(components, int(components.max()) + 1, unreachable, leading == 1)
+    prompts = prompts_of(annotator)
+    # No arrow joins two prompts, and each has a leading group.
+    policies = 1 if prompts is None else len(prompts.names)
+    return Identifiability(components, int(components.max()) + 1, unreachable, leading == policies)
 
 
 def finite_fit_exists(annotator: PreferenceModel, proposal: Proposal) -> bool:

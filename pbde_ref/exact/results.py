@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pbde_ref.display import Shown
-from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = ["Certificate", "ExpectedLoss", "NoMinimumError", "Optimum", "Solution", "unmet"]
@@ -69,7 +68,7 @@ class Optimum(Shown):
 
     Attributes
     ----------
-    policy : FiniteDistribution or None
+    policy : FiniteDistribution, ConditionalDistribution or None
         The best policy: as a limit where no policy attains the infimum; None where the loss determines none.
     utilities : ndarray, shape (n,)
         What the loss determines up to constants, in nats: :math:`\Omega` of the cross-entropy losses, the log-ratio of
@@ -99,7 +98,7 @@ class Optimum(Shown):
         Why the result is not converged, or what to know about it, in a sentence; mostly empty.
     """
 
-    policy: FiniteDistribution | None
+    policy: Any
     utilities: FloatArray
     loss: float
     gap: float
