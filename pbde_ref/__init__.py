@@ -10,6 +10,7 @@ is my loss right (NumPy, PyTorch, JAX)?            ``pb.check_loss(function, "dp
 what is the expected loss, and its gradient?       ``pb.expected_kl(annotator, utilities, proposal)``
 what do these votes say?                           ``pb.fit_comparisons(winners, losers)``
 do my comparisons determine the policy?            ``pb.identifiability(annotator, proposal)``
+how many comparisons do I need?                    ``pb.comparisons_needed(utilities, proposal, total_variation=0.05)``
 what does Eq. (16) say, literally?                 ``pbde_ref.paper.equation_16``
 =================================================  ==================================================================
 
@@ -64,7 +65,6 @@ from pbde_ref.exact.identifiability import (
     Identifiability,
     asymptotic_covariance,
     comparison_components,
-    comparisons_per_sample,
     difference_variances,
     expected_excess_loss,
     finite_fit_exists,
@@ -110,6 +110,7 @@ from pbde_ref.exact.policy_optimization import (
 from pbde_ref.exact.pooling import annotator_influence
 from pbde_ref.exact.ranking import RRHFSolution, expected_rrhf, minimize_rrhf
 from pbde_ref.exact.results import Certificate, ExpectedLoss, Optimum, Solution
+from pbde_ref.exact.sample_size import PolicyError, comparisons_needed, comparisons_per_sample, policy_error
 from pbde_ref.exact.selection import (
     barker_transition_matrix,
     detailed_balance_residual,
@@ -183,6 +184,7 @@ __all__ = [
     "Optimum",
     "PairListProposal",
     "PaperProblem",
+    "PolicyError",
     "PolicySolution",
     "PreferenceMatrix",
     "ProcessIdentification",
@@ -203,6 +205,7 @@ __all__ = [
     "clipped_surrogate_maximum",
     "compare_annotator_models",
     "comparison_components",
+    "comparisons_needed",
     "comparisons_per_sample",
     "completion_mask",
     "detailed_balance_residual",
@@ -261,6 +264,7 @@ __all__ = [
     "pairwise_loss",
     "paper_problem",
     "pbde_loss",
+    "policy_error",
     "policy_gradient",
     "product_of_experts",
     "prompt_pairs",

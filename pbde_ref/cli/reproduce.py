@@ -70,10 +70,8 @@ def run(options: argparse.Namespace) -> int:
     language = "language" in options.target
     if language and len(options.target) > 1:
         raise ValueError(f"`language` must be the only target; got {' '.join(options.target)}")
-    if not language and (options.corpus or options.checkpoints):
-        raise ValueError("--corpus and --checkpoints are for the target language")
-    if not language and options.seeds > 1:
-        raise ValueError("--seeds is for the target language")
+    if not language and (options.corpus or options.checkpoints or options.seeds > 1):
+        raise ValueError("--corpus, --checkpoints and --seeds are for the target language")
     known = PRESETS["language" if language else "toy"]
     options.preset = options.preset or ("paper" if options.checkpoints else known[0])
     if options.preset not in known:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from pbde_ref import Optimum
+
 MOST_CHARACTERS = 300
 SECONDS = 20.0
 
@@ -53,6 +55,9 @@ def has_nan(value, depth=4):
     if isinstance(value, np.ndarray):
         return value.dtype.kind in "fc" and bool(np.isnan(value).any())
     if depth == 0 or isinstance(value, (str, bytes)):
+        return False
+    if isinstance(value, Optimum) and value.policy is None and value.reason and not value.converged:
+        # What nothing determines has no number, and the result says so.
         return False
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return any(has_nan(getattr(value, field.name), depth - 1) for field in dataclasses.fields(value))
