@@ -77,7 +77,8 @@ class Contest:
         values = self.kind.params if size == "full" else self.kind.quick_params  # type: ignore[attr-defined]
         if size == "smallest":
             values = [options if isinstance(options[0], str) else options[:1] for options in values]
-        return list(product(*values))
+        wanted = getattr(self.kind, "wanted", lambda *_: True)
+        return [case for case in product(*values) if wanted(*case)]
 
     def methods(self, prefix: str) -> dict[str, str]:
         """Names of the methods with a prefix, without and with it, in the order of their definition."""

@@ -133,8 +133,8 @@ def test_target_can_be_measured(target, smallest):
 
 def test_targets_are_judged():
     """A bound that holds is met, one that does not is missed and says so; what was not measured is not judged."""
-    linear = [measurement(seconds=(10.0**k,), n=10**k) for k in (4, 5, 6, 7)]
-    linear += [measurement(contender="argsort", seconds=(10.0**7 / 0.7,), n=10**7)]
+    linear = [measurement(seconds=(10.0**k,), n=10**k, kind="300 nats") for k in (4, 5, 6, 7)]
+    linear += [measurement(contender="argsort", seconds=(10.0**7 / 0.7,), n=10**7, kind="300 nats")]
     found = {j.target.quantity: j for j in judge(report_of(*linear))}
     assert math.isclose(found["ratio"].measured, 0.7)
     assert not found["ratio"].met

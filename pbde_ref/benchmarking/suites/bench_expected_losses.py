@@ -21,10 +21,9 @@ from pbde_ref.estimation.tallies import slices
 from pbde_ref.exact.linear_time.kernel_sums import kernel_kl, kl_of_arrays
 
 # The order of the tables.
-__all__ = [  # noqa: RUF022
-    "DenseJoint", "DenseOrLinear", "Linear", "LinearFromDisk", "LinearSpreads", "LinearTwoFactors",
-    "LinearSmallKl",
-]  # fmt: skip
+__all__ = [
+    "DenseJoint", "DenseOrLinear", "Linear", "LinearFromDisk",
+]
 
 
 class DenseJoint:
@@ -87,20 +86,23 @@ class DenseJoint:
         return torch, self.preferences, self.weights, torch.tensor(self.utilities, requires_grad=True)
 
 
+KINDS: dict[str, dict[str, Any]] = {
+    "300 nats": {}, "3 nats": {"spread": 3.0}, "30 nats": {"spread": 30.0}, "2000 nats": {"spread": 2000.0},
+    "a ≠ b": {"factors": 2}, "small KL": {"spread": 30.0, "change": 1e-6},
+}  # fmt: skip
+
+
 class _LinearTime:
     """What the linear-time contests share: the inputs, the sum itself, the gradient's error."""
 
-    param_names: tuple[str, ...] = ("n",)
-
-    def prepare(self, n: int, spread: float, *, two_factors: bool = False, change: float | None = None) -> None:
+    def prepare(self, n: int, spread: float = 300.0, factors: int = 1, change: float | None = None) -> None:
         rng = np.random.default_rng(1)
         self.kernel_kl = kernel_kl
         self.annotator = pb.Annotator(pb.FiniteDistribution(rng.normal(scale=spread / 10.0, size=n)), pb.luce())
         chi = self.annotator.utility
         noise = rng.normal(size=n)
         self.utilities = spread / 10.0 * noise if change is None else chi + change * noise
-        factors = [rng.exponential(size=n) for _ in range(1 + two_factors)]
-        self.proposal = pb.ProductProposal(*factors)
+        self.proposal = pb.ProductProposal(*(rng.exponential(size=n) for _ in range(factors)))
 
     def time_kernel_sum(self, *values: float) -> Any:
         return self.kernel_kl(self.annotator, self.utilities, self.proposal)
@@ -119,30 +121,29 @@ class _LinearTime:
         return {"gradient_error": float(max(errors))}
 
 
-class _BesideSorting(_LinearTime):
-    """One pass over the scores, and sorting them, as measures of what linear time can be on a machine."""
+class Linear(_LinearTime):
+    """Product proposal, utilities spread over so many nats, a ⊗ b, or a small KL right in relative terms"""
 
+    params = ([10**4, 10**5, 10**6, 10**7], list(KINDS))
+    quick_params = ([1000, 10**5], list(KINDS))
+    param_names = ("n", "kind")
     reference = "one_pass"
-    room = np.empty(0)
 
-    def time_one_pass(self, *values: float) -> Any:
+    @staticmethod
+    def wanted(n: int, kind: str) -> bool:
+        """All sizes of one kind, and all kinds of two sizes."""
+        return kind == "300 nats" or n in (1000, 10**6)
+
+    def setup(self, n: int, kind: str) -> None:
+        self.prepare(n, **KINDS[kind])
+        self.room = np.empty(n)
+
+    def time_one_pass(self, n: int, kind: str) -> Any:
         """A multiplication into memory that is there already."""
-        if self.room.size != self.utilities.size:
-            self.room = np.empty_like(self.utilities)
         return np.multiply(self.utilities, 1.5, out=self.room)
 
-    def time_argsort(self, *values: float) -> Any:
+    def time_argsort(self, n: int, kind: str) -> Any:
         return np.argsort(self.utilities)
-
-
-class Linear(_BesideSorting):
-    """Product proposal a ⊗ a, spread 300 nats: KL and its gradient"""
-
-    params = ([10**4, 10**5, 10**6, 10**7],)
-    quick_params = ([1000, 10**4, 10**5],)
-
-    def setup(self, n: int) -> None:
-        self.prepare(n, 300.0)
 
     peakmem_kernel_sum = _LinearTime.time_kernel_sum
 
@@ -177,42 +178,12 @@ class LinearFromDisk:
         return {"gradient_error": abs(answer.gradient[x] / a[x] / 2.0 - math.fsum(parts))}
 
 
-class LinearSpreads(_BesideSorting):
-    """Product proposal a ⊗ a, other spreads in nats: KL and its gradient"""
-
-    params = ([10**6], [3, 30, 300, 2000])
-    quick_params = ([10**4], [30, 2000])
-    param_names = ("n", "spread")
-
-    def setup(self, n: int, spread: float) -> None:
-        self.prepare(n, spread)
-
-
-class LinearTwoFactors(_BesideSorting):
-    """Product proposal a ⊗ b: KL and its gradient"""
-
-    params = ([10**6],)
-    quick_params = ([10**4],)
-
-    def setup(self, n: int) -> None:
-        self.prepare(n, 300.0, two_factors=True)
-
-
-class LinearSmallKl(_BesideSorting):
-    """Product proposal a ⊗ a: a small KL right in relative terms, and its gradient"""
-
-    params = ([10**6],)
-    quick_params = ([10**4],)
-
-    def setup(self, n: int) -> None:
-        self.prepare(n, 30.0, change=1e-6)
-
-
 class DenseOrLinear(_LinearTime):
     """Product proposal a ⊗ a: all pairs or linear time"""
 
     params = ([64, 256, 1024, 4096],)
     quick_params = ([64, 512],)
+    param_names = ("n",)
     reference = "kernel_sum"
 
     def setup(self, n: int) -> None:
