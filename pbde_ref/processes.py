@@ -119,6 +119,8 @@ def _error(future: Future[Any]) -> BaseException | None:
 def in_order(calls: Iterable[tuple[Callable[..., Any], tuple[Any, ...]]], workers: Workers = 1) -> Iterator[Any]:
     """Results in the order of the calls, whoever computes them and when: sums over them have the same digits.
 
+    No more than 32 calls are begun before the first of them has ended, so that few results wait in memory.
+
     Examples
     --------
     >>> from pbde_ref.processes import in_order
