@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pbde_ref.cli.arguments import add_workers, table, workers_of
-from pbde_ref.cli.check import subject_named
 from pbde_ref.cli.reproduce import FORMATS, RunReporter
 from pbde_ref.experiments.sweep import SUBJECTS, Subject, subject_of, sweep
 from pbde_ref.files import check_writable
+from pbde_ref.oracle.calling.naming import subject_named
 
 __all__ = ["add_arguments", "run"]
 
