@@ -89,6 +89,7 @@ from pbde_ref.exact.selection import (
     stationary_distribution,
     winners_distribution,
 )
+from pbde_ref.experiments.closed_loop import ClosedLoop, closed_loop
 from pbde_ref.losses import (
     BatchLoss,
     annotator_mixture_loss,
@@ -133,6 +134,7 @@ __all__ = [
     "AnnotatorMixture",
     "BatchLoss",
     "Certificate",
+    "ClosedLoop",
     "ComparisonFit",
     "Comparisons",
     "DecisionProcess",
@@ -167,6 +169,7 @@ __all__ = [
     "bradley_terry_loss",
     "clipped_surrogate",
     "clipped_surrogate_maximum",
+    "closed_loop",
     "compare_annotator_models",
     "comparison_components",
     "comparisons_per_sample",

@@ -3,6 +3,7 @@
 from pbde_ref.verification.alternatives import ALTERNATIVES
 from pbde_ref.verification.claims import Claim, Row, Verdict, check, joined
 from pbde_ref.verification.closed_forms import CLOSED_FORMS
+from pbde_ref.verification.closed_loops import CLOSED_LOOPS
 from pbde_ref.verification.foundations import FOUNDATIONS
 from pbde_ref.verification.lengths import LENGTHS
 from pbde_ref.verification.misspecification import POPULATIONS
@@ -14,5 +15,6 @@ __all__ = [
     "CLAIMS", "Claim", "Problem", "Row", "Verdict", "check", "joined", "problem_named", "problem_names", "problems",
 ]  # fmt: skip
 
-_LISTED = (*FOUNDATIONS, *CLOSED_FORMS, *ALTERNATIVES, *POPULATIONS, *LENGTHS, *REINFORCEMENT, *WHAT_IS_LEARNT)
+_LISTED = (*FOUNDATIONS, *CLOSED_FORMS, *ALTERNATIVES, *POPULATIONS, *LENGTHS, *REINFORCEMENT, *WHAT_IS_LEARNT,
+           *CLOSED_LOOPS)  # fmt: skip
 CLAIMS = {claim.name: claim for claim in _LISTED}
