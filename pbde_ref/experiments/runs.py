@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from pbde_ref.experiments.records import Record, file_digest, read_record, write_record
 from pbde_ref.processes import process_pool
 
-__all__ = ["Reporter", "Run", "Silent", "execute", "files_folder"]
+__all__ = ["Reporter", "Run", "Silent", "execute", "runs_folder"]
 
 Progress = Callable[[int, float], object]
 Compute = Callable[[Any, Mapping[str, Record], Progress], Record]
@@ -99,7 +99,6 @@ def execute(
     folder: Path,
     *,
     identity: Mapping[str, Any],
-    files: Path | None = None,
     jobs: int = 1,
     reporter: Reporter | None = None,
 ) -> dict[str, Record]:
@@ -112,14 +111,11 @@ def execute(
     settings : object
         Handed to each run.
     folder : Path
-        Made if it does not exist; ``<name>.json`` for each finished run.
+        Made if it does not exist; ``<name>.json`` for each finished run, and the runs' files.
     identity : mapping
         The settings as JSON has them. A stored result counts only if it was computed with the same ones, by the same
         version of this package, from the results that its needs have now, and if it and its files are as they were
-        written. Runs of different settings may share the folder, though the later one replaces records of the former.
-    files : Path, optional
-        Folder of the runs' files. Runs that share the folder of records must not share this one, unless their settings
-        are the same: see `files_folder`. Default: `folder`.
+        written. What was of other settings is computed again, and replaced: give each a folder, see `runs_folder`.
     jobs : int
         Processes; 1 works in this one.
     reporter : Reporter, optional
@@ -136,8 +132,7 @@ def execute(
             if need not in names:
                 raise ValueError(f"`runs` must hold what {run.name!r} needs, {need!r}; got {', '.join(names)}")
     folder.mkdir(parents=True, exist_ok=True)
-    place = _Place(folder, folder if files is None else files, _stamp(identity))
-    place.files.mkdir(parents=True, exist_ok=True)
+    place = _Place(folder, _stamp(identity))
     stored: dict[str, Record] = {}
     for run in runs:
         if place.path(run).exists():
@@ -158,15 +153,15 @@ def execute(
     return {name: done[name] for name in names}
 
 
-def files_folder(folder: Path, identity: Mapping[str, Any]) -> Path:
-    """A folder in `folder` for the files of runs with these settings alone.
+def runs_folder(folder: Path, identity: Mapping[str, Any]) -> Path:
+    """A folder in `folder` for runs with these settings alone, of this version of the package.
 
     Examples
     --------
-    >>> files_folder(Path("runs"), {"seed": 0}) == files_folder(Path("runs"), {"seed": 1})
+    >>> runs_folder(Path("runs"), {"seed": 0}) == runs_folder(Path("runs"), {"seed": 1})
     False
     """
-    return folder / f"files-{hashlib.sha256(json.dumps(_stamp(identity), sort_keys=True).encode()).hexdigest()[:16]}"
+    return folder / hashlib.sha256(json.dumps(_stamp(identity), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _stamp(identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,7 +175,6 @@ class _Place:
     """Where records and files are, and of which run they must be."""
 
     folder: Path
-    files: Path
     stamp: Mapping[str, Any]
 
     def path(self, run: Run) -> Path:
@@ -189,7 +183,7 @@ class _Place:
 
     def digests(self, run: Run) -> dict[str, str]:
         """Of the run's files."""
-        return {name: file_digest(self.files / name) for name in run.files}
+        return {name: file_digest(self.folder / name) for name in run.files}
 
     def found(self, run: Run) -> Record | None:
         """The record, if it is this run's and whole."""

@@ -5,7 +5,7 @@ About 40 seconds for each adaptation with the default settings on two cores.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import numpy as np
@@ -21,9 +21,9 @@ from pbde_ref.losses.processes import length_normalized_loss
 from pbde_ref.models.adam import adam_step, initial_adam_state
 from pbde_ref.models.transformer import TransformerConfig, log_probs_and_pullback
 from pbde_ref.models.transformer_parameters import Floats
-from pbde_ref.validation import FloatArray
+from pbde_ref.validation import FloatArray, IndexArray
 
-__all__ = ["ADAPTATIONS", "adapt", "preference_probability", "runs"]
+__all__ = ["ADAPTATIONS", "adapt", "batches", "preference_probability", "runs"]
 
 ADAPTATIONS = ("annotator-mixture", "density-mixture")
 
@@ -91,23 +91,25 @@ def adapt(
     name : str
         For the bar.
     """
-    half, size = pairs.lengths.size // 2, settings.pairs_per_step
-    state, losses = initial_adam_state(parameters), []
+    size, state, losses = settings.pairs_per_step, initial_adam_state(parameters), list[float]()
+    for tokens, lengths in batches(pairs, answers, size, name):
+        log_probs, pullback = log_probs_and_pullback(config, parameters, tokens)
+        loss = length_normalized_loss(
+            log_probs[:size], log_probs[size:], lengths[:size], lengths[size:], scale=settings.scale
+        )
+        slopes = np.concatenate([loss.gradients["policy_chosen"], loss.gradients["policy_rejected"]])
+        gradient = pullback(slopes - settings.likelihood_weight / size)
+        parameters, state = adam_step(parameters, gradient, state, learning_rate=settings.adaptation_learning_rate)
+        losses.append(loss.value - settings.likelihood_weight / size * float(log_probs.sum()))
+    return parameters, np.array(losses)
+
+
+def batches(pairs: Pairs, answers: np.ndarray, size: int, name: str) -> Iterator[tuple[IndexArray, IndexArray]]:
+    """Tokens and lengths of so many pairs at a time, in their order: first the preferred sentences, then the others."""
+    half = pairs.lengths.size // 2
     index = np.arange(half)
     chosen, rejected = np.where(answers, index, index + half), np.where(answers, index + half, index)
-    with tqdm(range(0, half, size), desc=name, unit="step", disable=None, leave=False) as bar:
-        for begin in bar:
-            batch = np.concatenate([chosen[begin : begin + size], rejected[begin : begin + size]])
-            lengths = pairs.lengths[batch]
-            log_probs, pullback = log_probs_and_pullback(config, parameters, pairs.tokens[batch, : lengths.max()])
-            loss = length_normalized_loss(
-                log_probs[:size], log_probs[size:], lengths[:size], lengths[size:], scale=settings.scale
-            )
-            slopes = np.concatenate([loss.gradients["policy_chosen"], loss.gradients["policy_rejected"]])
-            gradient = pullback(slopes - settings.likelihood_weight / size)
-            parameters, state = adam_step(
-                parameters, gradient, state, learning_rate=settings.adaptation_learning_rate
-            )
-            losses.append(loss.value - settings.likelihood_weight / size * float(log_probs.sum()))
-            bar.set_postfix_str(f"loss {losses[-1]:.4f}", refresh=False)
-    return parameters, np.array(losses)
+    for begin in tqdm(range(0, half, size), desc=name, unit="step", disable=None, leave=False):
+        batch = np.concatenate([chosen[begin : begin + size], rejected[begin : begin + size]])
+        lengths = pairs.lengths[batch]
+        yield pairs.tokens[batch, : lengths.max()], lengths

@@ -13,7 +13,7 @@ from pbde_ref.experiments.presets import changed, check_numbers, rng_for
 from pbde_ref.language.tokenizers import MAX_LENGTH
 from pbde_ref.models.transformer import TransformerConfig
 
-__all__ = ["PRESETS", "LanguageSettings", "Workplace", "preset"]
+__all__ = ["PRESETS", "TARGETS", "LanguageSettings", "Workplace", "preset"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,14 @@ PRESETS: Mapping[str, LanguageSettings] = {
         adaptation_learning_rate=1e-5, likelihood_weight=4e-5,
     ),
 }  # fmt: skip
+
+
+TARGETS: Mapping[str, tuple[str, ...]] = {
+    "language": (),
+    "table-2": ("table-2",),
+    "figure-6": ("samples-short", "samples-long", "annotator-mixture", "density-mixture"),
+}
+"""What can be asked for, and the runs that show it; of the first, all."""
 
 
 @dataclass(frozen=True)
