@@ -60,7 +60,9 @@ setup(
         "pbde_ref.verification",
     ],
     package_data={
-        "pbde_ref": ["py.typed", "vectors/vectors.schema.json", "vectors/VECTORS.md", "estimation/data/*.csv"],
+        "pbde_ref": ["py.typed", "vectors/vectors.schema.json", "vectors/VECTORS.md", "estimation/data/*.csv",
+                     "cli/pages/*.toml", "experiments/*.toml",
+                     "experiments/toy/*.toml"],
     },
     py_modules=["pytest_pbde_ref"],
     install_requires=REQUIRED,

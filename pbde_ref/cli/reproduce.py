@@ -23,6 +23,7 @@ from pbde_ref.cli.arguments import output_path, table, whole
 from pbde_ref.experiments.language import settings as language_settings
 from pbde_ref.experiments.language.settings import TARGETS as LANGUAGE_TARGETS
 from pbde_ref.experiments.records import Record
+from pbde_ref.experiments.runs import Reporter
 from pbde_ref.experiments.toy import settings as toy_settings
 from pbde_ref.experiments.toy.catalogue import FIGURES, runs_of
 from pbde_ref.files import write_atomically, write_json
@@ -85,12 +86,13 @@ def run(options: argparse.Namespace) -> int:
     if others:
         raise ValueError(f"`{options.target[0]}` must be given without univariate figures and these without it; "
                          f"got {' '.join(options.target)}")  # fmt: skip
-    if language and options.annotator:
-        raise ValueError("--annotator is for univariate figures")
-    if not language and (options.corpus or options.checkpoints):
-        raise ValueError("--corpus and --checkpoints are for the target language")
-    if not language and options.seeds > 1:
-        raise ValueError("--seeds is for the target language")
+    for given, wrong, what in (
+        (options.annotator, language, "--annotator is for univariate figures"),
+        (options.corpus or options.checkpoints, not language, "--corpus and --checkpoints are for the target language"),
+        (options.seeds > 1, not language, "--seeds is for the target language"),
+    ):
+        if given and wrong:
+            raise ValueError(what)
     known = PRESETS["language" if language else "toy"]
     options.preset = options.preset or ("paper" if options.checkpoints else known[0])
     if options.preset not in known:
@@ -256,7 +258,7 @@ def _diverged(record: Record) -> bool:
     return losses is not None and losses.size > 0 and not losses[-1] <= losses[0] + max(1.0, abs(float(losses[0])))
 
 
-class _Reporter:
+class _Reporter(Reporter):
     """A line on stderr for each run that ends, and one bar for all, unless runs have bars of their own."""
 
     def __init__(self, *, bar: bool = True) -> None:

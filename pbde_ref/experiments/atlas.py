@@ -6,8 +6,10 @@ from the reference policy. The whole table takes about a minute on two cores.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.resources import files
 from itertools import product
 
 import numpy as np
@@ -81,17 +83,14 @@ class AtlasRow:
         return float(self.policy.pmf[near[0]].sum()), float(self.policy.pmf[near[1]].sum())
 
 
-def _luce(problem: PaperProblem, parameters: Mapping[str, float]) -> PreferenceModel:
-    return luce_annotator(problem)
-
-
-def _agreeing(problem: PaperProblem, parameters: Mapping[str, float]) -> PreferenceModel:
-    """Who answers by DPO's own process."""
-    return Annotator(problem.implicit_preference_distribution, dpo(parameters["beta"], problem.reference))
-
-
-def _pooled(problem: PaperProblem, parameters: Mapping[str, float]) -> PreferenceModel:
-    return pooled_annotators(problem)
+_ANNOTATORS: Mapping[str, Callable[[PaperProblem, Mapping[str, float]], PreferenceModel]] = {
+    "luce": lambda problem, parameters: luce_annotator(problem),
+    # Who answers by DPO's own process.
+    "agreeing": lambda problem, parameters: Annotator(
+        problem.implicit_preference_distribution, dpo(parameters["beta"], problem.reference)
+    ),
+    "pooled": lambda problem, parameters: pooled_annotators(problem),
+}
 
 
 @dataclass(frozen=True)
@@ -102,22 +101,22 @@ class Rule:
     ----------
     title : str
         For figures.
-    loss : str or callable
-        A name of the catalogue, or a function to an `Optimum` for what is no single loss.
+    loss : str
+        A name of the catalogue, or "rlhf", which is no single loss.
     figure, statement : str
         The figure of the paper; what is minimised, in one line.
     sweep : mapping of str to tuple of float
         The paper's values of each parameter.
-    annotator : callable
-        From the problem and the parameters to who answers.
+    annotator : str
+        Who answers: "luce", "pooled", or "agreeing", by DPO's own process.
     """
 
     title: str
-    loss: str | Callable[..., Optimum]
+    loss: str
     figure: str
     statement: str
     sweep: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    annotator: Callable[[PaperProblem, Mapping[str, float]], PreferenceModel] = _luce
+    annotator: str = "luce"
 
 
 def atlas_row(name: str, *, size: int = 256, **parameters: float) -> AtlasRow:
@@ -157,9 +156,9 @@ def atlas_row(name: str, *, size: int = 256, **parameters: float) -> AtlasRow:
             f"got {', '.join(f'`{each}`' for each in parameters) or 'none'}"
         )
     problem = paper_problem(size)
-    annotator, pairs = rule.annotator(problem, parameters), ProductProposal(problem.reference)
-    if callable(rule.loss):
-        found = rule.loss(annotator, pairs, reference=problem.reference, **parameters)
+    annotator, pairs = _ANNOTATORS[rule.annotator](problem, parameters), ProductProposal(problem.reference)
+    if rule.loss == "rlhf":
+        found = best_rlhf(annotator, pairs, reference=problem.reference, **parameters)
     else:
         more = {"reference": problem.reference} if "reference" in optimum_parameters(rule.loss) else {}
         found = optimum(rule.loss, annotator, pairs, **more, **parameters)
@@ -183,39 +182,13 @@ def atlas(names: list[str] | None = None, *, size: int = 256) -> Iterator[AtlasR
             yield atlas_row(name, size=size, **dict(zip(RULES[name].sweep, values, strict=True)))
 
 
+_PAPERS = tomllib.loads(files(__package__).joinpath("atlas.toml").read_text("utf-8"))
+
 RULES: Mapping[str, Rule] = {
-    "reward": Rule("reward", "bradley_terry", "1, 7", "Bradley–Terry reward, Theorem 1"),
-    "dpo_shared": Rule(
-        "DPO, shared process", "dpo", "2", "DPO, the annotator with the same process, Theorem 2", {"beta": (1.0,)},
-        annotator=_agreeing,
-    ),
-    "dpo": Rule("DPO", "dpo", "3", "DPO, Luce annotator, Eq. (16)", {"beta": (1.0, 4.0, 16.0)}),
-    "geometric": Rule(
-        "geometric", "geometric", "8", "geometric process, Luce annotator, Eq. (18)", {"alpha": (1.0, 0.25, 0.0625)}
-    ),
-    "rlhf": Rule(
-        "RLHF", best_rlhf, "", "reward, then KL-controlled reinforcement learning, Eq. (13)", {"beta": (1.0, 4.0, 16.0)}
-    ),
-    "slic": Rule(
-        "SLiC", "slic", "9", "SLiC-HF, Eq. (20)", {"delta": (0.0, 0.25, 0.5, 1.0, 2.0), "lambda_": (0.0, 1.0)}
-    ),
-    "rso": Rule("RSO", "rso", "", "RSO, Eq. (21)", {"delta": (0.25, 0.5, 1.0, 2.0)}),
-    "ipo": Rule("IPO", "ipo", "10", "IPO, Eq. (23)", {"tau": (0.1, 0.5, 1.0)}),
-    "rrhf": Rule("RRHF", "rrhf", "", "RRHF with likelihood term, equal lengths, Eq. (19)", {"n_candidates": (2, 3)}),
-    "pooled_reward": Rule(
-        "pooled reward", "bradley_terry", "5", "one reward for two annotators, Eq. (25)", annotator=_pooled
-    ),
-    "pooled_dpo": Rule(
-        "pooled DPO", "dpo", "", "DPO for two annotators, Eq. (25)", {"beta": (4.0,)}, annotator=_pooled
-    ),
-    "pooled_mean": Rule(
-        "pooled geometric", "geometric", "", "geometric process for two annotators, Eq. (25)", {"alpha": (0.25,)},
-        annotator=_pooled,
-    ),
-    "two_annotators": Rule(
-        "two annotators", "annotator_mixture", "11", "a model of two annotators for two annotators, Eq. (30)",
-        annotator=_pooled,
-    ),
+    **{
+        name: Rule(**{**row, "sweep": {key: tuple(values) for key, values in row.get("sweep", {}).items()}})
+        for name, row in _PAPERS.items()
+    },
     # What the paper does not have, at values where nothing is special.
     **{
         name: Rule(loss.title, name, "", loss.title, {n: (p.generic,) for n, p in loss.parameters.items() if p.letter})

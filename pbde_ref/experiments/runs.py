@@ -14,14 +14,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
 from pbde_ref.experiments.records import Record, file_digest, read_record, write_record
 from pbde_ref.processes import process_pool
 
-__all__ = ["Reporter", "Run", "Silent", "execute", "runs_folder"]
+__all__ = ["Reporter", "Run", "execute", "runs_folder"]
 
 Progress = Callable[[int, float], object]
 Compute = Callable[[Any, Mapping[str, Record], Progress], Record]
@@ -55,8 +55,8 @@ class Run:
     files: tuple[str, ...] = ()
 
 
-class Reporter(Protocol):
-    """Who is told how far things are."""
+class Reporter:
+    """Who is told how far things are; this one ignores it."""
 
     def start(self, steps: int) -> None:
         """So many steps are ahead."""
@@ -72,25 +72,6 @@ class Reporter(Protocol):
 
     def outdated(self, name: str) -> None:
         """A stored result is of another run, or damaged, and is computed again."""
-
-
-class Silent:
-    """Tells nobody."""
-
-    def start(self, steps: int) -> None:
-        """Ignore it, as all of these."""
-
-    def advance(self, name: str, steps: int, loss: float) -> None:
-        """Ignore it."""
-
-    def finished(self, record: Record) -> None:
-        """Ignore it."""
-
-    def kept(self, name: str) -> None:
-        """Ignore it."""
-
-    def outdated(self, name: str) -> None:
-        """Ignore it."""
 
 
 def execute(
@@ -125,7 +106,7 @@ def execute(
     ValueError
         If a run needs one that is not there.
     """
-    reporter = Silent() if reporter is None else reporter
+    reporter = Reporter() if reporter is None else reporter
     names = [run.name for run in runs]
     for run in runs:
         for need in run.needs:

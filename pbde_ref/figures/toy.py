@@ -213,7 +213,7 @@ def _figure_11(records: Records, settings: ToySettings) -> Figure:
     highest = _draw_policies(left, record, "marginal", _REFERENCE | _TRAINED | exact)
     weights = record.arrays["weights.trained"]
     components = {
-        f"trained_{i + 1}": (f"trained, weight {weight:.2f}", COMPONENTS[i % len(COMPONENTS)])
+        f"trained_{i + 1}": (f"trained, {weight:.2f}", COMPONENTS[i % len(COMPONENTS)])
         for i, weight in enumerate(weights)
     }
     tallest = _draw_policies(right, record, "components", components)
@@ -223,7 +223,7 @@ def _figure_11(records: Records, settings: ToySettings) -> Figure:
     right.yaxis.set_tick_params(labelleft=True)
     right.set_ylabel("density (per unit of $x$)", fontsize=8)
     for axis in (left, right):
-        axis.legend(fontsize=7, frameon=False, loc="upper right")
+        axis.legend(fontsize=7, frameon=False, loc="upper right", handlelength=1.4)
     return figure
 
 
@@ -284,7 +284,7 @@ def _closed_loop(records: Records, settings: ToySettings) -> Figure:
         axis.set_xticks([r for r in (0, 1, 2, 4, 8, 16, 40) if r <= settings.loop_rounds])
         axis.xaxis.set_major_formatter("{x:g}")
         axis.minorticks_off()
-        axis.set_ylim(bottom=0.0)
+        axis.set(xlim=(0, settings.loop_rounds), ylim=(0, None))
     policies.legend(fontsize=7, frameon=False, loc="upper right")
     _legend(figure, distance, 7)
     return figure

@@ -24,7 +24,6 @@ from pbde_ref.experiments.language.sentences import Pairs, pairs_of
 from pbde_ref.experiments.language.settings import PRESETS, LanguageSettings, Workplace, preset
 from pbde_ref.experiments.language.sources import fingerprint
 from pbde_ref.experiments.language.table_2 import mean_preference
-from pbde_ref.experiments.language.two_components import adapt_components
 from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.runs import execute
 from pbde_ref.figures import save_figure
@@ -283,8 +282,11 @@ def test_adaptation_descends_the_loss_as_written(weight):
         chosen = np.where(answers, margin, -margin)
         return np.mean(np.log1p(np.exp(-chosen))) - weight * np.mean(log_probs[:4] + log_probs[4:])
 
-    moved, losses = adapt(config, parameters, pairs, answers, settings, "")
-    assert losses[0] == pytest.approx(loss(parameters), rel=1e-9)
+    (moved,), weights, losses = adapt(config, parameters[None], pairs, answers, settings, "")
+    assert weights.tolist() == [1.0]
+    assert losses["losses"][0] == pytest.approx(loss(parameters), rel=1e-9)
+    likelihood = weight * float(sequence_log_probs(config, parameters, pairs.tokens).sum()) / 4.0
+    assert losses["answers"][0] == pytest.approx(loss(parameters) + likelihood, rel=1e-9)
     for i in rng.integers(0, parameters.size, 40):
         step = np.zeros(parameters.size)
         step[i] = 1e-6
@@ -535,19 +537,16 @@ def test_targets_run_what_they_show_and_share_it(corpus, tmp_path, capsys):
     assert not (table.parent / "figure-6.png").exists()
 
 
-def test_one_component_learns_as_the_single_model_does_and_two_by_the_mixtures_slopes():
-    """Without likelihood term: the single model's steps; and a first step down the slopes of Eq. (30)."""
+def test_two_components_descend_the_loss_of_equation_30():
+    """The first step of Adam goes down the slopes of the loss of Eq. (30) under Eq. (26), by differences."""
     config, rng = TransformerConfig(9, 4, 1, 1, 4, 10), np.random.default_rng(drawn_seed())
-    parameters = initial_parameters(config, rng=0).astype(np.float64)
     pairs, answers = some_pairs(rng, config), np.array([True, False, True, True])
     settings = replace(SMALL, pairs=4, pairs_per_step=4, table_sentences=8, scale=5.0, likelihood_weight=0.0,
                        adaptation_learning_rate=1e-3)  # fmt: skip
-    single, losses = adapt(config, parameters, pairs, answers, settings, "")
-    one, same = adapt_components(config, parameters[None], pairs, answers, settings)
-    np.testing.assert_allclose(one[:-1], single, atol=1e-12)
-    np.testing.assert_allclose(same, losses, rtol=1e-12)
+    parameters = initial_parameters(config, rng=0).astype(np.float64)
     copies = parameters + 0.3 * rng.standard_normal((2, parameters.size))
-    moved, found = adapt_components(config, copies, pairs, answers, settings)
+    moved, weights, found = adapt(config, copies, pairs, answers, settings, "")
+    assert weights.sum() == pytest.approx(1.0)
 
     def loss(theta):
         chances = []
@@ -557,13 +556,13 @@ def test_one_component_learns_as_the_single_model_does_and_two_by_the_mixtures_s
         return -np.mean(np.log(np.mean(chances, axis=0)))
 
     start = copies.ravel()
-    assert found[0] == pytest.approx(loss(start), rel=1e-9)
+    assert found["losses"][0] == found["answers"][0] == pytest.approx(loss(start), rel=1e-9)
     for i in rng.integers(0, start.size, 40):
         step = np.zeros(start.size)
         step[i] = 1e-6
         slope = (loss(start + step) - loss(start - step)) / 2e-6
         if abs(slope) > 1e-6:
-            assert moved[i] - start[i] == pytest.approx(-1e-3 * np.sign(slope), rel=0.02)
+            assert moved.ravel()[i] - start[i] == pytest.approx(-1e-3 * np.sign(slope), rel=0.02)
 
 
 def test_the_print_is_compared_by_sides_of_a_half():

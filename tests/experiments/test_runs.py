@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from pbde_ref.experiments.records import Record, read_record, write_record
-from pbde_ref.experiments.runs import Run, Silent, execute, runs_folder
+from pbde_ref.experiments.runs import Reporter, Run, execute, runs_folder
 
 RECORD = Record(
     "a", {"seed": 1}, {"loss": 0.1, "kl": None}, {"policy.p": np.array([0.25, 0.75]), "grid": np.array([-1.0, 1 / 3])},
@@ -41,7 +41,7 @@ RUNS = [
 ]
 
 
-class Log(Silent):
+class Log(Reporter):
     """Remembers what it was told."""
 
     def __init__(self):

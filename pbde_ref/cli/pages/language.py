@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import tomllib
+from collections import Counter
 from collections.abc import Mapping
+from importlib.resources import files
 
 from tabulate import tabulate
 
 from pbde_ref.cli.arguments import table
 from pbde_ref.exact.lengths.length_bias import GROUP_PAIRS, LENGTH_BINS
-from pbde_ref.experiments.intervals import Interval
 from pbde_ref.experiments.language import models, positions, published
 from pbde_ref.experiments.language.findings import bin_share, findings, preference_of, with_error
 from pbde_ref.experiments.language.seeds import seed_headers, seed_rows
+from pbde_ref.experiments.language.table_2 import RULES
 from pbde_ref.experiments.records import Record
 
 __all__ = [
@@ -19,14 +22,7 @@ __all__ = [
     "table_2_rows",
 ]  # fmt: skip
 
-RULE_NAMES = {
-    "luce": "Eq. 9",
-    "scale 1": "Eq. 26, c = 1",
-    "scale 50": "Eq. 26, c = 50",
-    "luce without end": "Eq. 9 without the end",
-    "scale 50 without end": "Eq. 26, c = 50 without the end",
-    "scale 50 without last two": "Eq. 26, c = 50 without the last two",
-}
+TEXTS = tomllib.loads(files(__package__).joinpath("language.toml").read_text("utf-8"))
 SAMPLE_NAMES = {
     "pairs": "whole",
     "samples-short": "short",
@@ -41,10 +37,16 @@ def table_2_rows(records: Mapping[str, Record]) -> list[list[str]]:
     numbers = records["table-2"].numbers
     rows = []
     for kind in models.KINDS:
-        for rule, name in RULE_NAMES.items():
+        for rule in RULES:
             found = [preference_of(numbers, f"{kind}.{rule}.{first}>{second}") for first, second in GROUP_PAIRS]
-            rows.append([kind, name, *("–" if entry is None else str(entry) for entry in found)])
+            rows.append([kind, _equation(rule), *("–" if entry is None else str(entry) for entry in found)])
     return rows
+
+
+def _equation(rule: str) -> str:
+    """As "Eq. 26, c = 50 without the end" for "scale 50 without end"."""
+    said = rule.replace("luce", "Eq. 9").replace("scale", "Eq. 26, c =")
+    return said.replace("without", "without the")
 
 
 def length_rows(records: Mapping[str, Record]) -> list[list[str]]:
@@ -108,10 +110,7 @@ def language_page(records: Mapping[str, Record], command: str, image: str) -> st
     parts = ["# Length bias and two annotators in language models", f"Made by `{command}`."]
     if "tokenizer" in records:
         parts.append(_corpus_text(records))
-    parts.append(
-        "In brackets: 95 % intervals. They are about the sentences drawn from these very models, and say nothing about "
-        "models trained with another seed."
-    )
+    parts.append(TEXTS["intervals"])
     parts += ["## Findings", "\n".join(f"- {text}" for text in findings_text(records))]
     if "table-2" in records:
         parts += _table_2(records)
@@ -129,23 +128,18 @@ def language_page(records: Mapping[str, Record], command: str, image: str) -> st
 def _table_2(records: Mapping[str, Record]) -> list[str]:
     compared = published.entries(records)
     beside = [
-        [kind, RULE_NAMES[rule], pair, f"{printed:.4f}", "–" if ours is None else str(ours), said]
+        [kind, _equation(rule), pair, f"{printed:.4f}", "–" if ours is None else str(ours), said]
         for kind, rule, pair, printed, ours, said in compared
     ]
-    counts = {said: sum(entry[-1] == said for entry in compared) for said in dict.fromkeys(e[-1] for e in compared)}
+    counts = ", ".join(f"{count} {said}" for said, count in Counter(entry[-1] for entry in compared).items())
     return [
         "## Table 2",
-        "Probability that the annotator prefers a sentence of the first bin to one of the second; S up to 20 pieces, M "
-        "21 to 29, L 30 to 50, drawn from *whole*. Without the end: of a sentence of l pieces the first l − 1 are "
-        "scored, and Eq. 26 divides by l − 1; without the last two, mostly a full stop and the end, l − 2.",
+        TEXTS["table_2"],
         _grid(table_2_rows(records), ["annotator", "rule", *_COLUMNS]),
-        "Beside the print. *Shown*: on the printed side of ½ and at least half as far from it; *weak*: nearer to ½; "
-        "*undecided*: the interval holds ½. Of 18 entries "
-        + ", ".join(f"{count} {said}" for said, count in counts.items())
-        + f". The three annotators stand in the printed order in {published.orders_as_printed(records)} of 6 columns.",
+        TEXTS["beside"].format(counts=counts, orders=published.orders_as_printed(records)),
         _grid(beside, ["annotator", "rule", "preference", "printed", "here", "verdict"]),
         "## What a piece costs",
-        "Mean nats that *whole* gives the pieces of these sentences at each position.",
+        TEXTS["pieces"],
         _grid(position_rows(records), ["position", *LENGTH_BINS]),
     ]
 
@@ -159,38 +153,23 @@ def _figure_6(records: Mapping[str, Record], image: str) -> list[str]:
     return [
         "## Figure 6",
         f"![figure-6]({image})",
-        "Lengths in pieces, the end piece counted, of sentences drawn from each model. Left: the three models; *long* "
-        "was trained from 31 pieces on. Right: *whole* before and after it was adapted to half of the answers from "
-        "*short* and half from *long* (27), and to answers of their mean density (28). All are trained, none is exact. "
-        "Grey: medium lengths.",
+        TEXTS["figure_6"],
         _grid(length_rows(records), ["sentences from", *shares, "without end"]),
-        "The same in the authors' notebook, read off its stored histograms:",
+        TEXTS["notebook"],
         _grid(drawn, ["sentences from", *shares]),
-        "By Theorem 2 the optimum for (28) is the mean of *short* and *long*. The lengths of what was adapted are "
-        f"{distance:.2f} from those in total variation ({chance:.2f} would be chance); in the notebook "
-        f"{published.NOTEBOOK_FROM_THEOREM_2:.2f}.",
+        TEXTS["theorem_2"].format(distance=distance, chance=chance, notebook=published.NOTEBOOK_FROM_THEOREM_2),
     ]
 
 
 def _two_components(record: Record) -> list[str]:
-    numbers = record.numbers
-    rows = [
-        [
-            str(i),
-            _nats(numbers[f"weight.{i}"]),
-            _nats(numbers[f"prefers.{i}"]),
-            *(str(bin_share(record.arrays[f"length_counts.{i}"], which)) for which in LENGTH_BINS),
-        ]
-        for i in (1, 2)
-    ]
-    gain = str(Interval(*(numbers[f"gain{end}"] or 0.0 for end in ("", ".low", ".high"))))
+    numbers, rows = record.numbers, []
+    for i in (1, 2):
+        shares = [str(bin_share(record.arrays[f"length_counts.{i}"], which)) for which in LENGTH_BINS]
+        rows.append([str(i), _nats(numbers[f"weight.{i}"]), _nats(numbers[f"prefers.{i}"]), *shares])
+    losses = {name: numbers[f"loss.{name}"] for name in ("one", "two", "least")}
     return [
         "## A model of two annotators",
-        "Section 5.1 says that the model of appendix A.4, two components without annotators' names, failed at this "
-        "scale. Here two copies of *whole* with noise of 1e-4, and the logits of their weights, are adapted to the "
-        "answers of (27) in one pass. In nats per answer, each before it was trained on, over the last quarter: one "
-        f"component {_nats(numbers['loss.one'])}, two {_nats(numbers['loss.two'])} (gain {gain}), the annotators "
-        f"themselves {_nats(numbers['loss.least'])}.",
+        TEXTS["two_components"].format(**losses, gain=preference_of(numbers, "gain") or "–"),
         _grid(rows, ["component", "weight", "S ≻ L", *(f"share {name}" for name in LENGTH_BINS)]),
     ]
 

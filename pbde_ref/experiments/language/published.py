@@ -9,6 +9,7 @@ import numpy as np
 from pbde_ref.exact.lengths.length_bias import GROUP_PAIRS
 from pbde_ref.experiments.idealized_lengths import PUBLISHED_TABLE_2
 from pbde_ref.experiments.intervals import Interval
+from pbde_ref.experiments.language.findings import preference_of
 from pbde_ref.experiments.records import Record
 
 __all__ = ["NOTEBOOK_FROM_THEOREM_2", "NOTEBOOK_SHARES", "entries", "from_theorem_2", "orders_as_printed", "verdict"]
@@ -34,8 +35,7 @@ def entries(records: Records) -> list[tuple[str, str, str, float, Interval | Non
     for kind, rows in PUBLISHED_TABLE_2.items():
         for rule, row in zip(("luce", "scale 50"), rows, strict=True):
             for (first, second), printed in zip(GROUP_PAIRS, row, strict=True):
-                value, low, high = (numbers[f"{kind}.{rule}.{first}>{second}{end}"] for end in ("", ".low", ".high"))
-                ours = None if value is None or low is None or high is None else Interval(value, low, high)
+                ours = preference_of(numbers, f"{kind}.{rule}.{first}>{second}")
                 said = "too few sentences" if ours is None else verdict(printed, ours)
                 result.append((kind, rule, f"{first} ≻ {second}", printed, ours, said))
     return result

@@ -63,7 +63,7 @@ def preference_maps(records: Mapping[str, Record], settings: ToySettings) -> lis
     models: dict[str, PreferenceModel] = {
         "one annotator (24)": luce_annotator(problem),
         "two annotators (25)": truth,
-        "best as one": Annotator(pooled.policy("optimum"), luce()),
+        "best as one, exact": Annotator(pooled.policy("optimum"), luce()),
         "trained as one": trained(pooled.arrays["log_weights.trained"]),
         "trained as two": AnnotatorMixture(
             two.arrays["weights.trained"],
