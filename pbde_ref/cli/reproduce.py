@@ -118,10 +118,7 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
-Found = tuple[int, dict[str, Record]]
-
-
-def _toy(options: argparse.Namespace, settings: Any, target: str, folder: Path, kept: Path) -> Found:
+def _toy(options: argparse.Namespace, settings: Any, target: str, folder: Path, kept: Path) -> tuple[int, dict[str, Record]]:
     """The exit status, and all records."""
     # autograd and Matplotlib are wanted by this command alone.
     from pbde_ref.cli.pages.univariate import HEADERS, gallery_page, rows_of
@@ -148,7 +145,7 @@ def _toy(options: argparse.Namespace, settings: Any, target: str, folder: Path, 
     return _diverging(records), records
 
 
-def _language(options: argparse.Namespace, settings: Any, target: str, folder: Path, kept: Path) -> Found:
+def _language(options: argparse.Namespace, settings: Any, target: str, folder: Path, kept: Path) -> tuple[int, dict[str, Record]]:
     """The same for one seed, or several."""
     from pbde_ref.cli.pages.language import seeds_page
     from pbde_ref.experiments.language.seeds import seed_headers, seed_rows
@@ -168,7 +165,7 @@ def _language(options: argparse.Namespace, settings: Any, target: str, folder: P
     return status, {f"seed-{s}/{n}": r for s, runs in found.items() for n, r in runs.items()}
 
 
-def _one_language_run(options: argparse.Namespace, settings: Any, target: str, folder: Path, kept: Path) -> Found:
+def _one_language_run(options: argparse.Namespace, settings: Any, target: str, folder: Path, kept: Path) -> tuple[int, dict[str, Record]]:
     from pbde_ref.cli.pages import language as pages
     from pbde_ref.experiments.language import catalogue
     from pbde_ref.experiments.language.sources import fingerprint

@@ -55,7 +55,7 @@ def _rounds(problem: Problem, swapped: bool = False) -> float | None:
 
 def _exponent_rounding(problem: Problem) -> float:
     r"""What rounding does in the exponents, of which each round makes two: total variation moves by no more."""
-    exponents = np.abs(problem.reference.log_pmf) + np.abs(problem.preference.log_pmf) / min(problem.beta, 1.0)
+    exponents = np.abs(problem.reference.log_pmf) + np.abs(problem.luce.utility) / min(problem.beta, 1.0)
     return 8.0 * ROUNDS**2 * 2.0**-53 * float(exponents[np.isfinite(exponents)].max())
 
 

@@ -7,20 +7,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from pbde_ref.exact.lengths.length_bias import GROUP_PAIRS
-from pbde_ref.experiments.idealized_lengths import PUBLISHED_TABLE_2
+from pbde_ref.experiments.idealized_lengths import PUBLISHED, PUBLISHED_TABLE_2
 from pbde_ref.experiments.intervals import Interval
 from pbde_ref.experiments.language.findings import preference_of
 from pbde_ref.experiments.records import Record
 
 __all__ = ["NOTEBOOK_FROM_THEOREM_2", "NOTEBOOK_SHARES", "entries", "from_theorem_2", "orders_as_printed", "verdict"]
 
-NOTEBOOK_SHARES: Mapping[str, tuple[float, float, float]] = {
-    "pairs": (0.257, 0.289, 0.454),
-    "samples-short": (0.998, 0.002, 0.000),
-    "samples-long": (0.000, 0.000, 1.000),
-    "annotator-mixture": (0.598, 0.287, 0.116),
-    "density-mixture": (0.464, 0.058, 0.479),
-}
+NOTEBOOK_SHARES: Mapping[str, list[float]] = PUBLISHED["notebook_shares"]
 """S, M and L in the histograms stored in the authors' notebook, by the heights of their bars in pixels, to 0.002."""
 
 NOTEBOOK_FROM_THEOREM_2 = 0.25

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pbde_ref.experiments.annotators import problem_with
-from pbde_ref.experiments.presets import changed, check_numbers, rng_for
+from pbde_ref.experiments.presets import changed, check_numbers, presets_of, rng_for
 from pbde_ref.models.mlp import MLP
 from pbde_ref.paper_problem import PaperProblem
 from pbde_ref.validation import whole_number
@@ -123,16 +123,7 @@ class ToySettings:
         return rng_for(self.seed, purpose)
 
 
-PRESETS: Mapping[str, ToySettings] = {
-    "paper": ToySettings(),
-    "notebook": ToySettings(
-        learning_rate=1e-4, pretraining_steps=4096, pretraining_learning_rate=1e-3, reward_pairs="reference"
-    ),
-    "quick": ToySettings(
-        grid=256, steps=1024, learning_rate=1e-3, pretraining_steps=1024, pretraining_learning_rate=2e-3,
-        most_comparisons=2**16, replicates=100, loop_points=32, loop_rounds=16,
-    ),
-}  # fmt: skip
+PRESETS: Mapping[str, ToySettings] = presets_of("toy", ToySettings)
 
 
 def preset(name: str, **changes: Any) -> ToySettings:
