@@ -17,6 +17,7 @@ REQUIRED = [
 ]
 TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "mpmath>=1.3", "jsonschema>=4"]
 FILES = ["pyarrow>=15", "zstandard>=0.22"]
+DOCS = ["sphinx>=8", "myst-parser>=4", "furo>=2024.8", "numpydoc>=1.8", "sphinx-mathjax-offline>=0.0.2"]
 DEVELOPMENT = [*TEST, "ruff>=0.6", "mypy>=1.11"]
 
 setup(
@@ -60,15 +61,16 @@ setup(
         "pbde_ref.verification",
     ],
     package_data={
-        "pbde_ref": ["py.typed", "vectors/vectors.schema.json", "vectors/VECTORS.md", "estimation/data/*.csv",
-                     "cli/pages/*.toml", "experiments/*.toml",
-                     "experiments/toy/*.toml"],
+        "pbde_ref": [
+            "py.typed", "vectors/vectors.schema.json", "vectors/VECTORS.md", "vectors/readers/*",
+            "estimation/data/*.csv", "cli/pages/*.toml", "experiments/*.toml", "experiments/toy/*.toml",
+        ],
     },
-    py_modules=["pytest_pbde_ref"],
+    py_modules=["pbde_ref_command", "pytest_pbde_ref"],
     install_requires=REQUIRED,
-    extras_require={"test": TEST, "dev": DEVELOPMENT, "files": FILES},
+    extras_require={"test": TEST, "dev": DEVELOPMENT, "files": FILES, "docs": DOCS},
     entry_points={
-        "console_scripts": ["pbde-ref = pbde_ref.cli:main"],
+        "console_scripts": ["pbde-ref = pbde_ref_command:main"],
         "pytest11": ["pytest_pbde_ref = pytest_pbde_ref"],
     },
     classifiers=[

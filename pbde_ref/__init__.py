@@ -1,7 +1,33 @@
-"""Exact reference implementation of learning from pairwise preferences as density estimation (arXiv:2311.14115)."""
+"""What do you learn from pairwise preferences, and is your number right? (arXiv:2311.14115, exactly.)
+
+On a finite support every distribution is a vector of probabilities; what the paper takes expectations of is summed.
+
+=================================================  ==================================================================
+what does this loss converge to?                   ``pb.optimum("dpo", annotator, proposal, beta=0.1, reference=r)``
+the same by its formula, Eq. (16), (18)            ``pb.optimal_policy(annotator, pb.dpo(beta, r))``
+what is the best single annotator for many?        ``pb.minimize_expected_loss("bradley_terry", mixture, proposal)``
+is my loss right (NumPy, PyTorch, JAX)?            ``pb.check_loss(function, "dpo", beta=0.1)``
+what is the expected loss, and its gradient?       ``pb.expected_kl(annotator, utilities, proposal)``
+what do these votes say?                           ``pb.fit_comparisons(winners, losers)``
+do my comparisons determine the policy?            ``pb.identifiability(annotator, proposal)``
+what does Eq. (16) say, literally?                 ``pbde_ref.paper.equation_16``
+=================================================  ==================================================================
+
+What they are asked about is put together from few parts: a `FiniteDistribution` on a support, a process (`luce`, `dpo`,
+`geometric_average`, `length_normalized`, any `PBDE`), an `Annotator` or `AnnotatorMixture`, and a proposal, which says
+what pairs are compared (`ProductProposal`, `JointProposal`, `PairListProposal`).
+
+Rooms: `losses` (batches), `exact` (expectations, optima, certificates), `catalogue` (all losses), `sampling`,
+`estimation`, `oracle`, `vectors`, `strategies`, `experiments`, `figures`; on the command line ``pbde-ref list``.
+"""
+
+from importlib import import_module as _import_module
+from importlib.metadata import version as _version
+from typing import Any as _Any
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceMatrix
 from pbde_ref.catalogue import optimum
+from pbde_ref.conditional import ConditionalDistribution, Prompts
 from pbde_ref.distributions import (
     FiniteDistribution,
     geometric_mean,
@@ -16,9 +42,11 @@ from pbde_ref.estimation import (
     ComparisonFit,
     GaussianPrior,
     NoFiniteEstimateError,
+    ProcessIdentification,
     PseudoCounts,
     compare_annotator_models,
     fit_comparisons,
+    identify_process,
     read_comparisons,
     stigler_citations,
 )
@@ -113,6 +141,7 @@ from pbde_ref.losses import (
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, as_objective, hinge, ipo
 from pbde_ref.paper_problem import PaperProblem, paper_problem
 from pbde_ref.pbde import PBDE, dpo, geometric_average, length_normalized, luce
+from pbde_ref.prompts import LogLinearOptimum, LogLinearPolicies, minimize_log_linear, prompt_pairs
 from pbde_ref.proposals import JointProposal, PairListProposal, ProductProposal
 from pbde_ref.sampling import (
     Comparisons,
@@ -137,6 +166,7 @@ __all__ = [
     "ClosedLoop",
     "ComparisonFit",
     "Comparisons",
+    "ConditionalDistribution",
     "DecisionProcess",
     "ExpectedLoss",
     "FiniteDistribution",
@@ -145,6 +175,8 @@ __all__ = [
     "IpoSolution",
     "JointProposal",
     "LimitFit",
+    "LogLinearOptimum",
+    "LogLinearPolicies",
     "MixtureLoss",
     "MixtureSolution",
     "NoFiniteEstimateError",
@@ -155,7 +187,9 @@ __all__ = [
     "PaperProblem",
     "PolicySolution",
     "PreferenceMatrix",
+    "ProcessIdentification",
     "ProductProposal",
+    "Prompts",
     "PseudoCounts",
     "RRHFSolution",
     "RejectionSample",
@@ -201,6 +235,7 @@ __all__ = [
     "hindsight_distribution",
     "hinge",
     "identifiability",
+    "identify_process",
     "identity_preference_objective",
     "ipo",
     "ipo_closed_form",
@@ -216,6 +251,7 @@ __all__ = [
     "log_partition",
     "luce",
     "minimize_expected_loss",
+    "minimize_log_linear",
     "minimize_product_loss",
     "minimize_rrhf",
     "minimize_rso",
@@ -230,6 +266,7 @@ __all__ = [
     "pbde_loss",
     "policy_gradient",
     "product_of_experts",
+    "prompt_pairs",
     "psi_closed_form",
     "read_comparisons",
     "rrhf_loss",
@@ -256,3 +293,30 @@ __all__ = [
     "win_probabilities",
     "winners_distribution",
 ]
+
+_ROOMS = (
+    "catalogue", "estimation", "exact", "experiments", "figures", "losses", "models", "oracle", "paper", "sampling",
+    "strategies", "vectors", "verification",
+)  # fmt: skip
+_PARTS = (
+    "Annotator", "AnnotatorMixture", "FiniteDistribution", "JointProposal", "Optimum", "PBDE", "PairListProposal",
+    "PreferenceMatrix", "ProductProposal", "check_loss", "dpo", "expected_kl", "expected_loss", "fit_comparisons",
+    "geometric_average", "identifiability", "length_normalized", "luce", "minimize_expected_loss", "mixture",
+    "optimal_policy", "optimum", "paper_problem", "total_variation", "truncated_normal", "uniform",
+)  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    """The rooms and what most people need; every name of `__all__` can be imported."""
+    return [*_PARTS, *_ROOMS, "__version__"]
+
+
+def __getattr__(name: str) -> _Any:
+    """Rooms, and what would make the import slow."""
+    if name == "__version__":
+        return _version("pbde-ref")
+    if name == "check_loss":
+        return _import_module("pbde_ref.oracle").check_loss
+    if name in _ROOMS:
+        return _import_module(f"pbde_ref.{name}")
+    raise AttributeError(f"module 'pbde_ref' has no attribute {name!r}")

@@ -15,14 +15,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from pbde_ref.distributions import FiniteDistribution, labels, same_support
+from pbde_ref.conditional import ConditionalDistribution, Prompts
+from pbde_ref.display import Shown
+from pbde_ref.distributions import EITHER_DISTRIBUTION, FiniteDistribution, labels, same_support
 from pbde_ref.double_double import sigmoid_excess
 from pbde_ref.numerics import sigmoid_difference, sigmoids, two_difference
 from pbde_ref.pairs import PairBlock, all_pairs
 from pbde_ref.pbde import PBDE
 from pbde_ref.validation import FloatArray, instance, matrix, probability_weights, reject, vector
 
-__all__ = ["Annotator", "AnnotatorMixture", "PreferenceMatrix", "PreferenceModel"]
+__all__ = ["Annotator", "AnnotatorMixture", "PreferenceMatrix", "PreferenceModel", "prompts_of"]
 
 
 @runtime_checkable
@@ -34,7 +36,7 @@ class PreferenceModel(Protocol):
         """Number of outcomes."""
 
     @property
-    def support(self) -> NDArray[Any]:
+    def support(self) -> Any:
         """The outcomes' labels, shape (n,)."""
 
     def preference_probabilities(self) -> FloatArray:
@@ -48,15 +50,15 @@ class PreferenceModel(Protocol):
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class Annotator:
+class Annotator(Shown):
     r"""One preference process, Eq. (11).
 
     .. math:: \text{Prob}(x_A \succ x_B) = \sigma(\chi(x_A) - \chi(x_B)), \qquad \chi = f \log p^* + g
 
     Parameters
     ----------
-    distribution : FiniteDistribution
-        The implicit preference distribution :math:`p^*`.
+    distribution : FiniteDistribution or ConditionalDistribution
+        The implicit preference distribution :math:`p^*`, or that of each prompt.
     pbde : PBDE
         The process; ``luce()`` gives Eq. (9).
 
@@ -79,12 +81,13 @@ class Annotator:
            [0.25, 0.5 ]])
     """
 
-    distribution: FiniteDistribution
+    distribution: Any
     pbde: PBDE
     utility: FloatArray
 
-    def __init__(self, distribution: FiniteDistribution, pbde: PBDE) -> None:
-        instance("distribution", distribution, FiniteDistribution, "a FiniteDistribution")
+    def __init__(self, distribution: FiniteDistribution | ConditionalDistribution, pbde: PBDE) -> None:
+        kinds = "a FiniteDistribution or ConditionalDistribution"
+        instance("distribution", distribution, EITHER_DISTRIBUTION, kinds)
         instance("pbde", pbde, PBDE, "a PBDE")
         utility = pbde.utility(distribution.log_pmf)
         reject("the annotator's utility f·log p + g", "below +inf", utility, np.isposinf(utility))
@@ -100,7 +103,7 @@ class Annotator:
         return self.utility.size
 
     @property
-    def support(self) -> NDArray[Any]:
+    def support(self) -> Any:
         """The outcomes' labels."""
         return self.distribution.support
 
@@ -133,7 +136,7 @@ class Annotator:
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class AnnotatorMixture:
+class AnnotatorMixture(Shown):
     r"""A population of annotators, one of which answers each comparison unrecorded; Eq. (25) and (27).
 
     .. math:: \text{Prob}(x_A \succ x_B) = \sum_i w_i\, \text{Prob}_i(x_A \succ x_B)
@@ -178,7 +181,7 @@ class AnnotatorMixture:
         return self.annotators[0].size
 
     @property
-    def support(self) -> NDArray[Any]:
+    def support(self) -> Any:
         """The outcomes' labels."""
         return self.annotators[0].support
 
@@ -205,7 +208,7 @@ class AnnotatorMixture:
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class PreferenceMatrix:
+class PreferenceMatrix(Shown):
     r"""Preference probabilities from anywhere: measured, estimated, or cyclic ones that no utility explains.
 
     Parameters
@@ -275,3 +278,8 @@ class PreferenceMatrix:
             error = two_difference(utilities[block.a], utilities[block.b])[1]
             result[close] = sigmoid_excess(logit[close], (sign * error)[close], smaller[close])
         return sign * result
+
+
+def prompts_of(annotator: PreferenceModel) -> Prompts | None:
+    """What an annotator's outcomes are answers to; None where they are not grouped."""
+    return annotator.support if isinstance(annotator.support, Prompts) else None

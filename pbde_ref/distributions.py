@@ -7,13 +7,16 @@ proportional to the density there, and the probabilities of all grid points sum 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pbde_ref.conditional import ConditionalDistribution
+from pbde_ref.display import Shown
 from pbde_ref.numerics import log_normalize, logsumexp, weighted
 from pbde_ref.validation import (
     FloatArray,
@@ -30,17 +33,18 @@ from pbde_ref.validation import (
 )  # fmt: skip
 
 __all__ = [
-    "FiniteDistribution", "common_support", "geometric_mean", "kl_divergence", "labels", "mixture",
-    "rewards_in_units", "same_support", "tilt", "total_variation", "truncated_normal",
-    "uniform",
+    "EITHER_DISTRIBUTION", "Distribution", "FiniteDistribution", "common_support", "geometric_mean", "kl_divergence",
+    "labels", "mixture", "rewards_in_units", "same_support", "tilt", "total_variation", "truncated_normal", "uniform",
 ]  # fmt: skip
 
 # Characters that may be wasted on texts of unequal lengths.
 ROOM_FOR_TEXTS = 2**18
+# Of a distribution's one-line text.
+FEW_SHOWN, LONGEST_SHOWN = 5, 24
 
 
-@dataclass(frozen=True, eq=False, init=False, repr=False)
-class FiniteDistribution:
+@dataclass(frozen=True, eq=False, init=False)
+class FiniteDistribution(Shown):
     r"""A probability distribution over finitely many labelled outcomes.
 
     .. math:: p(x_i) = e^{\ell_i} \Big/ \sum_j e^{\ell_j}
@@ -50,7 +54,7 @@ class FiniteDistribution:
     log_weights : array_like, shape (n,)
         Unnormalised log-probabilities :math:`\ell`; :math:`-\infty` stands for probability zero.
     support : sequence of n distinct hashable labels, optional
-        Default: ``range(n)``.
+        Default: the index of a pandas Series, otherwise ``range(n)``.
 
     Attributes
     ----------
@@ -65,6 +69,11 @@ class FiniteDistribution:
         If `log_weights` is not a vector of numbers, holds NaN or +inf, or is −inf everywhere; if `support` has another
         length, or a label twice.
 
+    Warns
+    -----
+    UserWarning
+        If `log_weights` look like probabilities, which belong into `from_weights`.
+
     Examples
     --------
     >>> import pbde_ref as pb
@@ -73,8 +82,8 @@ class FiniteDistribution:
     array([0.75, 0.25, 0.  ])
     >>> p.log_pmf[2]
     np.float64(-inf)
-    >>> round(p.entropy(), 6)
-    0.562335
+    >>> float(p["tea"]), round(p.entropy(), 6)
+    (0.75, 0.562335)
     """
 
     log_pmf: FloatArray
@@ -82,7 +91,12 @@ class FiniteDistribution:
     support: NDArray[Any]
 
     def __init__(self, log_weights: ArrayLike, support: Sequence[Hashable] | NDArray[Any] | None = None) -> None:
+        support = _index_of(log_weights) if support is None else support
         log_weights = vector("log_weights", log_weights)
+        if log_weights.size > 1 and log_weights.min() >= 0.0 and abs(log_weights.sum() - 1.0) < 1e-9:
+            warnings.warn(
+                "`log_weights` look like probabilities; these go to FiniteDistribution.from_weights", stacklevel=2
+            )
         reject("log_weights", "below +inf", log_weights, np.isposinf(log_weights))
         if np.isneginf(log_weights).all():
             raise ValueError("`log_weights` must have positive mass; got -inf everywhere")
@@ -100,6 +114,7 @@ class FiniteDistribution:
         cls, weights: ArrayLike, support: Sequence[Hashable] | NDArray[Any] | None = None
     ) -> FiniteDistribution:
         """The distribution proportional to non-negative `weights`, which need not sum to one."""
+        support = _index_of(weights) if support is None else support
         with np.errstate(divide="ignore"):
             return cls(np.log(probability_weights("weights", vector("weights", weights))), support)
 
@@ -108,7 +123,41 @@ class FiniteDistribution:
         return self.log_pmf.size
 
     def __repr__(self) -> str:
-        return f"FiniteDistribution({np.array2string(self.log_pmf, threshold=6)}, support={self.support!r})"
+        if len(self) <= FEW_SHOWN:
+            shown_pmf = ", ".join(f"{_short(x)}: {p:.4g}" for x, p in zip(self.support, self.pmf, strict=True))
+            return f"FiniteDistribution({shown_pmf})"
+        return f"FiniteDistribution({len(self)} outcomes: {_short(self.support[0])} … {_short(self.support[-1])})"
+
+    def __getitem__(self, label: Hashable) -> np.float64:
+        """The probability of an outcome, by its label."""
+        places = np.flatnonzero([outcome == label for outcome in self.support.tolist()])
+        if places.size != 1:
+            raise KeyError(f"{shown(label)} is not in the support")
+        return np.float64(self.pmf[places[0]])
+
+    __iter__ = None  # labels or probabilities? Neither: `support` and `pmf` say which
+
+    def __array__(self, *args: Any, **options: Any) -> NDArray[Any]:
+        raise TypeError("a FiniteDistribution is no array: take its `pmf`, or its `log_pmf` where utilities are wanted")
+
+    def plot(self, axes: Any = None, **style: Any) -> Any:
+        """Draw the probabilities over the support; matplotlib's axes, new ones if none are given.
+
+        Examples
+        --------
+        >>> import pbde_ref as pb
+        >>> pb.paper_problem(64).reference.plot(label="reference").get_ylabel()
+        'probability'
+        """
+        from matplotlib import pyplot  # only who draws needs it
+
+        axes = pyplot.subplots()[1] if axes is None else axes
+        if self.support.dtype.kind in "iuf":
+            axes.plot(self.support, self.pmf, **style)
+        else:
+            axes.bar(list(map(_short, self.support)), self.pmf, **style)
+        axes.set_ylabel("probability")
+        return axes
 
     def entropy(self) -> float:
         r"""Shannon entropy :math:`-\sum_x p(x) \log p(x)` in nats."""
@@ -144,6 +193,19 @@ class FiniteDistribution:
         array(['a', 'a', 'a'], dtype='<U1')
         """
         return self.support[generator_of(rng).choice(len(self), size=size, p=self.pmf)]
+
+
+def _index_of(weights: Any) -> Any:
+    """The labels that a pandas Series brings with it."""
+    return weights.index.to_numpy() if hasattr(weights, "to_numpy") and hasattr(weights, "index") else None
+
+
+def _short(label: Any) -> str:
+    text = str(label)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+EITHER_DISTRIBUTION = (FiniteDistribution, ConditionalDistribution)
+"""What a formula that holds for each prompt by itself takes."""
+Distribution = TypeVar("Distribution", FiniteDistribution, ConditionalDistribution)
 
 
 def labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int) -> NDArray[Any]:
@@ -235,7 +297,7 @@ def truncated_normal(grid: ArrayLike, loc: float, scale: float) -> FiniteDistrib
     return FiniteDistribution(log_weights, points)
 
 
-def mixture(weights: ArrayLike, distributions: Sequence[FiniteDistribution]) -> FiniteDistribution:
+def mixture(weights: ArrayLike, distributions: Sequence[Distribution]) -> Distribution:
     r"""The density mixture :math:`\sum_i w_i p_i(x)` of Eq. (10), (24) and (28); weights are normalised.
 
     Examples
@@ -252,20 +314,21 @@ def mixture(weights: ArrayLike, distributions: Sequence[FiniteDistribution]) -> 
         raise ValueError(
             f"`distributions` must have one entry for each weight, {weights.size}; got {len(distributions)}"
         )
-    support = common_support(**{f"distributions[{i}]": p for i, p in enumerate(distributions)})
+    kind = type(distributions[0])
+    support = common_support(kind, **{f"distributions[{i}]": p for i, p in enumerate(distributions)})
     log_pmf = np.stack([p.log_pmf for p in distributions])
     with np.errstate(divide="ignore"):
-        return FiniteDistribution(logsumexp(np.log(weights)[:, None] + log_pmf, axis=0), support)
+        return kind(logsumexp(np.log(weights)[:, None] + log_pmf, axis=0), support)
 
 
-def geometric_mean(p: FiniteDistribution, r: FiniteDistribution, alpha: float) -> FiniteDistribution:
+def geometric_mean(p: Distribution, r: Distribution, alpha: float) -> Distribution:
     r"""The normalised weighted geometric mean of Eq. (18).
 
     .. math:: \pi(x) \propto r(x)^{1 - \alpha}\, p(x)^{\alpha}
 
     Parameters
     ----------
-    p, r : FiniteDistribution
+    p, r : FiniteDistribution or ConditionalDistribution
         On the same support; in the paper :math:`p^*` and :math:`\pi_{pre}`.
     alpha : float
         Any finite number; above 1 the result leaves `p` on the side away from `r`. A factor with exponent zero is 1,
@@ -285,7 +348,7 @@ def geometric_mean(p: FiniteDistribution, r: FiniteDistribution, alpha: float) -
     array([0.8, 0.2])
     """
     alpha = number("alpha", alpha)
-    support = common_support(p=p, r=r)
+    support = common_support(type(p), p=p, r=r)
     with np.errstate(invalid="ignore", over="ignore"):
         powers = [_power(p.log_pmf, alpha), _power(r.log_pmf, 1.0 - alpha)]
         for power, factor in zip(powers, (p, r), strict=True):
@@ -302,7 +365,7 @@ def geometric_mean(p: FiniteDistribution, r: FiniteDistribution, alpha: float) -
         )
     if np.isneginf(log_weights).all():
         raise ValueError("`p` and `r` must share an outcome of positive probability; got none")
-    return FiniteDistribution(log_weights, support)
+    return type(p)(log_weights, support)
 
 
 def _power(log_pmf: FloatArray, exponent: float) -> FloatArray:
@@ -310,14 +373,14 @@ def _power(log_pmf: FloatArray, exponent: float) -> FloatArray:
     return np.zeros_like(log_pmf) if exponent == 0.0 else exponent * log_pmf
 
 
-def tilt(p: FiniteDistribution, rewards: ArrayLike, beta: float) -> FiniteDistribution:
+def tilt(p: Distribution, rewards: ArrayLike, beta: float) -> Distribution:
     r"""The maximiser of the KL-controlled objective, Eq. (13).
 
     .. math:: \pi(x) \propto p(x)\, e^{r(x) / \beta}
 
     Parameters
     ----------
-    p : FiniteDistribution
+    p : FiniteDistribution or ConditionalDistribution
         The reference policy :math:`\pi_{pre}`.
     rewards : array_like, shape (n,)
         In nats times `beta`; :math:`-\infty` excludes an outcome.
@@ -340,13 +403,13 @@ def tilt(p: FiniteDistribution, rewards: ArrayLike, beta: float) -> FiniteDistri
     >>> pb.tilt(pb.uniform([0, 1]), rewards=[0.0, 2 * np.log(3.0)], beta=2.0).pmf
     array([0.25, 0.75])
     """
-    instance("p", p, FiniteDistribution, "a FiniteDistribution")
+    instance("p", p, EITHER_DISTRIBUTION, "a FiniteDistribution or ConditionalDistribution")
     rewards = vector("rewards", rewards, size=len(p))
     reject("rewards", "below +inf", rewards, np.isposinf(rewards))
     log_weights = p.log_pmf + rewards_in_units(rewards, positive_number("beta", beta))
     if np.isneginf(log_weights).all():
         raise ValueError("`rewards` must be finite at an outcome of positive probability; got -inf at all of them")
-    return FiniteDistribution(log_weights, p.support)
+    return type(p)(log_weights, p.support)
 
 
 def rewards_in_units(rewards: FloatArray, beta: float) -> FloatArray:
@@ -407,17 +470,18 @@ def _exponential_gap(t: FloatArray) -> FloatArray:
     return 0.5 * t * t * (1.0 + result)
 
 
-def common_support(**distributions: FiniteDistribution) -> NDArray[Any]:
+def common_support(kind: Any = FiniteDistribution, /, **distributions: Any) -> Any:
     """The support that all share, by length and labels, or an error that names the one that differs."""
+    kind = kind if kind in EITHER_DISTRIBUTION else FiniteDistribution
     for name, p in distributions.items():
-        instance(name, p, FiniteDistribution, "a FiniteDistribution")
+        instance(name, p, kind, f"a {kind.__name__}")
     (first_name, first), *others = distributions.items()
     for name, other in others:
         same_support(name, other.support, first_name, first.support)
     return first.support
 
 
-def same_support(name: str, support: NDArray[Any], expected_name: str, expected: NDArray[Any]) -> None:
+def same_support(name: str, support: Any, expected_name: str, expected: Any) -> None:
     """Raise unless two arguments speak of the same outcomes in the same order."""
     same_size(name, support.size, expected.size)
     different = np.asarray(support != expected, dtype=bool)

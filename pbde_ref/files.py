@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import io
 import json
 import os
@@ -11,7 +12,7 @@ import stat
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "MOST_ARRAY_BYTES", "MOST_BYTES", "check_writable", "read_arrays", "read_bytes", "read_json", "write_arrays",
-    "write_atomically", "write_json",
+    "MOST_ARRAY_BYTES", "MOST_BYTES", "bytes_of", "check_writable", "content_digest", "named", "read_arrays",
+    "read_bytes", "read_json", "write_arrays", "write_atomically", "write_json",
 ]  # fmt: skip
 
 MOST_BYTES = 2**28
@@ -47,7 +48,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         If the folder does not exist or cannot be written to, or `path` is a folder, a socket or a loop of links.
     """
     check_writable(path)
-    try:
+    with named(path):
         stream = _standard_stream(path)
         if stream is not None:
             stream.flush()
@@ -60,9 +61,26 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         else:
             # A link to nothing resolves to the place where the file will be.
             _replace(Path(os.path.realpath(path)), content)
+
+
+@contextlib.contextmanager
+def named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let the system's errors name `path`: not a temporary file, which tells nobody anything, and not nothing."""
+    try:
+        yield
     except OSError as error:
-        # The temporary file's name would tell nobody anything.
         raise type(error)(error.errno, error.strerror or str(error), os.fspath(path)) from error
+
+
+def content_digest(content: Any) -> str:
+    """SHA-256 of what JSON makes of a value, whatever the order of its names.
+
+    Examples
+    --------
+    >>> content_digest({"a": 1, "b": None}) == content_digest({"b": None, "a": 1}) != content_digest({"a": 2})
+    True
+    """
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def check_writable(path: str | os.PathLike[str], endings: Sequence[str] = ()) -> None:
@@ -90,8 +108,6 @@ def check_writable(path: str | os.PathLike[str], endings: Sequence[str] = ()) ->
         mode = os.stat(name).st_mode
     except FileNotFoundError:
         mode = stat.S_IFREG
-    except OSError as error:
-        raise type(error)(error.errno, error.strerror, name) from error
     if stat.S_ISDIR(mode) or name.endswith(("/", os.sep)):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
     if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)):
@@ -195,11 +211,17 @@ def read_bytes(path: str | os.PathLike[str], *, limit: int = MOST_BYTES) -> byte
     """
     with open(path, "rb") as file:
         # A file with holes announces more than it is worth reading; a pipe announces nothing.
-        if os.fstat(file.fileno()).st_size <= limit:
-            content = _at_most(file, limit)
-            if len(content) <= limit:
-                return content
+        if os.fstat(file.fileno()).st_size <= limit and (content := bytes_of(file, limit)) is not None:
+            return content
     raise ValueError(f"`path` must hold at most {limit:,} bytes; got more in {os.fspath(path)!r}")
+
+
+def bytes_of(stream: IO[bytes], limit: int) -> bytes | None:
+    """What is left in a stream, or None if that is more; no memory is set aside for what does not come."""
+    content = bytearray()
+    while part := stream.read(min(limit + 1 - len(content), 2**20)):
+        content += part
+    return bytes(content) if len(content) <= limit else None
 
 
 def read_json(path: str | os.PathLike[str], *, limit: int = MOST_BYTES) -> Any:
@@ -226,15 +248,6 @@ def read_json(path: str | os.PathLike[str], *, limit: int = MOST_BYTES) -> Any:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"JSON has no {name}")
-
-
-def _at_most(file: IO[bytes], limit: int) -> bytes:
-    """So many bytes, and one more if there are more."""
-    parts, left = [], limit + 1
-    while left > 0 and (part := file.read(min(left, 2**20))):
-        parts.append(part)
-        left -= len(part)
-    return b"".join(parts)
 
 
 def read_arrays(path: str | os.PathLike[str], *, limit: int = MOST_ARRAY_BYTES) -> dict[str, NDArray[Any]]:

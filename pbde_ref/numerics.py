@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit, log_expit
 
-from pbde_ref.validation import FloatArray
+from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = [
-    "bernoulli_entropy", "bernoulli_kl", "expit", "log1p_gap", "log_normalize", "log_sigmoid", "logsumexp",
-    "sigmoid_difference", "sigmoids", "softplus", "two_difference", "weighted",
+    "bernoulli_entropy", "bernoulli_kl", "expit", "grouped_logsumexp", "log1p_gap", "log_normalize", "log_sigmoid",
+    "logsumexp", "sigmoid_difference", "sigmoids", "softplus", "two_difference", "weighted",
 ]  # fmt: skip
 
 
@@ -92,6 +92,23 @@ def logsumexp(x: FloatArray, axis: int = -1) -> FloatArray:
         below = x - np.where(np.isneginf(largest), 0.0, largest)
     others = np.exp(np.where(leads, -np.inf, below)).sum(axis)
     return largest.squeeze(axis) + np.log(k) + np.log1p(others / k)
+
+
+def grouped_logsumexp(x: FloatArray, start: IndexArray, number: IndexArray) -> FloatArray:
+    """`logsumexp` over runs of a vector: where each begins, and each entry's number of its run, shape (K,).
+
+    Examples
+    --------
+    >>> grouped_logsumexp(np.array([0.0, -np.inf, 0.0, 0.0]), np.array([0, 2]), np.array([0, 0, 1, 1])).round(6)
+    array([0.      , 0.693147])
+    """
+    largest = np.maximum.reduceat(x, start)
+    leads = x == largest[number]
+    k = np.add.reduceat(leads, start, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        below = x - np.where(np.isneginf(largest), 0.0, largest)[number]
+    others = np.add.reduceat(np.exp(np.where(leads, -np.inf, below)), start)
+    return np.asarray(largest + np.log(k) + np.log1p(others / k))
 
 
 def two_difference(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:

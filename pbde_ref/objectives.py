@@ -16,10 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from pbde_ref.numerics import softplus
+from pbde_ref.numerics import bernoulli_kl, sigmoid_difference, softplus, weighted
 from pbde_ref.validation import FloatArray, flip_probability, non_negative_number, positive_number
 
-__all__ = ["BRADLEY_TERRY", "Objective", "as_objective", "hinge", "ipo", "robust", "rrhf", "smoothed", "with_margin"]
+__all__ = [
+    "BRADLEY_TERRY", "Objective", "as_objective", "discopop", "exo", "hinge", "ipo", "robust", "rrhf", "smoothed",
+    "with_margin",
+]  # fmt: skip
 
 _Function = Callable[[FloatArray], FloatArray]
 _Quick = Callable[[FloatArray, NDArray[Any]], NDArray[Any]]
@@ -48,6 +51,9 @@ class Objective:
         Both at once, for large batches: of margins, whose float64 array may be overwritten, and an array for their
         losses, float32 or float64; returns the derivatives. Where the losses' sum is finite, all is right if the
         margins were finite.
+    least : callable, optional
+        For what is not convex: from the probability P of winning, and 1 - P, to a margin at or near which
+        :math:`P \ell(m) + (1 - P) \ell(-m)` is least, and a lower bound of these values.
 
     Examples
     --------
@@ -65,6 +71,7 @@ class Objective:
     parameters: Mapping[str, float] = field(default_factory=dict)
     convex: bool | None = field(default=None, repr=False)
     quick: _Quick | None = field(default=None, repr=False)
+    least: Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
@@ -280,6 +287,101 @@ def ipo(tau: float) -> Objective:
     )
 
 
+def exo(epsilon: float) -> Objective:
+    r"""The reverse divergence of EXO for a pair (Ji et al. 2024, Eq. 16), with :math:`L = -\text{logit}(\epsilon)`.
+
+    .. math:: \ell(m) = D_{KL}\big((\sigma(m), \sigma(-m)) \,\|\, (1 - \epsilon, \epsilon)\big), \qquad
+              \ell'(m) = \sigma(m)\, \sigma(-m)\, (m - L)
+
+    Not convex. At a probability P of winning it is least at :math:`(2P - 1) L` only: what IPO asks for, with
+    :math:`L = 1 / 2\tau`. Proof: ``proofs/exo.md``.
+
+    Parameters
+    ----------
+    epsilon : float
+        :math:`\epsilon`, in (0, 1/2).
+
+    Examples
+    --------
+    >>> round(float(exo(0.25).value(np.array(np.log(3.0)))), 15), float(exo(0.25).derivative(np.array(0.0))) < 0
+    (0.0, True)
+    """
+    epsilon = positive_number("epsilon", flip_probability("epsilon", epsilon))
+    target = float(np.log1p(-epsilon) - np.log(epsilon))
+
+    def value(m: FloatArray) -> FloatArray:
+        excess = sigmoid_difference(np.asarray(m), np.asarray(target), target - np.asarray(m))
+        return np.asarray(bernoulli_kl(expit(m), expit(-m), np.asarray(target), excess))
+
+    def curvature(m: FloatArray) -> FloatArray:
+        bend = expit(m) * expit(-m)
+        return np.asarray(bend + weighted(bend * (expit(-m) - expit(m)), m - target))
+
+    def least(wins: FloatArray, losses: FloatArray) -> tuple[FloatArray, FloatArray]:
+        m = (wins - losses) * target
+        return m, wins * value(m) + losses * value(-m)
+
+    return Objective(
+        "exo",
+        value=value,
+        derivative=lambda m: weighted(expit(m) * expit(-m), m - target),
+        second_derivative=curvature,
+        parameters={"epsilon": epsilon},
+        convex=False,
+        least=least,
+    )
+
+
+def discopop(tau: float = 0.05) -> Objective:
+    r"""The loss that DiscoPOP found, log-ratio modulated (Lu et al. 2024, Eq. 5), with :math:`s = \sigma(m / \tau)`.
+
+    .. math:: \ell(m) = -(1 - s) \log \sigma(m) + s\, e^{-m}
+
+    Not convex: it rises from :math:`\log 2` at margins a little below zero to 1 a little above.
+
+    Parameters
+    ----------
+    tau : float
+        :math:`\tau`, positive.
+
+    Examples
+    --------
+    >>> round(float(discopop().value(np.array(0.0))), 6)  # (log 2 + 1) / 2
+    0.846574
+    """
+    tau = positive_number("tau", tau)
+
+    def parts(m: FloatArray) -> tuple[FloatArray, ...]:
+        s, rest = expit(m / tau), expit(-m / tau)
+        # Below -700 the exponential has no weight, and above it is zero.
+        return s, rest, softplus(-m), np.exp(-np.maximum(m, -700.0)), s * rest / tau
+
+    def value(m: FloatArray) -> FloatArray:
+        s, rest, logistic, exponential, _ = parts(m)
+        return np.asarray(weighted(rest, logistic) + s * exponential)
+
+    def derivative(m: FloatArray) -> FloatArray:
+        s, rest, logistic, exponential, bend = parts(m)
+        return np.asarray(-rest * expit(-m) - s * exponential + bend * exponential - weighted(bend, logistic))
+
+    def second_derivative(m: FloatArray) -> FloatArray:
+        s, rest, logistic, exponential, bend = parts(m)
+        turn = bend * (rest - s) / tau
+        first = 2.0 * bend * (expit(-m) - exponential)
+        return np.asarray(
+            rest * expit(m) * expit(-m) + s * exponential + first + turn * exponential - weighted(turn, logistic)
+        )
+
+    def least(wins: FloatArray, losses: FloatArray) -> tuple[FloatArray, FloatArray]:
+        # An exponential is above the logistic loss, and so is what mixes both.
+        m = np.log(wins) - np.log(losses)
+        return m, weighted(wins, softplus(-m)) + weighted(losses, softplus(m))
+
+    return Objective(
+        "discopop", value, derivative, second_derivative, parameters={"tau": tau}, convex=False, least=least
+    )
+
+
 def with_margin(objective: str | Objective, margin: float) -> Objective:
     r"""The objective that asks of the winner to win by a margin: :math:`m \mapsto \ell(m - \gamma)`.
 
@@ -322,6 +424,8 @@ _KNOWN: dict[str, tuple[tuple[str, ...], Callable[..., Objective]]] = {
     "rso": (("delta",), hinge),
     "rrhf": ((), rrhf),
     "ipo": (("tau",), ipo),
+    "exo": (("epsilon",), exo),
+    "discopop": (("tau",), discopop),
 }
 
 
@@ -332,7 +436,7 @@ def as_objective(objective: str | Objective, **parameters: float) -> Objective:
     ----------
     objective : str or Objective
         "bradley_terry", "smoothed" (needs epsilon), "robust" (epsilon), "hinge" and its aliases "slic" and "rso"
-        (delta), "rrhf" (``hinge(0)``), or "ipo" (tau).
+        (delta), "rrhf" (``hinge(0)``), "ipo" (tau), "exo" (epsilon), or "discopop" (tau).
     **parameters : float
         Exactly those that the name needs; none for an Objective.
 
@@ -351,7 +455,7 @@ def as_objective(objective: str | Objective, **parameters: float) -> Objective:
     Traceback (most recent call last):
         ...
     ValueError: `objective` must be one of 'bradley_terry', 'smoothed' (epsilon), 'robust' (epsilon),
-    'hinge' (delta), 'slic' (delta), 'rso' (delta), 'rrhf', 'ipo' (tau); got 'bradley-terry'
+    'hinge' (delta), 'slic' (delta), 'rso' (delta), 'rrhf', 'ipo' (tau), 'exo' (epsilon), 'discopop' (tau); got ...
     """
     if isinstance(objective, Objective):
         if parameters:

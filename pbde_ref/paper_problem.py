@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pbde_ref.display import Shown
 from pbde_ref.distributions import FiniteDistribution, mixture, truncated_normal
 from pbde_ref.validation import FloatArray, whole_number
 
@@ -13,7 +14,7 @@ __all__ = ["PaperProblem", "paper_problem"]
 
 
 @dataclass(frozen=True, eq=False)
-class PaperProblem:
+class PaperProblem(Shown):
     r"""The distributions that all of the paper's univariate experiments share.
 
     Attributes

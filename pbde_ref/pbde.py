@@ -7,14 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pbde_ref.distributions import FiniteDistribution
+from pbde_ref.conditional import ConditionalDistribution
+from pbde_ref.display import Shown
+from pbde_ref.distributions import EITHER_DISTRIBUTION, FiniteDistribution
 from pbde_ref.validation import FloatArray, array, instance, positive_number, reject, same_size, vector
 
 __all__ = ["PBDE", "dpo", "geometric_average", "length_normalized", "luce"]
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class PBDE:
+class PBDE(Shown):
     r"""A preference behaviour distribution equation, Eq. (11).
 
     .. math:: \Omega_p(x) = f(x) \log p(x) + g(x), \qquad f(x) > 0,
@@ -102,14 +104,14 @@ def luce() -> PBDE:
     return PBDE(1.0, 0.0)
 
 
-def dpo(beta: float, reference: FiniteDistribution) -> PBDE:
+def dpo(beta: float, reference: FiniteDistribution | ConditionalDistribution) -> PBDE:
     r"""Direct preference optimisation, Eq. (14) and (15): :math:`\Omega = \beta (\log \pi - \log \pi_{pre})`.
 
     Parameters
     ----------
     beta : float
         Positive.
-    reference : FiniteDistribution
+    reference : FiniteDistribution or ConditionalDistribution
         :math:`\pi_{pre}`. Where it is zero, :math:`g = +\infty`.
 
     Examples
@@ -119,7 +121,7 @@ def dpo(beta: float, reference: FiniteDistribution) -> PBDE:
     >>> pb.dpo(0.5, reference).utility(reference.log_pmf)
     array([0., 0.])
     """
-    instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
+    instance("reference", reference, EITHER_DISTRIBUTION, "a FiniteDistribution or ConditionalDistribution")
     with np.errstate(over="ignore"):
         g = -positive_number("beta", beta) * reference.log_pmf
     if (np.isinf(g) & np.isfinite(reference.log_pmf)).any():
@@ -127,7 +129,7 @@ def dpo(beta: float, reference: FiniteDistribution) -> PBDE:
     return PBDE(beta, g)
 
 
-def geometric_average(alpha: float, reference: FiniteDistribution) -> PBDE:
+def geometric_average(alpha: float, reference: FiniteDistribution | ConditionalDistribution) -> PBDE:
     r"""The PBDE whose optimum is a geometric mean, Eq. (18); proof: ``proofs/equation_18.md``.
 
     .. math:: f = 1/\alpha, \qquad g = (1 - 1/\alpha) \log \pi_{pre}
@@ -136,7 +138,7 @@ def geometric_average(alpha: float, reference: FiniteDistribution) -> PBDE:
     ----------
     alpha : float
         Positive. At 1 the process is the Luce choice rule and the reference does not matter, even where it is zero.
-    reference : FiniteDistribution
+    reference : FiniteDistribution or ConditionalDistribution
         :math:`\pi_{pre}`.
 
     Examples
@@ -145,7 +147,7 @@ def geometric_average(alpha: float, reference: FiniteDistribution) -> PBDE:
     >>> pb.geometric_average(0.25, pb.uniform("ab")).f
     array(4.)
     """
-    instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
+    instance("reference", reference, EITHER_DISTRIBUTION, "a FiniteDistribution or ConditionalDistribution")
     inverse = 1.0 / positive_number("alpha", alpha)
     if inverse == 1.0:
         return luce()

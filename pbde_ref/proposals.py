@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pbde_ref.display import Shown
 from pbde_ref.distributions import FiniteDistribution, common_support
 from pbde_ref.pairs import PairBlock
 from pbde_ref.validation import (
@@ -46,7 +47,7 @@ class Proposal(Protocol):
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class ProductProposal:
+class ProductProposal(Shown):
     r"""Pairs of independent outcomes, :math:`q(x_A, x_B) = a(x_A)\, b(x_B)`.
 
     Parameters
@@ -92,7 +93,7 @@ def _factor(name: str, value: FiniteDistribution | ArrayLike) -> FloatArray:
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class JointProposal:
+class JointProposal(Shown):
     """Pairs from any joint distribution.
 
     Parameters
@@ -129,7 +130,7 @@ class JointProposal:
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class PairListProposal:
+class PairListProposal(Shown):
     """Pairs from a list, such as the comparisons of a data set.
 
     Parameters

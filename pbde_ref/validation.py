@@ -78,7 +78,8 @@ def plain_array(name: str, value: Any, kind: str = "an array") -> NDArray[Any]:
         raise
     except Exception as error:
         # An object's own conversion may raise anything.
-        raise TypeError(f"`{name}` must be {kind}; got {shown(value)}") from error
+        part = ", such as its `log_pmf` or `pmf`" if hasattr(value, "log_pmf") else ""
+        raise TypeError(f"`{name}` must be {kind}{part}; got {shown(value)}") from error
 
 
 def array(name: str, value: ArrayLike, *, nan: bool = False) -> FloatArray:
@@ -129,7 +130,7 @@ def switch(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def instance(name: str, value: Any, kind: type, description: str) -> None:
+def instance(name: str, value: Any, kind: type | tuple[type, ...], description: str) -> None:
     """Raise ``TypeError`` unless `value` is of a kind.
 
     Examples

@@ -109,6 +109,10 @@ def policy_loss(q, p, f, h, pi):
     return expected_kl(q, p, preference(pbde_log(f, h, pi)))
 
 
+def prompts_loss(rho, q, p, f, h, pi):
+    return sum(real(r) * policy_loss(*one) for r, *one in zip(rho, q, p, f, h, pi, strict=True))
+
+
 def between(t, u, v):
     return [(1 - t) * a + t * b for a, b in zip(u, v, strict=True)]
 
@@ -334,6 +338,25 @@ def test_losses(problem):
     assert policy_loss(q, shared, f, problem.h, problem.p) == 0
 
 
+@given(one=problems(), other=problems(), rho=small)
+def test_losses_of_prompts(one, other, rho):
+    """`prompts_loss`: two prompts of any sizes, as one flat array of answers."""
+    both = [problem for problem in (one, other) if problem.n > 1]
+    if not both:
+        return
+    prompts = pb.Prompts(np.repeat(np.arange(len(both)), [problem.n for problem in both]))
+    start, share = prompts.start.tolist(), normalise([rho, Fraction(1)][: len(both)])
+    exact = prompts_loss(share, *zip(*((x.q, luce(x.p), x.k, x.h, x.pi) for x in both), strict=True))
+    listed = [(k + a, k + b, float(r * x.q[a][b])) for k, r, x in zip(start, share, both, strict=False)
+              for a in range(x.n) for b in range(x.n)]  # fmt: skip
+    a, b, weight = map(np.array, zip(*listed, strict=True))
+    p, pi = (pb.ConditionalDistribution(np.log(floats([v for x in both for v in values(x)])), prompts)
+             for values in (lambda x: x.p, lambda x: x.pi))  # fmt: skip
+    omega = process([v for x in both for v in x.k], [v for x in both for v in x.h]).utility(pi.log_pmf)
+    found = pb.expected_kl(pb.Annotator(p, pb.luce()), omega, pb.PairListProposal(a, b, weight)).value
+    assert found == pytest.approx(float(exact), **LOSS)
+
+
 @given(problem=problems())
 def test_comparison_graph(problem):
     """`path`, `connected`: outcomes joined by a path are those of one component."""
@@ -462,7 +485,6 @@ def test_ipo_loss(problem, tau):
     assert least <= ipo_policy_loss(tau, mu, p, problem.pi_pre, problem.pi) * (1 + mpmath.mpf(10) ** -40)
 
 
-@pytest.mark.skipif(not hasattr(pb, "ipo_closed_form"), reason="the package has no closed form for IPO yet")
 @given(problem=problems(), tau=small)
 def test_ipo_closed_form(problem, tau):
     """`policy_ipo`."""

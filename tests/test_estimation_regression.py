@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
-from scipy.sparse import csr_array
 
 from pbde_ref.estimation import (
     NoFiniteEstimateError,
@@ -17,7 +16,7 @@ from pbde_ref.estimation import (
     fit_comparisons,
     fit_rankings,
 )
-from pbde_ref.estimation.bootstrap import _fitted
+from pbde_ref.estimation.bootstrap import _fitted, drawn_again
 from pbde_ref.estimation.ranking import rank_intervals
 from tests.seeds import drawn_seed
 
@@ -302,17 +301,17 @@ def test_rankings_of_two_are_comparisons():
 
 @pytest.mark.parametrize("prior", [None, PseudoCounts(0.5)])
 def test_each_draw_is_a_fit(prior):
-    """Draws that are fitted together have the estimates of each alone; one without any is no number."""
+    """Steps with the inverse Hessian of all end where Newton's method does; a draw without an estimate is no number."""
     rng = np.random.default_rng(drawn_seed())
     first, second = np.triu_indices(5, 1)
-    spread = csr_array(np.eye(5)[:, first] - np.eye(5)[:, second])
     total = rng.integers(5, 30, (10, 8)).astype(float)
     won = rng.binomial(total.astype(int), 0.5).astype(float)
     won[:, 0] = total[:, 0]  # the first of each pair won always
     won[:4, 1] = [1.0, 0.0, 0.0, 0.0]  # far from the start
     start = fit_comparisons(np.r_[first, second], np.r_[second, first], prior=prior)
-    found = _fitted(total, won, first, second, spread, start.utilities, start.information.covariance(), prior)
+    inverse, found = start.information.covariance(), np.empty((5, 8))
     for draw in range(8):
+        found[:, draw] = _fitted(total[:, draw], won[:, draw], first, second, start.utilities, inverse, prior)
         weights = np.r_[won[:, draw], total[:, draw] - won[:, draw]]
         try:
             alone = fit_comparisons(np.r_[first, second], np.r_[second, first], weights, prior=prior, support=range(5))
@@ -323,16 +322,30 @@ def test_each_draw_is_a_fit(prior):
     assert np.isnan(found[:, 0]).all() == (prior is None)
 
 
+@pytest.mark.parametrize("weights", [[3.0] * 9 + [40.0] * 3, [900.0, 100.0, 900.0, 1.0, 1.0] * 3])
+def test_drawn_again_is_multinomial(weights):
+    """Sums are the total, always; means and covariances those of a multinomial, within five of their own errors."""
+    seed, draws, weights = drawn_seed(), 20000, np.array(weights)
+    found = drawn_again(weights, draws, np.random.default_rng(seed))
+    total, chances = weights.sum(), weights / weights.sum()
+    np.testing.assert_array_equal(found.sum(axis=0), total)
+    covariance = total * (np.diag(chances) - np.outer(chances, chances))
+    deviation = np.sqrt(covariance.diagonal())
+    np.testing.assert_array_less(np.abs(found.mean(axis=1) - weights), 5 * deviation / math.sqrt(draws), f"seed {seed}")
+    allowed = 5 * np.sqrt((np.outer(deviation, deviation) ** 2 + covariance**2 + covariance.diagonal()) / draws)
+    np.testing.assert_array_less(np.abs(np.cov(found) - covariance), allowed, err_msg=f"seed {seed}")
+
+
 def test_bootstrap_has_the_sandwichs_errors():
     """With ties as half wins and with clusters; where neither applies, those of the Fisher information."""
     winner, loser, tied, *_ = drawn(4, m=1500)
     clusters = np.arange(1500) // 5
     for options in ({}, {"ties": tied}, {"ties": tied, "clusters": clusters}):
         seed = drawn_seed()
-        drawn_again = bootstrap_utilities(winner, loser, **options, draws=1500, rng=seed)
+        found = bootstrap_utilities(winner, loser, **options, draws=1500, rng=seed)
         errors = fit_comparisons(winner, loser, **options).standard_errors()
         # The standard deviation of a standard deviation from 1,500 draws is 1.8 %; five of them, and 3 % of bias.
-        np.testing.assert_allclose(drawn_again.std(axis=0), errors, rtol=0.12, err_msg=f"seed {seed}")
+        np.testing.assert_allclose(found.std(axis=0), errors, rtol=0.12, err_msg=f"seed {seed}")
     np.testing.assert_array_equal(*(bootstrap_utilities(winner, loser, draws=3, rng=1) for _ in range(2)))
     with pytest.raises(ValueError, match=r"`weights` must be whole numbers; got 0\.5"):
         bootstrap_utilities([0, 1], [1, 0], [0.5, 1.0])

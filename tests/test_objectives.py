@@ -10,7 +10,19 @@ import numpy as np
 import pytest
 
 import pbde_ref as pb
-from pbde_ref.objectives import BRADLEY_TERRY, Objective, as_objective, hinge, ipo, robust, rrhf, smoothed, with_margin
+from pbde_ref.objectives import (
+    BRADLEY_TERRY,
+    Objective,
+    as_objective,
+    discopop,
+    exo,
+    hinge,
+    ipo,
+    robust,
+    rrhf,
+    smoothed,
+    with_margin,
+)
 
 MARGINS = np.array([-1e4, -100.0, -3.7, -0.3, -1e-9, 0.0, 1e-9, 0.2, 2.9, 40.0, 100.0, 700.0])
 
@@ -31,9 +43,23 @@ FORMULAS = {
     "hinge": (hinge(0.75), lambda m: max(mpmath.mpf(0.75) - m, mpmath.mpf(0))),
     "rrhf": (rrhf(), lambda m: max(-m, mpmath.mpf(0))),
     "ipo": (ipo(0.3), lambda m: (m - 1 / (2 * mpmath.mpf(0.3))) ** 2),
+    "exo": (
+        exo(0.1),
+        lambda m: sum(
+            mpmath.exp(log_sigmoid(s * m)) * (log_sigmoid(s * m) - mpmath.log(share))
+            for s, share in ((1, 1 - EPSILON), (-1, EPSILON))
+        ),
+    ),
+    "discopop": (
+        discopop(0.3),
+        lambda m: (
+            -mpmath.exp(log_sigmoid(-m / mpmath.mpf(0.3))) * log_sigmoid(m)
+            + mpmath.exp(log_sigmoid(m / mpmath.mpf(0.3)) - m)
+        ),
+    ),
     "margin": (with_margin(BRADLEY_TERRY, 0.5), lambda m: -log_sigmoid(m - mpmath.mpf(0.5))),
 }
-SMOOTH = {"bradley_terry", "smoothed", "robust", "ipo", "margin"}
+SMOOTH = {"bradley_terry", "smoothed", "robust", "ipo", "margin", "exo", "discopop"}
 
 
 @pytest.mark.parametrize("name", FORMULAS)
@@ -140,7 +166,7 @@ def test_names(name, parameters, like):
         (
             lambda: as_objective("dpo2"),
             ValueError,
-            r"`objective` must be one of 'bradley_terry', .*'ipo' \(tau\); got 'dpo2'",
+            r"`objective` must be one of 'bradley_terry', .*'ipo' \(tau\), .*; got 'dpo2'",
         ),
         (
             lambda: as_objective("ipo"),

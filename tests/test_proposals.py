@@ -1,7 +1,6 @@
 """Proposals: joint probabilities by hand, agreement of blocks and matrix, the strategies' own promises, bad input."""
 
 import dataclasses
-import re
 from math import inf, nan
 
 import numpy as np
@@ -10,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pbde_ref as pb
-from tests.strategies import KINDS, annotators, distributions, generators, proposals, sizes, zero_outcomes
+from tests.refusals import pattern
+from tests.strategies import KINDS, annotators, proposals, sizes, zero_outcomes
 
 EPS = np.finfo(float).eps
 
@@ -83,27 +83,25 @@ def test_joint_probabilities_sum_to_one(case):
     assert matrix.sum() == pytest.approx(1.0, abs=64 * EPS)
 
 
-@given(sized_proposals())
-def test_blocks_hold_each_unordered_pair(case):
+def assert_blocks_hold_each_unordered_pair(proposal, size):
     """Summed over all blocks, the weight of {A, B} is q(A, B) + q(B, A), and q(A, A) on the diagonal."""
-    size, proposal = case
     total = np.zeros((size, size))
     for block in proposal.blocks(size):
         a, b, weight = np.broadcast_arrays(block.a, block.b, block.weight)
         np.add.at(total, (np.minimum(a, b), np.maximum(a, b)), weight)
     np.testing.assert_allclose(total, unordered(proposal.matrix(size)), rtol=64 * EPS, atol=EPS * EPS)
+
+
+@given(sized_proposals())
+def test_blocks_hold_each_unordered_pair(case):
+    size, proposal = case
+    assert_blocks_hold_each_unordered_pair(proposal, size)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_blocks_hold_each_unordered_pair_beyond_one_block(kind):
     """The same at a size where one block cannot hold all pairs."""
-    size = 700
-    proposal = large_proposal(kind, size)
-    total = np.zeros((size, size))
-    for block in proposal.blocks(size):
-        a, b, weight = np.broadcast_arrays(block.a, block.b, block.weight)
-        np.add.at(total, (np.minimum(a, b), np.maximum(a, b)), weight)
-    np.testing.assert_allclose(total, unordered(proposal.matrix(size)), rtol=64 * EPS, atol=EPS * EPS)
+    assert_blocks_hold_each_unordered_pair(large_proposal(kind, 700), 700)
 
 
 def large_proposal(kind, size):
@@ -115,33 +113,6 @@ def large_proposal(kind, size):
     if kind == "joint":
         return pb.JointProposal(rng.random((size, size)))
     return pb.PairListProposal(*rng.integers(size, size=(2, 3 * size * size // 2)))
-
-
-@given(sized_proposals(), st.integers(-60, 60))
-def test_the_scale_of_the_weights_does_not_matter(case, exponent):
-    """Weights count in proportion; a power of two scales exactly."""
-    size, proposal = case
-    matrix = proposal.matrix(size)
-    scaled = pb.JointProposal(matrix * 2.0**exponent).matrix(size)
-    np.testing.assert_allclose(scaled, matrix, rtol=64 * EPS)
-
-
-@given(sizes(12).flatmap(lambda n: st.tuples(distributions(n, zeros=True), distributions(n))))
-def test_a_product_is_the_outer_product_of_probabilities(pair):
-    """q(A, B) = a(A) b(B), in a plain double loop."""
-    a, b = pair
-    matrix = pb.ProductProposal(a, b).matrix(len(a))
-    for i in range(len(a)):
-        for j in range(len(b)):
-            assert matrix[i, j] == pytest.approx(a.pmf[i] * b.pmf[j], rel=128 * EPS)
-
-
-@given(sizes(12).flatmap(lambda n: st.tuples(st.just(n), proposals(n, "pair list"))), generators)
-def test_the_order_of_a_list_of_pairs_does_not_matter(case, rng):
-    size, proposal = case
-    order = rng.permutation(len(proposal.x_a))
-    shuffled = pb.PairListProposal(proposal.x_a[order], proposal.x_b[order], proposal.weights[order])
-    np.testing.assert_allclose(shuffled.matrix(size), proposal.matrix(size), rtol=64 * EPS)
 
 
 # What the strategies promise
@@ -278,22 +249,10 @@ BAD_TYPES = {
 }
 
 
-def pattern(message):
-    """A regular expression for a message in which `*` stands for any text."""
-    return ".*".join(map(re.escape, message.split("*")))
-
-
-@pytest.mark.parametrize("case", BAD_VALUES)
-def test_a_bad_value_is_named(case):
-    call, message = BAD_VALUES[case]
-    with pytest.raises(ValueError, match=pattern(message)):
-        call()
-
-
-@pytest.mark.parametrize("case", BAD_TYPES)
-def test_a_bad_type_is_named(case):
-    call, message = BAD_TYPES[case]
-    with pytest.raises(TypeError, match=pattern(message)):
+@pytest.mark.parametrize("case", [*BAD_VALUES, *BAD_TYPES])
+def test_bad_input_is_named(case):
+    error, (call, message) = (ValueError, BAD_VALUES[case]) if case in BAD_VALUES else (TypeError, BAD_TYPES[case])
+    with pytest.raises(error, match=pattern(message)):
         call()
 
 

@@ -58,6 +58,7 @@ IPO = Loss(
     objective=lambda c: ipo(c["tau"]),
     batch=losses.ipo_loss,
     optimum=optima.best_ipo,
+    learns="rates",
 )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MIXTURE", "PAIRS", "RANKING", "REWARDS"]
+__all__ = ["ANSWERS", "MIXTURE", "PAIRS", "RANKING", "REWARDS"]
 
 Batches = dict[str, dict[str, NDArray[Any]]]
 
@@ -97,6 +97,15 @@ REWARDS: Batches = {
         rejected_rewards=[-38.9, 51.4, -4997.2, 5001.9],
         margins=[0.25, 0.6, 0.1, 0.9],
     ),
+}
+
+ANSWERS: Batches = {
+    name: _batch(
+        policy=[*pairs["policy_chosen"], *pairs["policy_rejected"]],
+        reference=[*pairs["reference_chosen"], *pairs["reference_rejected"]],
+        desirable=[True, True, False, True, True, True, False, False, False, True, False, False],
+    )
+    for name, pairs in PAIRS.items()
 }
 
 _SCORES = {"scores": [[0.9, 0.2, 0.5], [-1.3, 0.4, 2.2], [0.1, 0.7, 0.3]], "ranks": [[1, 3, 2], [3, 2, 1], [3, 1, 2]]}

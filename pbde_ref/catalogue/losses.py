@@ -7,6 +7,7 @@ from typing import Any
 
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.catalogue.alternatives import ALTERNATIVES
+from pbde_ref.catalogue.in_use import IN_USE
 from pbde_ref.catalogue.processes import CROSS_ENTROPIES
 from pbde_ref.catalogue.records import Loss
 from pbde_ref.exact.expected import check_models
@@ -16,7 +17,7 @@ from pbde_ref.validation import instance
 
 __all__ = ["LOSSES", "loss_named", "optimum", "optimum_parameters"]
 
-LOSSES = {loss.name: loss for loss in (*CROSS_ENTROPIES, *ALTERNATIVES)}
+LOSSES = {loss.name: loss for loss in (*CROSS_ENTROPIES, *ALTERNATIVES, *IN_USE)}
 
 
 def loss_named(loss: str) -> Loss:

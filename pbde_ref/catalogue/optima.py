@@ -7,26 +7,31 @@ answer is a value as well: a policy of None, and a reason that says what would h
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pbde_ref.annotators import Annotator, PreferenceModel
+from pbde_ref.annotators import Annotator, PreferenceModel, prompts_of
 from pbde_ref.distributions import FiniteDistribution, tilt, uniform
-from pbde_ref.exact.enclosures import policy_distance
 from pbde_ref.exact.expected import expected_cross_entropy, expected_kl
 from pbde_ref.exact.hinge import minimize_rso, minimize_slic
 from pbde_ref.exact.identifiability import comparison_components, finite_fit_exists, identifiability
 from pbde_ref.exact.ipo import ipo_optimum
+from pbde_ref.exact.kept_answers import minimize_sigmoids
 from pbde_ref.exact.limits import limit_fit
+from pbde_ref.exact.links import with_linked_policy
 from pbde_ref.exact.minimizers import minimize_expected_loss
 from pbde_ref.exact.mixtures import expected_mixture_loss, fit_annotator_mixture
-from pbde_ref.exact.optima import optimal_policy, policy_of
+from pbde_ref.exact.optima import optimal_policy, policy_bound, policy_of
+from pbde_ref.exact.pairwise_minima import minimize_by_pairs
+from pbde_ref.exact.policy_losses import minimize_policy_loss, wins_with_ties
 from pbde_ref.exact.projection import projected_policy
 from pbde_ref.exact.ranking import minimize_rrhf
 from pbde_ref.exact.results import NoMinimumError, Optimum, unmet
+from pbde_ref.losses.log_ratios import Link, PairObjective, of_halves
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, robust, smoothed, with_margin
 from pbde_ref.pbde import PBDE, dpo, geometric_average, length_normalized, luce
 from pbde_ref.proposals import ProductProposal, Proposal
@@ -34,7 +39,8 @@ from pbde_ref.validation import choice, positive_number, vector
 
 __all__ = [
     "best_dpo", "best_geometric", "best_hinge", "best_ipo", "best_length_normalized", "best_mixture", "best_pbde",
-    "best_reward", "best_rlhf", "best_rrhf", "best_rso", "best_slic", "of_process",
+    "best_reward", "best_rlhf", "best_rrhf", "best_rso", "best_slic", "of_answers", "of_dpo_margin", "of_link",
+    "of_process", "of_ratios_per_token", "of_scores", "of_sigmoids",
 ]  # fmt: skip
 
 EPS = float(np.finfo(float).eps)
@@ -62,7 +68,8 @@ def of_process(
         return _undetermined(annotator, open_ended)
     if objective is not BRADLEY_TERRY:
         try:
-            return _with_policy(minimize_expected_loss(objective, annotator, proposal), annotator, process)
+            solve = minimize_by_pairs if objective.least else minimize_expected_loss
+            return _with_policy(solve(objective, annotator, proposal), annotator, process)
         except NoMinimumError as error:
             return _undetermined(annotator, str(error))
     if isinstance(annotator, Annotator):
@@ -105,13 +112,16 @@ def _certified(
     if isinstance(proposal, ProductProposal):
         share = 0.5 * (proposal.a + proposal.b)
     else:
-        drawn = proposal.matrix(annotator.size)
-        share = 0.5 * (drawn.sum(axis=0) + drawn.sum(axis=1))
+        share = np.zeros(annotator.size)
+        for block in proposal.blocks(annotator.size):
+            for side in (block.a, block.b):
+                place = np.broadcast_to(side, block.weight.shape).ravel()
+                share += np.bincount(place, 0.5 * block.weight.ravel(), share.size)
     most = float(rounding.max())
     root = math.sqrt(expected_kl(annotator, utilities, proposal).value)
     root += most * math.sqrt(float(share @ (rounding / most) ** 2))
     utilities.flags.writeable = False
-    policy_error = policy_distance(policy.pmf, error + rounding, process.f)
+    policy_error = policy_bound(policy, error + rounding, process.f)
     reason = unmet(("policy error", policy_error, POLICY_TOLERANCE))
     return Optimum(
         policy=policy,
@@ -131,13 +141,15 @@ def _unconnected(
     annotator: PreferenceModel, proposal: Proposal, reference: FiniteDistribution | None = None
 ) -> str:
     """Why comparisons leave the policy open, and what would help; empty if they do not."""
-    components = comparison_components(proposal, annotator.size)
+    components, prompts = comparison_components(proposal, annotator.size), prompts_of(annotator)
     places = np.arange(annotator.size) if reference is None else np.flatnonzero(reference.pmf > 0.0)
-    others = places[components[places] != components[places[0]]]
+    numbers = np.zeros(places.size, dtype=np.intp) if prompts is None else prompts.number[places]
+    first = places[np.unique(numbers, return_index=True)[1]]
+    others = np.flatnonzero(components[places] != components[np.repeat(first, np.bincount(numbers))])
     if not others.size:
         return ""
-    support = np.asarray(annotator.support).tolist()
-    pair = f"{support[int(places[0])]!r:.40} with {support[int(others[0])]!r:.40}"
+    other, names = int(others[0]), annotator.support.tolist() if prompts is None else prompts
+    pair = " with ".join(f"{names[int(i)]!r:.40}" for i in (first[numbers[other]], places[other]))
     return f"comparisons fall into {len(set(components[places].tolist()))} groups: compare {pair}"
 
 
@@ -288,3 +300,90 @@ def best_mixture(
     )
     loss = expected_mixture_loss(annotator, found.weights, found.utilities, proposal)
     return replace(found, loss=loss.cross_entropy)
+
+
+# What trainers have and the paper does not
+
+
+def of_dpo_margin(
+    annotator: PreferenceModel, proposal: Proposal, objective: Objective, beta: float, reference: FiniteDistribution
+) -> Optimum:
+    """The policy of any function of DPO's margin."""
+    return of_process(annotator, proposal, dpo(beta, reference), objective)
+
+
+def of_ratios_per_token(
+    annotator: PreferenceModel, proposal: Proposal, *, beta: float, reference: FiniteDistribution, lengths: ArrayLike
+) -> Optimum:
+    """The policy of DPO whose log-ratios are per token: a process with f = β / length."""
+    f = length_normalized(vector("lengths", lengths, size=annotator.size), beta).f
+    return of_process(annotator, proposal, PBDE(f, -f * reference.log_pmf))
+
+
+def of_link(
+    annotator: PreferenceModel, proposal: Proposal, beta: float, reference: FiniteDistribution, of: Link
+) -> Optimum:
+    """The policy of DPO with another function in the place of the logarithm."""
+    fit = best_reward(annotator, proposal)
+    return fit if fit.policy is None else with_linked_policy(fit, reference, beta, of)
+
+
+def of_scores(
+    annotator: PreferenceModel,
+    proposal: Proposal,
+    *,
+    make: Callable[..., PairObjective],
+    per_token: bool,
+    reference: FiniteDistribution | None = None,
+    lengths: ArrayLike | None = None,
+    likelihood_weight: float = 0.0,
+    average_likelihood: bool = False,
+    **parameters: Any,
+) -> Optimum:
+    """The policy of a loss of two scores; with lengths its likelihood, and perhaps its scores, are per token."""
+    tokens = None if lengths is None else vector("lengths", lengths, size=annotator.size)
+    try:
+        return minimize_policy_loss(
+            make(**parameters), annotator, proposal, reference=reference, lengths=tokens, per_token=per_token,
+            likelihood_weight=likelihood_weight,
+        )  # fmt: skip
+    except NoMinimumError as error:
+        return _undetermined(annotator, str(error))
+
+
+def of_answers(
+    annotator: PreferenceModel,
+    proposal: Proposal,
+    *,
+    make: Callable[..., PairObjective],
+    reference: FiniteDistribution,
+    desirable_weight: float,
+    undesirable_weight: float,
+    **parameters: Any,
+) -> Optimum:
+    """The policy of a loss of single answers, where a pair's winner is the desirable one and its loser is not."""
+    objective = make(**parameters)
+    assert objective.halves is not None
+    if not objective.convex:
+        weights = desirable_weight, undesirable_weight
+        return of_sigmoids(annotator, proposal, reference=reference, weights=weights, **parameters)
+    (good, bad), (w, v) = objective.halves, (desirable_weight, undesirable_weight)
+    both = of_halves(
+        objective.name, lambda t: tuple(w * x for x in good(t)), lambda t: tuple(v * x for x in bad(t)), convex=True
+    )
+    return of_scores(annotator, proposal, make=lambda: both, per_token=False, reference=reference)
+
+
+def of_sigmoids(
+    annotator: PreferenceModel,
+    proposal: Proposal,
+    *,
+    beta: float,
+    reference: FiniteDistribution,
+    baseline: float = 0.0,
+    weights: tuple[float, float] = (1.0, 1.0),
+) -> Optimum:
+    """The policy of KTO's and APO-zero's sigmoids."""
+    wins = wins_with_ties(annotator, proposal)
+    wanted, unwanted = weights[0] * wins.sum(axis=1), weights[1] * wins.sum(axis=0)
+    return minimize_sigmoids(wanted, unwanted, reference, beta=beta, baseline=beta * baseline)

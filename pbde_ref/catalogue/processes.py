@@ -48,6 +48,7 @@ BRADLEY_TERRY_REWARDS = Loss(
     objective=lambda c: BRADLEY_TERRY,
     batch=losses.bradley_terry_loss,
     optimum=optima.best_reward,
+    learns="p*",
     aliases=("reward",),
 )
 
@@ -80,6 +81,7 @@ DPO = Loss(
     objective=_dpo_objective,
     batch=losses.dpo_loss,
     optimum=optima.best_dpo,
+    learns="p*",
 )
 
 
@@ -102,6 +104,7 @@ GEOMETRIC = Loss(
     objective=lambda c: BRADLEY_TERRY,
     batch=losses.geometric_loss,
     optimum=optima.best_geometric,
+    learns="p*",
 )
 
 
@@ -123,6 +126,7 @@ PBDE_LOSS = Loss(
     objective=lambda c: BRADLEY_TERRY,
     batch=losses.pbde_loss,
     optimum=optima.best_pbde,
+    learns="p*",
 )
 
 
@@ -152,6 +156,7 @@ LENGTH_NORMALIZED = Loss(
     objective=lambda c: BRADLEY_TERRY,
     batch=losses.length_normalized_loss,
     optimum=optima.best_length_normalized,
+    learns="p*",
     aliases=("simpo",),
 )
 

@@ -61,8 +61,8 @@ class Parameter:
     Attributes
     ----------
     rule : str or tuple of str
-        "positive", "non-negative", "flip probability", "margin" (non-negative, or an array of its own), "switch", or
-        the words that are allowed.
+        "positive", "non-negative", "flip probability", "share" (a positive one), "margin" (non-negative, or an array of
+        its own), "switch", or the words that are allowed.
     default : object
         None means that it must be declared unless the function takes it as a keyword; then `generic` is used.
     generic : object
@@ -110,6 +110,7 @@ _NUMBERS: Mapping[str, Callable[[str, Any], float]] = {
     "non-negative": non_negative_number,
     "margin": non_negative_number,
     "flip probability": flip_probability,
+    "share": lambda name, value: positive_number(name, flip_probability(name, value)),
 }
 
 
@@ -121,7 +122,7 @@ class Loss:
     ----------
     name, title, equation : str
     family : str
-        "pairwise", "ranking" or "mixture"; "sequence" and "reading" for what comes before a loss.
+        "pairwise", "answers", "ranking" or "mixture"; "sequence" and "reading" for what comes before a loss.
     inputs : callable
         From conventions to the arrays that it is called with, in their order.
     evaluate : callable
@@ -136,6 +137,11 @@ class Loss:
     optimum : callable, optional
         Its minimiser over all policies: from an annotator, a proposal and parameters to an `Optimum`.
     aliases : tuple of str
+    formula, source : str
+        In one line, where the paper has no equation for it; who defined it, and which trainers have it.
+    learns : str
+        What the optimum determines of a Luce annotator, given everything else: "p*" itself, how often answers win
+        ("rates"), which of them win more often than not ("winners"), or nothing that is proved.
     """
 
     name: str
@@ -151,6 +157,9 @@ class Loss:
     batch: Callable[..., BatchLoss] | None = None
     optimum: Callable[..., Optimum] | None = None
     aliases: tuple[str, ...] = ()
+    formula: str = ""
+    source: str = ""
+    learns: str = ""
 
     @cached_property
     def generic(self) -> dict[str, Any]:

@@ -22,7 +22,9 @@ COMMANDS = {
     "optima": ("pbde_ref.cli.optima", "Print what each loss learns on the paper's problem."),
     "reproduce": ("pbde_ref.cli.reproduce", "Train the paper's experiments again, exact optima beside each."),
     "fit": ("pbde_ref.cli.fit", "Estimate an implicit preference distribution from a file of comparisons."),
+    "process": ("pbde_ref.cli.process", "Find the preference process that comparisons of texts follow."),
     "check": ("pbde_ref.cli.check", "Hold a loss function against its definition."),
+    "check-fitter": ("pbde_ref.cli.check_fitter", "Hold a fitter of comparisons against the certified optimum."),
     "vectors": ("pbde_ref.cli.vectors", "Write test vectors for implementations in other languages."),
     "bench": ("pbde_ref.cli.bench", "Measure what losses, samplers and fits cost."),
     "list": ("pbde_ref.cli.listing", "Say which claims and losses there are."),
@@ -74,7 +76,7 @@ def _run(options: Any) -> int:
             said = "what is asked for does not fit into memory"
         elif isinstance(error, ArithmeticError):
             said = f"what is asked for leads out of the range of float64: {said}"
-        print(f"pbde-ref {options.command}: {short(said)}", file=sys.stderr)
+        print(short(f"pbde-ref {options.command}: {said}"), file=sys.stderr)
         try:
             sys.stdout.flush()
         except OSError:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from tabulate import tabulate
 
 from pbde_ref.files import check_writable
 
-__all__ = ["Parser", "finite_or_none", "output_path", "real", "short", "table", "whole"]
+__all__ = [
+    "Parser", "between", "finite_or_none", "option_of", "output_path", "real", "short", "table", "whole", "words",
+]  # fmt: skip
 
 MOST_CHARACTERS = 300
 
@@ -21,7 +23,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the line to stderr and exit with status 2."""
-        self.exit(2, f"{self.prog}: {short(message)}\n")
+        self.exit(2, short(f"{self.prog}: {message}") + "\n")
 
 
 def short(message: str) -> str:
@@ -60,6 +62,41 @@ def real(text: str) -> float:
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"must be finite; got {text!r}")
     return value
+
+
+def between(low: float, high: float, rule: str) -> Callable[[str], float]:
+    """An option's type: a finite number strictly between two, in words `rule`."""
+
+    def convert(text: str) -> float:
+        if not low < (value := real(text)) < high:
+            raise argparse.ArgumentTypeError(f"must be {rule}; got {text}")
+        return value
+
+    return convert
+
+
+def words(known: Iterable[str], what: str) -> Callable[[str], list[str]]:
+    """An option's type: some of the known words, with commas between them."""
+
+    def convert(text: str) -> list[str]:
+        names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+        for name in names or [""]:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"unknown {what} {name!r}" if name else f"names no {what}")
+        return names
+
+    return convert
+
+
+def option_of(name: str) -> str:
+    """How the command line spells a parameter.
+
+    Examples
+    --------
+    >>> option_of("label_smoothing"), option_of("lambda_"), option_of("n_candidates")
+    ('--label-smoothing', '--lambda', '--candidates')
+    """
+    return f"--{name.removeprefix('n_').strip('_').replace('_', '-')}"
 
 
 def output_path(*endings: str) -> Callable[[str], str]:

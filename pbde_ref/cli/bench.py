@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from pbde_ref.benchmarking.scaling import scaling_series
 from pbde_ref.benchmarking.tables import as_markdown, as_text
 from pbde_ref.benchmarking.targets import judge
 from pbde_ref.benchmarking.timing import QUICK, THOROUGH
-from pbde_ref.cli.arguments import output_path, whole
+from pbde_ref.cli.arguments import output_path, real, whole, words
 from pbde_ref.cli.check import subject_named
 from pbde_ref.files import write_json
 from pbde_ref.foreign import Reached, ask_child
@@ -36,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--function, measure a batch loss of yours beside this package's and check its value; exit status 1 if it is "
         "another one."
     )
-    parser.add_argument("--suite", metavar="A,B", type=_suites, help=f"only these of: {', '.join(SUITES)}")
+    parser.add_argument("--suite", metavar="A,B", type=words(SUITES, "suite"),
+                        help=f"only these of: {', '.join(SUITES)}")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="small sizes, a minute instead of a quarter of an hour")
     parser.add_argument("--no-memory", dest="memory", action="store_false", help="measure times only")
     parser.add_argument("--json", metavar="PATH", type=output_path(), help="also write every number there")
@@ -131,32 +131,12 @@ def _write(report: Report, options: argparse.Namespace) -> None:
         save_figure(draw_scaling(scaling_series(report.measurements)), options.plot)
 
 
-def _suites(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    for name in names:
-        if name not in SUITES:
-            raise argparse.ArgumentTypeError(f"must be of {', '.join(SUITES)}; got {name!r}")
-    if not names:
-        raise argparse.ArgumentTypeError("names no suite")
-    return names
-
-
 def _sizes(text: str) -> list[int]:
-    try:
-        sizes = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be whole numbers with commas between; got {text!r}") from None
-    if min(sizes) < 1:
-        raise argparse.ArgumentTypeError(f"must be positive; got {min(sizes)}")
-    return sizes
+    return [whole(1, 2**40)(part) for part in text.split(",")]
 
 
 def _setting(text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not name or not math.isfinite(number):
+    name, separator, value = text.partition("=")
+    if not name or not separator:
         raise argparse.ArgumentTypeError(f"must be a name, = and a number; got {text!r}")
-    return name, number
+    return name, real(value)

@@ -17,7 +17,7 @@ from typing import Any
 from tabulate import tabulate
 
 from pbde_ref.catalogue import LOSSES, Parameter
-from pbde_ref.cli.arguments import output_path, short, whole
+from pbde_ref.cli.arguments import option_of, output_path, real, short, whole
 from pbde_ref.files import write_json
 from pbde_ref.foreign import Answer, Reached, ask_child
 from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs, check_sequence_rewards
@@ -26,7 +26,9 @@ from pbde_ref.oracle.rewards import SEQUENCE_REWARDS
 from pbde_ref.oracle.sequences import SEQUENCE_LOG_PROBS
 from pbde_ref.oracle.tolerances import DTYPES
 
-__all__ = ["add_arguments", "check_there", "compliance_table", "run", "subject_named"]
+__all__ = [
+    "add_arguments", "check_there", "compliance_table", "expected_failure", "report_on_each", "run", "subject_named",
+]  # fmt: skip
 
 _OF_TOKENS = (SEQUENCE_LOG_PROBS.name, SEQUENCE_REWARDS.name)
 # Everything that some loss has to declare, in the order of the catalogue.
@@ -54,14 +56,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, parameter in _PARAMETERS.items():
         if parameter.rule == "switch":
             negated = parameter.default is True
-            conventions.add_argument(_option("no_" * negated + name), dest=name, default=None,
+            conventions.add_argument(option_of("no_" * negated + name), dest=name, default=None,
                                      action="store_false" if negated else "store_true")  # fmt: skip
         elif parameter.rule == "margin":
             conventions.add_argument("--margin", type=_margin, metavar="NUMBER", help="or per_example, for rewards")
         elif isinstance(parameter.rule, tuple):
-            conventions.add_argument(_option(name), dest=name, choices=parameter.rule)
+            conventions.add_argument(option_of(name), dest=name, choices=parameter.rule)
         else:
-            conventions.add_argument(_option(name), dest=name, type=float, metavar="NUMBER")
+            conventions.add_argument(option_of(name), dest=name, type=real, metavar="NUMBER")
     calling = parser.add_argument_group("how it is called")
     calling.add_argument("--framework", choices=("auto", "numpy", "torch", "jax"), default="auto", help="[auto]")
     calling.add_argument("--dtype", choices=tuple(DTYPES), default="float64", help="[float64]")
@@ -87,12 +89,23 @@ def run(options: argparse.Namespace) -> int:
         If a function cannot be found, or something is declared that the loss does not have; after the reports of the
         others.
     """
+    return report_on_each(options, "pbde_ref.cli.check:check_there", lambda name, fault: Report(
+        name, options.loss, _declared(options), (CheckResult("process", "failed", fault),), options.framework,
+        options.dtype,
+    ))  # fmt: skip
+
+
+def report_on_each(options: argparse.Namespace, task: str, broken: Callable[[str, str], Report]) -> int:
+    """Run a task on every subject in a process of its own, print what came back, and return the exit status.
+
+    `broken` makes the report on a subject, by its own name, whose process came to no end.
+    """
     request = {name: value for name, value in vars(options).items() if name not in ("run", "command", "subjects")}
     answers = {
-        name: ask_child("pbde_ref.cli.check:check_there", request | {"subject": name}, timeout=options.timeout)
+        name: ask_child(task, request | {"subject": name}, timeout=options.timeout)
         for name in dict.fromkeys(options.subjects)
     }
-    reports = {name: _judged(name, answer, options) for name, answer in answers.items() if not answer.refused}
+    reports = {name: _judged(name, answer, broken) for name, answer in answers.items() if not answer.refused}
     if len(answers) == 1:
         print(*reports.values(), sep="", end="\n" if reports else "")
     elif reports:
@@ -126,12 +139,10 @@ def check_there(request: Mapping[str, Any], reached: Reached) -> dict[str, Any]:
     return _report(function, argparse.Namespace(**request)).as_dict()
 
 
-def _judged(name: str, answer: Answer, options: argparse.Namespace) -> Report:
+def _judged(name: str, answer: Answer, broken: Callable[[str, str], Report]) -> Report:
     """The report that came back, or one that says why none did."""
     if answer.fault:
-        own = name.rpartition(":")[2].rpartition(".")[2]
-        report = Report(own, options.loss, _declared(options), (CheckResult("process", "failed", answer.fault),),
-                        options.framework, options.dtype)  # fmt: skip
+        report = broken(name.rpartition(":")[2].rpartition(".")[2], answer.fault)
     else:
         report = Report.from_dict(answer.value)
     return replace(report, changes=(*report.changes, *answer.notes))
@@ -185,7 +196,7 @@ def _report(function: Callable[..., Any], options: argparse.Namespace) -> Report
     passed_on = ("framework", "dtype", "gradients", "returns_gradients", "expect_checks")
     calling = {name: getattr(options, name) for name in passed_on} | {
         "on_failure": "report",
-        "expected_failed_checks": dict(_expected(text) for text in options.expect),
+        "expected_failed_checks": dict(expected_failure(text) for text in options.expect),
     }
     if options.loss == SEQUENCE_LOG_PROBS.name:
         return check_sequence_log_probs(function, **declared, **calling)
@@ -204,19 +215,11 @@ def _declared(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in _PARAMETERS if getattr(options, name) is not None}
 
 
-def _option(name: str) -> str:
-    return "--" + name.strip("_").replace("_", "-")
-
-
 def _margin(text: str) -> float | str:
-    if text in ("per_example", "per-example"):
-        return "per_example"
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number or per_example; got {text!r}") from None
+    return "per_example" if text in ("per_example", "per-example") else real(text)
 
 
-def _expected(text: str) -> tuple[str, str]:
+def expected_failure(text: str) -> tuple[str, str]:
+    """A check's name and the reason why it is known to fail, from ``name=reason``."""
     name, _, reason = text.partition("=")
     return name, reason or "expected by the caller"

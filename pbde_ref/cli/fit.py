@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pbde_ref.cli.arguments import output_path, whole
+from pbde_ref.cli.arguments import between, output_path, whole
 from pbde_ref.cli.fit_report import (
     effect_table,
     item_table,
@@ -43,6 +44,7 @@ from pbde_ref.pbde import PBDE
 __all__ = ["add_arguments", "run"]
 
 MOST = 2**63 - 1
+POSITIVE, SHARE = between(0.0, math.inf, "positive and finite"), between(0.0, 1.0, "between 0 and 1")
 
 DESCRIPTION = """\
 Estimate the implicit preference distribution of an annotator from comparisons that were really made, with confidence
@@ -115,10 +117,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--incomparable", choices=("error", "drop", "separate"), default="error",
                        help="items without a finite estimate [%(default)s]")  # fmt: skip
     model.add_argument(
-        "--f", type=_positive, metavar="F", default=1.0, help="of the process f·log p [1, the Luce rule]"
+        "--f", type=POSITIVE, metavar="F", default=1.0, help="of the process f·log p [1, the Luce rule]"
     )
     model.add_argument("--pbde", metavar="FILE", help="CSV with columns item, f and g: the process f·log p + g")
-    model.add_argument("--held-out", type=_share, metavar="SHARE", default=0.2,
+    model.add_argument("--held-out", type=SHARE, metavar="SHARE", default=0.2,
                        help="of the comparisons, to compare models of several annotators on [0.2]")  # fmt: skip
     model.add_argument("--mixture", type=whole(1, MOST), metavar="K", default=2, help="annotators of the mixture [2]")
     model.add_argument("--seed", type=whole(0, MOST), default=0, help="of the split and of the mixture's start [0]")
@@ -127,7 +129,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--bootstrap", metavar="N", type=whole(1, MOST),
                        help="intervals from N drawn sets of comparisons, or clusters; ties half or drop")  # fmt: skip
     output.add_argument("--reference", metavar="ITEM", help="whose utility is 0 [their mean]")
-    output.add_argument("--level", type=_level, default=0.95, help="of the confidence intervals [0.95]")
+    output.add_argument("--level", type=SHARE, default=0.95, help="of the confidence intervals [0.95]")
     output.add_argument("--top", type=whole(0, MOST), metavar="N", default=20, help="items to show; 0 for all [20]")
     output.add_argument("--elo", action="store_true", help="400 points for odds of 10 to 1, the zero at 1000")
     output.add_argument("--json", metavar="PATH", type=output_path(), help="also write the results there")
@@ -263,7 +265,7 @@ def _fit(table: ComparisonTable, options: argparse.Namespace, prior: Prior | Non
             raise ValueError(
                 f"an answer belongs to its prompt, and {table.items.size:,} answers in {table.n_rows:,} rows met too "
                 "few others for a finite estimate; --prompt none makes one item of equal answers, and --prior pseudo:1 "
-                "estimates each all the same"
+                "estimates each nevertheless"
             ) from None
         raise ValueError(f"{error.problem}; {REMEDY}") from None
 
@@ -298,30 +300,6 @@ def _delimiter(text: str) -> str:
     return text
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number; got {text!r}") from None
-
-
-def _positive(text: str) -> float:
-    value = _number(text)
-    if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be positive and finite; got {text}")
-    return value
-
-
-def _level(text: str) -> float:
-    value = _number(text)
-    if not 0.0 < value < 1.0:
-        raise argparse.ArgumentTypeError(f"must be between 0 and 1; got {text}")
-    return value
-
-
-_share = _level
-
-
 def _prior(text: str) -> Prior | str | None:
     kind, _, size = text.partition(":")
     makers: dict[str, Callable[[float], Prior]] = {"gaussian": GaussianPrior, "pseudo": PseudoCounts}
@@ -330,6 +308,6 @@ def _prior(text: str) -> Prior | str | None:
     if kind not in makers or not size:
         raise argparse.ArgumentTypeError(f"must be none, gaussian:SCALE or pseudo:COUNT; got {text!r}")
     try:
-        return makers[kind](_positive(size))
+        return makers[kind](POSITIVE(size))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None

@@ -5,35 +5,55 @@ from __future__ import annotations
 import argparse
 from importlib.metadata import version
 from itertools import product
+from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from tqdm import tqdm
 
-from pbde_ref.cli.arguments import finite_or_none, output_path, real, table, whole
+from pbde_ref.catalogue import LOSSES
+from pbde_ref.cli.arguments import finite_or_none, option_of, output_path, real, table, whole
 from pbde_ref.experiments.atlas import LETTERS, RULES, AtlasRow, atlas_row
-from pbde_ref.files import write_json
+from pbde_ref.files import write_atomically, write_json
 
 __all__ = ["add_arguments", "run"]
 
+HEADERS = ["", "loss", "gap", "±", "TV\np*", "TV\nref", "TV\n(16)", "chosen", "learns"]
+FAMILIES = list(dict.fromkeys(rule.family for rule in RULES.values()))
+INTRODUCTION = """# The atlas of preference losses
+
+Where every loss of the catalogue leads on the problem of Eq. (10), on {size} grid points, with pairs drawn from the
+reference and a Luce annotator: what `pbde-ref optima --page docs/atlas.md` writes. `gap` bounds the loss above the
+least possible one, `±` the policy's total variation from the best one; an empty cell: nothing is proved. TV is the
+total variation to p\\*, to the reference and to Eq. (16) at the loss's own β, `chosen` the mean log-ratio of policy and
+reference of the answers that were chosen, in nats: negative where these become rarer, -inf where some are given up.
+`learns` is what the optimum determines of the annotator: p\\* itself, how often answers win (rates), or which ones win
+more often than not (winners).
+
+In formulas a = log π/π_ref of the chosen answer, b of the rejected one, and m = β (a - b).
+"""
 PARAMETERS = list(dict.fromkeys(name for rule in RULES.values() for name in rule.sweep))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``pbde-ref optima``."""
     parser.description = (
-        "The exact optimum of each loss on the problem of Eq. (10), pairs drawn from the reference: the loss there, a "
-        "bound on its distance from the minimum, total variation (TV) and KL from the policy to p* and to the "
-        "reference, and the probability near the two modes."
+        "The exact optimum of each loss on the problem of Eq. (10), pairs drawn from the reference: the loss there; a "
+        "bound on its distance from the minimum, and on the policy's; total variation (TV) from the policy to p*, to "
+        "the reference and to Eq. (16); the mean log-ratio of policy and reference of the answers that are chosen, "
+        "negative where these become rarer; and what the optimum tells of p*."
     )
+    parser.add_argument("--family", choices=FAMILIES, help="only the losses of that family")
     parser.add_argument("--loss", metavar="NAME", choices=list(RULES), help=f"only this one of: {', '.join(RULES)}")
     parser.add_argument("--support", metavar="N", type=whole(8, 1024), default=256, help="grid points [256]")
     for name in PARAMETERS:
         kind = whole(2, 100) if name.startswith("n_") else real
         letter = LETTERS[name]
-        parser.add_argument(_option(name), dest=name, metavar="X", type=kind, help=f"{letter} instead of the sweep")
+        parser.add_argument(option_of(name), dest=name, metavar="X", type=kind, help=f"{letter} instead of the sweep")
     parser.add_argument("--json", metavar="PATH", type=output_path(), help="also write all numbers and policies there")
     parser.add_argument("--plot", metavar="PATH", type=output_path(".png", ".pdf", ".svg"),
                         help="also draw all policies there (PNG, PDF or SVG)")  # fmt: skip
+    parser.add_argument("--page", metavar="PATH", type=output_path(".md"), help="also write a page with pictures there")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -44,28 +64,67 @@ def run(options: argparse.Namespace) -> int:
         for loss, parameters in tqdm(settings, desc="optima", unit="policy", disable=None, leave=False)
     ]
     print(f"Eq. (10) on {options.support} grid points, pairs from the reference policy\n")
-    headers = ["", "loss", "gap", "policy\n±", "TV\np*", "KL\np*", "TV\nref", "KL\nref", "at\n-2.5", "at\n2.5"]
-    print(table([_cells(row) for row in rows], headers, colalign=["left"] + ["right"] * 9))
-    unproven = [row.label for row in rows if row.optimum.policy_error >= 1.0]
-    if unproven:
-        print(f"\n{', '.join(unproven)}: the loss is near its minimum, but nothing proves that of the policy")
+    print(table([_cells(row) for row in rows], HEADERS, colalign=["left"] + ["right"] * 7 + ["left"]))
+    for says, labels in _open_ends(rows).items():
+        print("\n" + fill(f"{', '.join(labels)}: {says}", 80))
     if options.json:
         write_json(options.json, _record(rows, options.support))
     if options.plot:
-        from pbde_ref.figures import draw_optima, save_figure
-
-        save_figure(draw_optima(rows), options.plot)
+        _draw(rows, options.plot)
+    if options.page:
+        families = {f: [row for row in rows if RULES[row.name].family == f] for f in FAMILIES}
+        page = Path(options.page)
+        pictures = {f: page.with_name(f"{page.stem}-{f.replace(' ', '-')}.png") for f in families if families[f]}
+        for family, path in pictures.items():
+            _draw(families[family], path)
+        text = _page(families, {f: path.name for f, path in pictures.items()}, options.support)
+        write_atomically(page, text.encode())
     return 0
+
+
+def _draw(rows: list[AtlasRow], path: str | Path) -> None:
+    from pbde_ref.figures import draw_optima, save_figure
+
+    save_figure(draw_optima([row for row in rows if row.policy is not None]), path)
+
+
+def _open_ends(rows: list[AtlasRow]) -> dict[str, list[str]]:
+    """What is not proved, and of which rows."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        says = row.optimum.reason or "nothing proves the policy" * (row.optimum.policy_error >= 1.0)
+        if says:
+            found.setdefault(says, []).append(row.label)
+    return found
+
+
+def _page(families: dict[str, list[AtlasRow]], pictures: dict[str, str], size: int) -> str:
+    """The documentation's page: formulas, sources, optima and a picture of each family."""
+    parts = [INTRODUCTION.format(size=size)]
+    headings = " | ".join(h.replace("\n", " ") for h in HEADERS)
+    for family, rows in families.items():
+        if not rows:
+            continue
+        names = list(dict.fromkeys(RULES[row.name].loss for row in rows))
+        records = [LOSSES[name] for name in names if isinstance(name, str)]
+        parts.append(f"## {family.capitalize()}\n\n| loss | formula | source |\n|---|---|---|")
+        parts += [f"| `{r.name}` {r.title} | {r.formula or r.equation} | {r.source or 'the paper'} |" for r in records]
+        parts.append(f"\n| {headings} |\n|---|" + "---:|" * 7 + "---|")
+        parts += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
+        parts += [f"\n- {', '.join(labels)}: {says}." for says, labels in _open_ends(rows).items()]
+        parts.append(f"\n![The best policies: {family}]({pictures[family]})\n")
+    return "\n".join(parts)
 
 
 def _settings(options: argparse.Namespace) -> list[tuple[str, dict[str, float]]]:
     """Losses and parameters; a value that is given replaces the sweep of the losses that have that parameter."""
     given = {name: getattr(options, name) for name in PARAMETERS if getattr(options, name) is not None}
-    losses = [options.loss] if options.loss else [name for name in RULES if set(given) <= set(RULES[name].sweep)]
+    members = [name for name, rule in RULES.items() if options.family in (None, rule.family)]
+    losses = [options.loss] if options.loss else [name for name in members if set(given) <= set(RULES[name].sweep)]
     for name in given:
         if not losses or name not in RULES[losses[0]].sweep:
             where = f"the loss {options.loss!r}" if options.loss else "any loss, together with the other options given"
-            raise ValueError(f"{_option(name)} is not a parameter of {where}")
+            raise ValueError(f"{option_of(name)} is not a parameter of {where}")
     settings = []
     for loss in losses:
         sweep = {name: (given[name],) if name in given else values for name, values in RULES[loss].sweep.items()}
@@ -74,18 +133,15 @@ def _settings(options: argparse.Namespace) -> list[tuple[str, dict[str, float]]]
 
 
 def _cells(row: AtlasRow) -> list[str]:
-    distances, (left, right) = row.distances, row.mode_masses
+    distances = [row.distances.get(f"total_variation_{other}") for other in ("preference", "reference", "product")]
     return [
         row.label,
-        f"{row.optimum.loss:.4f}",
+        f"{row.optimum.loss:.3f}",
         f"{row.optimum.gap:.0e}",
         f"{row.optimum.policy_error:.0e}" if row.optimum.policy_error < 1.0 else "",
-        f"{distances['total_variation_preference']:.3f}",
-        f"{distances['kl_preference']:.2f}",
-        f"{distances['total_variation_reference']:.3f}",
-        f"{distances['kl_reference']:.2f}",
-        f"{left:.3f}",
-        f"{right:.3f}",
+        *("" if distance is None else f"{distance:.3f}" for distance in distances),
+        "" if row.policy is None else f"{row.chosen:.1f}",
+        RULES[row.name].learns,
     ]
 
 
@@ -104,13 +160,11 @@ def _record(rows: list[AtlasRow], size: int) -> dict[str, Any]:
                 "certificate": row.optimum.proof,
                 "policy_error": row.optimum.policy_error,
                 **{name: finite_or_none(value) for name, value in row.distances.items()},
-                "mode_masses": list(row.mode_masses),
-                "policy": row.policy.pmf.tolist(),
+                "mode_masses": [finite_or_none(mass) for mass in row.mode_masses],
+                "chosen_log_ratio": finite_or_none(row.chosen),
+                "policy": None if row.policy is None else row.policy.pmf.tolist(),
+                "reason": row.optimum.reason,
             }
             for row in rows
         ],
     }
-
-
-def _option(name: str) -> str:
-    return "--" + name.removeprefix("n_").rstrip("_")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import shlex
 import sys
 import time
@@ -23,10 +22,11 @@ from pbde_ref.cli.arguments import output_path, table, whole
 from pbde_ref.experiments.language import settings as language_settings
 from pbde_ref.experiments.language.settings import TARGETS as LANGUAGE_TARGETS
 from pbde_ref.experiments.records import Record
-from pbde_ref.experiments.runs import Reporter
+from pbde_ref.experiments.runs import Reporter, execute, runs_folder
 from pbde_ref.experiments.toy import settings as toy_settings
 from pbde_ref.experiments.toy.catalogue import FIGURES, runs_of
 from pbde_ref.files import write_atomically, write_json
+from pbde_ref.threads import own_cores
 
 __all__ = ["add_arguments", "run"]
 
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what was changed]",
     )  # fmt: skip
     parser.add_argument(
-        "--jobs", metavar="N", type=whole(1, 256), default=_processors(),
+        "--jobs", metavar="N", type=whole(1, 256), default=own_cores(),
         help="processes for univariate figures [%(default)s]; an interruption loses what they are at; language models "
         "use threads",
     )  # fmt: skip
@@ -118,11 +118,12 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
-def _toy(options: argparse.Namespace, settings: Any, target: str, folder: Path, kept: Path) -> tuple[int, dict[str, Record]]:
+def _toy(
+    options: argparse.Namespace, settings: Any, target: str, folder: Path, kept: Path
+) -> tuple[int, dict[str, Record]]:
     """The exit status, and all records."""
     # autograd and Matplotlib are wanted by this command alone.
     from pbde_ref.cli.pages.univariate import HEADERS, gallery_page, rows_of
-    from pbde_ref.experiments.runs import execute, runs_folder
     from pbde_ref.figures.saving import save_figure
     from pbde_ref.figures.toy import draw_toy_figure
 
@@ -145,7 +146,9 @@ def _toy(options: argparse.Namespace, settings: Any, target: str, folder: Path, 
     return _diverging(records), records
 
 
-def _language(options: argparse.Namespace, settings: Any, target: str, folder: Path, kept: Path) -> tuple[int, dict[str, Record]]:
+def _language(
+    options: argparse.Namespace, settings: Any, target: str, folder: Path, kept: Path
+) -> tuple[int, dict[str, Record]]:
     """The same for one seed, or several."""
     from pbde_ref.cli.pages.language import seeds_page
     from pbde_ref.experiments.language.seeds import seed_headers, seed_rows
@@ -165,11 +168,12 @@ def _language(options: argparse.Namespace, settings: Any, target: str, folder: P
     return status, {f"seed-{s}/{n}": r for s, runs in found.items() for n, r in runs.items()}
 
 
-def _one_language_run(options: argparse.Namespace, settings: Any, target: str, folder: Path, kept: Path) -> tuple[int, dict[str, Record]]:
+def _one_language_run(
+    options: argparse.Namespace, settings: Any, target: str, folder: Path, kept: Path
+) -> tuple[int, dict[str, Record]]:
     from pbde_ref.cli.pages import language as pages
     from pbde_ref.experiments.language import catalogue
     from pbde_ref.experiments.language.sources import fingerprint
-    from pbde_ref.experiments.runs import execute, runs_folder
     from pbde_ref.figures.language import draw_figure_6
     from pbde_ref.figures.saving import save_figure
 
@@ -202,11 +206,6 @@ def _command(options: argparse.Namespace, target: str) -> str:
         value = getattr(options, option)
         words += [f"--{option}", Path(value).name] if value else []
     return shlex.join(words)
-
-
-def _processors() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _changes(options: argparse.Namespace, kind: Any) -> dict[str, Any]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import math
 import secrets
+import sys
 import textwrap
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from pbde_ref.cli.arguments import finite_or_none, output_path, table, whole
+from pbde_ref.cli.arguments import finite_or_none, output_path, table, whole, words
 from pbde_ref.files import write_json
-from pbde_ref.verification import CLAIMS, Claim, Row, Verdict, check, joined, problem_named, problem_names, problems
+from pbde_ref.verification import CLAIMS, Row, Verdict, check, joined, problem_named, problem_names, problems
 from pbde_ref.verification.campaigns import Campaign, verdicts_by_seed
 
 __all__ = ["add_arguments", "run"]
@@ -32,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Check each claim on the problem of Eq. (10) and on seeded families of random problems, nasty ones among them. "
         "Exit status 1 if a claim fails or its check raises, or a control is not caught."
     )
-    parser.add_argument("--claims", metavar="A,B", type=_claims, default=list(CLAIMS.values()), help="only these")
+    parser.add_argument("--claims", metavar="A,B", type=words(CLAIMS, "claim"), default=list(CLAIMS),
+                        help="only these; `pbde-ref list` shows all")  # fmt: skip
     # Independent paths form n by n matrices of all kinds.
     parser.add_argument("--support", metavar="N", type=whole(8, 2048), default=256, help="grid points [256]")
     seeds = parser.add_mutually_exclusive_group()
@@ -44,16 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--journal", metavar="PATH", help="where --seeds is taken up again if interrupted")
     parser.add_argument("--controls", action="store_true", help="show that each broken claim is caught")
     parser.add_argument("--json", metavar="PATH", type=output_path(), help="also write the results there")
-
-
-def _claims(text: str) -> list[Claim]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    for name in names:
-        if name not in CLAIMS:
-            raise argparse.ArgumentTypeError(f"unknown claim {name!r}; `pbde-ref list` shows all")
-    if not names:
-        raise argparse.ArgumentTypeError("names no claim; `pbde-ref list` shows all")
-    return [CLAIMS[name] for name in dict.fromkeys(names)]
 
 
 def _seed(text: str) -> int:
@@ -102,20 +95,21 @@ def _one_seed(options: argparse.Namespace) -> tuple[list[Verdict], list[int]]:
         print(f"{cases[0].name}, seed {options.seed}\n")
     verdicts: list[Verdict] = []
     with tqdm(total=len(options.claims), desc="verify", unit="claim", disable=None, leave=False) as progress:
-        for claim in options.claims:
-            progress.set_postfix_str(claim.name)
-            verdicts += check([claim], cases)
+        for name in options.claims:
+            progress.set_postfix_str(name)
+            verdicts += check([CLAIMS[name]], cases)
             progress.update()
     return verdicts, []
 
 
 def _many_seeds(options: argparse.Namespace) -> tuple[list[Verdict], list[int]]:
-    campaign = Campaign({c.name: c for c in options.claims}, options.seeds, options.support, options.repetitions)
+    campaign = Campaign({n: CLAIMS[n] for n in options.claims}, options.seeds, options.support, options.repetitions)
     journal = Path(options.journal) if options.journal else None
     found: list[list[Verdict]] = []
     failed: list[int] = []
+    say = partial(tqdm.write, file=sys.stderr)
     with tqdm(total=len(options.seeds) + 1, desc="verify", unit="seed", disable=None, leave=False) as progress:
-        for seed, verdicts in verdicts_by_seed(campaign, options.workers, journal):
+        for seed, verdicts in verdicts_by_seed(campaign, options.workers, journal, say):
             found.append(verdicts)
             if seed is not None and any(v.failures or v.missed for v in verdicts):
                 failed.append(seed)

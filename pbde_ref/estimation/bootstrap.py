@@ -1,8 +1,8 @@
 r"""Many fits to comparisons drawn again: what the estimate would have been, had others been made.
 
-Each draw is multinomial over the different comparisons, or over clusters of them. All draws are fitted together from
-the estimate itself, with its inverse Hessian as that of every draw, :math:`\omega \leftarrow \omega - I^+ g_b(\omega)`,
-which gains the same number of digits with each step; a draw that this does not settle is fitted by itself.
+Each draw is multinomial over the different comparisons, or over clusters of them. It is fitted from the estimate,
+with its inverse Hessian as that of every draw, :math:`\omega \leftarrow \omega - I^+ g_b(\omega)`, which gains the same
+number of digits with each step; a draw that this does not settle is fitted by Newton's method.
 """
 
 from __future__ import annotations
@@ -14,20 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
+from scipy.special import pdtr
 
-from pbde_ref.estimation.aggregation import added_up
+from pbde_ref.estimation.aggregation import Accumulator
 from pbde_ref.estimation.connectivity import NoFiniteEstimateError
 from pbde_ref.estimation.given import given_comparisons
 from pbde_ref.estimation.likelihood import fit_comparisons
 from pbde_ref.estimation.priors import Prior
-from pbde_ref.estimation.regression import differences
 from pbde_ref.estimation.tallies import slices
 from pbde_ref.validation import FloatArray, generator_of, reject, whole_number
 
-__all__ = ["bootstrap_utilities"]
+__all__ = ["bootstrap_utilities", "drawn_again"]
 
-# Pairs times draws that are held at a time, steps that all draws take together, and nats that a step may still change.
-HELD, STEPS, CLOSE = 1 << 20, 30, 1e-8
+# Units times draws that are held at a time, steps of a draw, and nats that a step may still change.
+HELD, STEPS, CLOSE = 1 << 22, 30, 1e-8
+# Comparisons that are listed one by one.
+MOST_LISTED = 10**8
 
 
 def bootstrap_utilities(
@@ -71,12 +73,12 @@ def bootstrap_utilities(
     fit = fit_comparisons(given.winner, given.loser, times, ties=tied, support=range(size), prior=prior)
     a, b = np.minimum(given.winner, given.loser), np.maximum(given.winner, given.loser)
     # Each cell is one kind of result of one pair: a won, b won, or neither did.
-    kinds = [(times - tied) * (given.winner == a), (times - tied) * (given.winner == b), tied]
     group = np.zeros(a.size, dtype=np.intp) if given.clusters is None else given.clusters
-    columns = [np.tile(group, 3), np.tile(a, 3), np.tile(b, 3), np.repeat(np.arange(3), a.size)]
-    (amount,), cells = added_up([np.concatenate(kinds)], columns)
-    group, a, b, kind = (part[amount > 0.0] for part in cells)
-    amount = amount[amount > 0.0]
+    cells = Accumulator((40, 30, 30, 2))
+    for kind, amount in enumerate(((times - tied) * (given.winner == a), (times - tied) * (given.winner == b), tied)):
+        some = np.flatnonzero(amount)
+        cells.add(amount[some], group[some], a[some], b[some], np.full(some.size, kind))
+    amount, (group, a, b, kinds) = cells.result()
     pairs, pair = np.unique(a * size + b, return_inverse=True)
     first, second = pairs // size, pairs % size
     if given.clusters is None:
@@ -87,47 +89,73 @@ def bootstrap_utilities(
     reject("weights", "whole numbers", unit_weights, unit_weights != np.round(unit_weights))
     # Totals of pairs, and wins of the first of each, from how often each unit was drawn.
     each = amount / unit_weights[unit]
-    share = np.array([1.0, 0.0, 0.5])[kind]
+    share = np.array([1.0, 0.0, 0.5])[kinds]
     shape = (pairs.size, unit_weights.size)
     totals, firsts = (csr_array((part, (pair, unit)), shape=shape) for part in (each, each * share))
-    spread, inverse = csr_array(differences(first, second, [], size, size).T), fit.information.covariance()
-    result = np.empty((count, size))
-    n, chances = int(unit_weights.sum()), unit_weights / unit_weights.sum()
-    for part in slices(count, max(1, HELD // max(pairs.size, unit_weights.size))):
-        drawn = generator.multinomial(n, chances, len(result[part])).T.astype(np.float64)
-        total = totals @ drawn
-        result[part] = _fitted(total, firsts @ drawn, first, second, spread, fit.utilities, inverse, prior).T
+    inverse, result = fit.information.covariance(), np.empty((count, size))
+    for part in slices(count, max(1, HELD // unit_weights.size)):
+        drawn = drawn_again(unit_weights, len(result[part]), generator)
+        counts = zip((totals @ drawn).T, (firsts @ drawn).T, result[part], strict=True)
+        for total, won, row in counts:
+            row[:] = _fitted(total, won, first, second, fit.utilities, inverse, prior)
     return result
 
 
+def drawn_again(weights: FloatArray, draws: int, rng: np.random.Generator) -> FloatArray:
+    """How often each unit comes in as many as there are, drawn with replacement, shape (units, draws).
+
+    Somewhat fewer than that are Poisson numbers, which units of the same weight share a table for; given their sum they
+    are multinomial. The rest is drawn one by one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> drawn_again(np.array([3.0, 1.0]), 4, np.random.default_rng(0)).sum(axis=0)
+    array([4., 4., 4., 4.])
+    """
+    total, kinds = int(weights.sum()), np.unique(weights)
+    if total > MOST_LISTED or kinds.size > weights.size // 4:
+        return np.asarray(rng.multinomial(total, weights / weights.sum(), draws).T, dtype=np.float64)
+    part = max(0.0, 1.0 - 6.0 / np.sqrt(total))
+    result, rest = np.empty((weights.size, draws)), np.full(draws, -1)
+    while (rest < 0).any():
+        again = np.flatnonzero(rest < 0)
+        for weight in kinds.tolist():
+            alike, mean = np.flatnonzero(weights == weight), part * weight
+            table = pdtr(np.arange(30.0 + mean + 12.0 * np.sqrt(mean)), mean)
+            result[np.ix_(alike, again)] = np.searchsorted(table, rng.random((alike.size, again.size)), side="right")
+        rest[again] = total - result[:, again].sum(axis=0).astype(np.intp)
+    listed = np.repeat(np.arange(weights.size), weights.astype(np.intp))
+    cell = listed[rng.integers(total, size=int(rest.sum()))] * draws + np.repeat(np.arange(draws), rest)
+    return np.asarray(result + np.bincount(cell, minlength=result.size).reshape(result.shape))
+
+
 def _fitted(
-    total: FloatArray, won: FloatArray, first: NDArray[Any], second: NDArray[Any], spread: csr_array, start: FloatArray,
+    total: FloatArray, won: FloatArray, first: NDArray[Any], second: NDArray[Any], start: FloatArray,
     inverse: FloatArray, prior: Prior | None,
 ) -> FloatArray:  # fmt: skip
-    """Utilities of each draw, shape (n, draws)."""
-    at = np.repeat(start[:, None], total.shape[1], axis=1)
-    open_, before = np.arange(total.shape[1]), np.full(total.shape[1], np.inf)
-    net = spread @ won
+    """Utilities of one draw, shape (n,)."""
+    at, before, size = start, np.inf, start.size
+    net = won - 0.5 * total
+    wins = np.bincount(first, net, size) - np.bincount(second, net, size)
     for _ in range(STEPS):
-        raised = np.exp(at[:, open_])
-        expected = raised[first]
-        expected /= expected + raised[second]
-        expected *= total[:, open_] if open_.size < total.shape[1] else total
-        gradient = spread @ expected - net[:, open_]
+        raised = np.exp(at)
+        lead = raised[first]
+        # σ(d) − ½
+        lead = total * (lead / (lead + raised[second]) - 0.5)
+        gradient = np.bincount(first, lead, size) - np.bincount(second, lead, size) - wins
         if prior is not None:
-            gradient += prior.slope(at[:, open_])
+            gradient += prior.slope(at)
         step = inverse @ gradient
-        at[:, open_] -= step
-        size = np.abs(step).max(axis=0)
+        at, change = at - step, float(np.abs(step).max())
+        if change <= CLOSE:
+            return at
         # Steps that do not shrink lead nowhere.
-        going = (size > CLOSE) & (size < 0.7 * before)
-        at[:, open_[(size > CLOSE) & ~going]] = np.nan
-        open_, before = open_[going], size[going]
-    at[:, open_] = np.nan
-    for draw in np.flatnonzero(np.isnan(at[0])).tolist():
-        wins = np.stack([won[:, draw], total[:, draw] - won[:, draw]])
-        with suppress(NoFiniteEstimateError):
-            at[:, draw] = fit_comparisons(
-                np.append(first, second), np.append(second, first), wins.ravel(), support=range(len(start)), prior=prior
-            ).utilities
-    return at
+        if not change < 0.7 * before:
+            break
+        before = change
+    both, back = np.append(first, second), np.append(second, first)
+    with suppress(NoFiniteEstimateError):
+        wins = np.append(won, total - won)
+        return fit_comparisons(both, back, wins, support=range(size), prior=prior).utilities
+    return np.full(size, np.nan)

@@ -19,6 +19,7 @@ import numpy as np
 
 from pbde_ref.estimation.aggregation import Coded
 from pbde_ref.estimation.sources import PARQUET, SHOWN, BadLine, DataError, Limits, Text, open_text, optional
+from pbde_ref.files import bytes_of
 
 __all__ = ["FORMATS", "Chunk", "Header", "Style", "Table", "open_table"]
 
@@ -387,15 +388,31 @@ def cell_text(value: Any, truth: bool = False) -> Any:
 # --- Others ---
 
 
+def _unpacked(text: Text) -> bytes:
+    content = bytes_of(text.content, MOST_UNPACKED)
+    if content is None:
+        raise DataError(f"{text.name}: longer than {MOST_UNPACKED:,} bytes, the limit of a packed parquet file")
+    return content
+
+
 def _parquet(text: Text, style: Style) -> Table:
     parquet = optional("pyarrow.parquet", "a parquet file", "pyarrow")
     arrow = optional("pyarrow", "a parquet file", "pyarrow")
     plain = text.content is text.raw and text.raw.seekable()
-    content = text.content if plain else io.BytesIO(text.content.read(MOST_UNPACKED))
+    content = text.content if plain else io.BytesIO(_unpacked(text))
     try:
-        schema = parquet.ParquetFile(content).schema_arrow
+        file = parquet.ParquetFile(content)
+        schema, groups = file.schema_arrow, [file.metadata.row_group(i) for i in range(file.num_row_groups)]
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{text.name}: the parquet file is damaged ({error})") from None
+    # A few bytes can say that a value comes a billion times.
+    for what, found, most in (
+        ("rows", file.metadata.num_rows, text.limits.rows),
+        ("bytes of a row group", max((group.total_byte_size for group in groups), default=0), MOST_UNPACKED),
+        ("bytes", sum(group.total_byte_size for group in groups), text.limits.total),
+    ):
+        if found > most:
+            raise DataError(f"{text.name}: {found:,} {what}, the limit is {most:,}")
 
     def chunks(_: int, wanted: Sequence[str], truths: Sequence[str]) -> Iterator[Chunk]:
         above, types = 0, arrow.types

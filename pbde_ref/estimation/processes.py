@@ -1,8 +1,9 @@
-"""A preference process from a file: each item's f and g."""
+"""From files: a preference process, each item's f and g; and log-probabilities of compared answers, to find one."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from pbde_ref.estimation.formats import Style, open_table
 from pbde_ref.estimation.sources import DataError
 from pbde_ref.pbde import PBDE
 
-__all__ = ["read_process"]
+__all__ = ["read_pairs", "read_process"]
 
 COLUMNS = ("item", "f", "g")
 
@@ -59,3 +60,79 @@ def read_process(path: str | os.PathLike[str], items: NDArray[Any]) -> PBDE:
         raise DataError(f"{os.fspath(path)}: there is no line for {others}")
     f, g = np.array([numbers[i] for i in range(items.size)]).T
     return PBDE(f, g)
+
+
+LAYOUTS: dict[str, tuple[tuple[str, str], ...]] = {
+    "log_p": (("chosen_log_p", "rejected_log_p"), ("chosen_logps", "rejected_logps"),
+              ("policy_chosen_logps", "policy_rejected_logps")),
+    "log_reference": (("chosen_log_reference", "rejected_log_reference"), ("ref_chosen_logps", "ref_rejected_logps"),
+                      ("reference_chosen_logps", "reference_rejected_logps")),
+    "lengths": (("chosen_length", "rejected_length"), ("chosen_tokens", "rejected_tokens")),
+}  # fmt: skip
+"""Columns, of the chosen and of the rejected answer, that are looked for where none are named."""
+
+
+def read_pairs(
+    path: Any, *, columns: Mapping[str, Sequence[str]] | None = None, covariates: Sequence[str] = (),
+    cluster: str | None = None, style: Style | None = None,
+) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:  # fmt: skip
+    """Read what `identify_process` takes from a file with a comparison a line.
+
+    Parameters
+    ----------
+    path : str, path or DataFrame
+        As `read_comparisons` takes it.
+    columns : mapping of str to two names, optional
+        For "log_p", "log_reference" and "lengths": the columns of chosen and of rejected answers. Others are looked
+        for under well-known names.
+    covariates : sequence of str
+        Columns of numbers that speak for the chosen answer.
+    cluster : str, optional
+        Column of prompt, annotator or both, whose rows may depend on each other.
+
+    Returns
+    -------
+    arguments, names : dict
+        Of `identify_process`, and the columns that each was taken from.
+
+    Raises
+    ------
+    DataError
+        If a column is missing, or a cell holds no number.
+    """
+    with open_table(path, style or Style()) as table:
+        header = next((i for i, one in enumerate(table.headers) if len(one.names) > 1), 0)
+        there = table.headers[header].names
+        found = {key: tuple(pair) for key, pair in (columns or {}).items()}
+        for key, layouts in LAYOUTS.items():
+            known = next((pair for pair in layouts if set(pair) <= set(there)), None)
+            if key not in found and known is not None:
+                found[key] = known
+        if not found:
+            raise DataError(f"{table.name}: there are no columns of log-probabilities or lengths; name them")
+        numeric = [*(name for pair in found.values() for name in pair), *covariates]
+        wanted = list(dict.fromkeys([*numeric, *([cluster] if cluster else [])]))
+        for name in wanted:
+            if name.split(".")[0] not in there and name not in there:
+                raise DataError(f"{table.name}: there is no column {name!r:.100}; there are {', '.join(there):.200}")
+        cells: dict[str, list[Any]] = {name: [] for name in wanted}
+        for chunk in table.chunks(header, wanted, ()):
+            if chunk.bad:
+                raise DataError(f"{table.name}, {chunk.bad[0]}")
+            for name, column in zip(wanted, chunk.columns, strict=True):
+                for line, cell in zip(chunk.lines, column, strict=True):
+                    cells[name].append(_number(table.name, line, name, cell) if name in numeric else cell)
+    if not cells[wanted[0]]:
+        raise DataError(f"{table.name}: there are no rows")
+    arguments: dict[str, Any] = {key: np.array([cells[name] for name in pair]) for key, pair in found.items()}
+    arguments["covariates"] = {name: np.array(cells[name]) for name in covariates}
+    if cluster is not None:
+        arguments["clusters"] = np.unique(np.array(cells[cluster], dtype=object).astype(str), return_inverse=True)[1]
+    return arguments, found
+
+
+def _number(name: str, line: int, column: str, cell: Any) -> float:
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        raise DataError(f"{name}, line {line}: {column} must be a number; got {cell!r:.40}") from None

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.optimize import linprog
 from scipy.sparse import csr_array, diags_array, vstack
+from scipy.special import expit
 
 from pbde_ref.estimation.connectivity import NoFiniteEstimateError
 from pbde_ref.estimation.newton import DENSE_LIMIT, Maximum, newton, spread
@@ -30,8 +31,8 @@ from pbde_ref.estimation.priors import Prior
 from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = [
-    "Choices", "DenseInformation", "Dependence", "choices_of_pairs", "choices_of_rankings", "differences",
-    "fit_choices",
+    "Choices", "ColumnChoices", "DenseInformation", "Dependence", "choices_of_pairs", "choices_of_rankings",
+    "differences", "fit_choices",
 ]  # fmt: skip
 
 # Least eigenvalue of the effects' information, over its diagonal, at which effects count as determined.
@@ -248,6 +249,52 @@ def choices_of_pairs(
     leads, units = csr_array(vstack([apart - own, csr_array(-apart - own)[tied]])), np.concatenate([unit, tied])
     sets, names = [leads, csr_array(leads.shape)], (*effects, "threshold")
     return replace(_choices(sets, leads, amount[units], units, amount, size, names), threshold_ties=tied), row
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnChoices:
+    """Comparisons without items: `rows` of numbers that speak for the winner, and a margin that is `fixed`."""
+
+    rows: FloatArray
+    fixed: FloatArray
+    weights: FloatArray
+
+    @property
+    def scale(self) -> FloatArray:
+        """How often each parameter took part."""
+        found = np.abs(self.rows).T @ self.weights
+        return np.where(found > 0.0, found, 1.0)
+
+    def room(self) -> FloatArray:
+        """Nothing is kept."""
+        return np.empty(0)
+
+    def reach(self, at: FloatArray, step: FloatArray) -> float:
+        """By how much a step changes a difference of utilities at most."""
+        return float(np.abs(self.rows @ step).max())
+
+    def longest(self, at: FloatArray, step: FloatArray) -> float:
+        """All of it."""
+        return 1.0
+
+    def margins(self, at: FloatArray) -> FloatArray:
+        """The winners' leads."""
+        return self.fixed + self.rows @ at
+
+    def log_likelihood(self, at: FloatArray) -> float:
+        """In nats."""
+        return -float(self.weights @ np.logaddexp(0.0, -self.margins(at)))
+
+    def scores(self, at: FloatArray) -> csr_array:
+        """Derivative of each comparison's log-likelihood."""
+        return csr_array(expit(-self.margins(at))[:, None] * self.rows)
+
+    def derivatives(self, at: FloatArray, out: FloatArray) -> tuple[FloatArray, DenseInformation]:
+        """Gradient of the negative log-likelihood, and the Hessian."""
+        margins = self.margins(at)
+        lost = self.weights * expit(-margins)
+        matrix = self.rows.T @ ((lost * expit(margins))[:, None] * self.rows)
+        return -self.rows.T @ lost, DenseInformation(matrix, None, 0)
 
 
 def choices_of_rankings(rankings: Sequence[tuple[tuple[tuple[int, ...], ...], float]], size: int) -> Choices:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.special import ndtri
 
+from pbde_ref.display import Shown
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.estimation.newton import DENSE_LIMIT, SMALL, Information
 from pbde_ref.estimation.priors import Prior
@@ -24,7 +25,7 @@ FEW = 32
 
 
 @dataclass(frozen=True, eq=False)
-class ComparisonFit:
+class ComparisonFit(Shown):
     r"""An implicit preference distribution estimated from comparisons.
 
     Attributes

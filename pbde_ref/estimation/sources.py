@@ -126,10 +126,13 @@ class Limits:
         Bytes of a line.
     total : int
         Bytes of the file.
+    rows : int
+        Of a parquet file.
     """
 
     line: int = 2**24
     total: int = 2**36
+    rows: int = 2**28
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pbde_ref.display import Shown
 from pbde_ref.exact.selection import stationary_distribution
 from pbde_ref.numerics import log_normalize
 from pbde_ref.validation import FloatArray, array, number, probability_weights, reject, transition_matrix, vector
@@ -19,7 +20,7 @@ __all__ = ["DecisionProcess"]
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class DecisionProcess:
+class DecisionProcess(Shown):
     r"""A decision process with m states and k actions.
 
     Parameters

@@ -8,17 +8,13 @@ largest, :math:`G_x \le 0` on the opposite one, and by the theorem of Poincaré 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
-from pbde_ref.exact.laplacian import Elimination, eliminate
 from pbde_ref.numerics import two_difference
-from pbde_ref.validation import FloatArray, IndexArray
+from pbde_ref.validation import FloatArray
 
-__all__ = [
-    "Grounded", "largest_difference", "lies_between", "policy_distance", "policy_rounding",
-]  # fmt: skip
+__all__ = ["largest_difference", "lies_between", "policy_distance", "policy_rounding"]
 
 EPS = float(np.finfo(float).eps)
 
@@ -67,47 +63,6 @@ def largest_difference(widths: FloatArray) -> float:
     0.75
     """
     return float(np.sort(widths)[-2:].sum()) * (1.0 + 1e-15)
-
-
-@dataclass(frozen=True, eq=False)
-class Grounded:
-    """A graph Laplacian whose solutions are zero at a root in each component, the outcome of largest degree there.
-
-    Without the roots it is an M-matrix, and its inverse is non-negative; eliminated from the leaves to the roots, it
-    keeps all digits.
-
-    Examples
-    --------
-    >>> path = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.5], [0.0, 0.5, 0.0]])
-    >>> grounded = Grounded.of(path, np.zeros(3, dtype=int))
-    >>> grounded.solve(np.array([1.0, -2.0, 1.0])), grounded.bound(np.array([1.0, 9.0, 1.0])).round(6)
-    (array([1., 0., 2.]), array([1., 0., 2.]))
-    """
-
-    order: IndexArray
-    n_roots: int
-    elimination: Elimination
-
-    @classmethod
-    def of(cls, weights: FloatArray, components: IndexArray) -> Grounded:
-        """Of symmetric and non-negative weights, and the component of each outcome."""
-        by_degree = np.argsort(-weights.sum(axis=1), kind="stable")
-        roots = by_degree[np.unique(components[by_degree], return_index=True)[1]]
-        order = np.concatenate([np.setdiff1d(np.arange(components.size), roots), roots])
-        return cls(order, roots.size, eliminate(weights[order[:, None], order]))
-
-    def solve(self, right: FloatArray) -> FloatArray:
-        """Solution for a right side that sums to zero in each component; what it is at the roots is not asked."""
-        asked = right[self.order]
-        asked[asked.size - self.n_roots :] = 0.0
-        result = np.empty(right.size)
-        result[self.order] = self.elimination.solve(asked)
-        return result
-
-    def bound(self, right: FloatArray) -> FloatArray:
-        """Bounds on the solutions for all right sides that are within this one, which is non-negative, in size."""
-        # To first order elimination errs by a few units in the last place for each outcome.
-        return (1.0 + 1e-9) * self.solve(right)
 
 
 def policy_distance(pmf: FloatArray, errors: FloatArray, f: FloatArray | float = 1.0) -> float:

@@ -9,13 +9,13 @@ few blocks of 65,536 pairs, whatever the number of outcomes. Product proposals o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
-from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
+from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel, prompts_of
 from pbde_ref.exact.fast_blocks import FastBlocks
 from pbde_ref.exact.linear_time.kernel_sums import (
     kernel_cross_entropy,
@@ -102,13 +102,7 @@ def expected_kl(
     if takes_linear_time(method, isinstance(annotator, Annotator), annotator, proposal):
         return kernel_kl(annotator, utilities, proposal)
     utilities = _checked(annotator, utilities, proposal)
-    quick = FastBlocks.of(annotator, utilities)
-    values, gradient = [], np.zeros(annotator.size)
-    for block in proposal.blocks(annotator.size):
-        value, terms = (quick and quick(block)) or accurate_kl(annotator, utilities, block)
-        values.append(value)
-        gradient += block.scatter(terms, annotator.size)
-    return _result(values, gradient)
+    return _dense(accurate_kl, FastBlocks.of(annotator, utilities), annotator, utilities, proposal)
 
 
 def accurate_kl(annotator: PreferenceModel, utilities: FloatArray, block: PairBlock) -> tuple[float, FloatArray]:
@@ -143,12 +137,7 @@ def expected_cross_entropy(
         return kernel_cross_entropy(annotator, utilities, proposal)
     utilities = _checked(annotator, utilities, proposal)
     quick = FastBlocks.of(annotator, utilities, entropy=True)
-    values, gradient = [], np.zeros(annotator.size)
-    for block in proposal.blocks(annotator.size):
-        value, terms = (quick and quick(block)) or accurate_cross_entropy(annotator, utilities, block)
-        values.append(value)
-        gradient += block.scatter(terms, annotator.size)
-    return _result(values, gradient)
+    return _dense(accurate_cross_entropy, quick, annotator, utilities, proposal)
 
 
 def accurate_cross_entropy(
@@ -296,12 +285,16 @@ def expected_hessian_vector_product(
 
 
 def check_models(annotator: PreferenceModel, proposal: Proposal) -> None:
-    """Raise ``TypeError`` unless the two are what their names say."""
+    """Raise ``TypeError`` unless the two are what their names say, ``ValueError`` where a pair has two prompts."""
     # Asking a protocol takes as long as a sum over a thousand pairs.
     if not isinstance(annotator, (Annotator, AnnotatorMixture)):
         instance("annotator", annotator, PreferenceModel, "an annotator")
     if not isinstance(proposal, (ProductProposal, JointProposal)):
         instance("proposal", proposal, Proposal, "a proposal")
+    if (prompts := prompts_of(annotator)) is not None:
+        for block in proposal.blocks(prompts.size):
+            a, b, weight = np.broadcast_arrays(block.a, block.b, block.weight)
+            prompts.check("proposal", a.ravel(), b.ravel(), weight.ravel() > 0.0)
 
 
 def takes_linear_time(method: str, possible: bool, annotator: PreferenceModel, proposal: Proposal) -> bool:
@@ -315,6 +308,19 @@ def takes_linear_time(method: str, possible: bool, annotator: PreferenceModel, p
 def _checked(annotator: PreferenceModel, utilities: ArrayLike, proposal: Proposal) -> FloatArray:
     check_models(annotator, proposal)
     return vector("utilities", utilities, size=annotator.size)
+
+
+def _dense(
+    accurate: Callable[..., tuple[float, FloatArray]], quick: FastBlocks | None, annotator: PreferenceModel,
+    utilities: FloatArray, proposal: Proposal,
+) -> ExpectedLoss:  # fmt: skip
+    """The sum over all pairs, block by block, each by the quick formula where that is right."""
+    values, gradient = [], np.zeros(annotator.size)
+    for block in proposal.blocks(annotator.size):
+        value, terms = (quick and quick(block)) or accurate(annotator, utilities, block)
+        values.append(value)
+        gradient += block.scatter(terms, annotator.size)
+    return _result(values, gradient)
 
 
 def _margins(utilities: FloatArray, proposal: Proposal) -> Iterator[tuple[PairBlock, FloatArray]]:

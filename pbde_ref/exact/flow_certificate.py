@@ -23,7 +23,7 @@ from pbde_ref.exact.pair_flows import PairFlows
 from pbde_ref.numerics import log1p_gap
 from pbde_ref.validation import FloatArray, IndexArray
 
-__all__ = ["FlowBound", "flow_bound", "reach"]
+__all__ = ["FlowBound", "flow_bound", "left_over", "reach"]
 
 EPS = float(np.finfo(float).eps)
 # Of sums over what crosses a cut.
@@ -78,7 +78,7 @@ def flow_bound(
     change = kappa * (step[:, None] - step)
     errors = errors + 2.0 * EPS * np.abs(flows)
     errors += 2.0 * EPS * np.abs(change)
-    moved = _left_over(tree, flows - change)[below]
+    moved = left_over(tree, flows - change)[below]
     paths = _resistance_bounds(kappa, tree, eliminated, components)
     if not np.isfinite(paths).all():
         # They have nearly underflowed: one over them overflows.
@@ -98,10 +98,17 @@ def flow_bound(
     return FlowBound(energy**2 * (1.0 + 1e-9) * _bregman(total), -math.log1p(-total), rounding, True)
 
 
-def _left_over(tree: SpanningTree, rest: FloatArray) -> FloatArray:
+def left_over(tree: SpanningTree, rest: FloatArray) -> FloatArray:
     """Bounds on what flows along each tree edge where the tree carries the rest, by position.
 
     Edges inside a group never enter what crosses its border.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> tree = SpanningTree(np.array([0, 1, 2]), np.array([-1, 0, 1]))
+    >>> left_over(tree, np.array([[0.0, 0.0, 2.0], [0.0, 0.0, 0.0], [-2.0, 0.0, 0.0]]))  # on the way from 0 to 2
+    array([0., 2., 2.])
     """
     over = np.abs(tree.cut_sums(rest, -1.0)) * (1.0 + EPS)
     return np.asarray(over + 4.0 * len(rest) * EXTENDED * tree.cut_sums(np.abs(rest), 1.0))

@@ -16,7 +16,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
 
-from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
+from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel, prompts_of
+from pbde_ref.display import Shown
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.expected import check_models, expected_hessian
 from pbde_ref.exact.laplacian import effective_resistances, eliminate, null_projection, pseudo_inverse
@@ -53,7 +54,7 @@ def comparison_components(proposal: Proposal, size: int) -> IndexArray:
 
 
 @dataclass(frozen=True, eq=False)
-class Identifiability:
+class Identifiability(Shown):
     """What the comparisons of one annotator determine.
 
     Attributes
@@ -67,7 +68,7 @@ class Identifiability:
         shows that they are never preferred.
     policy_is_unique : bool
         Whether exactly one normalised policy has the least expected loss, as a limit where no finite utilities attain
-        it: `limit_fit` finds one leading group.
+        it: `limit_fit` finds one leading group; with prompts, one at each.
     """
 
     components: IndexArray
@@ -109,7 +110,10 @@ def identifiability(annotator: PreferenceModel, proposal: Proposal) -> Identifia
     groups = preference_components(annotator, proposal)
     leading = int(np.count_nonzero(~groups_that_lose(annotator, proposal, groups)))
     unreachable = np.flatnonzero(alone & ~_possible(annotator))
-    return Identifiability(components, int(components.max()) + 1, unreachable, leading == 1)
+    prompts = prompts_of(annotator)
+    # No arrow joins two prompts, and each has a leading group.
+    policies = 1 if prompts is None else len(prompts.names)
+    return Identifiability(components, int(components.max()) + 1, unreachable, leading == policies)
 
 
 def finite_fit_exists(annotator: PreferenceModel, proposal: Proposal) -> bool:
@@ -250,9 +254,7 @@ def asymptotic_covariance(utilities: ArrayLike, proposal: Proposal, n_comparison
     """
     utilities, n_comparisons = _truth(utilities), whole_number("n_comparisons", n_comparisons, least=1)
     components = comparison_components(proposal, utilities.size)
-    exponent = weight_exponent(proposal, utilities.size)
-    information = pair_information(utilities, proposal, exponent)
-    _check_information(information, components, utilities)
+    information, exponent = _information(utilities, proposal, components)
     with np.errstate(over="ignore"):
         result = np.ldexp(pseudo_inverse(information, components) / n_comparisons, exponent)
     if not np.isfinite(result).all():
@@ -312,9 +314,7 @@ def difference_variances(
             "`pairs` must be joined by chains of comparisons (otherwise their difference is undetermined); "
             f"got {a[i]} and {b[i]} at index {i}"
         )
-    exponent = weight_exponent(proposal, utilities.size)
-    information = pair_information(utilities, proposal, exponent)
-    _check_information(information, components, utilities)
+    information, exponent = _information(utilities, proposal, components)
     with np.errstate(over="ignore"):
         result = np.ldexp(effective_resistances(information, a, b) / n_comparisons, exponent)
     reject("pairs", "joined so closely that the variance stays below 1.8e308", result, np.isinf(result))
@@ -357,12 +357,11 @@ def comparisons_per_sample(utilities: ArrayLike, proposal: Proposal) -> float:
     utilities = _truth(utilities)
     if utilities.size < 2:
         raise ValueError("`utilities` must have at least two outcomes; got 1")
-    if int(comparison_components(proposal, utilities.size).max()) > 0:
+    components = comparison_components(proposal, utilities.size)
+    if components.any():
         raise ValueError("`proposal` must connect all outcomes; got several components")
     p = FiniteDistribution(utilities).pmf
-    exponent = weight_exponent(proposal, utilities.size)
-    information = pair_information(utilities, proposal, exponent)
-    _check_information(information, comparison_components(proposal, utilities.size), utilities)
+    information, exponent = _information(utilities, proposal, components)
     # The likeliest outcome comes last and is grounded: rare ones, whose variances are huge, then share nothing.
     order = np.argsort(p, kind="stable")
     p, root = p[order], eliminate(information[np.ix_(order, order)]).root()
@@ -403,9 +402,7 @@ def expected_excess_loss(
     """
     check_models(annotator, proposal)
     utilities, n_comparisons = _truth(utilities, annotator.size), whole_number("n_comparisons", n_comparisons, least=1)
-    exponent = weight_exponent(proposal, utilities.size)
-    information = pair_information(utilities, proposal, exponent)
-    _check_information(information, comparison_components(proposal, utilities.size), utilities)
+    information, exponent = _information(utilities, proposal, comparison_components(proposal, utilities.size))
     scores = _score_weights(annotator, utilities, proposal, exponent)
     # Of all pairs that are drawn, also of those whose own information underflows beside a chain that has some.
     a, b = np.nonzero(np.triu(scores, 1))
@@ -468,14 +465,17 @@ def _named_pairs(pairs: ArrayLike, size: int) -> tuple[IndexArray, IndexArray]:
     return flat[::2], flat[1::2]
 
 
-def _check_information(information: FloatArray, components: IndexArray, utilities: FloatArray) -> None:
-    """Raise where the information of the pairs that hold a component together has underflowed."""
+def _information(utilities: FloatArray, proposal: Proposal, components: IndexArray) -> tuple[FloatArray, int]:
+    """Each pair's information, times two to a power; an error where what holds a component together underflows."""
+    exponent = weight_exponent(proposal, utilities.size)
+    information = pair_information(utilities, proposal, exponent)
     found = connected_components(coo_array(information > 0.0), directed=False)[0]
     if found > int(components.max()) + 1:
         raise ValueError(
             "`utilities` must not lie more than about 709 nats apart along the only comparisons that join outcomes "
             f"(their information underflows); got a spread of {_spread(utilities)}"
         )
+    return information, exponent
 
 
 def _edges(block: PairBlock, mask: NDArray[np.bool_] | bool = True) -> tuple[IndexArray, IndexArray]:

@@ -16,10 +16,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.distributions import FiniteDistribution, kl_divergence, same_support, tilt
-from pbde_ref.exact.enclosures import Grounded, largest_difference, policy_distance, policy_rounding
+from pbde_ref.exact.enclosures import policy_distance, policy_rounding
 from pbde_ref.exact.expected import check_models, expected_loss
+from pbde_ref.exact.flow_certificate import left_over, reach
 from pbde_ref.exact.identifiability import comparison_components
-from pbde_ref.exact.laplacian import centred, conductances_of, smallest_eigenvalue, solve_flows
+from pbde_ref.exact.laplacian import centred, maximal_spanning_tree, smallest_eigenvalue, solve_flows
 from pbde_ref.exact.results import Optimum, unmet
 from pbde_ref.exact.selection import win_weights, win_weights_error
 from pbde_ref.objectives import LEAST_TAU, ipo
@@ -37,8 +38,8 @@ from pbde_ref.validation import (
 )
 
 __all__ = [
-    "IpoSolution", "identity_preference_objective", "ipo_closed_form", "ipo_optimum", "ipo_winners", "psi_closed_form",
-    "slices_of", "solve_laplacian_of",
+    "IpoSolution", "bounds_of", "identity_preference_objective", "ipo_closed_form", "ipo_optimum", "ipo_winners",
+    "psi_closed_form", "slices_of",
 ]  # fmt: skip
 
 EPS = float(np.finfo(float).eps)
@@ -138,17 +139,19 @@ def ipo_optimum(
     components = comparison_components(proposal, size)
     _check_connected(components, reference)
     wins, _ = win_weights(annotator, proposal)
-    weights = wins + wins.T
-    laplacian, flows = np.diag(weights.sum(axis=1)) - weights, (wins - wins.T) / (2.0 * tau)
-    s, residual, smallest = solve_laplacian_of(laplacian, flows, components)
-    degree = laplacian.diagonal()
-    largest = float(np.abs(residual / np.sqrt(np.where(degree > 0.0, degree, 1.0))).max())
+    weights, flows = wins + wins.T, (wins - wins.T) / (2.0 * tau)
+    mass = _masses(weights)
+    s = centred(solve_flows(weights, flows), components)
+    residual = (flows - weights * (s[:, None] - s)).sum(axis=1)
+    # Divided by its degrees a Laplacian has eigenvalues in [0, 2], however rare some outcomes are. What rounding may
+    # have added is taken off.
+    smallest = smallest_eigenvalue(weights, components, mass) * (1.0 - 16.0 * size * EPS)
     s.flags.writeable = False
     policy = FiniteDistribution(reference.log_pmf + s, reference.support)
     moved = policy_rounding(policy.log_pmf, reference.log_pmf, s)
-    gap, widths = _enclosure(wins, s, tau, components, win_weights_error(annotator, proposal))
+    gap, utility_error, widths = bounds_of(wins, s, tau, components, win_weights_error(annotator, proposal))
     # Rounding of the policy adds to its distance from the optimum, in the norm whose square the loss is.
-    gap = (math.sqrt(gap) + math.sqrt(2.0 * float((degree * moved**2).sum()))) ** 2
+    gap = (math.sqrt(gap) + math.sqrt(2.0 * float((weights.sum(axis=1) * moved**2).sum()))) ** 2
     policy_error = policy_distance(policy.pmf, widths + moved)
     reason = unmet(("gap", gap, 1e-20 / (4.0 * tau**2)), ("policy error", policy_error, 1e-8))
     return IpoSolution(
@@ -156,12 +159,12 @@ def ipo_optimum(
         utilities=s,
         loss=expected_loss(objective, annotator, s, proposal).value,
         gap=gap,
-        utility_error=max(largest_difference(widths[components == i]) for i in range(int(components.max()) + 1)),
+        utility_error=utility_error,
         policy_error=policy_error,
         converged=not reason,
         unique=True,
         proof="equations",
-        certificate=largest,
+        certificate=float(np.abs(residual / mass).max()),
         reason=reason,
         smallest_eigenvalue=smallest,
         n_components=int(components.max()) + 1,
@@ -398,40 +401,52 @@ def _listed(members: IndexArray) -> str:
     return f"{{{shown}{', …' if members.size > 6 else ''}}}"
 
 
-def _enclosure(
+def bounds_of(
     wins: FloatArray, s: FloatArray, tau: float, components: IndexArray, relative: float
-) -> tuple[float, FloatArray]:
-    r"""Bound on the loss at s above the least one, and on the error of each entry relative to its component's root.
+) -> tuple[float, float, FloatArray]:
+    r"""Bounds on the loss at s above the least one, on the error of differences, and on that of each entry.
 
-    The error solves :math:`L v = \rho`, :math:`\rho` the sums of flows along the edges. Rounding of an edge's flow by e
-    moves no difference by more than :math:`|e|` times the edge's resistance, and these, times weights, add up to n - 1.
+    The last but for one constant in each component. The error is the potential of the flows that s leaves along the
+    edges. It is solved for once more; what that leaves is next to nothing, and a spanning tree carries it. Rounding of
+    an edge's flow by e moves no difference by more than :math:`|e|` times the edge's effective resistance, and these,
+    times weights, add up to the number of the tree's edges.
+
+    Parameters
+    ----------
+    wins : ndarray, shape (n, n)
+        How often A meets B and wins, right to `relative`; zero on the diagonal.
+    s : ndarray, shape (n,)
+        Log-ratios of policy and reference.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> wins = np.array([[0.0, 0.9], [0.1, 0.0]])  # at τ = 0.4 the first log-ratio is larger by 1
+    >>> gap, error, _ = bounds_of(wins, np.array([1.5, 0.0]), 0.4, np.array([0, 0]), 0.0)
+    >>> round(gap, 8), round(error, 8)
+    (0.25, 0.5)
     """
     weights, margin = wins + wins.T, s[:, None] - s
     flows = (wins - wins.T) / (2.0 * tau) - weights * margin
-    residual = np.array([math.fsum(row) for row in flows.tolist()])
-    grounded = Grounded.of(weights, components)
-    # Solved once more, from sums without rounding, what is left is as small as the square of the rounding.
-    v = grounded.solve(residual)
-    moved = weights * (v[:, None] - v)
-    left = np.array([math.fsum(row) for row in np.hstack([flows, -moved]).tolist()])
-    widths = np.abs(v) + grounded.bound(np.abs(left))
-    compared = weights > 0.0
-    size = np.where(compared, np.abs(margin) + 1.0 / (2.0 * tau) + np.abs(v[:, None] - v), 0.0)
+    v = centred(solve_flows(weights, flows), components, _masses(weights))
+    change = v[:, None] - v
+    with np.errstate(divide="ignore"):
+        tree = maximal_spanning_tree(np.log(weights))
+    below, child, above = tree.edges()
+    if below.size < s.size - int(components.max()) - 1:
+        # Weights have underflowed.
+        return math.inf, math.inf, np.full(s.size, math.inf)
+    left = left_over(tree, flows - weights * change)[below]
+    along = left / weights[child, above]
+    size = np.where(weights > 0.0, np.abs(margin) + 1.0 / (2.0 * tau) + np.abs(change), 0.0)
     rounding = (relative + 4.0 * EPS) * size
-    gap = (math.sqrt(float(np.abs(residual) @ widths)) + math.sqrt(0.5 * float((weights * rounding**2).sum()))) ** 2
-    free = s.size - grounded.n_roots
-    return (1.0 + 1e-9) * gap, (1.0 + 1e-9) * (widths + free * rounding.max())
+    energies = 0.5 * (weights * change**2).sum(), (left * along).sum(), 0.5 * (weights * rounding**2).sum()
+    gap = sum(math.sqrt(energy) for energy in energies) ** 2
+    slack = float(along.sum()) + below.size * float(rounding.max())
+    return (1.0 + 1e-9) * gap, (1.0 + 1e-9) * (reach(v, components) + slack), (1.0 + 1e-9) * (np.abs(v) + slack)
 
 
-def solve_laplacian_of(
-    laplacian: FloatArray, flows: FloatArray, components: IndexArray
-) -> tuple[FloatArray, FloatArray, float]:
-    """Solution with mean zero in each component, the residual over root degrees, and the smallest eigenvalue."""
-    weights, degree = conductances_of(laplacian), laplacian.diagonal()
-    s = centred(solve_flows(weights, flows), components)
-    residual = (flows - weights * (s[:, None] - s)).sum(axis=1)
-    # Divided by its degrees a Laplacian has eigenvalues in [0, 2], however rare some outcomes are.
-    scale = np.where(degree > 0.0, degree, 1.0)
-    # What rounding may have added to the eigenvalue is taken off.
-    smallest = smallest_eigenvalue(weights, components, scale) * (1.0 - 16.0 * s.size * float(np.finfo(float).eps))
-    return s, residual / np.sqrt(scale), smallest
+def _masses(weights: FloatArray) -> FloatArray:
+    """Degrees, and 1 for what is never compared."""
+    degree = weights.sum(axis=1)
+    return np.where(degree > 0.0, degree, 1.0)

@@ -23,7 +23,7 @@ from scipy.linalg import cho_factor, cho_solve, lapack, solve_triangular
 from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = [
-    "Elimination", "SpanningTree", "centred", "conductances_of", "effective_resistances", "eliminate",
+    "Elimination", "SpanningTree", "centred", "effective_resistances", "eliminate",
     "maximal_spanning_tree", "null_projection", "pseudo_inverse", "smallest_eigenvalue",
     "solve_damped", "solve_flows", "solve_laplacian", "solve_quickly", "with_ground",
 ]  # fmt: skip
@@ -319,21 +319,6 @@ def centred(values: FloatArray, components: IndexArray, mass: FloatArray | None 
     order = np.argsort(components, kind="stable")
     for members in np.split(order, np.cumsum(np.bincount(components))[:-1]):
         result[members] -= np.average(values[members], axis=0, weights=None if mass is None else mass[members])
-    return result
-
-
-def conductances_of(laplacian: FloatArray) -> FloatArray:
-    """Conductances of a Laplacian: minus its entries off the diagonal, shape (n, n).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> conductances_of(np.array([[2.0, -2.0], [-2.0, 2.0]]))
-    array([[0., 2.],
-           [2., 0.]])
-    """
-    result = np.abs(laplacian)
-    np.fill_diagonal(result, 0.0)
     return result
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from pbde_ref.distributions import FiniteDistribution
+from pbde_ref.display import Shown
 from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = ["Certificate", "ExpectedLoss", "NoMinimumError", "Optimum", "Solution", "unmet"]
@@ -17,7 +17,7 @@ class NoMinimumError(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class ExpectedLoss:
+class ExpectedLoss(Shown):
     """An expected loss.
 
     Attributes
@@ -37,7 +37,7 @@ class ExpectedLoss:
 
 
 @dataclass(frozen=True, eq=False)
-class Certificate:
+class Certificate(Shown):
     """Why utilities are a minimum of a smooth loss.
 
     Attributes
@@ -63,12 +63,12 @@ class Certificate:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Optimum:
+class Optimum(Shown):
     r"""What a loss is least at, and what proves it: the result of every minimiser.
 
     Attributes
     ----------
-    policy : FiniteDistribution or None
+    policy : FiniteDistribution, ConditionalDistribution or None
         The best policy: as a limit where no policy attains the infimum; None where the loss determines none.
     utilities : ndarray, shape (n,)
         What the loss determines up to constants, in nats: :math:`\Omega` of the cross-entropy losses, the log-ratio of
@@ -98,7 +98,7 @@ class Optimum:
         Why the result is not converged, or what to know about it, in a sentence; mostly empty.
     """
 
-    policy: FiniteDistribution | None
+    policy: Any
     utilities: FloatArray
     loss: float
     gap: float

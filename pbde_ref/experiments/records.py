@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from pbde_ref.distributions import FiniteDistribution
-from pbde_ref.files import MOST_BYTES, read_json, write_json
+from pbde_ref.files import MOST_BYTES, content_digest, read_json, write_json
 from pbde_ref.validation import FloatArray
 
 __all__ = ["Record", "file_digest", "read_record", "write_record"]
@@ -84,7 +84,7 @@ def write_record(path: str | os.PathLike[str], record: Record) -> Record:
         "texts": dict(record.texts),
         "arrays": {name: np.asarray(array).tolist() for name, array in record.arrays.items()},
     }
-    digest = _digest(content)
+    digest = content_digest(content)
     write_json(path, content | {"digest": digest}, indent=None)
     return _record(json.loads(json.dumps(content)), digest)
 
@@ -110,7 +110,7 @@ def read_record(path: str | os.PathLike[str], *, limit: int = MOST_BYTES) -> Rec
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError("another format")
         digest = content.pop("digest")
-        if digest != _digest(content):
+        if digest != content_digest(content):
             raise ValueError("its digest is of another content")
         _check_parts(content)
         return _record(content, digest)
@@ -139,10 +139,6 @@ def _record(content: Mapping[str, Any], digest: str) -> Record:
         content["name"], content["settings"], content["numbers"], arrays, content["texts"], content["files"],
         content["sources"], digest,
     )  # fmt: skip
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _check_parts(content: Mapping[str, Any]) -> None:

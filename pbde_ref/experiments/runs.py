@@ -6,7 +6,6 @@ but the time.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from pbde_ref.experiments.records import Record, file_digest, read_record, write_record
+from pbde_ref.files import content_digest
 from pbde_ref.processes import process_pool
 
 __all__ = ["Reporter", "Run", "execute", "runs_folder"]
@@ -56,7 +56,7 @@ class Run:
 
 
 class Reporter:
-    """Who is told how far things are; this one ignores it."""
+    """Who is told how far things are; this one tells nobody."""
 
     def start(self, steps: int) -> None:
         """So many steps are ahead."""
@@ -142,7 +142,7 @@ def runs_folder(folder: Path, identity: Mapping[str, Any]) -> Path:
     >>> runs_folder(Path("runs"), {"seed": 0}) == runs_folder(Path("runs"), {"seed": 1})
     False
     """
-    return folder / hashlib.sha256(json.dumps(_stamp(identity), sort_keys=True).encode()).hexdigest()[:16]
+    return folder / content_digest(_stamp(identity))[:16]
 
 
 def _stamp(identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,6 +54,7 @@ def _draw_panel(axis: Axes, title: str, members: Sequence[AtlasRow]) -> None:
     axis.plot(problem.grid, density(problem.reference, problem.grid), **REFERENCE)
     colors = colormaps["viridis"](np.linspace(0.0, 0.85, len(members)))
     for color, row in zip(colors, members, strict=True):
+        assert row.policy is not None
         swept = [part for part in row.label.split()[1:] if not part.startswith("λ")]
         axis.plot(problem.grid, density(row.policy, problem.grid), color=color, linewidth=1.2, label=" ".join(swept))
     on_the_grid(axis, title)

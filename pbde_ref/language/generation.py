@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pbde_ref.models.threads import map_in_threads
 from pbde_ref.models.transformer_decoding import Decoder
 from pbde_ref.models.transformer_parameters import Floats, TransformerConfig, parameter_vector
-from pbde_ref.validation import FloatArray, instance, positive_number, whole_number
+from pbde_ref.validation import FloatArray, generator_of, instance, positive_number, whole_number
 
 __all__ = ["Samples", "inverted", "sample_sequences"]
 
@@ -128,7 +128,7 @@ def sample_sequences(
     if places > config.max_length:
         raise ValueError(f"`max_length` must be at most the model's, {config.max_length}; got {places}")
     config = replace(config, max_length=places)
-    generator = np.random.default_rng(rng).spawn(1)[0]
+    generator = generator_of(rng).spawn(1)[0]
 
     def grow(start: int) -> _Ended:
         part = uniforms[start : start + batch_size]

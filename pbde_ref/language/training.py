@@ -31,7 +31,7 @@ from pbde_ref.language.trained_models import (
     history_arrays,
     history_of,
 )  # fmt: skip
-from pbde_ref.language.training_data import Tokens, TrainingData, batch_order, padded
+from pbde_ref.language.training_data import Tokens, TrainingData, batch_order, padded, token_vectors
 from pbde_ref.models.adam import AdamState, adam_step, initial_adam_state, warmup_cosine
 from pbde_ref.models.transformer import (
     TransformerConfig,
@@ -125,7 +125,12 @@ def train_language_model(
         if checkpoint is not None:
             _write(checkpoint, identity, state)
 
-    state = _run(config, data, settings, state, keep, progress)
+    try:
+        state = _run(config, data, settings, state, keep, progress)
+    except ValueError as error:
+        raise ValueError(
+            f"`learning_rate` must keep the loss and its gradient finite; got {settings.learning_rate}: {error}"
+        ) from error
     return TrainedModel(config, state.best.astype(np.float32), settings, state.history)
 
 
@@ -141,7 +146,7 @@ def held_out_loss(config: TransformerConfig, parameters: Parameters, sequences: 
     >>> round(held_out_loss(config, np.zeros(parameter_count(config)), [[3, 4, 1], [5, 1]]), 6)  # log 8
     2.079442
     """
-    chosen = sorted(sequences[:EVALUATION_SEQUENCES], key=len)
+    chosen = sorted(token_vectors("sequences", sequences)[:EVALUATION_SEQUENCES], key=len)
     total = 0.0
     for batch in _batches(chosen):
         total -= float(token_log_probs(config, parameters, padded(batch)).sum())
@@ -169,7 +174,7 @@ def loss_and_error(
     >>> round(loss, 6), error < 1e-12  # each token costs log 8
     (2.079442, True)
     """
-    chosen = sorted(sequences, key=len)
+    chosen = sorted(token_vectors("sequences", sequences, least=2), key=len)
     batches = [token_log_probs(config, parameters, padded(batch)).sum(axis=1) for batch in _batches(chosen)]
     costs, lengths = -np.concatenate(batches), np.array([len(sequence) for sequence in chosen], dtype=np.float64)
     loss = float(costs.sum() / lengths.sum())
@@ -277,10 +282,7 @@ def _step(
     # A dot product would add up in an order that depends on the number of threads.
     norm = math.sqrt(float(np.square(gradient, dtype=np.float64).sum()))
     if not math.isfinite(value + norm):
-        raise ValueError(
-            f"`learning_rate` must keep the loss and its gradient finite; got {value} nats with "
-            f"{settings.learning_rate} at step {step}"
-        )
+        raise ValueError(f"{value} nats at step {step}")
     gradient *= min(1.0, settings.clip_norm / max(norm, np.finfo(np.float64).tiny))
     parameters, adam = adam_step(
         state.parameters,

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pbde_ref.language.corpora import Corpus
 from pbde_ref.language.tokenizers import LENGTH_RANGES, PADDING, Tokenizer, count_lengths, within
 from pbde_ref.models.transformer import TransformerConfig
-from pbde_ref.validation import IndexArray, instance, whole_number
+from pbde_ref.validation import IndexArray, generator_of, indices, instance, plain_array, shown, whole_number
 
-__all__ = ["TrainingData", "batch_order", "padded", "training_data"]
+__all__ = ["TrainingData", "batch_order", "padded", "token_vectors", "training_data"]
 
 # Sequences of similar length come from pools of so many batches: long enough that lengths in a batch are close, short
 # enough that a pool is still a random sample.
@@ -45,17 +45,7 @@ class TrainingData:
 
     def __post_init__(self) -> None:
         for name in ("training", "held_out", "test"):
-            sequences = tuple(np.asarray(sequence) for sequence in getattr(self, name))
-            if not sequences and name != "test":
-                raise ValueError(f"`{name}` must have at least one sequence; got none")
-            for index, sequence in enumerate(sequences):
-                if sequence.ndim != 1 or sequence.size == 0 or not np.issubdtype(sequence.dtype, np.integer):
-                    raise TypeError(
-                        f"`{name}` must hold vectors of tokens; got shape {sequence.shape} and dtype {sequence.dtype} "
-                        f"at index {index}"
-                    )
-                if (sequence == PADDING).any():
-                    raise ValueError(f"`{name}` must be without padding, token {PADDING}; got one at index {index}")
+            sequences = token_vectors(name, getattr(self, name), least=0 if name == "test" else 1)
             object.__setattr__(self, name, sequences)
 
     def fits(self, config: TransformerConfig) -> None:
@@ -83,6 +73,28 @@ class TrainingData:
             result.update(lengths.tobytes())
             result.update(np.concatenate(sequences).astype("<i8").tobytes())
         return result.hexdigest()
+
+
+def token_vectors(name: str, sequences: Any, *, least: int = 1) -> tuple[Tokens, ...]:
+    """Sequences of tokens as vectors, none of them empty or with padding; at least so many."""
+    try:
+        vectors = tuple(plain_array(name, sequence) for sequence in sequences)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise TypeError(f"`{name}` must hold vectors of tokens; got {shown(sequences)}") from error
+    if len(vectors) < least:
+        plural = "sequences" if least > 1 else "sequence"
+        raise ValueError(f"`{name}` must have at least {least} {plural}; got {len(vectors)}")
+    for index, vector in enumerate(vectors):
+        if vector.ndim != 1 or vector.size == 0 or not np.issubdtype(vector.dtype, np.integer):
+            raise TypeError(
+                f"`{name}` must hold vectors of tokens; got shape {vector.shape} and dtype {vector.dtype} at index "
+                f"{index}"
+            )
+        if (vector == PADDING).any():
+            raise ValueError(f"`{name}` must be without padding, token {PADDING}; got one at index {index}")
+    return vectors
 
 
 def training_data(corpus: Corpus, tokenizer: Tokenizer, lengths: str | tuple[int, int] = "whole") -> TrainingData:
@@ -142,11 +154,9 @@ def batch_order(lengths: Sequence[int] | NDArray[Any], tokens_per_batch: int, *,
     >>> [sorted(batch.tolist()) for batch in islice(batch_order([2, 9, 9, 2, 2], 6, rng=0), 3)]
     [[1], [2], [0, 3, 4]]
     """
-    lengths = np.asarray(lengths)
-    if lengths.ndim != 1 or lengths.size == 0:
-        raise ValueError(f"`lengths` must be a vector with at least one entry; got shape {lengths.shape}")
+    lengths = indices("lengths", lengths)
     tokens_per_batch = whole_number("tokens_per_batch", tokens_per_batch, least=1)
-    root = np.random.default_rng(rng)
+    root = generator_of(rng)
     while True:
         (child,) = root.spawn(1)
         order = child.permutation(lengths.size)

@@ -15,12 +15,13 @@ Common to all functions whose names end in `_loss`:
 - Hinges have the subgradient 0 at their kink.
 
 Files by idea: pairwise (any objective of any utilities; Eq. 1, 2), processes (PBDEs; Eq. 11, 14, 18, 26), alternatives
-(Eq. 20, 21, 23), ranking (Eq. 19), annotators (Eq. 30), policy_gradient (Eq. 4, 5), sequences (from logits and tokens
-to log-probabilities of sequences).
+(Eq. 20, 21, 23), log_ratios (no functions of one margin; single answers), ranking (Eq. 19), annotators (Eq. 30),
+policy_gradient (Eq. 4, 5), sequences (from logits and tokens to log-probabilities of sequences).
 """
 
 from pbde_ref.losses.alternatives import ipo_loss, rso_loss, slic_loss
 from pbde_ref.losses.annotators import annotator_mixture_loss
+from pbde_ref.losses.log_ratios import answer_loss, log_ratio_loss
 from pbde_ref.losses.pairwise import bradley_terry_loss, pairwise_loss
 from pbde_ref.losses.policy_gradient import kl_controlled_policy_gradient_loss
 from pbde_ref.losses.processes import dpo_loss, geometric_loss, length_normalized_loss, pbde_loss
@@ -37,6 +38,7 @@ from pbde_ref.losses.sequences import (
 __all__ = [
     "BatchLoss",
     "annotator_mixture_loss",
+    "answer_loss",
     "bradley_terry_loss",
     "completion_mask",
     "dpo_loss",
@@ -44,6 +46,7 @@ __all__ = [
     "ipo_loss",
     "kl_controlled_policy_gradient_loss",
     "length_normalized_loss",
+    "log_ratio_loss",
     "pairwise_loss",
     "pbde_loss",
     "rrhf_loss",

@@ -50,12 +50,13 @@ from pbde_ref.models.transformer_parameters import (
     TransformerConfig,
     finite_parameters,
     flatten,
+    in_range,
     initial_parameters,
     named_views,
     parameter_count,
     parameter_shapes,
 )
-from pbde_ref.validation import FloatArray, array, reject
+from pbde_ref.validation import FloatArray, array
 
 __all__ = [
     "TransformerConfig", "flatten", "initial_parameters", "log_probs_and_pullback", "logits", "named_views",
@@ -194,7 +195,7 @@ def weighted_loss_and_gradient(
     array([ 0.375, -0.625, -0.625, -0.625,  0.375,  0.375,  0.375,  0.375], dtype=float32)
     """
     parameters, ids = finite_parameters(config, parameters), token_array(config, tokens)
-    slopes = _token_weights(ids, weights)
+    slopes = _token_weights(parameters, ids, weights)
     kernels = fold(config, parameters)
 
     parts = parts_of(ids)
@@ -250,7 +251,7 @@ def log_probs_and_pullback(
     runs = map_in_threads(forward, parts)
 
     def pullback(weights: ArrayLike) -> Floats:
-        slopes = _token_weights(ids, weights).astype(parameters.dtype)
+        slopes = _token_weights(parameters, ids, weights).astype(parameters.dtype)
 
         def share(index: int) -> _Share:
             part = parts[index]
@@ -261,12 +262,12 @@ def log_probs_and_pullback(
     return log_probs.sum(axis=1), pullback
 
 
-def _token_weights(ids: NDArray[np.intp], weights: ArrayLike) -> FloatArray:
+def _token_weights(parameters: Floats, ids: NDArray[np.intp], weights: ArrayLike) -> FloatArray:
     """Weights of tokens, (B, T)."""
     given = array("weights", weights)
     if given.shape not in (ids.shape, ids.shape[:1]):
         raise ValueError(f"`weights` must have shape {ids.shape[:1]} or {ids.shape}; got {given.shape}")
-    reject("weights", "finite", given, ~np.isfinite(given))
+    in_range("weights", given, parameters.dtype)
     return given if given.ndim == 2 else np.broadcast_to(given[:, None], ids.shape)
 
 

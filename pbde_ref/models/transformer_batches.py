@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pbde_ref.models.transformer_layers import Packing
 from pbde_ref.models.transformer_parameters import TransformerConfig
-from pbde_ref.validation import instance, reject
+from pbde_ref.validation import instance, plain_array, reject
 
 __all__ = ["Part", "parts_of", "token_array"]
 
@@ -17,7 +17,7 @@ __all__ = ["Part", "parts_of", "token_array"]
 def token_array(config: TransformerConfig, tokens: ArrayLike) -> NDArray[np.intp]:
     """Tokens (B, T) that the model can take, or an error."""
     instance("config", config, TransformerConfig, "a TransformerConfig")
-    given = np.asarray(tokens)
+    given = plain_array("tokens", tokens)
     if given.ndim != 2 or given.size == 0:
         raise ValueError(f"`tokens` must be an array of 2 axes with at least one entry; got shape {given.shape}")
     if not np.issubdtype(given.dtype, np.integer):

@@ -2,17 +2,17 @@ r"""Sizes, names and initial values of a Transformer's parameters, which are one
 
 Names and shapes, with D the width, M that of the MLP, V the vocabulary, i = 0, 1, … the layer:
 
-====================================================  ==========  =================================
-``embedding``                                         (V, D)      of tokens, not scaled
-``layer_i/attention_norm/scale``, ``…/bias``          (D,)        layer norm before the attention
-``layer_i/attention/query``, ``…/key``, ``…/value``   (D, D)      head after head in the columns
-``layer_i/attention/out``                             (D, D)      head after head in the rows
-``layer_i/mlp_norm/scale``, ``…/bias``                (D,)        layer norm before the MLP
-``layer_i/mlp/in/kernel``, ``…/bias``                 (D, M) (M,)
-``layer_i/mlp/out/kernel``, ``…/bias``                (M, D) (D,)
-``final_norm/scale``, ``…/bias``                      (D,)        layer norm before the output
-``logits/kernel``, ``…/bias``                         (D, V) (V,) not tied to the embedding
-====================================================  ==========  =================================
+====================================================  ============  =================================
+``embedding``                                         (V, D)        of tokens, not scaled
+``layer_i/attention_norm/scale``, ``…/bias``          (D,)          layer norm before the attention
+``layer_i/attention/query``, ``…/key``, ``…/value``   (D, D)        head after head in the columns
+``layer_i/attention/out``                             (D, D)        head after head in the rows
+``layer_i/mlp_norm/scale``, ``…/bias``                (D,)          layer norm before the MLP
+``layer_i/mlp/in/kernel``, ``…/bias``                 (D, M), (M,)
+``layer_i/mlp/out/kernel``, ``…/bias``                (M, D), (D,)
+``final_norm/scale``, ``…/bias``                      (D,)          layer norm before the output
+``logits/kernel``, ``…/bias``                         (D, V), (V,)  not tied to the embedding
+====================================================  ============  =================================
 
 Every kernel is applied from the right, ``x @ kernel``. Arrays lie in the vector in this order, each in C order.
 """
@@ -125,12 +125,19 @@ def parameter_vector(config: TransformerConfig, parameters: Floats) -> Floats:
     return parameters
 
 
+def in_range(name: str, values: NDArray[Any], dtype: Any) -> None:
+    """Raise unless all values are finite, and so small that sums of their fourth powers are, in a precision."""
+    most = np.finfo(dtype).max ** 0.2
+    # Least and greatest are in range only if all are, and need no memory.
+    if not (-most <= values.min() and values.max() <= most):
+        reject(name, "finite", values, ~np.isfinite(values))
+        reject(name, f"of magnitude at most {most:.0e}", values, np.abs(values) > most)
+
+
 def finite_parameters(config: TransformerConfig, parameters: Floats) -> Floats:
-    """The same, or an error also where an entry is NaN or infinite."""
+    """The same, or an error also where an entry is NaN, infinite or too large."""
     parameters = parameter_vector(config, parameters)
-    # Least and greatest are finite only if all are, and need no memory.
-    if not (np.isfinite(parameters.min()) and np.isfinite(parameters.max())):
-        reject("parameters", "finite", parameters, ~np.isfinite(parameters))
+    in_range("parameters", parameters, parameters.dtype)
     return parameters
 
 

@@ -20,6 +20,7 @@ Diagnosis
 
 from pbde_ref.oracle.conventions import CONVENTIONS, Convention
 from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs, check_sequence_rewards, iter_checks, run_check
+from pbde_ref.oracle.fitters.check import check_fitter
 from pbde_ref.oracle.known_bugs import CATALOGUE, KnownBug
 from pbde_ref.oracle.report import CheckResult, LossCheckError, Report
 from pbde_ref.oracle.training.check import TrainingError, TrainingReport, check_training
@@ -34,6 +35,7 @@ __all__ = [
     "Report",
     "TrainingError",
     "TrainingReport",
+    "check_fitter",
     "check_loss",
     "check_sequence_log_probs",
     "check_sequence_rewards",

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from pbde_ref.catalogue import loss_named
 from pbde_ref.catalogue.records import Loss
 from pbde_ref.oracle.calling.preparation import conventions_of
 from pbde_ref.oracle.calling.readiness import Options, bench_for, checks_of, generic_case
-from pbde_ref.oracle.report import EXPECT_CHECKS, CheckResult, LossCheckError, Report, as_many_as_expected
+from pbde_ref.oracle.report import (
+    EXPECT_CHECKS,
+    CheckResult,
+    LossCheckError,
+    Report,
+    as_expected,
+    as_many_as_expected,
+)
 from pbde_ref.oracle.rewards import SEQUENCE_REWARDS
 from pbde_ref.oracle.sequences import SEQUENCE_LOG_PROBS
 
@@ -305,7 +311,7 @@ def _check(
     for name in expected:
         if name not in names:
             raise ValueError(f"`expected_failed_checks` must have names of checks ({', '.join(names)}); got {name!r}")
-    results = tuple(_as_expected(result, expected) for result in bench.run(names))
+    results = tuple(as_expected(result, expected) for result in bench.run(names))
     if options.expect_checks is not None:
         results = (*results, as_many_as_expected(results, options.expect_checks))
     rare = ("reference_free", "takes_lengths")
@@ -318,13 +324,3 @@ def _check(
     if on_failure == "raise" and not report.passed:
         raise LossCheckError(report)
     return report
-
-
-def _as_expected(result: CheckResult, expected: Mapping[str, str]) -> CheckResult:
-    if result.name not in expected:
-        return result
-    if result.status == "failed":
-        return replace(result, status="expected failure", message=expected[result.name])
-    if result.status == "passed":
-        return replace(result, status="unexpected pass", message=expected[result.name])
-    return result

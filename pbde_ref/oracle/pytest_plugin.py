@@ -1,6 +1,6 @@
 """The oracle's checks as single tests of pytest, with readable ids.
 
-In a test file:
+In a test file::
 
     from pbde_ref.oracle.pytest_plugin import parametrize_with_checks, subject
 
@@ -11,7 +11,7 @@ In a test file:
     def test_losses(check):
         check()
 
-From the command line, without a test file:
+From the command line, without a test file::
 
     pytest --pbde-subject package.module:my_dpo --pbde-loss dpo --pbde beta=0.1 -v
 

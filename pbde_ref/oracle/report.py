@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-__all__ = ["EXPECT_CHECKS", "CheckResult", "LossCheckError", "Report", "Status", "as_many_as_expected"]
+__all__ = ["EXPECT_CHECKS", "CheckResult", "LossCheckError", "Report", "Status", "as_expected", "as_many_as_expected"]
 
 Status = Literal["passed", "failed", "skipped", "expected failure", "unexpected pass"]
 
@@ -59,6 +59,17 @@ def as_many_as_expected(results: Sequence[CheckResult], expected: int) -> CheckR
     skipped = ", ".join(result.name for result in results if result.status == "skipped") or "none"
     says = f"{held} check{'s' if held != 1 else ''} held something, {expected} were expected to; skipped: {skipped}"
     return CheckResult(EXPECT_CHECKS, "failed", says)
+
+
+def as_expected(result: CheckResult, expected: Mapping[str, str]) -> CheckResult:
+    """The result, or that it failed for a reason that was given before, or that it did not."""
+    if result.name not in expected:
+        return result
+    if result.status == "failed":
+        return replace(result, status="expected failure", message=expected[result.name])
+    if result.status == "passed":
+        return replace(result, status="unexpected pass", message=expected[result.name])
+    return result
 
 
 @dataclass(frozen=True)
@@ -204,7 +215,7 @@ class Report:
         return f"{len(self.results)} check{'s' if len(self.results) != 1 else ''}: {words or 'none'}"
 
 
-_ARRAYS = {"auto": "arrays", "numpy": "NumPy arrays", "torch": "PyTorch tensors", "jax": "JAX arrays"}
+_ARRAYS = {"auto": "arrays", "lists": "lists", "numpy": "NumPy arrays", "torch": "PyTorch tensors", "jax": "JAX arrays"}
 _SHOWN: tuple[Status, ...] = ("failed", "unexpected pass", "expected failure", "skipped")
 _SHOWN_AS = {
     "unexpected pass": "Expected to fail, but passed",

@@ -84,16 +84,17 @@ def sample_optimal_policy(
         share = f"{math.exp(log_acceptance):.2g}" if log_acceptance > -700.0 else f"exp({log_acceptance:.4g})"
         raise ValueError(f"`beta` must leave an acceptance of at least 1e-8; got {share} for beta = {beta}")
     accept, acceptance = np.exp(log_accept), min(math.exp(log_acceptance), 1.0)
-    accepted: list[IndexArray] = []
+    # What does not fit into memory is better known now.
+    accepted: IndexArray = np.empty(size, dtype=np.intp)
     missing, proposed = size, 0
     while missing > 0:
         batch = min(int(1.1 * missing / acceptance) + 16, 1 << 22)
         drawn = draw_outcomes(reference.pmf, batch, generator)
         kept = np.flatnonzero(generator.random(batch) < accept[drawn])[:missing]
         proposed += int(kept[-1]) + 1 if kept.size == missing else batch
-        accepted.append(drawn[kept])
+        accepted[size - missing : size - missing + kept.size] = drawn[kept]
         missing -= kept.size
-    return RejectionSample(np.concatenate([np.empty(0, dtype=np.intp), *accepted]), proposed, acceptance)
+    return RejectionSample(accepted, proposed, acceptance)
 
 
 def rso_distribution(

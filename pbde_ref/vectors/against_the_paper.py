@@ -1,7 +1,8 @@
 """Every number of a test vector that has an equation in the paper, held against the text of `pbde_ref.paper`.
 
-The text computes in decimals: a number of the vector must be its value, a gradient its derivative from above or lie
-between those from both sides. Ways from logits to log-probabilities, and solvers' proofs, have no equation.
+The text computes in decimals, with derivatives, and what is written are its numbers, rounded once. The package's own
+function must have the same, but for the rounding of its margins. Ways from logits to log-probabilities, and solvers'
+proofs, have no equation.
 """
 
 from __future__ import annotations
@@ -15,22 +16,19 @@ from typing import Any
 import numpy as np
 
 from pbde_ref import paper
+from pbde_ref.vectors.definitions import DEFINITIONS, SHARED, counted, regulariser, token_log_probabilities
+from pbde_ref.vectors.derivatives import Dual, differentiable, value_of
 
-__all__ = ["checked"]
+__all__ = ["DECIMAL", "batch_by_definition", "checked", "exact", "most_digits", "tokens_by_definition"]
 
 
 def _remembered(function: Callable[[Decimal], Decimal]) -> Callable[[Decimal], Decimal]:
-    """A derivative moves one input, and most of what the text computes of the others is what it was."""
+    """Batches of a document share most of their log-probabilities."""
     known = lru_cache(4096)(lambda x, digits: function(x))
     return lambda x: known(x, getcontext().prec)
 
 
-DECIMAL = SimpleNamespace(exp=_remembered(Decimal.exp), log=_remembered(Decimal.ln))
-# One comparison, which outcome 0 wins.
-WON = [(0, 1, 1, 1)]
-# Inputs that belong to all examples of a batch.
-SHARED = ("weight_logits", "regularization")
-STEP = Decimal("1e-30")
+DECIMAL = differentiable(SimpleNamespace(exp=_remembered(Decimal.exp), log=_remembered(Decimal.ln)))
 MOST_DIGITS = 420
 # Margins of thousands are rounded to 1e-13 of themselves, and with them losses and gradients.
 RELATIVE = Decimal("1e-11")
@@ -45,7 +43,7 @@ Numbers = Any  # a decimal, or lists of them
 def checked(
     name: str, parameters: Mapping[str, Any], inputs: Mapping[str, Any], expected: dict[str, Any]
 ) -> dict[str, Any]:
-    """`expected` itself, if the paper says so.
+    """`expected` with the paper's own numbers, rounded, in place of those that have an equation.
 
     Raises
     ------
@@ -60,248 +58,165 @@ def checked(
     ...
     ArithmeticError: bradley_terry: `losses` must be 0.693147180559945 by the paper's text; got 0.7 at index 0
     """
-    if name in LOSSES:
-        _check_batch(name, _decimals(parameters), _decimals(inputs), expected)
+    slack = LEAST
+    if name in DEFINITIONS:
+        right = batch_by_definition(name, exact(parameters), exact(inputs), tuple(expected.get("gradients", ())))
+    elif name == "sequence_log_probs":
+        with localcontext(Context(prec=MOST_DIGITS)):
+            right = tokens_by_definition(exact(parameters), inputs)
     elif name.startswith("population_"):
         with localcontext(Context(prec=80)):
-            _check_population(name, _decimals(parameters), _decimals(inputs), expected)
-    return expected
+            right, slack = _population(name, exact(parameters), exact(inputs), expected), ROUNDING
+    else:
+        return expected
+    return expected | _agreed(f"{name}:", right, expected, slack)
 
 
-def _decimals(value: Any) -> Any:
-    """Numbers of all kinds of containers as decimals; words and switches as they are."""
+def exact(value: Any, number: Callable[[float], Any] = Decimal) -> Any:
+    """Numbers of all kinds of containers as decimals, or as another kind; words and switches as they are."""
     if isinstance(value, Mapping):
-        return {name: _decimals(entry) for name, entry in value.items()}
+        return {name: exact(entry, number) for name, entry in value.items()}
     if isinstance(value, list | np.ndarray):
-        return [_decimals(entry) for entry in value]
-    return value if isinstance(value, str | bool) else Decimal(float(value))
+        return [exact(entry, number) for entry in value]
+    return value if isinstance(value, str | bool) else number(float(value))
 
 
-def _require(label: str, found: Any, low: Decimal, high: Decimal, slack: Decimal, place: str = "") -> None:
-    if not _between(found, low, high, slack):
-        right = f"{float(low):.15g}" if low == high else f"between {float(low):.15g} and {float(high):.15g}"
-        raise ArithmeticError(f"{label} must be {right} by the paper's text; got {float(found):.15g}{place}")
+def _agreed(label: str, right: Mapping[str, Any], found: Mapping[str, Any], slack: Decimal) -> dict[str, Any]:
+    """The exact numbers, rounded to the nearest double, if those found are the same."""
+    rounded: dict[str, Any] = {}
+    for key, numbers in right.items():
+        if key not in found:
+            continue
+        if isinstance(numbers, Mapping):
+            rounded[key] = _agreed(f"{label} gradient of", numbers, found[key], slack)
+            continue
+        # A sum over examples loses what cancels in it.
+        allowed = ROUNDING if key in SHARED else slack
+        exactly: Any = np.array(numbers, object)
+        values = np.asarray(found[key])
+        if exactly.shape != values.shape:
+            raise ArithmeticError(f"{label} `{key}` must have shape {exactly.shape}; got {values.shape}")
+        for place in np.ndindex(values.shape):
+            _require(f"{label} `{key}`", values[place], exactly[place], allowed, place)
+        rounded[key] = exactly.astype(float)
+    return rounded
 
 
-def _between(found: Any, low: Decimal, high: Decimal, slack: Decimal) -> bool:
-    tolerance = slack + RELATIVE * max(abs(low), abs(high))
-    return low - tolerance <= Decimal(float(found)) <= high + tolerance
+def _require(label: str, found: Any, right: Decimal, slack: Decimal, place: tuple[int, ...] = ()) -> None:
+    if not abs(Decimal(float(found)) - right) <= slack + RELATIVE * abs(right):
+        where = f" at index {', '.join(map(str, place))}" if place else ""
+        raise ArithmeticError(
+            f"{label} must be {float(right):.15g} by the paper's text; got {float(found):.15g}{where}"
+        )
 
 
-def _require_gradient(
-    label: str, found: Any, values: Numbers, rise: Callable[[Numbers, tuple[int, ...]], Decimal], slack: Decimal
-) -> None:
-    """Hold a gradient against what a loss rises by when one of the values moves; only kinks are seen from below."""
-    found, values = np.asarray(found), np.array(values, object)
-    if found.shape != values.shape:
-        raise ArithmeticError(f"{label} must have shape {values.shape}; got {found.shape}")
+def _marked(values: Numbers, *key: Any) -> Numbers:
+    """Numbers that carry their own derivative, under the name of their input and their place in it."""
+    return [_marked(x, *key, i) if isinstance(x, list) else Dual(x, {(*key, i): 1}) for i, x in enumerate(values)]
 
-    def slope(place: tuple[int, ...], step: Decimal) -> Decimal:
-        moved = values.copy()
-        moved[place] += step
-        return rise(moved.tolist(), place) / step
 
-    for place in np.ndindex(found.shape):
-        above = slope(place, STEP)
-        if not _between(found[place], above, above, slack):
-            ends = above, slope(place, -STEP)
-            _require(label, found[place], min(ends), max(ends), slack, f" at index {place}")
+def _gradient(slopes: Mapping[Any, Any], values: Numbers, *key: Any) -> Numbers:
+    return [
+        _gradient(slopes, x, *key, i) if isinstance(x, list) else slopes.get((*key, i), Decimal(0))
+        for i, x in enumerate(values)
+    ]
 
 
 # --- Batches ---
 
 
-def _check_batch(
-    name: str, parameters: Mapping[str, Any], inputs: Mapping[str, Numbers], expected: Mapping[str, Any]
-) -> None:
-    size = len(next(values for key, values in inputs.items() if key not in SHARED))
-    weight = Decimal(1) if parameters.get("reduction") == "sum" else 1 / Decimal(size)
+def batch_by_definition(
+    name: str, parameters: Mapping[str, Any], inputs: Mapping[str, Numbers], differentiated: Sequence[str],
+    arithmetic: Any = DECIMAL,
+) -> dict[str, Any]:  # fmt: skip
+    """Value, losses and gradients of a batch by the paper's text, in numbers of `arithmetic`'s kind."""
     if name == "policy_gradient":
         inputs = {**inputs, "held_constant": inputs["policy"]}
-
-    contexts = [Context(prec=_digits(_example(inputs, i))) for i in range(size)]
-
-    def loss(inputs: Mapping[str, Numbers], i: int) -> Decimal:
-        with localcontext(contexts[i]):
-            return LOSSES[name](parameters, _example(inputs, i))
-
-    losses = [loss(inputs, i) for i in range(size)]
-    for i, right in enumerate(losses):
-        _require(f"{name}: `losses`", expected["losses"][i], right, right, LEAST, f" at index {i}")
+    marked = {key: _marked(values, key) if key in differentiated else values for key, values in inputs.items()}
+    size = len(next(values for key, values in inputs.items() if key not in SHARED))
+    losses = []
+    for i in range(size):
+        with localcontext(Context(prec=most_digits(parameters, _example(inputs, i)))):
+            losses.append(DEFINITIONS[name](parameters, _example(marked, i), arithmetic))
     with localcontext(Context(prec=MOST_DIGITS)):
-        penalty = _regulariser(parameters, inputs) if "regularization" in inputs else Decimal(0)
-        value = weight * sum(losses) + penalty
-        _require(f"{name}: `value`", expected["value"], value, value, LEAST)
-        for key, found in expected["gradients"].items():
-
-            def rise(moved: Numbers, place: tuple[int, ...], key: str = key) -> Decimal:
-                if key == "regularization":
-                    return _regulariser(parameters, {**inputs, key: moved}) - penalty
-                touched = range(size) if key in SHARED else place[:1]
-                return weight * sum((loss({**inputs, key: moved}, i) - losses[i] for i in touched), Decimal(0))
-
-            _require_gradient(f"{name}: gradient of `{key}`", found, inputs[key], rise, LEAST)
+        total = sum(losses) / (1 if parameters.get("reduction") == "sum" else size)
+        value = total + regulariser(parameters, marked, arithmetic)
+        slopes = value.slopes if differentiated else {}
+        return {
+            "losses": [value_of(loss) for loss in losses],
+            "value": value_of(value),
+            "gradients": {key: _gradient(slopes, inputs[key], key) for key in differentiated},
+        }
 
 
 def _example(inputs: Mapping[str, Numbers], i: int) -> dict[str, Numbers]:
     return {key: values if key in SHARED else values[i] for key, values in inputs.items()}
 
 
-def _digits(example: Mapping[str, Numbers]) -> int:
-    """What is left of 1 - p, and of a difference over 1e-30; losses below 1e-300 count as nothing."""
-    most = max(float(abs(x)) for values in example.values() for x in np.ravel(np.array(values, object)))
+def most_digits(parameters: Mapping[str, Any], example: Mapping[str, Numbers]) -> int:
+    """What is left of 1 - p at the largest margin there may be; losses below 1e-300 count as nothing."""
+    most = max(abs(float(x)) for values in example.values() for x in np.ravel(np.array(values, object)))
+    scales = (abs(float(x)) for x in parameters.values() if not isinstance(x, str | bool) and x)
+    most *= max((max(x, 1 / x) for x in scales), default=1.0)
     return min(MOST_DIGITS, 80 + int(1.4 * min(most, 1e3)))
 
 
-def _probabilities(example: Mapping[str, Numbers], *names: str) -> list[Decimal]:
-    return [DECIMAL.exp(example[name]) for name in names]
+# --- Tokens ---
 
 
-def _policy(example: Mapping[str, Numbers]) -> list[Decimal]:
-    return _probabilities(example, "policy_chosen", "policy_rejected")
-
-
-def _reference(example: Mapping[str, Numbers]) -> list[Decimal]:
-    return _probabilities(example, "reference_chosen", "reference_rejected")
-
-
-def _logistic(probability: Callable[[int, int], Decimal], D: Sequence[Any] = WON) -> Decimal:  # noqa: N803
-    total: Decimal = paper.equation_1(D, probability, DECIMAL)
-    return total
-
-
-def _bradley_terry(parameters: Mapping[str, Any], example: Mapping[str, Numbers]) -> Decimal:
-    margin = example.get("margin", parameters.get("margin", Decimal(0)))
-    rewards = [example["chosen_rewards"] - margin, example["rejected_rewards"]]
-    return _logistic(lambda a, b: paper.equation_2(rewards, a, b, DECIMAL))
-
-
-def _dpo(parameters: Mapping[str, Any], example: Mapping[str, Numbers]) -> Decimal:
-    flipped, kept = parameters.get("label_smoothing", Decimal(0)), 1 - parameters.get("label_smoothing", Decimal(0))
-    if parameters.get("variant") == "robust":
-        flipped, kept = -flipped / (kept - flipped), kept / (kept - flipped)
-    pi, pre = _policy(example), _reference(example)
-    # A flipped label is the other outcome's win.
-    flips = [(0, 1, 1, kept), (1, 0, 1, flipped)] if flipped else WON
-    return _logistic(lambda a, b: paper.equation_14(pi, pre, parameters["beta"], a, b, DECIMAL), flips)
-
-
-def _process(pi: list[Decimal], f: list[Decimal], g: list[Decimal]) -> Decimal:
-    return _logistic(lambda a, b: paper.equation_11(pi, f, g, a, b, DECIMAL))
-
-
-def _pbde(parameters: Mapping[str, Any], example: Mapping[str, Numbers]) -> Decimal:
-    f, g = ([example[f"{letter}_chosen"], example[f"{letter}_rejected"]] for letter in "fg")
-    return _process(_policy(example), f, g)
-
-
-def _geometric(parameters: Mapping[str, Any], example: Mapping[str, Numbers]) -> Decimal:
-    inverse = 1 / parameters["alpha"]
-    g = [(1 - inverse) * DECIMAL.log(p) for p in _reference(example)]
-    return _process(_policy(example), [inverse, inverse], g)
-
-
-def _length_normalized(parameters: Mapping[str, Any], example: Mapping[str, Numbers]) -> Decimal:
-    """Eq. (26) is Eq. (11) with one over the lengths; scale and margin are not the paper's."""
-    scale = parameters["scale"]
-    margin = parameters.get("margin", scale * parameters.get("margin_ratio", 0))
-    f = [scale / example["chosen_lengths"], scale / example["rejected_lengths"]]
-    return _process(_policy(example), f, [-margin, Decimal(0)])
-
-
-def _ipo(parameters: Mapping[str, Any], example: Mapping[str, Numbers]) -> Decimal:
-    lengths = {side: example.get(f"{side}_lengths", Decimal(1)) for side in ("chosen", "rejected")}
-    per_token = {key: x / lengths[key.split("_")[1]] for key, x in example.items() if "lengths" not in key}
-    loss: Decimal = paper.equation_23(WON, _policy(per_token), _reference(per_token), parameters["tau"], DECIMAL)
-    return loss
-
-
-def _rso(parameters: Mapping[str, Any], example: Mapping[str, Numbers]) -> Decimal:
-    scale = parameters.get("gamma", Decimal(1))
-    delta = parameters["delta"] if "delta" in parameters else 1 / scale
-    return scale * paper.equation_21(WON, _policy(example), _reference(example), delta, DECIMAL)
-
-
-def _slic(parameters: Mapping[str, Any], example: Mapping[str, Numbers]) -> Decimal:
-    loss: Decimal = paper.equation_20(WON, [], _policy(example), parameters["delta"], 0, DECIMAL)
-    return loss
-
-
-def _regulariser(parameters: Mapping[str, Any], inputs: Mapping[str, Numbers]) -> Decimal:
-    """What Eq. (20) adds to the comparisons, for samples that are outcomes of equal frequency."""
-    pi = [DECIMAL.exp(x) for x in inputs["regularization"]]
-    return Decimal(0) + paper.equation_20([], [1 / Decimal(len(pi))] * len(pi), pi, 0, parameters["lambda"], DECIMAL)
-
-
-def _rrhf(parameters: Mapping[str, Any], example: Mapping[str, Numbers]) -> Decimal:
-    """Eq. (19) for each two candidates that are not tied, and the mean over the best of what it is added to."""
-    scores, lengths = example["scores"], example["lengths"]
-    pi = [DECIMAL.exp(x) for x in example["policy"]]
-    candidates = range(len(pi))
-    ranked = [((i, j), 1) for i in candidates for j in candidates if scores[i] > scores[j]]
-    best = [i for i in candidates if scores[i] == max(scores)]
-    per_token = [DECIMAL.exp(DECIMAL.log(p) / n) for p, n in zip(pi, lengths, strict=True)]
-    likelihood = paper.best_likelihood(
-        [((i,), 1 / Decimal(len(best))) for i in best],
-        per_token if parameters.get("average_likelihood") else pi, DECIMAL,
-    )  # fmt: skip
-    return paper.equation_19(ranked, pi, lengths, DECIMAL) + parameters["likelihood_weight"] * likelihood
-
-
-def _annotator_mixture(parameters: Mapping[str, Any], example: Mapping[str, Numbers]) -> Decimal:
-    weights = [DECIMAL.exp(x) for x in example["weight_logits"]]
-    policies = [
-        [DECIMAL.exp(a), DECIMAL.exp(b)]
-        for a, b in zip(example["policy_chosen"], example["policy_rejected"], strict=True)
-    ]
-    return _logistic(lambda a, b: paper.equation_30(weights, policies, a, b))
-
-
-def _policy_gradient(parameters: Mapping[str, Any], example: Mapping[str, Numbers]) -> Decimal:
-    """Minus what Eq. (5) sums for the sample, as an outcome of probability one, times its log-probability."""
-    return -_advantage(parameters, example) * example["policy"]
-
-
-def _advantage(parameters: Mapping[str, Any], example: Mapping[str, Numbers]) -> Decimal:
-    pi, pre = _probabilities(example, "held_constant", "reference")
-    (slope,) = paper.equation_5([pi], [pre], [example["rewards"]], parameters["beta"], [[1 / pi]], DECIMAL)
-    return Decimal(slope)
-
-
-LOSSES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Numbers]], Decimal]] = {
-    "annotator_mixture": _annotator_mixture, "bradley_terry": _bradley_terry, "dpo": _dpo, "geometric": _geometric,
-    "ipo": _ipo, "length_normalized": _length_normalized, "pbde": _pbde, "policy_gradient": _policy_gradient,
-    "rrhf": _rrhf, "rso": _rso, "slic": _slic,
-}  # fmt: skip
+def tokens_by_definition(
+    parameters: Mapping[str, Any], inputs: Mapping[str, Any], arithmetic: Any = DECIMAL,
+    number: Callable[[float], Any] = Decimal,
+) -> dict[str, Any]:  # fmt: skip
+    """Log-probabilities of tokens and sequences, and what the logits are told of the latter."""
+    shift = int(parameters["shift"])
+    temperature = parameters.get("temperature", 1)
+    tokens: list[Numbers] = []
+    sequences: list[Numbers] = []
+    total: Any = 0
+    logits = exact(inputs["logits"], number)
+    marked = _marked(logits, "logits")
+    for row, labels, prompt, upstream in zip(
+        marked, inputs["labels"], inputs["prompt_lengths"], exact(inputs["upstream"], number), strict=True
+    ):
+        scaled = [[z / temperature if temperature != 1 else z for z in position] for position in row]
+        log_probs = token_log_probabilities(scaled, labels[shift:], arithmetic)
+        positions = counted(labels, prompt, inputs["end_of_sequence"], inputs["padding"])
+        # What no position before it predicts is not there.
+        places = [t - shift for t in positions if t >= shift]
+        sequence = sum(log_probs[t] for t in places) / (len(places) if parameters["average"] else 1)
+        tokens.append([value_of(x) for x in log_probs])
+        sequences.append(value_of(sequence))
+        total = total + upstream * sequence
+    return {
+        "token_log_probs": tokens, "log_probs": sequences,
+        "gradients": {"logits": _gradient(total.slopes, logits, "logits")},
+    }  # fmt: skip
 
 
 # --- Populations ---
 
 
-def _softmax(logits: Sequence[Decimal]) -> list[Decimal]:
+def _softmax(logits: Sequence[Any]) -> list[Any]:
     return paper.normalized([DECIMAL.exp(x) for x in logits])
 
 
-def _check_population(
+def _population(
     name: str, parameters: Mapping[str, Any], inputs: Mapping[str, Numbers], expected: Mapping[str, Any]
-) -> None:
+) -> dict[str, Any]:
+    """Value and gradient at the policy; the optimum's loss, and the optimum where the paper has it, are checked."""
     argument = "utilities" if name == "population_bradley_terry" else "policy_log_weights"
     loss = _population_loss(name, parameters, inputs)
-    here = loss(inputs[argument])
-    _require(f"{name}: `value`", expected["value"], here, here, LEAST)
-    _require_gradient(
-        f"{name}: gradient of `{argument}`", expected["gradients"][argument], inputs[argument],
-        lambda moved, place: loss(moved) - here, ROUNDING,
-    )  # fmt: skip
-    least = loss(_decimals(expected["optimum"]))
-    _require(f"{name}: `optimal_value`", expected["optimal_value"], least, least, NUMERICAL)
+    here = loss(_marked(inputs[argument], argument))
+    least = loss(exact(expected["optimum"]))
+    _require(f"{name}: `optimal_value`", expected["optimal_value"], least, NUMERICAL)
     closed = {"population_dpo": ("beta", paper.equation_16), "population_geometric": ("alpha", paper.equation_18)}
     if name in closed:
         letter, equation = closed[name]
         reference, preference = (_softmax(inputs[f"{key}_log_weights"]) for key in ("reference", "preference"))
         for i, probability in enumerate(equation(reference, preference, parameters[letter], DECIMAL)):
-            right = DECIMAL.log(probability)
-            _require(f"{name}: `optimum`", expected["optimum"][i], right, right, ROUNDING, f" at index {i}")
+            _require(f"{name}: `optimum`", expected["optimum"][i], DECIMAL.log(probability), ROUNDING, (i,))
+    return {"value": value_of(here), "gradients": {argument: _gradient(here.slopes, inputs[argument], argument)}}
 
 
 def _population_loss(

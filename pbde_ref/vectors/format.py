@@ -45,6 +45,7 @@ FLAGS: dict[str, tuple[str, list[str]]] = {
         "A completion without a prompt: rolled labels bring its first token to the end, unshifted masks count it.",
         ["TRL #2733", "TRL #2568", "TRL #3346"],
     ),
+    "Drawn": ("Numbers, sizes and parameters that nobody chose.", []),
     "BatchSize": ("Small batches, odd and prime ones among them.", ["TRL #1911"]),
     "Temperature": ("Logits divided by a temperature.", ["prime-rl #697", "verl #4162"]),
     "Misspecified": ("No utility produces these preferences; the optimum is the best approximation.", []),
@@ -106,7 +107,7 @@ def invalid(comment: str, flag: str, **inputs: Any) -> Test:
 
 
 def as_json(document: Document, expected: Any) -> dict[str, Any]:
-    """The document in types that JSON has; `expected(parameters, inputs)` computes what comes out.
+    """The document in types that JSON has; `expected(parameters, test)` computes what comes out.
 
     Tests are numbered through the document, from 1.
     """
@@ -123,10 +124,7 @@ def as_json(document: Document, expected: Any) -> dict[str, Any]:
                 "inputs": _plain(test.inputs),
             }  # fmt: skip
             if test.result != "invalid":
-                outcome = dict(expected(group.parameters, test.inputs))
-                if "Kink" in test.flags:
-                    outcome.pop("gradients")
-                entry["expected"] = _plain(outcome)
+                entry["expected"] = _plain(expected(group.parameters, test))
             tests.append(entry)
         convention = {} if group.convention is None else {"convention": group.convention}
         groups.append({"parameters": _plain(group.parameters), **convention, "tests": tests})

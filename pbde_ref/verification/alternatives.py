@@ -30,15 +30,9 @@ __all__ = ["ALTERNATIVES"]
 DUALITY_GAP = 2e-7
 
 
-def _preferences(problem: Problem) -> FloatArray:
-    """Eq. (9) for all pairs."""
-    everywhere = np.ones((problem.size, problem.size))
-    return paper_in_decimals.luce_preferences(problem.preference.log_pmf, everywhere)
-
-
 def _win_rates(problem: Problem) -> FloatArray:
     """Probability that each outcome is preferred to one drawn from the reference."""
-    return np.asarray(_preferences(problem) @ problem.reference.pmf)
+    return np.asarray(paper_in_decimals.luce_preferences(problem.preference.log_pmf) @ problem.reference.pmf)
 
 
 def _ipo(problem: Problem, other: FiniteDistribution) -> float | None:
@@ -59,7 +53,7 @@ def _pairs_from_two_laws(problem: Problem) -> float | None:
     if not problem.positive or problem.size < 3:
         return None
     tau, q = 0.1 * problem.beta, problem.reference.pmf
-    p = _preferences(problem)
+    p = paper_in_decimals.luce_preferences(problem.preference.log_pmf)
     other = np.where(np.arange(problem.size) == np.argmax(q), 0.5, 1.0) * q
     weight = np.outer(q, other / other.sum())
     weight = weight + weight.T

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -13,6 +13,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from pbde_ref.files import content_digest, named, read_bytes
 from pbde_ref.processes import process_pool
 from pbde_ref.verification.claims import Claim, Row, Verdict, check
 from pbde_ref.verification.problems import PAPER, problem_named, problem_names
@@ -21,6 +22,9 @@ __all__ = ["Campaign", "verdicts_by_seed"]
 
 # Eq. (10) is the same for all seeds. It is checked once, in the place of a seed.
 PAPER_SEED = -1
+
+MOST_JOURNAL = 2**30
+"""Bytes of a journal that is read."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Campaign:
 
 
 def verdicts_by_seed(
-    campaign: Campaign, workers: int, journal: Path | None = None
+    campaign: Campaign, workers: int, journal: Path | None = None, notice: Callable[[str], object] = len
 ) -> Iterator[tuple[int | None, list[Verdict]]]:
     """Each seed's verdicts on its random problems as they become known, and those on Eq. (10), whose seed is None.
 
@@ -65,43 +69,56 @@ def verdicts_by_seed(
     workers : int
         Processes, each with one thread of linear algebra.
     journal : path, optional
-        A line is written there for each seed; those that it already holds are not computed again.
+        A line is appended there for each seed. Lines with these settings, written by this very state of the package and
+        unchanged since are not computed again; the others are left alone, so that campaigns can share a journal.
+    notice : callable, optional
+        Told how many lines do not count.
 
     Raises
     ------
     ValueError
-        If the journal was written with other settings or by another state of this package.
+        If the journal is larger than 1 GiB.
+    OSError
+        If it cannot be read or written to.
     """
-    done = {} if journal is None else _opened(journal, campaign.stamp())
+    stamp = content_digest(campaign.stamp())
+    done = {} if journal is None else _kept(journal, stamp, campaign.claims, notice)
     wanted = [PAPER_SEED, *campaign.seeds]
     for seed in wanted:
         if seed in done:
-            yield _known(seed, done[seed], campaign.claims)
+            yield (None if seed == PAPER_SEED else seed), done[seed]
     waiting = [seed for seed in wanted if seed not in done]
     for seed, records in _computed(waiting, campaign, workers):
         if journal is not None:
-            with journal.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"seed": seed, "verdicts": records}) + "\n")
-        yield _known(seed, records, campaign.claims)
+            line = {"campaign": stamp, "seed": seed, "verdicts": records}
+            _append(journal, json.dumps(line | {"digest": content_digest(line)}) + "\n")
+        yield (None if seed == PAPER_SEED else seed), [_restored(record, campaign.claims) for record in records]
 
 
-def _known(seed: int, records: list[dict[str, Any]], claims: Mapping[str, Claim]) -> tuple[int | None, list[Verdict]]:
-    return (None if seed == PAPER_SEED else seed), [_restored(record, claims) for record in records]
+def _append(journal: Path, text: str) -> None:
+    with named(journal), journal.open("a", encoding="utf-8") as file:
+        file.write(text)
 
 
-def _opened(journal: Path, stamp: Mapping[str, Any]) -> dict[int, list[dict[str, Any]]]:
-    """What a journal holds; it is begun if there is none, and a line that was not finished is dropped."""
-    if not journal.exists():
-        journal.write_text(json.dumps(stamp) + "\n", encoding="utf-8")
-        return {}
-    whole = journal.read_text(encoding="utf-8").rpartition("\n")[0].split("\n")
-    if json.loads(whole[0] or "null") != stamp:
-        raise ValueError(
-            f"`journal` must have been written with these claims, support and repetitions by this very state of the "
-            f"package; got {str(journal)!r}"
-        )
-    journal.write_text("\n".join(whole) + "\n", encoding="utf-8")
-    return {line["seed"]: line["verdicts"] for line in map(json.loads, whole[1:])}
+def _kept(
+    journal: Path, stamp: str, claims: Mapping[str, Claim], notice: Callable[[str], object]
+) -> dict[int, list[Verdict]]:
+    """What a journal holds of this campaign; it is begun if there is none."""
+    content = read_bytes(journal, limit=MOST_JOURNAL) if journal.exists() else b""
+    # The end of a line that was not finished; or a look whether anything can be written there, before the long work.
+    _append(journal, "" if content.endswith(b"\n") or not content else "\n")
+    kept, others = dict[int, list[Verdict]](), 0
+    for line in filter(None, content.split(b"\n")):
+        try:
+            record = json.loads(line)
+            if record.pop("digest") != content_digest(record) or record["campaign"] != stamp:
+                raise ValueError("of another campaign, or not as it was written")
+            kept[record["seed"]] = [_restored(verdict, claims) for verdict in record["verdicts"]]
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            others += 1
+    if others:
+        notice(f"{journal}: {others:,} lines of another campaign (settings, version, sources) or damaged, left alone")
+    return kept
 
 
 def _computed(

@@ -74,8 +74,8 @@ def exact_projection(members: list[FloatArray], mixed: FloatArray, q: FloatArray
     Unlike one annotator's, it balances pairs that the model cannot meet all at once: where rare pairs must be met
     better than frequent ones can be rounded, the last digit of a frequent one decides.
     """
-    p = sum(w * second_paths.preferences(chi, np.ones_like(q)) for w, chi in zip(mixed, members, strict=True))
-    rarer = np.minimum(np.reshape(p, q.shape), np.reshape(p, q.shape).T)
+    p = np.asarray(sum(w * second_paths.all_preferences(chi) for w, chi in zip(mixed, members, strict=True)))
+    rarer = np.minimum(p, p.T)
     if not second_paths.connects((q + q.T) * rarer >= SMALLEST):
         return None
     found = projection(members, list(mixed), q)

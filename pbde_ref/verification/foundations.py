@@ -95,8 +95,7 @@ def _lemma_1(problem: Problem, change: FloatArray) -> float | None:
     omega = chi + change
     # If: the loss is zero. Only if: what a minimiser finds has the same preferences on all pairs, compared or not.
     loss = second_paths.kl(chi, omega, q)
-    everywhere = np.ones_like(q)
-    found, claimed = (second_paths.preferences(u, everywhere) for u in (fit, omega))
+    found, claimed = (second_paths.all_preferences(u) for u in (fit, omega))
     return max(abs(loss), float(np.abs(found - claimed).max()))
 
 

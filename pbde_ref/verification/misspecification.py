@@ -23,7 +23,7 @@ from pbde_ref.verification.exact_fits import Projection
 from pbde_ref.verification.fits import certified_fit, exact_projection, numerical_fit
 from pbde_ref.verification.problems import Problem
 
-__all__ = ["POPULATIONS"]
+__all__ = ["MISSPECIFICATION"]
 
 # A control that needs an exact projection for every pair has enough cases among small supports.
 FEW = 12
@@ -101,10 +101,9 @@ def _log_odds(annotator: PreferenceModel, problem: Problem) -> float | None:
 
 def _annotators_mixed(problem: Problem) -> float | None:
     visible = _visible(problem)
-    everywhere = np.ones((visible.size, visible.size))
-    parts = [second_paths.preferences(u[visible], everywhere) for u in _utilities(problem)]
+    parts = [second_paths.all_preferences(u[visible]) for u in _utilities(problem)]
     mixed = sum(w * p for w, p in zip(problem.mixture.weights, parts, strict=True))
-    if not np.min(mixed) > 1e-12 or _not_additive(np.reshape(mixed, everywhere.shape)) < MARGIN:
+    if not np.min(mixed) > 1e-12 or _not_additive(np.asarray(mixed)) < MARGIN:
         return None
     return _log_odds(problem.mixture, problem)
 
@@ -155,8 +154,7 @@ def _asymmetric(problem: Problem) -> float | None:
 
 def _counted_winners(problem: Problem) -> FloatArray:
     q = problem.proposal.matrix(problem.size)
-    p = paper_in_decimals.luce_preferences(problem.preference.log_pmf, q)
-    return np.asarray((q * p).sum(axis=1) + (q * (1.0 - p)).sum(axis=0))
+    return second_paths.winners(paper_in_decimals.luce_preferences(problem.preference.log_pmf, q), q)
 
 
 def _winners(problem: Problem) -> float:
@@ -178,7 +176,7 @@ def _winners_are_not_p_star(problem: Problem) -> float | None:
     )
 
 
-POPULATIONS = (
+MISSPECIFICATION = (
     Claim(
         "misspecification", "Fig. 5", "A mixture of annotators has one projection on the single-annotator models.",
         "60-digit decimals", _misspecification, SOLVER,

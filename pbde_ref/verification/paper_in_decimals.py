@@ -43,8 +43,9 @@ def distribution(log_pmf: FloatArray) -> list[Decimal]:
     return paper.normalized([DECIMAL.exp(x) for x in _decimals(log_pmf)])
 
 
-def luce_preferences(log_p: FloatArray, q: FloatArray) -> FloatArray:
-    """Eq. (9) for the pairs that q draws, and 0 for others."""
+def luce_preferences(log_p: FloatArray, q: FloatArray | None = None) -> FloatArray:
+    """Eq. (9) for the pairs that q draws, and 0 for others; without q for all pairs."""
+    q = np.ones((log_p.size, log_p.size)) if q is None else q
     with localcontext(_exact_to(DIGITS)):
         p_star = distribution(log_p)
         result = np.zeros(q.shape)

@@ -17,9 +17,9 @@ from scipy.special import logsumexp
 from pbde_ref.validation import FloatArray
 
 __all__ = [
-    "clipped_dual", "connects", "cross_entropy", "curvatures", "entropy", "forward_slope", "gradient", "kl",
-    "listed_sentences", "mirror_ascent", "normalized", "preferences", "return_gradient", "softmax", "stationary",
-    "variation",
+    "all_preferences", "clipped_dual", "connects", "cross_entropy", "curvatures", "entropy", "forward_slope",
+    "gradient", "kl", "listed_sentences", "mirror_ascent", "normalized", "preferences", "return_gradient", "softmax",
+    "stationary", "variation", "winners",
 ]  # fmt: skip
 
 
@@ -33,6 +33,17 @@ def _pairs(values: Any, q: FloatArray) -> Any:
 def preferences(chi: FloatArray, q: FloatArray) -> FloatArray:
     """Eq. (2) over the pairs that q draws."""
     return np.exp(-np.logaddexp(0.0, -_pairs(chi, q)))
+
+
+def all_preferences(chi: FloatArray) -> FloatArray:
+    """Eq. (2) for all pairs, shape (n, n)."""
+    everywhere = np.ones((len(chi), len(chi)))
+    return np.reshape(preferences(chi, everywhere), everywhere.shape)
+
+
+def winners(p: FloatArray, q: FloatArray) -> FloatArray:
+    """How often each outcome is the one preferred, where A is preferred to B with p[A, B]."""
+    return np.asarray((q * p).sum(axis=1) + (q * (1.0 - p)).sum(axis=0))
 
 
 def cross_entropy(chi: FloatArray, omega: FloatArray, q: FloatArray) -> float:

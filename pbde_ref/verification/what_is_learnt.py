@@ -84,8 +84,7 @@ def _preferences(problem: Problem) -> FloatArray | None:
     """Eq. (9) for all pairs, where no probability is too small for double precision."""
     if not problem.positive or np.ptp(problem.preference.log_pmf) > -np.log(SMALLEST):
         return None
-    everywhere = np.ones((problem.size, problem.size))
-    return paper_in_decimals.luce_preferences(problem.preference.log_pmf, everywhere)
+    return paper_in_decimals.luce_preferences(problem.preference.log_pmf)
 
 
 def _logit(won: FloatArray, lost: FloatArray) -> FloatArray:
@@ -207,11 +206,6 @@ def _preferred_for_data(problem: Problem) -> float | None:
 # --- What an optimum tells about the annotator ---
 
 
-def _counted(problem: Problem, p: FloatArray) -> FloatArray:
-    q = problem.proposal.matrix(problem.size)
-    return np.asarray((q * p).sum(axis=1) + (q * p.T).sum(axis=0))
-
-
 def _identified(problem: Problem, factor: float) -> float | None:
     """IPO's optimum inverted, for two annotators pooled; win totals order annotators as utilities do."""
     if not second_paths.connects(_pairs(problem)):
@@ -219,7 +213,8 @@ def _identified(problem: Problem, factor: float) -> float | None:
     found = ipo_winners(
         _ipo(problem), problem.proposal, tau=factor * 0.1 * problem.beta, reference=problem.reference
     )
-    return max(float(np.abs(found - _counted(problem, _pooled(problem))).max()), _not_monotone(problem))
+    won = second_paths.winners(_pooled(problem), problem.proposal.matrix(problem.size))
+    return max(float(np.abs(found - won).max()), _not_monotone(problem))
 
 
 @lru_cache(maxsize=128)
@@ -229,8 +224,7 @@ def _ipo(problem: Problem) -> FiniteDistribution:
 
 
 def _pooled(problem: Problem) -> FloatArray:
-    even = np.ones((problem.size, problem.size))
-    parts = [np.reshape(second_paths.preferences(a.utility, even), even.shape) for a in problem.members]
+    parts = [second_paths.all_preferences(a.utility) for a in problem.members]
     return np.asarray(sum(w * p for w, p in zip(problem.mixture.weights, parts, strict=True)))
 
 
@@ -248,8 +242,9 @@ def _not_monotone(problem: Problem) -> float:
 def _tau_doubled(problem: Problem) -> float | None:
     if not second_paths.connects(_pairs(problem)):
         return None
-    blind = _counted(problem, np.full((problem.size, problem.size), 0.5))
-    return _identified(problem, 2.0) if np.abs(_counted(problem, _pooled(problem)) - blind).max() >= MARGIN else None
+    q = problem.proposal.matrix(problem.size)
+    won, blind = (second_paths.winners(p, q) for p in (_pooled(problem), np.full_like(q, 0.5)))
+    return _identified(problem, 2.0) if np.abs(won - blind).max() >= MARGIN else None
 
 
 # --- Pairs and samples ---
@@ -299,8 +294,7 @@ def _as_for_two_outcomes(problem: Problem) -> float | None:
 
 def _totals(utilities: FloatArray, pre: FloatArray) -> FloatArray:
     """How often each outcome wins, for pairs of draws from the reference."""
-    everywhere = np.ones((pre.size, pre.size))
-    return np.asarray(2.0 * pre * (np.reshape(second_paths.preferences(utilities, everywhere), everywhere.shape) @ pre))
+    return np.asarray(2.0 * pre * (second_paths.all_preferences(utilities) @ pre))
 
 
 @lru_cache(maxsize=128)

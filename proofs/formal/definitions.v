@@ -119,6 +119,15 @@ Definition lemma_1_loss (n : nat) (q : nat -> nat -> R) (chi omega : nat -> R) :
 Definition policy_loss (n : nat) (q P : nat -> nat -> R) (f g pi : nat -> R) : R :=
   expected_kl n q P (preference (pbde f g pi)).
 
+(** With K prompts, prompt k drawn with weight [rho k] and having [n k] answers: the loss of policies
+    [pi k], preference probabilities being [P k] and pairs of answers drawn from [q k]; and policies
+    that are normalised at each prompt. *)
+Definition prompts_loss (K : nat) (rho : nat -> R) (n : nat -> nat) (q : nat -> nat -> nat -> R)
+    (P : nat -> nat -> nat -> R) (f g pi : nat -> nat -> R) : R :=
+  Σ k < K, rho k * policy_loss (n k) (q k) (P k) (f k) (g k) (pi k).
+Definition conditional_policy (K : nat) (n : nat -> nat) (pi : nat -> nat -> R) : Prop :=
+  for_all k < K, positive_distribution (n k) (pi k).
+
 (** The point (1 - t) u + t v of the line through two utilities. *)
 Definition between (t : R) (u v : nat -> R) (x : nat) : R := (1 - t) * u x + t * v x.
 

@@ -214,7 +214,7 @@ def drawn(seed, **options):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_special_solvers_agree(seed):
-    """Through the general path Bradley–Terry, IPO and RSO come out as through their own solvers."""
+    """Through the general path Bradley–Terry and IPO come out as through their own solvers."""
     _, annotator, proposal = drawn(seed, decades=(0, 5), answers=("matrix", "mixture"))
     own = pb.minimize_expected_loss("bradley_terry", annotator, proposal)
     general = minimize_convex_loss(pb.BRADLEY_TERRY, annotator, proposal)
@@ -227,23 +227,19 @@ def test_the_special_solvers_agree(seed):
         allowed = square.utility_error + general.utility_error + 1e-14
         np.testing.assert_allclose(general.value, square.value, atol=allowed)
         assert general.converged
-    if annotator.size <= 5:
-        crude = minimize_convex_loss(CRUDE_HINGE, annotator, proposal, tolerance=1e-12)
-        assert crude.loss <= minimize_rso(annotator, proposal, delta=1.0, reference=reference).loss + crude.gap
 
 
 def test_kinks_are_proved():
     """A hinge of one's own, all pairs of five outcomes: the interior point's loss, with a gap that rounding leaves."""
-    for seed in range(1):
-        rng = np.random.default_rng([seed, 5])
-        upper = np.triu(rng.uniform(0.05, 0.95, (5, 5)), 1)
-        annotator = pb.PreferenceMatrix(upper + np.tril(1.0 - upper.T, -1) + 0.5 * np.eye(5))
-        proposal = pb.JointProposal(rng.random((5, 5)))
-        found = pb.minimize_expected_loss(CRUDE_HINGE, annotator, proposal, tolerance=1e-12)
-        best = minimize_rso(annotator, proposal, delta=1.0, reference=pb.uniform(range(5)))
-        assert found.gap < 1e-12
-        assert found.loss == pytest.approx(best.loss, abs=1e-12)
-        assert found.converged or found.unique is None
+    rng = np.random.default_rng([0, 5])
+    upper = np.triu(rng.uniform(0.05, 0.95, (5, 5)), 1)
+    annotator = pb.PreferenceMatrix(upper + np.tril(1.0 - upper.T, -1) + 0.5 * np.eye(5))
+    proposal = pb.JointProposal(rng.random((5, 5)))
+    found = pb.minimize_expected_loss(CRUDE_HINGE, annotator, proposal, tolerance=1e-12)
+    best = minimize_rso(annotator, proposal, delta=1.0, reference=pb.uniform(range(5)))
+    assert found.gap < 1e-12
+    assert found.loss == pytest.approx(best.loss, abs=1e-12)
+    assert found.converged or found.unique is None
 
 
 @pytest.mark.parametrize(

@@ -74,12 +74,6 @@ def test_components_are_those_of_the_comparison_graph(data, size):
     assert set(found) == set(range(max(found) + 1))
 
 
-@given(data=st.data(), size=st.integers(1, 30))
-def test_spanning_tree_connects(data, size):
-    """A proposal whose graph contains a spanning tree has one component."""
-    assert set(pb.comparison_components(data.draw(proposals(size, connected=True)), size)) == {0}
-
-
 @pytest.mark.parametrize(
     ("proposal", "expected"),
     [
@@ -120,37 +114,11 @@ def test_policy_is_unique_exactly_under_the_condition(problem):
     assert found.n_components == len(partition(components_by_search(q)))
 
 
-def test_impossible_outcome_does_not_connect_the_others():
-    """p* = (3/10, 7/10, 0), compared only through the third outcome: connected graph, yet (3/10, 7/10, 0) and
-    (9/10, 1/10, 0) have the same limit loss, zero.
-    """
-    annotator = pb.Annotator(W([0.3, 0.7, 0]), pb.luce())
-    through_third = pb.PairListProposal([0, 1], [2, 2])
-    found = pb.identifiability(annotator, through_third)
-    assert found.n_components == 1
-    assert not found.policy_is_unique
-    assert list(found.unreachable) == []
-    for weights in ([0.3, 0.7, 0], [0.9, 0.1, 0]):
-        assert pb.expected_kl(annotator, W(weights).log_pmf, through_third).value == 0.0
-    # Control: one comparison between the first two decides.
-    decided = pb.PairListProposal([0, 1, 0], [2, 2, 1])
-    assert pb.identifiability(annotator, decided).policy_is_unique
-    assert pb.expected_kl(annotator, W([0.9, 0.1, 0]).log_pmf, decided).value > 0.1
-
-
 def test_impossible_outcome_that_is_never_compared_is_unreachable():
     """p* = (3/10, 7/10, 0) with q on the first pair only: nothing shows that the third is never preferred."""
     found = pb.identifiability(pb.Annotator(W([0.3, 0.7, 0]), pb.luce()), pb.PairListProposal([0], [1]))
     assert list(found.unreachable) == [2]
     assert not found.policy_is_unique
-
-
-@given(problem=problems(max_size=12))
-def test_without_impossible_outcomes_connected_means_unique(problem):
-    """For positive preferences of any kind: unique if and only if the comparison graph has one component."""
-    found = pb.identifiability(problem.annotator, problem.proposal)
-    assert found.policy_is_unique == (found.n_components == 1)
-    assert len(found.unreachable) == 0
 
 
 STAR = pb.PairListProposal([0, 1], [2, 2])
@@ -263,20 +231,6 @@ def test_finite_fit_is_fords_condition(data, size, certain):
     assert pb.finite_fit_exists(annotator, proposal) == finite_fit_by_subsets(preference, proposal.matrix(size))
 
 
-def test_finite_fit_over_all_small_tournaments():
-    """Every matrix with entries in {0, ½, 1} on three outcomes, with all pairs and with a path of pairs."""
-    seen = {True: 0, False: 0}
-    for upper in itertools.product([0.0, 0.5, 1.0], repeat=3):
-        preference = np.full((3, 3), 0.5)
-        for (a, b), p in zip(((0, 1), (0, 2), (1, 2)), upper, strict=True):
-            preference[a, b], preference[b, a] = p, 1.0 - p
-        for proposal in (pb.ProductProposal([1, 1, 1]), pb.PairListProposal([0, 1], [1, 2])):
-            found = pb.finite_fit_exists(pb.PreferenceMatrix(preference), proposal)
-            assert found == finite_fit_by_subsets(preference, proposal.matrix(3))
-            seen[found] += 1
-    assert min(seen.values()) > 5
-
-
 @pytest.mark.parametrize(
     ("preference", "proposal", "expected"),
     [
@@ -300,35 +254,6 @@ def test_finite_fit_of_a_process_needs_positive_probabilities():
 
 
 # --- Fisher information ---
-
-
-@given(data=st.data(), size=st.integers(1, 10))
-def test_fisher_information_is_the_laplacian(data, size):
-    """I = Σ q_AB σ(d)σ(−d)(e_A − e_B)(e_A − e_B)ᵀ, as a double loop; constants of components are its null vectors."""
-    omega, proposal = data.draw(utilities(size)), data.draw(proposals(size))
-    q = proposal.matrix(size)
-    found = pb.fisher_information(omega, proposal)
-    np.testing.assert_allclose(found, paper_on_arrays.hessian(omega, q), rtol=1e-12, atol=1e-16)  # up to 20 terms
-    np.testing.assert_allclose(found, found.T, rtol=1e-14)  # a pair listed in both directions is added up twice
-    labels = np.array(components_by_search(q))
-    for label in set(labels):
-        np.testing.assert_allclose(found @ (labels == label), 0.0, atol=1e-15)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_fisher_information_is_the_numerical_hessian_at_the_truth(seed):
-    """Second central differences of the double loop of Eq. (7) at ω = χ."""
-    rng = np.random.default_rng(seed)
-    chi, q = rng.normal(size=4), rng.random((4, 4))
-    q /= q.sum()
-    preference = paper_on_arrays.tabulated(paper_on_arrays.model(chi), 4)
-    step, hessian = 1e-3, np.zeros((4, 4))
-    for i, j in itertools.product(range(4), repeat=2):
-        for s, t in itertools.product((1, -1), repeat=2):
-            shifted = chi + step * (s * np.eye(4)[i] + t * np.eye(4)[j])
-            hessian[i, j] += s * t * paper_on_arrays.cross_entropy(preference, shifted, q) / (4 * step**2)
-    # Truncation step² · fourth derivative ≈ 1e-7, rounding 1e-16/step² = 1e-10.
-    np.testing.assert_allclose(pb.fisher_information(chi, pb.JointProposal(q)), hessian, atol=5e-7)
 
 
 @pytest.mark.parametrize("seed", range(4))

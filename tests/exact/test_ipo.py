@@ -13,7 +13,9 @@ from scipy.optimize import minimize
 
 import pbde_ref as pb
 from pbde_ref.exact import ipo as ipo_module
+from pbde_ref.exact.identifiability import comparison_components
 from pbde_ref.exact.ipo import (
+    bounds_of,
     identity_preference_objective,
     ipo_closed_form,
     ipo_optimum,
@@ -354,44 +356,62 @@ def test_weights_over_thirty_decades(seed):
     np.testing.assert_allclose(found.log_ratio[a] - found.log_ratio[b], asked, atol=1e-14)
 
 
-def rough(monkeypatch, s, tau=0.5):
-    """The result for a solution of the normal equations that is not quite one; the true one is zero."""
-    s = np.array(s)
-    monkeypatch.setattr(ipo_module, "solve_laplacian_of", lambda *_: (s, 7.0 * s, 0.25))
-    proposal = pb.PairListProposal([0, 0], [1, 2], [1.0, 3.0])
-    return ipo_optimum(pb.Annotator(EVEN, pb.luce()), proposal, tau=tau, reference=EVEN)
+def bounds_at(s, weights, relative=0.0):
+    """At τ = ½, for an undecided annotator: outcome 0 meets the others so often. The true log-ratios are zero."""
+    wins = np.zeros((len(s), len(s)))
+    wins[0, 1:] = wins[1:, 0] = 0.5 * np.array(weights)
+    return bounds_of(wins, np.array(s), 0.5, np.zeros(len(s), dtype=int), relative)
 
 
-def test_a_rough_solution_says_how_far_off_it_is(monkeypatch):
-    found = rough(monkeypatch, [3e-9, -4e-9, 0.0])
-    # Degrees 1, ¼ and ¾; residuals were given over their roots.
-    assert found.residual == pytest.approx(56e-9, rel=1e-12, abs=0.0)
-    assert found.smallest_eigenvalue == 0.25
+def test_a_rough_solution_is_told_how_far_off_it_is():
+    error = np.array([3e-9, -4e-9, 0.0])
+    gap, utility_error, widths = bounds_at(error, [0.25, 0.75])
     least = 0.25 * 7e-9**2 + 0.75 * 3e-9**2
-    assert least < found.gap < 1.001 * least
-    # Relative to the root, 0, the others are off by 7e-9 and 3e-9.
-    assert 10e-9 <= found.utility_error < 10.01e-9
-    exact = np.exp([3e-9, -4e-9, 0.0])
-    distance = 0.5 * np.abs(exact / exact.sum() - 1 / 3).sum()
-    assert distance <= found.policy_error < 6.0 * distance
-    assert not found.converged
+    assert least < gap < 1.001 * least
+    assert 7e-9 <= utility_error < 7.01e-9
+    # Up to one constant.
+    assert (error - widths).max() <= (error + widths).min()
+    assert widths.max() < 7.01e-9
+    # Far off in an outcome that is hardly compared: the loss does not see it, the policy does.
+    gap, utility_error, widths = bounds_at([0.0, 0.0, 1e-3], [1.0, 1e-20])
+    assert 1e-26 < gap < 1.1e-26
+    assert 1e-3 <= widths.max() <= utility_error < 1.001e-3
+
+
+def test_wins_that_are_right_to_a_share_move_no_difference_by_more():
+    """Two outcomes: the log-ratio is 2p − 1, of terms that add up to 1."""
+    assert bounds_at([0.0, 0.0], [1.0])[0] < 1e-30
+    gap, utility_error, _ = bounds_at([0.0, 0.0], [1.0], relative=1e-9)
+    assert (gap, utility_error) == (pytest.approx(1e-18, rel=1e-6), pytest.approx(1e-9, rel=1e-6))
+
+
+def test_nothing_is_proved_where_weights_have_underflowed():
+    assert bounds_at([0.0, 0.0, 0.0], [1.0, 0.0])[:2] == (INF, INF)
 
 
 @pytest.mark.parametrize("tau", [0.1, 0.5, 1.0])
-def test_converged_means_gap_and_policy(monkeypatch, tau):
+@pytest.mark.parametrize(
+    ("share", "width", "converged"), [(0.99, 0.0, True), (1.01, 0.0, False), (0.0, 4e-9, True), (0.0, 3e-8, False)]
+)
+def test_converged_means_gap_and_policy(monkeypatch, tau, share, width, converged):
     """1e-20 of an undecided annotator's loss, 1 / 4τ², and a policy within 1e-8."""
-    for share, converged in ((0.99, True), (1.01, False)):
-        off = share * 1e-10 / (2.0 * tau)
-        found = rough(monkeypatch, [off, 0.0, 0.0], tau)
-        assert found.gap == pytest.approx(off**2, rel=1e-3, abs=0.0)
-        assert found.converged is converged
-    # Far off in an outcome that is hardly compared: the loss does not see it, the policy does.
-    monkeypatch.setattr(ipo_module, "solve_laplacian_of", lambda *_: (np.array([0.0, 0.0, 1e-3]), np.zeros(3), 1.0))
-    rare = pb.PairListProposal([0, 0], [1, 2], [1.0, 1e-20])
-    found = ipo_optimum(pb.Annotator(EVEN, pb.luce()), rare, tau=0.5, reference=EVEN)
-    assert found.gap < 1e-20
-    assert found.policy_error > 1e-4
-    assert not found.converged
+    gap = share * 1e-20 / (4.0 * tau**2)
+    monkeypatch.setattr(ipo_module, "bounds_of", lambda *_: (gap, width, np.array([0.0, width, 0.0])))
+    found = ipo_optimum(pb.Annotator(EVEN, pb.luce()), pb.ProductProposal(EVEN), tau=tau, reference=EVEN)
+    assert (found.gap, found.utility_error) == (pytest.approx(gap, rel=1e-3, abs=0.0), width)
+    assert found.converged is converged
+
+
+DECADES = {"sizes": (2, 20), "decades": (30,), "spreads": (1, 36, 100, 340)}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rare_pairs_are_certified_beside_frequent_ones(seed):
+    """Rounding where an outcome is compared often hides nothing of what it is compared with once in 10^30 times."""
+    name, annotator, proposal = adversarial.problem(np.random.default_rng([14, seed]), **DECADES)
+    if comparison_components(proposal, annotator.size).max() == 0:
+        found = ipo_optimum(annotator, proposal, tau=0.5, reference=pb.uniform(range(annotator.size)))
+        assert found.converged, (name, found.reason)
 
 
 @pytest.mark.parametrize("size", [1, 5, 256, 257, 300, 65536, 70000])

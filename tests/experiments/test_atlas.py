@@ -8,6 +8,8 @@ from pbde_ref.experiments.atlas import RULES, atlas, atlas_row
 from pbde_ref.figures import draw_optima, save_figure
 
 SIZE = 48
+# Not convex, or with kinks, or held back by normalisation: where nothing proves that the policy is the best.
+OPEN = {"exo", "discopop", "squared_po", "nca", "apo_down", "dpop", "bpo", "orpo"}
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +26,12 @@ def test_every_row_of_the_papers_sweeps_is_there(rows):
 def test_every_gap_is_small_and_every_policy_normalised(rows):
     for row in rows:
         found, mixture = row.optimum, row.name == "two_annotators"
+        if not found.converged and not mixture:
+            # What is not proved says so, and says why.
+            assert row.name in OPEN, row.label
+            assert found.reason
+            assert found.unique is not True
+            continue
         assert 0.0 <= found.gap <= (1e-6 if mixture else 1e-7 * max(found.loss, 1e-3)), row.label
         # The loss of a mixture model is not convex.
         assert found.policy_error == 1.0 if mixture else found.policy_error <= 1e-4, row.label
@@ -61,6 +69,18 @@ def test_the_two_annotator_model_recovers_the_marginal(rows):
     assert mixed.distances["total_variation_preference"] < 1e-3
 
 
+def test_what_losses_do_to_the_chosen_answer_and_to_equation_16(rows):
+    """DPO's row is Eq. (16); KTO and APO-zero give up answers that are chosen now and then; BPO moves nothing."""
+    named = {row.label: row for row in rows}
+    assert named["dpo β=4"].distances["total_variation_product"] < 1e-12
+    assert named["ln_dpo β=1"].distances["total_variation_product"] < 1e-12
+    assert named["kto β=1 z=0.4"].chosen == named["apo_zero β=1"].chosen == -np.inf
+    assert abs(named["bpo β=1 α=0.5"].chosen) < 1e-2
+    nca = named["nca β=1"]
+    winners = pb.winners_distribution(nca.annotator, pb.ProductProposal(nca.problem.reference))
+    assert pb.total_variation(nca.policy, winners) < 1e-9
+
+
 def test_ipo_is_the_tilted_reference(rows):
     problem = pb.paper_problem(SIZE)
     p = problem.implicit_preference_distribution.pmf
@@ -87,11 +107,11 @@ def test_bad_input_is_named(arguments, error, message):
 
 
 def test_the_drawing_has_a_panel_per_loss_and_stable_bytes(rows, tmp_path):
-    figure = draw_optima(rows)
+    figure = draw_optima([row for row in rows if row.policy is not None])
     titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
-    assert len(titles) == len(RULES) + 1  # SLiC has one for each λ
+    assert len(titles) == len(RULES)  # SLiC has one for each λ, and SquaredPO has no policy
     save_figure(figure, tmp_path / "all.png")
-    assert (tmp_path / "all.png").stat().st_size < 400_000
+    assert (tmp_path / "all.png").stat().st_size < 1_000_000
     for name in ("a.png", "a.svg", "a.pdf"):
         save_figure(draw_optima(rows[:1]), tmp_path / name)
         save_figure(draw_optima(rows[:1]), tmp_path / f"again-{name}")

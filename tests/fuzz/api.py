@@ -6,25 +6,27 @@ A call must return, without NaN, a warning or a changed input; or raise ``TypeEr
 of at most 300 characters that names an argument. ``MemoryError`` is right for what fits into no memory.
 """
 
-import argparse
-import contextlib
-import dataclasses
 import enum
 import inspect
 import re
-import signal
 import sys
 import warnings
-from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
 
 import pbde_ref as pb
+from pbde_ref.exact.linear_time.kernel_sums import kernel_kl
+from pbde_ref.language.training import held_out_loss, loss_and_error
+from pbde_ref.language.training_data import batch_order
+from pbde_ref.models.adam import adam_step, initial_adam_state
+from pbde_ref.models.transformer import TransformerConfig, token_log_probs, weighted_loss_and_gradient
+from pbde_ref.models.transformer_parameters import parameter_count
+from tests.fuzz import harness
+from tests.fuzz.harness import MOST_CHARACTERS, Faults, Hung, has_nan, limited
 
 N = 5
-SECONDS = 20.0
 
 # Results, which users read and do not make, and a function that reads files, which has a fuzzer of its own.
 NOT_CALLED = {
@@ -38,10 +40,6 @@ NOT_CALLED = {
 
 # What an argument is made of: a proposal's pairs, a process's f and g, and the quantities of the paper.
 PARTS = ("`x_a`", "`x_b`", "`f`", "`g`", "`f·log p`", "χ − g", "`mask`")
-
-
-class Hung(BaseException):
-    """A call took too long."""
 
 
 def good(rng):
@@ -94,8 +92,19 @@ def good(rng):
     }  # fmt: skip
 
 
+SIZES = TransformerConfig(vocabulary_size=6, embedding_dim=4, layers=1, heads=2, mlp_dim=4)
+MODEL = {
+    "config": SIZES, "parameters": np.linspace(-1.0, 1.0, parameter_count(SIZES)),
+    "tokens": np.array([[3, 4, 1], [5, 1, 0]]), "sequences": [[3, 4, 1], [5, 1]], "weights": np.ones(2),
+}  # fmt: skip
 # Where one name means different things.
 OWN = {
+    "adam_step": {"parameters": np.ones(3), "gradient": np.ones(3), "state": initial_adam_state(np.ones(3)),
+                  "beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-8, "weight_decay": 0.1},
+    "batch_order": {"lengths": [2, 9, 2], "tokens_per_batch": 4},
+    "kernel_kl": {"proposal": pb.ProductProposal([1, 2, 3, 4, 5]),
+                  "annotator": pb.Annotator(pb.FiniteDistribution(np.arange(N)), pb.luce())},
+    **dict.fromkeys(("held_out_loss", "loss_and_error", "token_log_probs", "weighted_loss_and_gradient"), MODEL),
     "PairListProposal": {"weights": [1.0, 2.0, 3.0]},
     "JointProposal": {"weights": np.ones((N, N))},
     "sample_outcomes": {"weights": np.ones(N)},
@@ -203,8 +212,13 @@ def hostile_values(rng):
 
 
 def functions():
-    """The public functions and types that are called, by name."""
-    return {name: getattr(pb, name) for name in pb.__all__ if name not in NOT_CALLED}
+    """The functions and types that are called, by name: those of `pbde_ref` itself, and of models underneath."""
+    return {name: getattr(pb, name) for name in pb.__all__ if name not in NOT_CALLED} | {
+        f.__name__: f for f in (
+            adam_step, batch_order, held_out_loss, kernel_kl, loss_and_error, token_log_probs,
+            weighted_loss_and_gradient,
+        )
+    }  # fmt: skip
 
 
 def arguments_for(name, function, rng):
@@ -220,42 +234,6 @@ def arguments_for(name, function, rng):
     return {p.name: values[p.name] for p in parameters if p.kind is not p.VAR_KEYWORD and p.name in values}
 
 
-@contextlib.contextmanager
-def limited():
-    """End what takes too long, in this process's own time."""
-    if not hasattr(signal, "setitimer"):
-        yield
-        return
-
-    def stop(*_):
-        raise Hung
-
-    before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0.0)
-        signal.signal(signal.SIGPROF, before)
-
-
-def has_nan(value, depth=4):
-    """Whether there is NaN anywhere in a result."""
-    if isinstance(value, (float, np.floating)):
-        return bool(value != value)
-    if isinstance(value, np.ndarray):
-        return value.dtype.kind in "fc" and bool(np.isnan(value).any())
-    if depth == 0 or isinstance(value, (str, bytes)):
-        return False
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return any(has_nan(getattr(value, field.name), depth - 1) for field in dataclasses.fields(value))
-    if isinstance(value, Mapping):
-        return any(has_nan(part, depth - 1) for part in value.values())
-    if isinstance(value, (tuple, list)):
-        return any(has_nan(part, depth - 1) for part in value)
-    return False
-
-
 def snapshot(arguments):
     """What the arrays among arguments hold."""
     return {
@@ -268,16 +246,18 @@ def fault(function, arguments, names):
     """What is wrong with a call, in words that are the same for the same kind of fault; None if it is right."""
     before = snapshot(arguments)
     try:
-        with warnings.catch_warnings(), limited():
+        with warnings.catch_warnings(), limited(harness.SECONDS):
             warnings.simplefilter("error")
             result = function(**arguments)
+            # A generator looks at its arguments when it is asked for something.
+            result = next(result) if inspect.isgenerator(result) else result
     except Hung:
         return "hung"
     except MemoryError:
         return None
     except (TypeError, ValueError) as error:
         message = str(error)
-        if len(message) > 300:
+        if len(message) > MOST_CHARACTERS:
             return f"message of more than 300 characters: {message[:80]}"
         # An argument may be named by a part of it, as `distributions[1]`, or be one of the argument's own.
         known = [re.escape(name.rstrip("_")) for name in names]
@@ -302,11 +282,11 @@ def shown(value):
 
 
 def fuzz(calls, seed, only=None):
-    """Faults of so many calls: (function, argument, fault) to the value that made it first, and a count."""
+    """Faults of so many calls."""
     rng = np.random.default_rng(seed)
     chosen = {name: f for name, f in functions().items() if only is None or name in only}
     names = sorted(chosen)
-    found = {}
+    found = Faults()
     for call in range(calls):
         name = names[call % len(names)]
         arguments = arguments_for(name, chosen[name], rng)
@@ -315,26 +295,9 @@ def fuzz(calls, seed, only=None):
         pool = hostile_values(rng)
         argument = sorted(arguments)[rng.integers(len(arguments))]
         value = arguments[argument] = pool[rng.integers(len(pool))]
-        wrong = fault(chosen[name], arguments, arguments)
-        if wrong is not None:
-            key = (name, argument, wrong)
-            found[key] = (found[key][0] if key in found else shown(value), found.get(key, (0, 0))[1] + 1)
+        found.note((name, argument, fault(chosen[name], arguments, arguments)), shown(value))
     return found
 
 
-def main():
-    """Print the faults; exit status 1 if there are any."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--calls", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*")
-    options = parser.parse_args()
-    found = fuzz(options.calls, options.seed, options.only)
-    for (name, argument, wrong), (value, count) in sorted(found.items()):
-        print(f"{name}({argument}={value}) x{count}: {wrong}")
-    print(f"{options.calls} calls, seed {options.seed}: {len(found)} kinds of faults")
-    return 1 if found else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(harness.main(fuzz, "calls", __doc__))

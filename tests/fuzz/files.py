@@ -4,7 +4,6 @@
 ``ValueError`` or ``OSError`` with at most 300 characters besides the path, in time and without eating memory.
 """
 
-import argparse
 import gzip
 import io
 import json
@@ -31,7 +30,10 @@ from pbde_ref.language.training import train_language_model
 from pbde_ref.language.training_data import TrainingData
 from pbde_ref.models.flax_checkpoint import read_flax_checkpoint
 from pbde_ref.models.transformer import TransformerConfig
-from tests.fuzz.api import Hung, has_nan, limited
+from pbde_ref.verification import CLAIMS
+from pbde_ref.verification.campaigns import Campaign, verdicts_by_seed
+from tests.fuzz import harness
+from tests.fuzz.harness import MOST_CHARACTERS, Faults, Hung, has_nan, limited
 
 MOST_MEMORY = 2**29
 
@@ -105,6 +107,8 @@ def kinds():
         "csv": (csv, ".csv", _fit),
         "csv.gz": (gzip.compress(csv, mtime=0), ".csv.gz", _fit),
         "jsonl": ("".join(json.dumps({"chosen": a, "rejected": b}) + "\n" for a, b in rows).encode(), ".jsonl", _fit),
+        "preflib": (PREFLIB, ".soc", _fit),
+        "journal": (_written(_journal), ".jsonl", _journal),
         "process": (b"item,f,g\na,1.0,0.5\nb,2.0,-0.5\n", ".csv", lambda p: read_process(p, np.array(["a", "b"]))),
         "lines": ("\n".join(sentences).encode(), ".txt", lambda p: open_corpus(p, limit=1000)),
         "lines.gz": (gzip.compress("\n".join(sentences).encode(), mtime=0), ".gz", lambda p: open_corpus(p,
@@ -118,8 +122,40 @@ def kinds():
         "arrays": (_written(lambda p: write_arrays(p, {"x": np.arange(5.0), "t": np.array("t")})), ".npz", read_arrays),
         "model": (_written(lambda p: save_model(p, model)), ".npz", load_model),
         "training": (_written(_training_state), ".npz", _resume),
+        **_parquet(),
         "marks": (f"before\n{BEGIN}\nx\n{END}\n".encode(), ".md", split_at_marks),
     }  # fmt: skip
+
+
+PREFLIB = b"""# FILE NAME: 1.soc
+# TITLE: Cups
+# DATA TYPE: soc
+# NUMBER ALTERNATIVES: 3
+# NUMBER VOTERS: 5
+# NUMBER UNIQUE ORDERS: 2
+# ALTERNATIVE NAME 1: tea
+# ALTERNATIVE NAME 2: milk
+# ALTERNATIVE NAME 3: water
+3: 1,2,3
+2: 3,{1,2}
+"""
+
+
+def _journal(path):
+    campaign = Campaign({"winners": CLAIMS["winners"]}, range(1), 8, 1)
+    return list(verdicts_by_seed(campaign, 1, path))
+
+
+def _parquet():
+    """None where pyarrow is not installed, which reads it."""
+    try:
+        from pyarrow import parquet, table
+    except ImportError:
+        return {}
+    rng = np.random.default_rng(0)
+    names = [[f"item {i}" for i in rng.integers(0, 4, 50)] for _ in "ab"]
+    content = table({"chosen": names[0], "rejected": names[1], "weight": list(range(1, 51))})
+    return {"parquet": (_written(lambda path: parquet.write_table(content, path)), ".parquet", _fit)}
 
 
 def _trained():
@@ -173,14 +209,14 @@ def fault(read, path):
     tracemalloc.start() if not tracemalloc.is_tracing() else tracemalloc.reset_peak()
     before = tracemalloc.get_traced_memory()[0]
     try:
-        with warnings.catch_warnings(), limited():
+        with warnings.catch_warnings(), limited(harness.SECONDS):
             warnings.simplefilter("error")
             found = read(path)
     except Hung:
         return "hung"
     except (ValueError, OSError) as error:
         message = str(error).replace(str(path), "PATH")
-        if len(message) > 300:
+        if len(message) > MOST_CHARACTERS:
             return f"message of more than 300 characters: {message[:100]}"
         if str(path.parent) in message:
             return f"names a temporary file: {message[:150]}"
@@ -195,8 +231,8 @@ def fault(read, path):
 
 
 def fuzz(files, seed, only=None):
-    """Faults of so many files: (kind, fault) to the number of the first file."""
-    rng, found = np.random.default_rng(seed), {}
+    """Faults of so many files."""
+    rng, found = np.random.default_rng(seed), Faults()
     chosen = {name: kind for name, kind in kinds().items() if only is None or name in only}
     contents = [content for content, _, _ in chosen.values()]
     with tempfile.TemporaryDirectory() as folder:
@@ -207,27 +243,11 @@ def fuzz(files, seed, only=None):
             for _ in range(int(rng.integers(1, 4))):
                 content = damaged(content, contents, rng)
             path.write_bytes(content)
-            wrong = fault(read, path)
-            if wrong is not None:
-                found.setdefault((name, wrong), number)
+            found.note((name, fault(read, path)), f"file {number}")
             for left in Path(folder).iterdir():
                 os.unlink(left)
     return found
 
 
-def main():
-    """Print the faults; exit status 1 if there are any."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--files", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*")
-    options = parser.parse_args()
-    found = fuzz(options.files, options.seed, options.only)
-    for (name, wrong), number in sorted(found.items()):
-        print(f"{name}, file {number}: {wrong}")
-    print(f"{options.files} files, seed {options.seed}: {len(found)} kinds of faults")
-    return 1 if found else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(harness.main(fuzz, "files", __doc__))

@@ -379,7 +379,7 @@ def test_wrong_sequences_are_refused_before_the_work(monkeypatch):
         data = TrainingData(**{"training": (good,), "held_out": (good,), name: (good, wrong)})
         with pytest.raises(ValueError, match=message):
             train_language_model(CONFIG, data, SETTINGS)
-    with pytest.raises(ValueError, match="`held_out` must have at least one sequence"):
+    with pytest.raises(ValueError, match="`held_out` must have at least 1 sequence"):
         TrainingData(DATA.training, ())
     with pytest.raises(ValueError, match="`training` must be without padding, token 0; got one at index 0"):
         TrainingData((np.array([3, 0, END]),), DATA.held_out)
@@ -401,9 +401,8 @@ def test_wrong_settings_are_refused():
         TrainedModel(CONFIG, np.zeros(3), SETTINGS, History(np.zeros(0, dtype=np.intp), np.zeros(0), np.zeros(0)))
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_divergence_is_an_error():
-    with pytest.raises(ValueError, match=r"`learning_rate` must keep the loss and its gradient finite; got .* at step"):
+    with pytest.raises(ValueError, match=r"`learning_rate` must keep the loss and its gradient finite; got 1e\+30"):
         train_language_model(CONFIG, DATA, replace(SETTINGS, learning_rate=1e30, steps=50))
 
 

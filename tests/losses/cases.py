@@ -14,6 +14,7 @@ import numpy as np
 
 from pbde_ref import losses as pl
 from pbde_ref import paper
+from pbde_ref.catalogue import LOSSES
 
 # What the paper's text computes with, and how it takes a number.
 AUTOGRAD = SimpleNamespace(number=float, log=anp.log, exp=anp.exp)
@@ -92,12 +93,67 @@ class Case:
     constants: tuple[np.ndarray, ...] = ()
     argument: str = "policy_chosen"
     flips: bool = False
+    # Where the exponential of an exponential enters, no precision is enough for gaps of hundreds.
+    kinds: tuple[str, ...] = ("generic", "near-certain", "gap 100", "gap 10,000")
+
+
+def log_sigmoid(ns, z):
+    return -ns.log(1 + ns.exp(-z))
+
+
+def sigmoid(ns, z):
+    return 1 / (1 + ns.exp(-z))
+
+
+def exo(ns, a, b):
+    """The divergence as it is defined, from probabilities."""
+    m, epsilon = ns.number(BETA) * (a - b), ns.number(EPSILON)
+    wins, losses = sigmoid(ns, m), sigmoid(ns, -m)
+    return wins * (log_sigmoid(ns, m) - ns.log(1 - epsilon)) + losses * (log_sigmoid(ns, -m) - ns.log(epsilon))
+
+
+def discopop(ns, a, b):
+    m = ns.number(BETA) * (a - b)
+    share = sigmoid(ns, m / ns.number(TAU))
+    return -log_sigmoid(ns, m) * sigmoid(ns, -m / ns.number(TAU)) + share * ns.exp(-m)
+
+
+def squares(ns, a, b):
+    half = 1 / (2 * ns.number(BETA))
+    return (a - half) * (a - half) + (b + half) * (b + half)
+
+
+def orpo(ns, pc, pr, lc, lr):
+    chosen, rejected = pc / lc, pr / lr
+    odds = [s - ns.log(1 - ns.exp(s)) for s in (chosen, rejected)]
+    return -ns.number(BETA) * log_sigmoid(ns, odds[0] - odds[1]) - ns.number(LAMBDA) * chosen
+
+
+def of_link(h):
+    """DPO with h of both log-ratios."""
+    return lambda ns, a, b: -log_sigmoid(ns, ns.number(BETA) * (h(ns, a) - h(ns, b)))
+
+
+def of_ratios(formula):
+    """A formula of a and b as one of four log-probabilities."""
+    return lambda ns: lambda pc, pr, rc, rr, *more: formula(ns, pc - rc, pr - rr, *more)
 
 
 FOUR = ("policy_chosen", "policy_rejected", "reference_chosen", "reference_rejected")
 TWO = FOUR[:2]
 LENGTHS = (CHOSEN_LENGTHS, REJECTED_LENGTHS)
 F, G = (np.array([0.5, 2.0, 1.0, 0.1]), np.array([1.5, 0.3, 1.0, 0.7])), (np.array([0.1, -0.2, 3.0, 0.0]), np.zeros(4))
+
+
+def in_use(name, formula, needs, constants=(), kinds=Case.kinds, **parameters):
+    """A loss of the catalogue that the paper does not have."""
+
+    def loss(*arrays, **k):
+        lengths = dict(zip(("chosen_lengths", "rejected_lengths"), constants, strict=False))
+        return LOSSES[name].batch(*arrays, **lengths, **parameters, **k)
+
+    return Case(loss, formula, needs, constants, flips=True, kinds=kinds)
+
 
 CASES = {
     "bradley_terry": Case(
@@ -148,6 +204,128 @@ CASES = {
         FOUR,
     ),
     "ipo": Case(lambda *a, **k: pl.ipo_loss(*a, tau=TAU, **k), lambda ns: lambda *a: ipo(ns, *a), FOUR),
+    "exo": in_use("exo", of_ratios(exo), FOUR, beta=BETA, epsilon=EPSILON),
+    "discopop": in_use("discopop", of_ratios(discopop), FOUR, beta=BETA, discopop_tau=TAU),
+    "odpo": in_use(
+        "odpo",
+        of_ratios(lambda ns, a, b: -log_sigmoid(ns, ns.number(BETA) * (a - b) - ns.number(GAMMA))),
+        FOUR,
+        beta=BETA,
+        offset=GAMMA,
+    ),
+    "ln_dpo": in_use(
+        "ln_dpo",
+        of_ratios(lambda ns, a, b, lc, lr: -log_sigmoid(ns, ns.number(BETA) * (a / lc - b / lr))),
+        FOUR,
+        LENGTHS,
+        beta=BETA,
+    ),
+    "forward f_dpo": in_use(
+        "f_dpo",
+        of_ratios(of_link(lambda ns, a: 1 - ns.exp(-a))),
+        FOUR,
+        beta=BETA,
+        divergence="forward_kl",
+        kinds=Case.kinds[:2],
+    ),
+    "jensen f_dpo": in_use(
+        "f_dpo", of_ratios(of_link(lambda ns, a: log_sigmoid(ns, a))), FOUR, beta=BETA, divergence="js_divergence"
+    ),
+    "alpha f_dpo": in_use(
+        "f_dpo",
+        of_ratios(of_link(lambda ns, a: (ns.exp((ns.number(ALPHA) - 1) * a) - 1) / (ns.number(ALPHA) - 1))),
+        FOUR,
+        beta=BETA,
+        divergence="alpha_divergence",
+        alpha=ALPHA,
+        kinds=Case.kinds[:2],
+    ),
+    "chi_po": in_use("chi_po", of_ratios(of_link(lambda ns, a: ns.exp(a) + a)), FOUR, beta=BETA),
+    "squared_po": in_use(
+        "squared_po", of_ratios(of_link(lambda ns, a: a * ns.exp(-a))), FOUR, beta=BETA, kinds=Case.kinds[:2]
+    ),
+    "nca": in_use(
+        "nca",
+        of_ratios(
+            lambda ns, a, b: (
+                -log_sigmoid(ns, ns.number(BETA) * a) - sum(log_sigmoid(ns, -ns.number(BETA) * x) for x in (a, b)) / 2
+            )
+        ),
+        FOUR,
+        beta=BETA,
+    ),
+    "bco": in_use(
+        "bco",
+        of_ratios(
+            lambda ns, a, b: (
+                -log_sigmoid(ns, ns.number(BETA) * (a - ns.number(GAMMA)))
+                - log_sigmoid(ns, ns.number(BETA) * (ns.number(GAMMA) - b))
+            )
+        ),
+        FOUR,
+        beta=BETA,
+        baseline=GAMMA,
+    ),
+    "sppo": in_use("sppo", of_ratios(squares), FOUR, beta=BETA),
+    "cal_dpo": in_use(
+        "cal_dpo", of_ratios(lambda ns, a, b: squares(ns, a, b) - log_sigmoid(ns, a - b)), FOUR, beta=BETA
+    ),
+    "apo_zero": in_use(
+        "apo_zero",
+        of_ratios(lambda ns, a, b: sigmoid(ns, -ns.number(BETA) * a) + sigmoid(ns, ns.number(BETA) * b)),
+        FOUR,
+        beta=BETA,
+    ),
+    "apo_down": in_use(
+        "apo_down",
+        of_ratios(lambda ns, a, b: sigmoid(ns, ns.number(BETA) * a) + sigmoid(ns, -ns.number(BETA) * (a - b))),
+        FOUR,
+        beta=BETA,
+    ),
+    "dpop": in_use(
+        "dpop",
+        of_ratios(
+            lambda ns, a, b: -log_sigmoid(ns, ns.number(BETA) * (a - b - ns.number(GAMMA) * (-a if a < 0 else 0)))
+        ),
+        FOUR,
+        beta=BETA,
+        penalty=GAMMA,
+    ),
+    "bpo": in_use(
+        "bpo",
+        of_ratios(
+            lambda ns, a, b: (
+                -log_sigmoid(ns, ns.number(BETA) * (a if a < -ns.number(ALPHA) * b else -ns.number(ALPHA) * b))
+            )
+        ),
+        FOUR,
+        beta=BETA,
+        balance=ALPHA,
+    ),
+    "rpo": in_use(
+        "rpo",
+        lambda ns: lambda pc, pr, rc, rr: dpo(ns)(pc, pr, rc, rr) - ns.number(LAMBDA) * pc,
+        FOUR,
+        beta=BETA,
+        likelihood_weight=LAMBDA,
+    ),
+    "rpo per token": in_use(
+        "rpo",
+        lambda ns: lambda pc, pr, rc, rr, lc, lr: dpo(ns)(pc, pr, rc, rr) - ns.number(LAMBDA) * pc / lc,
+        FOUR,
+        LENGTHS,
+        beta=BETA,
+        likelihood_weight=LAMBDA,
+        average_likelihood=True,
+    ),
+    "cpo": in_use(
+        "cpo",
+        lambda ns: lambda pc, pr: -log_sigmoid(ns, ns.number(BETA) * (pc - pr)) - ns.number(LAMBDA) * pc,
+        TWO,
+        beta=BETA,
+        likelihood_weight=LAMBDA,
+    ),
+    "orpo": in_use("orpo", lambda ns: lambda *a: orpo(ns, *a), TWO, LENGTHS, beta=BETA, likelihood_weight=LAMBDA),
     "averaged ipo": Case(
         lambda *a, **k: pl.ipo_loss(
             *a, tau=TAU, average=True, chosen_lengths=LENGTHS[0], rejected_lengths=LENGTHS[1], **k

@@ -11,6 +11,7 @@ import pytest
 
 from pbde_ref import losses as pl
 from pbde_ref.catalogue import LOSSES
+from pbde_ref.losses.log_ratios import apo_down, kto, nca
 from tests.losses.cases import (
     BETA,
     CASES,
@@ -60,7 +61,7 @@ def test_inputs_are_not_modified_and_results_are_read_only(name, loss, inputs):
 def test_conventions_have_one_default(name):
     """Every convention is keyword-only; reduction is the mean, no smoothing, no margin; hyperparameters have none."""
     parameters = inspect.signature(getattr(pl, name)).parameters
-    positional = {"scores", "ranks", "lengths", "policy", "reference", "rewards", "weight_logits"}
+    positional = {"objective", "desirable", "scores", "ranks", "lengths", "policy", "rewards", "weight_logits"}
     for parameter in parameters.values():
         is_data = (
             parameter.name.startswith(("policy", "reference", "chosen", "rejected")) or parameter.name in positional
@@ -79,15 +80,17 @@ ALL_FOUR = {**PAIR, "reference_chosen": V, "reference_rejected": V}
 NEEDED = {
     record.batch.__name__: [name for name, parameter in record.parameters.items() if parameter.default is None]
     for record in LOSSES.values()
-    if record.batch and record.has_margins
+    if record.batch and record.has_margins and hasattr(pl, record.batch.__name__)
 }
 VALID = {
     **{
         record.batch.__name__: {i.name: V for i in record.inputs(record.generic)}
         | dict.fromkeys(NEEDED[record.batch.__name__], 1.0)
         for record in LOSSES.values()
-        if record.batch and record.has_margins
+        if record.batch and record.batch.__name__ in NEEDED
     },
+    "log_ratio_loss": {"objective": nca(1.0), **ALL_FOUR},
+    "answer_loss": {"objective": kto(1.0), "policy": V, "reference": V, "desirable": [1, 0]},
     "bradley_terry_loss": {"chosen_rewards": V, "rejected_rewards": V},
     "pairwise_loss": {"chosen_utilities": V, "rejected_utilities": V},
     "pbde_loss": {**PAIR, "f_chosen": 1.0, "f_rejected": 1.0},
@@ -216,6 +219,15 @@ BAD_VALUES = [
     ("completion_mask", {"prompt_lengths": [1, 1]}, "`prompt_lengths` must be a whole number or have shape (1,)"),
     ("completion_mask", {"end_of_sequence": -1}, "`end_of_sequence` must be at least 0; got -1"),
 ]  # fmt: skip
+BAD_VALUES += [
+    ("log_ratio_loss", {"per_token": True}, "`chosen_lengths` must be given if `per_token` is true; got None"),
+    ("log_ratio_loss", {"likelihood_weight": -1.0}, "`likelihood_weight` must be non-negative; got -1.0"),
+    ("log_ratio_loss", {"reference_chosen": [-inf, 0.0]}, "`reference_chosen` must be finite; got -inf at index 0"),
+    ("log_ratio_loss", {"objective": apo_down(1.0), **EXCLUDED}, "a loss together; got -inf and -inf at index 1"),
+    ("answer_loss", {"objective": apo_down(1.0)}, "`objective` must be a sum of two functions"),
+    ("answer_loss", {"undesirable_weight": 0.0}, "`undesirable_weight` must be positive; got 0.0"),
+    ("answer_loss", {"policy": [-1.0, 0.5]}, "`policy` must be at most 0 (a log-probability); got 0.5 at index 1"),
+]
 BAD_TYPES = [
     ("dpo_loss", {"beta": [0.1, 0.2]}, "`beta` must be a single number; got shape (2,)"),
     ("dpo_loss", {"policy_chosen": "abc"}, "`policy_chosen` must be an array of real numbers; got 'abc'"),
@@ -228,7 +240,7 @@ BAD_TYPES = [
 BAD_VALUES += [
     (record.batch.__name__, {name: -0.125}, f"`{name}` must be {record.parameters[name].rule}; got -0.125")
     for record in LOSSES.values()
-    if record.batch and record.has_margins
+    if record.batch and record.batch.__name__ in NEEDED
     for name in NEEDED[record.batch.__name__]
 ]
 BAD = [(*row, ValueError) for row in BAD_VALUES] + [(*row, TypeError) for row in BAD_TYPES]
@@ -248,7 +260,7 @@ def test_bad_input(name, change, message, error):
     [
         (name, argument)
         for name, arguments in VALID.items() if name.endswith("_loss")
-        for argument, value in list(arguments.items())[1:] if isinstance(value, list)
+        for argument in [argument for argument, value in arguments.items() if isinstance(value, list)][1:]
     ],
 )  # fmt: skip
 def test_one_entry_is_not_repeated_over_the_batch(name, argument):

@@ -113,25 +113,6 @@ def test_log_probs_equal_normalised_logits():
     np.testing.assert_allclose(found, expected.sum(axis=1), rtol=0, atol=1e-11)
 
 
-def test_probabilities_of_continuations_sum_to_one():
-    """Over the token after a prefix, the padding token's share included."""
-    parameters = perturbed(SMALL)
-    prefix = [4, 9, 2]
-    tokens = np.array([[*prefix, token] for token in range(1, 11)])
-    ends = np.exp(tf.token_log_probs(SMALL, parameters, tokens)[:, -1])
-    z = tf.logits(SMALL, parameters, tokens[:1])[0, -1]
-    assert ends.sum() + np.exp(z[0]) / np.exp(z).sum() == pytest.approx(1.0, abs=1e-12)
-
-
-def test_the_future_and_the_token_itself_do_not_matter():
-    """Logits at a place depend on the tokens before it, and on nothing else."""
-    parameters, changed = perturbed(SMALL), TOKENS[:1].copy()
-    changed[0, 4:] = 8
-    before, after = tf.logits(SMALL, parameters, TOKENS[:1])[0], tf.logits(SMALL, parameters, changed)[0]
-    np.testing.assert_allclose(after[:5], before[:5], rtol=0, atol=1e-12)
-    assert np.abs(after[5] - before[5]).max() > 1e-3
-
-
 def test_padding_costs_nothing_and_changes_nothing():
     """More columns of padding, and other sequences beside it, leave a sequence's log-probability as it is."""
     parameters = perturbed(SMALL)
@@ -235,39 +216,6 @@ def test_adam_learns_a_cycle():
         value, gradient = tf.weighted_loss_and_gradient(config, parameters, tokens, np.full(3, 1 / 3))
         parameters, state = adam_step(parameters, gradient, state, learning_rate=1e-2)
     assert math.log(3.0) < value < math.log(3.0) + 0.1
-
-
-def test_equal_to_torch():
-    """The same model in PyTorch: logits and the gradient of the cross-entropy."""
-    torch = pytest.importorskip("torch")
-    config = tf.TransformerConfig(50, embedding_dim=32, layers=2, heads=4, mlp_dim=64, max_length=12)
-    parameters = perturbed(config)
-    tokens = np.random.default_rng(3).integers(1, 50, size=(6, 12))
-    leaves = {n: torch.tensor(v.copy(), requires_grad=True) for n, v in tf.named_views(config, parameters).items()}
-
-    def norm(x, name):
-        return torch.nn.functional.layer_norm(x, (32,), leaves[f"{name}/scale"], leaves[f"{name}/bias"], 1e-6)
-
-    ids = torch.tensor(tokens)
-    x = leaves["embedding"][torch.nn.functional.pad(ids, (1, 0))[:, :-1]]
-    x = x + torch.tensor(positions_table(12, 32, np.float64))
-    for i in range(2):
-        h = norm(x, f"layer_{i}/attention_norm")
-        heads = [
-            (h @ leaves[f"layer_{i}/attention/{n}"]).reshape(6, 12, 4, 8).transpose(1, 2)
-            for n in ("query", "key", "value")
-        ]
-        mixed = torch.nn.functional.scaled_dot_product_attention(*heads, is_causal=True)
-        x = x + mixed.transpose(1, 2).reshape(6, 12, 32) @ leaves[f"layer_{i}/attention/out"]
-        h = norm(x, f"layer_{i}/mlp_norm") @ leaves[f"layer_{i}/mlp/in/kernel"] + leaves[f"layer_{i}/mlp/in/bias"]
-        x = x + torch.relu(h) @ leaves[f"layer_{i}/mlp/out/kernel"] + leaves[f"layer_{i}/mlp/out/bias"]
-    z = norm(x, "final_norm") @ leaves["logits/kernel"] + leaves["logits/bias"]
-    loss = torch.nn.functional.cross_entropy(z.reshape(-1, 50), ids.reshape(-1), reduction="sum")
-    loss.backward()
-    value, gradient = tf.weighted_loss_and_gradient(config, parameters, tokens, np.ones(6))
-    assert value == pytest.approx(float(loss.detach()), rel=1e-12)
-    for name, view in tf.named_views(config, gradient).items():
-        np.testing.assert_allclose(view, leaves[name].grad.numpy(), rtol=0, atol=1e-10, err_msg=name)
 
 
 def test_layer_norm_of_constant_rows_is_zero():

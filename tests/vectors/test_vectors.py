@@ -9,9 +9,11 @@ import itertools
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from argparse import ArgumentParser
+from importlib.resources import files
 
 import jsonschema
 import numpy as np
@@ -23,17 +25,21 @@ from pbde_ref.vectors import expected_losses as vectors_of_populations
 from pbde_ref.vectors import sequences as vectors_of_sequences
 from pbde_ref.vectors import tokens as vectors_of_tokens
 from pbde_ref.vectors import writing as vectors
-from pbde_ref.vectors.against_the_paper import LOSSES as LOSSES_OF_THE_PAPER
 from pbde_ref.vectors.against_the_paper import checked
+from pbde_ref.vectors.definitions import DEFINITIONS
+from pbde_ref.vectors.drawn import drawn_groups
+from pbde_ref.vectors.theorems import theorems
+from tests.seeds import drawn_seed
 
 DIGITS = 600
+DRAWN = 1  # of each drawn group; see the slow test for all of them
 STEP = mpf(10) ** -150  # f' of 1e-300 still has 150 digits
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("vectors")
-    vectors.write_vectors(path)
+    vectors.write_vectors(path, DRAWN)
     return path
 
 
@@ -563,18 +569,21 @@ def numbers_with_an_equation(name, expected):
 
 
 def test_no_wrong_number_is_written():
-    """Of each document with an equation the first test: every number is the paper's, and if any is off by 1e-8 of
-    itself the check before writing raises.
+    """Of each document with an equation the first test: what is written is the paper's, to the last place but one, and
+    if any number is off by 1e-8 of itself the check before writing raises.
     """
     families = (
         (vectors_of_sequences, vectors_of_sequences.SEQUENCE_DOCUMENTS),
         (vectors_of_populations, vectors_of_populations.POPULATION_DOCUMENTS),
     )
     for module, documents in families:
-        for document in (d for d in documents if d.name in LOSSES_OF_THE_PAPER or d.level == "population"):
+        for document in (d for d in documents if d.name in DEFINITIONS or d.level == "population"):
             parameters, inputs = document.groups[0].parameters, document.groups[0].tests[0].inputs
             name, right = document.name, module.evaluate(document.name, parameters, inputs)
-            assert checked(name, parameters, inputs, right) is right
+            written = checked(name, parameters, inputs, right)
+            for key in ("value", "losses"):
+                if key in right:
+                    np.testing.assert_array_max_ulp(np.asarray(written[key]), np.asarray(right[key]), 4)
             places = list(numbers_with_an_equation(name, right))
             assert len(places) >= 5
             for *keys, place in places:
@@ -601,17 +610,115 @@ def test_a_wrong_number_stops_the_writing(tmp_path, monkeypatch):
 def test_writing_again_gives_the_same_bytes(folder, tmp_path):
     """Another process with another hash seed writes the same bytes; other files in the folder are left alone."""
     (tmp_path / "mine.json").write_text("{}")
-    script = "import sys; from pbde_ref.vectors import write_vectors; write_vectors(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", script, tmp_path], env={**os.environ, "PYTHONHASHSEED": "7"}, check=True)
+    script = "import sys; from pbde_ref.vectors import write_vectors; write_vectors(sys.argv[1], int(sys.argv[2]))"
+    other = {**os.environ, "PYTHONHASHSEED": "7"}
+    subprocess.run([sys.executable, "-c", script, tmp_path, str(DRAWN)], env=other, check=True)
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert written.pop("mine.json") == b"{}"
     assert written == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_command_writes_the_vectors(tmp_path, capsys):
-    """`run` makes the folder and says what it wrote."""
+def test_command_writes_vectors_and_theorems(tmp_path, capsys):
+    """`run` makes the folder and says what it wrote; equal seeds draw equal theorems, others others."""
     parser = ArgumentParser()
     command.add_arguments(parser)
-    assert command.run(parser.parse_args(["--out", str(tmp_path / "new" / "folder")])) == 0
-    written = list((tmp_path / "new" / "folder").iterdir())
-    assert f"in {len(written) - 1} files and their schema" in capsys.readouterr().out
+    texts = {}
+    for seed in ("5", "6"):
+        for name in ("a.v", "b.v"):
+            given = ["--out", str(tmp_path / "new" / "folder"), "--drawn", "0", "--sample", "4", "--seed", seed]
+            assert command.run(parser.parse_args([*given, "--theorems", str(tmp_path / name)])) == 0
+        written = list((tmp_path / "new" / "folder").iterdir())
+        printed = capsys.readouterr().out
+        assert f"in {len(written) - 1} files and their schema" in printed
+        assert f"4 theorems in {tmp_path / 'b.v'}; seed {seed}" in printed
+        texts[seed] = (tmp_path / "a.v").read_text()
+        assert texts[seed] == (tmp_path / "b.v").read_text()
+        assert texts[seed].count("Theorem ") == texts[seed].count("interval with") == 4
+    assert texts["5"] != texts["6"]
+
+
+def test_drawn_tests_do_not_depend_on_their_number():
+    """The first tests of a drawn group are the same, however many follow."""
+    document = vectors_of_sequences.SEQUENCE_DOCUMENTS[0]
+    few, many = drawn_groups(document, 2), drawn_groups(document, 5)
+    for one, other in zip(few, many, strict=True):
+        assert one.parameters == other.parameters
+        assert [test.inputs for test in one.tests] == [test.inputs for test in other.tests[:2]]
+
+
+@pytest.mark.slow
+def test_all_drawn_tests(tmp_path):
+    """At least 5,000, each checked against its definition before it is written, none on a kink; a drawn fiftieth of
+    them is read again.
+    """
+    vectors.write_vectors(tmp_path)
+    written = [json.loads(p.read_text("utf-8")) for p in sorted(tmp_path.glob("*.json")) if p.name != vectors.SCHEMA]
+    assert sum(document["number_of_tests"] for document in written) >= 5000
+    rng = np.random.default_rng(drawn_seed())
+    for document in written:
+        for name, parameters, test in vectors_in({document["name"]: document}, level="sequence"):
+            if "Drawn" in test["flags"] and rng.random() < 0.02:
+                found = read_loss(name, parameters, test["inputs"])
+                assert_close(found, test["expected"], place=f"{name} {test['id']}")
+
+
+# --------------------------------------------------------------------------------------- readers in other languages
+
+READERS = files("pbde_ref.vectors") / "readers"
+COMMANDS = {"reader.mjs": (["node"], []), "reader.rs": (["rustc", "-O", "-o"], ["program"]),
+            "reader.cpp": (["g++", "-std=c++17", "-O1", "-o"], ["program"])}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_readers_hold_a_right_implementation_and_find_bugs(name, folder, tmp_path):
+    """Each of at most 150 lines; what agrees passes, and four planted bugs do not."""
+    (tool, *options), program = COMMANDS[name]
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed")
+    source = str(READERS / name)
+    assert len((READERS / name).read_text("utf-8").splitlines()) <= 150
+    run = [tool, source]
+    if program:
+        run = [str(tmp_path / "reader")]
+        subprocess.run([tool, *options, *run, source], check=True, capture_output=True)
+
+    def outcome(*bug):
+        return subprocess.run([*run, str(folder), *bug], capture_output=True, text=True, check=False)
+
+    right = outcome()
+    assert right.returncode == 0, right.stdout + right.stderr
+    held = [int(line.split()[1]) for line in right.stdout.splitlines()]
+    assert len(held) == 2
+    assert min(held) >= 20
+    for bug in ("beta_twice", "overflow", "reference_ignored", "sum_for_mean"):
+        wrong = outcome(bug)
+        assert wrong.returncode == 1, bug
+        assert "; not" in wrong.stdout, bug
+
+
+def test_coq_proves_expected_values_and_refuses_a_wrong_digit(documents, tmp_path):
+    """Two tests of each of three documents are proved; with one number moved by two places of its last, not."""
+    if shutil.which("coqc") is None:
+        pytest.skip("coqc is not installed")
+    probe = "From Interval Require Import Tactic."
+    if not proves(tmp_path, probe):
+        pytest.skip("coq-interval is not installed")
+    chosen = [documents[name] for name in ("dpo", "ipo", "sequence_log_probs")]
+    seed = drawn_seed()
+    assert proves(tmp_path, "\n".join(theorems(chosen, 3, seed))), seed
+    wrong = copy.deepcopy(documents["dpo"])
+    wrong["groups"] = wrong["groups"][:1]
+    wrong["groups"][0]["tests"] = wrong["groups"][0]["tests"][:1]
+    (right,) = list(theorems([wrong]))[1:]
+    values = wrong["groups"][0]["tests"][0]["expected"]
+    values["losses"][0] += 2.0 * math.ulp(values["losses"][0])
+    header, theorem = theorems([wrong])
+    assert theorem != right
+    assert not proves(tmp_path, header + theorem)
+
+
+def proves(folder, text):
+    """Whether Coq accepts it."""
+    (folder / "theorems.v").write_text(text)
+    command = ["coqc", "-q", str(folder / "theorems.v")]
+    return subprocess.run(command, capture_output=True, check=False, cwd=folder).returncode == 0

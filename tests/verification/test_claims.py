@@ -1,5 +1,6 @@
 """The claims that `pbde-ref verify` checks, the problems that it checks them on, and what becomes of a fault."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from pbde_ref.exact.identifiability import comparison_components
+from pbde_ref.files import content_digest
 from pbde_ref.verification import CLAIMS, check, joined, problem_named, problem_names, problems
 from pbde_ref.verification.campaigns import Campaign, verdicts_by_seed
 from pbde_ref.verification.claims import MARGIN
@@ -215,39 +217,57 @@ def test_processes_find_the_same():
     assert plain(verdicts_by_seed(campaign, workers=2)) == plain(verdicts_by_seed(campaign, workers=1))
 
 
-def test_a_journal_takes_up_what_was_interrupted(tmp_path, monkeypatch):
-    journal = tmp_path / "journal.jsonl"
-    whole = plain(verdicts_by_seed(two_claims(range(3)), 1, journal))
-    lines = journal.read_text().splitlines()
-    # The process was killed while it wrote its third line.
-    journal.write_text("\n".join(lines[:3]) + "\n" + lines[3][:40])
-    computed = []
+@pytest.fixture
+def computed(monkeypatch):
+    """The seeds that were computed."""
     from pbde_ref.verification import campaigns
 
-    monkeypatch.setattr(
-        campaigns, "_seed_records", lambda seed, *rest, original=campaigns._seed_records: (
-            computed.append(seed), original(seed, *rest))[1]
-    )
-    assert plain(verdicts_by_seed(two_claims(range(3)), 1, journal)) == whole
-    assert computed == [1, 2]
-    assert plain(verdicts_by_seed(two_claims(range(3)), 1, journal)) == whole
-    assert computed == [1, 2]
+    seeds, original = [], campaigns._seed_records
+    monkeypatch.setattr(campaigns, "_seed_records", lambda seed, *rest: (seeds.append(seed), original(seed, *rest))[1])
+    return seeds
+
+
+DAMAGES = {
+    "cut while it was written": lambda line: line[:40],
+    "a digit": lambda line: line.replace('"cases": ', '"cases": 1'),
+    "another seed": lambda line: line.replace('"seed": 1', '"seed": 7'),
+    "no line": lambda line: "[" * 100_000,
+    "a number": lambda line: "7",
+    "of another state of the package": lambda line: signed(line, campaign="0"),
+    "without verdicts, but signed": lambda line: signed(line, verdicts=[{}]),
+    "no mappings, but signed": lambda line: signed(line, verdicts=3),
+}
+
+
+def signed(line, **changes):
+    record = json.loads(line) | changes
+    del record["digest"]
+    return json.dumps(record | {"digest": content_digest(record)})
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_journal_takes_up_what_is_whole(tmp_path, computed, damage):
+    journal, said = tmp_path / "journal.jsonl", []
+    campaign = two_claims(range(3))
+    whole = plain(verdicts_by_seed(campaign, 1, journal))
+    lines = journal.read_text().splitlines()
+    lines[2] = DAMAGES[damage](lines[2])
+    journal.write_text("\n".join(lines[:2] + lines[3:] + lines[2:3]))
+    computed.clear()
+    assert plain(verdicts_by_seed(campaign, 1, journal, said.append)) == whole
+    assert computed == [1]
+    assert plain(verdicts_by_seed(campaign, 1, journal)) == whole
+    assert computed == [1]
+    assert said == [f"{journal}: 1 lines of another campaign (settings, version, sources) or damaged, left alone"]
 
 
 @pytest.mark.parametrize("change", [{"repetitions": 2}, {"support": 17}, {"claims": {"winners": CLAIMS["winners"]}}])
-def test_a_journal_of_other_settings_is_refused(tmp_path, change):
-    journal = tmp_path / "journal.jsonl"
-    list(verdicts_by_seed(two_claims([]), 1, journal))
-    with pytest.raises(ValueError, match="`journal` must have been written"):
-        list(verdicts_by_seed(replace(two_claims([]), **change), 1, journal))
-
-
-def test_a_journal_of_another_state_of_the_package_is_refused(tmp_path):
-    journal = tmp_path / "journal.jsonl"
-    list(verdicts_by_seed(two_claims([]), 1, journal))
-    journal.write_text(journal.read_text().replace('"source": "', '"source": "0'))
-    with pytest.raises(ValueError, match="this very state of the package"):
-        list(verdicts_by_seed(two_claims([]), 1, journal))
+def test_campaigns_share_a_journal(tmp_path, computed, change):
+    journal, campaigns = tmp_path / "journal.jsonl", (two_claims([]), replace(two_claims([]), **change))
+    alone = [plain(verdicts_by_seed(campaign, 1)) for campaign in campaigns]
+    for _ in range(2):
+        assert [plain(verdicts_by_seed(campaign, 1, journal)) for campaign in campaigns] == alone
+    assert len(computed) == 4
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from pbde_ref.exact.maximum_flow import filled_flow
 from pbde_ref.numerics import logsumexp
 from pbde_ref.validation import FloatArray, IndexArray
 
-__all__ = ["dual_policy", "feasible", "minimize_hinge", "regularized_point", "supported"]
+__all__ = ["feasible", "minimize_hinge", "regularized_point", "supported"]
 
 
 def minimize_hinge(
@@ -142,7 +142,7 @@ def regularized_point(
     s: FloatArray, dual: FloatArray, steps: int,
 ) -> Minimum:
     r"""Loss at s and the gap to the dual point, term by term: no term is negative, so nothing cancels."""
-    dual, r = feasible(np.clip(dual, 0.0, wins), wins, lambda_, prior.pmf)
+    dual, r, _ = feasible(np.clip(dual, 0.0, wins), wins, lambda_, prior)
     s = s - s.max()
     value, slackness = hinge_and_slackness(wins, delta, s, dual)
     gap = slackness + lambda_ * kl_divergence(FiniteDistribution.from_weights(r), FiniteDistribution(s))
@@ -159,10 +159,7 @@ def _proven(
     """
     if found.hinge == 0.0 and found.gap == 0.0:
         return found
-    repaired = _strictly_feasible(found.dual, wins, lambda_, prior)
-    if repaired is None:
-        repaired = _exact_point(_feasible_on_grid(found.dual, wins, lambda_, prior.pmf), lambda_, prior)
-    dual, r, noise = repaired
+    dual, r, noise = feasible(found.dual, wins, lambda_, prior)
     policy, target = FiniteDistribution(found.s), FiniteDistribution.from_weights(r)
     value, slackness = hinge_and_slackness(wins, delta, found.s, dual)
     # Margins are rounded differences; next to delta rounding decides which side of it they are on.
@@ -179,10 +176,14 @@ def _proven(
     return replace(found, dual=dual, gap=(1.0 + SUMMED) * gap)
 
 
-def _strictly_feasible(
+def feasible(
     dual: FloatArray, wins: FloatArray, lambda_: float, prior: FiniteDistribution
-) -> tuple[FloatArray, FloatArray, FloatArray] | None:
-    """A dual point whose r exceeds what rounding may hide, that r, and what may be hidden; None if none is near."""
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    r"""A dual point near this one whose r exceeds what rounding may hide, that r, and what may be hidden.
+
+    With :math:`r = \pi_{pre} + \text{flow} / \lambda`. Where none is near, it is one of
+    whole multiples of a power of two.
+    """
     blurred = _blurred(prior)
     for attempt in range(60):
         flow, noise = exact_flow(dual)
@@ -203,7 +204,7 @@ def _strictly_feasible(
                 continue
         # Otherwise fewer losses are counted against it, which takes wins from others.
         dual = dual * np.maximum(1.0 - missing / np.where(losses > 0.0, losses, 1.0), 0.0)
-    return None
+    return _exact_point(_feasible_on_grid(dual, wins, lambda_, prior.pmf), lambda_, prior)
 
 
 def _feasible_on_grid(dual: FloatArray, wins: FloatArray, lambda_: float, reference: FloatArray) -> FloatArray:
@@ -233,32 +234,3 @@ def _blurred(prior: FiniteDistribution) -> FloatArray:
     """What rounding of log-probabilities makes of probabilities."""
     with np.errstate(invalid="ignore"):
         return EPS * np.where(prior.pmf > 0.0, (4.0 - prior.log_pmf) * prior.pmf, 0.0)
-
-
-def feasible(
-    dual: FloatArray, wins: FloatArray, lambda_: float, reference: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """The dual point, repaired where r = reference + flow / lambda would be negative, and r."""
-    r, noise = dual_policy(dual, lambda_, reference)
-    if (r < -noise).any():
-        # What is missing is taken from the most probable outcome, by way of pairs with room for it.
-        missing = np.minimum(lambda_ * r, 0.0)
-        routed = route(dual, np.minimum(dual, wins - dual), missing, r)[0]
-        if (routed >= 0.0).all() and (routed <= wins).all():
-            dual = routed
-    for _ in range(20):
-        r, noise = dual_policy(dual, lambda_, reference)
-        if not (r < -noise).any():
-            return dual, np.maximum(r, 0.0)
-        # Otherwise fewer losses are counted against the outcome. That takes wins from others, hence the loop.
-        losses = dual.sum(axis=0)
-        excess = np.where(r < -noise, -(1.0 + 1e-9) * lambda_ * r, 0.0)
-        dual = dual * np.maximum(1.0 - excess / np.where(losses > 0.0, losses, 1.0), 0.0)
-    dual = _feasible_on_grid(dual, wins, lambda_, reference)
-    return dual, np.maximum(reference + net_flow(dual) / lambda_, 0.0)
-
-
-def dual_policy(dual: FloatArray, lambda_: float, reference: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """r, and how far rounding may have moved it."""
-    through = dual.sum(axis=0) + dual.sum(axis=1)
-    return reference + net_flow(dual) / lambda_, 8.0 * EPS * (reference + through / lambda_)

@@ -225,18 +225,9 @@ def minimize_slic(
     >>> slic.utilities, round(slic.loss, 4), slic.converged, slic.unique
     (array([ 0., -1., -2.]), 0.3495, True, True)
     """
-    delta, lambda_ = _settings(annotator, proposal, delta, lambda_, reference)
-    wins, ties = win_weights(annotator, proposal)
-    everywhere = np.ones(annotator.size, dtype=bool)
-    policy_tolerance = positive_number("policy_tolerance", policy_tolerance)
-    found = minimize_hinge(
-        wins, delta, lambda_, reference.pmf, everywhere,
-        positive_number("tolerance", tolerance), whole_number("max_steps", max_steps, least=1),
-        win_weights_error(annotator, proposal), policy_tolerance,
-    )
-    policy = FiniteDistribution(found.s, reference.support)
-    found, moved = _rounded(found, policy, None, wins, delta, lambda_, reference)
-    return solution_of(found, policy, reference, delta * ties, lambda_, tolerance, policy_tolerance, moved)
+    return _minimized(
+        annotator, proposal, delta, lambda_, reference, None, tolerance, policy_tolerance, max_steps
+    )  # fmt: skip
 
 
 def minimize_rso(
@@ -288,17 +279,27 @@ def minimize_rso(
     >>> minimize_rso(annotator, q, delta=1.0, reference=reference).utilities
     array([ 0., -1., -2.])
     """
-    delta, _ = _settings(annotator, proposal, delta, 0.0, reference)
-    wins, ties = win_weights(annotator, proposal)
+    return _minimized(annotator, proposal, delta, 0.0, reference, reference, tolerance, policy_tolerance, max_steps)
+
+
+def _minimized(
+    annotator: PreferenceModel, proposal: Proposal, delta: float, lambda_: float, reference: FiniteDistribution,
+    base: FiniteDistribution | None, tolerance: float, policy_tolerance: float, max_steps: int,
+) -> SlicSolution:
+    """The policy whose log-probabilities, less those of a base if there is one, have the least loss."""
+    delta, lambda_ = _settings(annotator, proposal, delta, lambda_, reference)
+    tolerance, max_steps = positive_number("tolerance", tolerance), whole_number("max_steps", max_steps, least=1)
     policy_tolerance = positive_number("policy_tolerance", policy_tolerance)
+    wins, ties = win_weights(annotator, proposal)
+    counted = np.ones(annotator.size, dtype=bool) if base is None else base.pmf > 0.0
     found = minimize_hinge(
-        wins, delta, 0.0, reference.pmf, reference.pmf > 0.0,
-        positive_number("tolerance", tolerance), whole_number("max_steps", max_steps, least=1),
-        win_weights_error(annotator, proposal),
+        wins, delta, lambda_, reference.pmf, counted, tolerance, max_steps, win_weights_error(annotator, proposal),
+        policy_tolerance,
     )
-    policy = FiniteDistribution(reference.log_pmf + found.s, reference.support)
-    found, moved = _rounded(found, policy, reference, wins, delta, 0.0, reference)
-    return solution_of(found, policy, reference, delta * ties, 0.0, tolerance, policy_tolerance, moved)
+    log_policy = found.s if base is None else base.log_pmf + found.s
+    policy = FiniteDistribution(log_policy, reference.support)
+    found, moved = _rounded(found, policy, base, wins, delta, lambda_, reference)
+    return solution_of(found, policy, reference, delta * ties, lambda_, tolerance, policy_tolerance, moved)
 
 
 def _settings(

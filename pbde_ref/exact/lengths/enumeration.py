@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pbde_ref.distributions import FiniteDistribution
-from pbde_ref.validation import FloatArray, array, instance, positive_number, reject, vector, whole_number
+from pbde_ref.validation import FloatArray, array, generator_of, instance, positive_number, reject, vector, whole_number
 
 __all__ = ["ending_probabilities", "random_token_tables", "sentence_distribution", "sentence_lengths"]
 
@@ -125,7 +125,7 @@ def random_token_tables(n_tokens: int, max_length: int, *, concentration: float 
     n_tokens = whole_number("n_tokens", n_tokens, least=1)
     shape = (whole_number("max_length", max_length, least=2) - 1, n_tokens + 1)
     alpha = np.full(n_tokens, positive_number("concentration", concentration))
-    return np.random.default_rng(rng).dirichlet(alpha, shape)
+    return generator_of(rng).dirichlet(alpha, shape)
 
 
 def sentence_lengths(sentences: FiniteDistribution) -> FloatArray:

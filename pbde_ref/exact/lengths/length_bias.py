@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pbde_ref.annotators import Annotator, PreferenceModel
+from pbde_ref.display import Shown
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.lengths.sentence_classes import checked_lengths, merged_process
 from pbde_ref.pairs import PairBlock
@@ -48,7 +49,7 @@ GROUP_PAIRS = (("S", "M"), ("S", "L"), ("M", "L"))
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class IdealizedLanguageModel:
+class IdealizedLanguageModel(Shown):
     r"""A language model in which the sentences of a class are equally likely.
 
     .. math:: p(x) = h_k\, v_k^{-(l_k - 1)} \quad \text{for each of the } v_k^{l_k - 1} \text{ sentences } x

@@ -292,7 +292,8 @@ def _excluded_by_mistake(model: Population, members: list[tuple[float, Populatio
 
 def _utilities(name: str, value: ArrayLike, size: int) -> FloatArray:
     """A float64 vector; not copied if it is one already, since nothing here keeps or changes it."""
-    if not (isinstance(value, np.ndarray) and value.dtype == np.float64 and value.ndim == 1):
+    # Subtypes, such as masked arrays, have an arithmetic of their own.
+    if not (type(value) is np.ndarray and value.dtype == np.float64 and value.ndim == 1):
         return vector(name, value, size=size)
     same_size(name, value.size, size)
     return value

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import eigvalsh
 
+from pbde_ref.display import Shown
 from pbde_ref.exact.mixtures.model import AnsweredPairs, Expectation, MixtureModel
 from pbde_ref.validation import FloatArray, IndexArray
 
@@ -17,7 +18,7 @@ SADDLE = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
-class MixtureCertificate:
+class MixtureCertificate(Shown):
     """What is known about the point where expectation–maximisation stopped.
 
     Attributes

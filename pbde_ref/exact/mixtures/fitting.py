@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pbde_ref.annotators import PreferenceModel
+from pbde_ref.display import Shown
 from pbde_ref.distributions import FiniteDistribution, mixture, uniform
 from pbde_ref.exact.expected import check_models, expected_entropy
 from pbde_ref.exact.identifiability import comparison_components, null_projection
@@ -50,7 +51,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, eq=False)
-class MixtureLoss:
+class MixtureLoss(Shown):
     """An expected loss of the model of Eq. (30).
 
     Attributes

@@ -21,7 +21,7 @@ __all__ = ["RankingProgramme", "loss_and_slope", "loss_rounding", "loss_value", 
 
 
 class RankingProgramme(NamedTuple):
-    """What of the problem enters the loss: c (n, n), b (n,), |x| (n,) and γ; c and b are right to `relative`."""
+    """What of the problem enters the loss: c (n, n), b (n,), lengths (n,) and γ; c and b are right to `relative`."""
 
     wins: FloatArray
     best: FloatArray

@@ -21,6 +21,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from pbde_ref.annotators import PreferenceModel
+from pbde_ref.display import Shown
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.enclosures import policy_distance
 from pbde_ref.exact.expected import check_models
@@ -39,7 +40,7 @@ EPS = float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True, eq=False)
-class RRHFLoss:
+class RRHFLoss(Shown):
     """An expected RRHF loss.
 
     Attributes

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from pbde_ref.experiments.language.settings import Workplace
 from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.runs import Progress, Run
-from pbde_ref.files import write_atomically
+from pbde_ref.files import read_bytes, write_atomically
 from pbde_ref.language.corpora import open_corpus
 from pbde_ref.language.tokenizers import Tokenizer, count_lengths, load_tokenizer, train_tokenizer
 from pbde_ref.language.trained_models import CheckpointError, TrainingSettings, load_model, save_model
@@ -60,7 +60,7 @@ def checkpoint_files(folder: str) -> dict[str, Path]:
     found = {kind: root / kind for kind in KINDS}
     missing = [kind for kind, path in found.items() if not path.exists()]
     files = [*root.glob("*.model"), *(path / FLAX_TOKENIZER for path in found.values())]
-    tokenizers = {path.read_bytes(): path for path in sorted(files, reverse=True) if path.is_file()}
+    tokenizers = {read_bytes(path): path for path in sorted(files, reverse=True) if path.is_file()}
     if missing or len(tokenizers) != 1:
         raise ValueError(
             f"`checkpoints` must name a folder with {', '.join(KINDS)} and one *.model file or the same "

@@ -26,16 +26,24 @@ def _of_lengths(record: str, read: Callable[[FloatArray], float]) -> Callable[[R
     return lambda records: read(records[record].arrays["length_counts"]) if record in records else None
 
 
+def _medium(counts: FloatArray) -> float:
+    return bin_share(counts, "M").value
+
+
+def _valley(counts: FloatArray) -> float:
+    return dip(counts).depth
+
+
 STATISTICS: Mapping[str, Callable[[Records], float | None]] = {
     "*long* prefers short to long, Luce rule (9)": _number("table-2", "long.luce.S>L"),
     "the same, length-normalised rule (26), c = 50": _number("table-2", "long.scale 50.S>L"),
     "*whole* prefers short to long, (26), c = 50": _number("table-2", "whole.scale 50.S>L"),
     "the same without the end piece": _number("table-2", "whole.scale 50 without end.S>L"),
     "the same without the last two pieces": _number("table-2", "whole.scale 50 without last two.S>L"),
-    "medium-length sentences, annotator mixture (27)": _of_lengths("annotator-mixture", lambda counts: bin_share(counts, "M").value),
-    "the same, density mixture (28)": _of_lengths("density-mixture", lambda counts: bin_share(counts, "M").value),
-    "valley between the peaks of (28), of the lower peak": _of_lengths("density-mixture", lambda counts: dip(counts).depth),
-    "the same of (27)": _of_lengths("annotator-mixture", lambda counts: dip(counts).depth),
+    "medium-length sentences, annotator mixture (27)": _of_lengths("annotator-mixture", _medium),
+    "the same, density mixture (28)": _of_lengths("density-mixture", _medium),
+    "valley between the peaks of (28), of the lower peak": _of_lengths("density-mixture", _valley),
+    "the same of (27)": _of_lengths("annotator-mixture", _valley),
     "draws without an end in 50 pieces, (27)": _number("annotator-mixture", "without_end"),
     "the same, (28)": _number("density-mixture", "without_end"),
     **{f"test loss of *{kind}*, nats per piece": _number("test-loss", kind) for kind in KINDS},

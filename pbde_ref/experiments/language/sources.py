@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pbde_ref.experiments.language.models import KINDS, checkpoint_files, model_of, tokenizer_of
 from pbde_ref.experiments.language.settings import Workplace
+from pbde_ref.experiments.records import file_digest
 from pbde_ref.language.corpora import open_corpus
 
 __all__ = ["fingerprint"]
@@ -33,9 +34,7 @@ def fingerprint(place: Workplace) -> dict[str, str]:
         for name, path in checkpoint_files(checkpoints).items():
             digest.update(name.encode())
             for file in _files(path):
-                with file.open("rb") as stream:
-                    while part := stream.read(1 << 20):
-                        digest.update(part)
+                digest.update(file_digest(file).encode())
         return {"checkpoints": digest.hexdigest()}
     text = open_corpus(place.corpus, limit=place.settings.sentences)
     for sentences in (text.training, text.held_out, text.test):

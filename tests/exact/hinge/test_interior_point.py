@@ -25,17 +25,13 @@ def test_iterates_prove_gaps_that_fall_fast_to_nothing(delta, lambda_):
         wins = random_wins(rng, n, 0.8) * 10.0 ** -rng.uniform(0.0, 6.0 * (seed > 3), (n, n))
         wins[np.arange(n), np.arange(1, n + 1) % n] = 0.5
         wins[0, 2] = 1e-31 * wins.sum()  # too rare to be seen
-        seen, gaps, before = wins > 1e-30 * wins.sum(), [], np.ones(n)
+        seen, gaps = wins > 1e-30 * wins.sum(), []
         reference = pb.FiniteDistribution(rng.normal(size=n))
         for s, flows, steps in interior_point(wins, delta, lambda_, reference.pmf, 30):
             assert not flows[~seen].any()
             assert (flows[seen] > 0.0).all()
             assert (flows[seen] <= wins[seen] * (1.0 + 1e-14)).all()  # fractions of them are rounded
             if lambda_:
-                # No outcome rises to more than e times what the optimum, or it itself, has at most.
-                most = np.minimum(1.0, reference.pmf + wins.sum(axis=1) / lambda_)
-                assert (np.exp(s) < 2.72 * np.maximum(before, most)).all()
-                before = np.exp(s)
                 gaps.append(regularized.regularized_point(wins, delta, lambda_, reference, s, flows, steps).gap)
             else:
                 value, gap = linear.linear_gap(wins, s / delta, flows)
@@ -48,6 +44,20 @@ def test_iterates_prove_gaps_that_fall_fast_to_nothing(delta, lambda_):
         assert lambda_ > 0.0 or value == pytest.approx(float(least_hinge(wins)), rel=1e-11)
         taken += 1 + int(np.argmax(gaps < enough))
     assert taken <= 72
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_step_raises_an_outcome_far_above_what_the_optimum_gives_it(seed):
+    """At most e times what its reference and all of its wins could give it, or what it has; full steps would."""
+    rng = np.random.default_rng(seed)
+    n, delta, lambda_ = int(rng.integers(2, 8)), 10.0 ** rng.uniform(-1.0, 1.0), 10.0 ** rng.uniform(-3.0, 2.0)
+    wins = random_wins(rng, n, 0.8) * 10.0 ** -rng.uniform(0.0, 20.0, (n, n))
+    reference = pb.FiniteDistribution(rng.uniform(0.0, 60.0, n)).pmf
+    most = np.minimum(1.0, reference + wins.sum(axis=1) / lambda_)
+    before = pb.FiniteDistribution(np.log(0.9 * reference + 0.1 * most)).pmf
+    for s, _, _ in interior_point(wins, delta, lambda_, reference, 100):
+        assert (s <= 1.0 + 1e-9 + np.log(np.maximum(before, most))).all()
+        before = np.exp(s)
 
 
 def first_call(monkeypatch, *arguments):

@@ -160,25 +160,6 @@ def test_excluded_outcomes():
         expected_slic(CYCLE, [0.0, -INF, -INF], UNIFORM, delta=1.0, lambda_=0.0, reference=EVEN)
 
 
-def test_the_printed_bracket_would_make_delta_irrelevant():
-    """δ − (d)^+ differs between two margins by a constant; (δ − d)^+ does not."""
-
-    def printed(s, delta):
-        return sum(
-            (delta - max(sign * (s[a] - s[b]), 0.0)) * (p if sign > 0 else 1.0 - p) / 9
-            for a in range(3)
-            for b in range(3)
-            for sign, p in [(1, HAND.preference_probabilities()[a, b]), (-1, HAND.preference_probabilities()[a, b])]
-        )
-
-    def right(s, delta):
-        return expected_slic(HAND, s, UNIFORM, delta=delta, lambda_=0.0, reference=EVEN).value
-
-    s, t = [0.0, -1.0, -2.0], [0.0, -5.0, -10.0]
-    assert printed(s, 2.0) - printed(s, 1.0) == pytest.approx(printed(t, 2.0) - printed(t, 1.0), abs=1e-14)
-    assert abs((right(s, 2.0) - right(s, 1.0)) - (right(t, 2.0) - right(t, 1.0))) > 0.1
-
-
 # --- λ = 0 -------------------------------------------------------------------------------------------------------
 
 

@@ -90,7 +90,7 @@ def test_a_mixture_of_rankers_ranks_as_one_of_them_at_a_time():
 
 
 @pytest.mark.parametrize("k", [2, 3])
-def test_gradient_is_that_of_autograd_and_of_differences(k):
+def test_gradient_is_that_of_autograd(k):
     annotator, draw, lengths = ranker(4, 5), np.array([0.1, 0.2, 0.3, 0.4]), np.array([1.0, 3.0, 0.5, 7.0])
     q, logits = pb.ProductProposal(draw), np.array([0.3, -1.0, 0.5, 0.1])  # no ties
     loss = expected_rrhf(annotator, logits, q, n_candidates=k, lengths=lengths, likelihood_weight=0.7)
@@ -108,9 +108,6 @@ def test_gradient_is_that_of_autograd_and_of_differences(k):
 
     assert loss.value == pytest.approx(value(logits), rel=1e-13)
     assert_allclose(loss.gradient, autograd.grad(value)(logits), atol=1e-14)
-    step = 1e-6
-    for shift, slope in zip(step * np.eye(4), loss.gradient, strict=True):
-        assert slope == pytest.approx((value(logits + shift) - value(logits - shift)) / (2 * step), abs=1e-9)
 
 
 @settings(max_examples=40)
@@ -132,17 +129,6 @@ def test_unequal_lengths_are_not_convex_in_the_logits():
         expected_rrhf(annotator, [0.0, t], pair, lengths=[1.0, 10.0], likelihood_weight=0.0).value for t in (-6, -4, -2)
     )
     assert middle > 0.5 * (first + last) + 0.02
-
-
-def test_as_printed_the_loss_has_no_lower_bound():
-    # -(s_i - s_j)^+ for the preferred i is the repaired hinge of the exchanged pair, negated.
-    annotator, pair = pb.Annotator(pb.FiniteDistribution.from_weights([4, 1]), pb.luce()), pb.PairListProposal([0], [1])
-    printed = []
-    for gap in (10.0, 100.0, 1000.0):
-        repaired = expected_rrhf(annotator, [gap, 0.0], pair)
-        printed.append(-0.8 * gap + repaired.likelihood)
-        assert repaired.value > 0.0
-    assert printed[2] < 5 * printed[1] < 25 * printed[0] < 0.0
 
 
 # ----------------------------------------------------------------------------------------------------- the optimum
@@ -183,29 +169,6 @@ def test_no_search_finds_less(k, gamma, seed):
     assert min(found) == pytest.approx(solution.loss, abs=1e-6)
 
 
-def test_for_equal_lengths_the_optimum_is_the_greatest_entropy_in_reach():
-    annotator, q, gamma, length = ranker(4, 6), pb.ProductProposal([0.1, 0.2, 0.3, 0.4]), 1.5, 2.0
-    p, draw = annotator.preference_probabilities(), q.matrix(4)
-    wins = (draw + draw.T) * p
-    pairs = list(itertools.combinations(range(4), 2))
-
-    def mass(y):
-        result = pb.winners_distribution(annotator, q).pmf.copy()
-        for (a, b), flow in zip(pairs, y, strict=True):
-            result[a] += flow / (gamma * length)
-            result[b] -= flow / (gamma * length)
-        return result
-
-    bounds = [(-wins[b, a], wins[a, b]) for a, b in pairs]
-    found = minimize(
-        lambda y: (np.maximum(mass(y), 1e-300) * np.log(np.maximum(mass(y), 1e-300))).sum(), np.zeros(6), bounds=bounds,
-        method="SLSQP", constraints={"type": "ineq", "fun": mass}, options={"ftol": 1e-14, "maxiter": 500},
-    )  # fmt: skip
-    solution = minimize_rrhf(annotator, q, lengths=np.full(4, length), likelihood_weight=gamma)
-    assert solution.loss == pytest.approx(-gamma * found.fun, abs=1e-8)
-    assert_allclose(solution.policy.pmf, mass(found.x), atol=1e-4)
-
-
 @settings(max_examples=40)
 @given(strategies.problems(max_size=10), strategies.generators)
 def test_no_policy_is_below_the_certified_bound(case, rng):
@@ -219,17 +182,6 @@ def test_no_policy_is_below_the_certified_bound(case, rng):
         loss = expected_rrhf(case.annotator, logits, case.proposal, **arguments).value
         # Rounding of losses of this size.
         assert loss >= solution.lower_bound - 1e-13 * (1.0 + abs(loss))
-
-
-def test_the_divergence_bound_holds():
-    annotator, q, lengths = ranker(6, 7, spread=2.0), pb.ProductProposal(np.ones(6)), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
-    close = minimize_rrhf(annotator, q, lengths=lengths, tolerance=1e-12)
-    assert close.converged
-    for steps in (1, 3, 5):
-        rough = minimize_rrhf(annotator, q, lengths=lengths, tolerance=1e-12, max_steps=steps)
-        # The seven starts together may converge where the first one does not.
-        assert pb.kl_divergence(close.policy, rough.policy) <= rough.divergence_bound + 1e-11
-        assert rough.loss - close.lower_bound <= rough.gap + 1e-12
 
 
 def test_an_unfinished_search_says_so():

@@ -1,0 +1,476 @@
+r"""Losses of two scores that are not functions of their difference alone: :math:`\ell(a, b)`, a of the chosen, b of the
+rejected outcome.
+
+A score is a log-ratio :math:`\log \pi_\theta / \pi_{pre}`, without a reference a log-probability, with lengths either
+of them per token. A term :math:`-\lambda \log \pi_\theta(x_w)` may be added to any loss.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pbde_ref.losses.chunks import evaluated, write
+from pbde_ref.losses.inputs import LENGTHS, LOG_PROBABILITIES, REAL, REFERENCE, policies, precision
+from pbde_ref.losses.result import BatchLoss, Reduction
+from pbde_ref.numerics import expit, softplus, weighted
+from pbde_ref.objectives import LEAST_TAU, Objective
+from pbde_ref.validation import FloatArray, choice, non_negative_number, positive_number
+
+__all__ = [
+    "Link", "PairObjective", "answer_loss", "apo_down", "bco", "bpo", "cal_dpo", "dpop", "kto", "link", "linked",
+    "log_ratio_loss", "nca", "odds_ratio", "of_halves", "of_margin", "sppo",
+]  # fmt: skip
+
+Parts = tuple[Any, Any, Any]
+Half = Callable[[Any], tuple[Any, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class PairObjective:
+    r"""One pair's loss as a function of the scores of its chosen and its rejected outcome.
+
+    Attributes
+    ----------
+    name : str
+    parts : callable
+        :math:`\ell(a, b)`, :math:`\partial_a \ell` and :math:`\partial_b \ell`, elementwise, of a, b and a softness
+        :math:`\mu`. Kinks are where they belong at :math:`\mu = 0`, with the subgradient that the definition states,
+        and smooth at :math:`\mu > 0`.
+    convex : bool
+        Whether :math:`\ell` is known to be convex in (a, b), softened or not.
+    slack : float
+        :math:`\ell` softened by :math:`\mu` is at least :math:`\ell` and at most `slack` times :math:`\mu` above it.
+    halves : pair of callables, optional
+        Of a loss that is a function of a plus one of b: both, each with its derivative. They are also the losses of a
+        desirable and of an undesirable answer.
+    floor : callable
+        From the matrix of probabilities that A meets B and wins to a lower bound of the expected loss.
+    """
+
+    name: str
+    parts: Callable[[FloatArray, FloatArray, float], Parts] = field(repr=False)
+    convex: bool = False
+    slack: float = 0.0
+    halves: tuple[Half, Half] | None = field(default=None, repr=False)
+    floor: Callable[[FloatArray], float] = field(default=lambda wins: 0.0, repr=False)
+
+
+def _soft_plus(x: FloatArray, softness: float) -> tuple[FloatArray, FloatArray]:
+    """The larger of x and 0, and its derivative, which is 0 at the kink."""
+    if softness == 0.0:
+        return np.maximum(x, 0.0), np.where(x > 0.0, 1.0, 0.0)
+    return softness * softplus(x / softness), expit(x / softness)
+
+
+def of_margin(objective: Objective, beta: float) -> PairObjective:
+    r""":math:`\ell(\beta (a - b))`, for losses to which another term is added."""
+
+    def parts(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
+        m = beta * (a - b)
+        slope = beta * objective.derivative(m)
+        return objective.value(m), slope, -slope
+
+    return PairObjective(objective.name, parts, convex=bool(objective.convex))
+
+
+class Link(NamedTuple):
+    r"""What stands in the place of the logarithm: a function of the log-ratio, its derivative, and where they end.
+
+    Attributes
+    ----------
+    value, derivative : callable
+    turn : float
+        The log-ratio to which it rises; infinite if it always does.
+    lowest : float
+        What it tends to where an outcome is excluded; mostly -inf.
+    """
+
+    value: Callable[[Any], Any]
+    derivative: Callable[[Any], Any]
+    turn: float = math.inf
+    lowest: float = -math.inf
+
+
+def link(divergence: str, alpha: float = 0.5) -> Link:
+    r""":math:`h(a) = f'(e^a)`, up to a constant, of the divergence that the policy is held to its reference by.
+
+    "reverse_kl" is DPO's; "forward_kl", "js_divergence" and "alpha_divergence" are f-DPO's (Wang et al. 2024), "chi_po"
+    is χPO's :math:`e^a + a` (Huang et al. 2025), without clipping, and "squared" SquaredPO's :math:`a e^{-a}`
+    (Pipano et al. 2026).
+
+    Examples
+    --------
+    >>> float(link("forward_kl").value(0.0)), float(link("alpha_divergence", 0.5).value(np.log(4.0)))
+    (0.0, 1.0)
+    """
+    if divergence == "alpha_divergence":
+        k = positive_number("alpha", alpha) - 1.0
+        if abs(k) >= 1e-6:
+            lowest = -1.0 / k if k > 0.0 else -math.inf
+            return Link(lambda a: np.expm1(k * a) / k, lambda a: np.exp(k * a), lowest=lowest)
+        divergence = "reverse_kl"
+    known = {
+        "reverse_kl": Link(lambda a: a, np.ones_like),
+        "forward_kl": Link(lambda a: -np.expm1(-a), lambda a: np.exp(-a)),
+        "js_divergence": Link(lambda a: math.log(2.0) - softplus(-a), lambda a: expit(-a)),
+        "chi_po": Link(lambda a: np.exp(a) + a, lambda a: np.exp(a) + 1.0),
+        "squared": Link(lambda a: a * np.exp(-a), lambda a: (1.0 - a) * np.exp(-a), turn=1.0),
+    }
+    return known[choice("divergence", divergence, (*known, "alpha_divergence"))]
+
+
+def linked(beta: float, of: Link) -> PairObjective:
+    r""":math:`-\log \sigma(\beta (h(a) - h(b)))`."""
+    beta = positive_number("beta", beta)
+
+    def parts(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
+        with np.errstate(over="ignore", invalid="ignore"):
+            m = beta * (of.value(a) - of.value(b))
+            slope = -beta * expit(-m)
+            return softplus(-m), weighted(slope, of.derivative(a)), weighted(-slope, of.derivative(b))
+
+    return PairObjective("linked", parts)
+
+
+def of_halves(name: str, chosen: Half, rejected: Half, convex: bool = False) -> PairObjective:
+    """A function of a plus a function of b."""
+
+    def parts(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
+        (of_a, slope_a), (of_b, slope_b) = chosen(a), rejected(b)
+        return of_a + of_b, slope_a + 0.0 * of_b, slope_b + 0.0 * of_a
+
+    return PairObjective(name, parts, convex=convex, halves=(chosen, rejected))
+
+
+def nca(beta: float) -> PairObjective:
+    r"""Noise contrastive alignment of a pair (Chen et al. 2024).
+
+    .. math:: -\log \sigma(\beta a) - \tfrac12 \log \sigma(-\beta a) - \tfrac12 \log \sigma(-\beta b)
+
+    What it learns: ``proofs/nca.md``.
+    """
+    beta = positive_number("beta", beta)
+
+    def chosen(t: FloatArray) -> tuple[FloatArray, FloatArray]:
+        m = beta * t
+        return softplus(-m) + 0.5 * softplus(m), beta * (0.5 * expit(m) - expit(-m))
+
+    return of_halves(
+        "nca", chosen, lambda t: (0.5 * softplus(beta * t), 0.5 * beta * expit(beta * t)), convex=True
+    )
+
+
+def bco(beta: float, baseline: float = 0.0) -> PairObjective:
+    r"""Binary classifier optimisation (Jung et al. 2024).
+
+    .. math:: -\log \sigma(\beta (a - z)) - \log \sigma(\beta (z - b))
+
+    Parameters
+    ----------
+    beta : float
+        Positive.
+    baseline : float
+        :math:`z`, non-negative, in nats of log-ratio. TRL's ``bco_pair`` has none; LLaMA-Factory keeps a running mean
+        of the rewards, :math:`\beta z`.
+    """
+    beta, z = positive_number("beta", beta), non_negative_number("baseline", baseline)
+    return of_halves(
+        "bco",
+        lambda t: (softplus(beta * (z - t)), -beta * expit(beta * (z - t))),
+        lambda t: (softplus(beta * (t - z)), beta * expit(beta * (t - z))),
+        convex=True,
+    )
+
+
+def kto(beta: float, baseline: float = 0.0) -> PairObjective:
+    r"""Kahneman–Tversky optimisation (Ethayarajh et al. 2024), with a baseline that no gradient flows into.
+
+    .. math:: 1 - \sigma(\beta (a - z)) + 1 - \sigma(\beta (z - b))
+
+    At :math:`z = 0` that is anchored preference optimisation, APO-zero (D'Oosterlinck et al. 2024).
+
+    Parameters
+    ----------
+    beta : float
+        Positive.
+    baseline : float
+        :math:`z`, non-negative, in nats of log-ratio; trainers estimate the divergence from the reference.
+    """
+    beta, z = positive_number("beta", beta), non_negative_number("baseline", baseline)
+
+    def half(sign: float) -> Half:
+        def of(t: FloatArray) -> tuple[FloatArray, FloatArray]:
+            lost = expit(sign * beta * (z - t))
+            return lost, -sign * beta * lost * expit(sign * beta * (t - z))
+
+        return of
+
+    return of_halves("kto", half(1.0), half(-1.0))
+
+
+def _squares(beta: float) -> tuple[float, float]:
+    beta = positive_number("beta", beta)
+    if not LEAST_TAU <= beta <= 1.0 / LEAST_TAU:
+        raise ValueError(f"`beta` must be from 1e-150 to 1e150, so that its square is a number; got {beta}")
+    return beta, 0.5 / beta
+
+
+def sppo(beta: float) -> PairObjective:
+    r"""Self-play preference optimisation with sure answers (Wu et al. 2024).
+
+    .. math:: \Big(a - \frac{1}{2\beta}\Big)^2 + \Big(b + \frac{1}{2\beta}\Big)^2
+    """
+    beta, target = _squares(beta)
+    return of_halves(
+        "sppo",
+        lambda t: ((t - target) ** 2, 2.0 * (t - target)),
+        lambda t: ((t + target) ** 2, 2.0 * (t + target)),
+        convex=True,
+    )
+
+
+def cal_dpo(beta: float) -> PairObjective:
+    r"""Calibrated DPO (Xiao et al. 2024): DPO at :math:`\beta = 1`, and both log-ratios drawn to their targets.
+
+    .. math:: -\log \sigma(a - b) + \Big(a - \frac{1}{2\beta}\Big)^2 + \Big(b + \frac{1}{2\beta}\Big)^2
+    """
+    squares = sppo(beta)
+
+    def parts(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
+        value, of_a, of_b = squares.parts(a, b, 0.0)
+        slope = expit(b - a)
+        return value + softplus(b - a), of_a - slope, of_b + slope
+
+    return PairObjective("cal_dpo", parts, convex=True)
+
+
+def apo_down(beta: float) -> PairObjective:
+    r"""Anchored preference optimisation, down (D'Oosterlinck et al. 2024).
+
+    .. math:: \sigma(\beta a) + 1 - \sigma(\beta (a - b))
+    """
+    beta = positive_number("beta", beta)
+
+    def parts(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
+        u, m = beta * a, beta * (a - b)
+        slope, tanh = expit(m) * expit(-m), np.tanh(0.5 * m)
+        # σ′(u) − σ′(m) by the addition theorem, which subtracts nothing.
+        of_a = -np.tanh(0.5 * beta * b) * np.tanh(0.5 * (m + u)) * (slope + tanh * tanh * expit(u) * expit(-u))
+        return expit(u) + expit(-m), beta * of_a, beta * slope
+
+    # Of two outcomes one wins at most; whoever loses by any margin costs one.
+    return PairObjective("apo_down", parts, floor=lambda wins: 0.5 * float(np.minimum(wins, wins.T).sum()))
+
+
+def dpop(beta: float, penalty: float) -> PairObjective:
+    r"""DPO-positive (Pal et al. 2024): a chosen outcome below its reference counts against the margin.
+
+    .. math:: -\log \sigma\big(\beta (a - b - \lambda (-a)^+)\big)
+
+    Parameters
+    ----------
+    beta : float
+        Positive.
+    penalty : float
+        :math:`\lambda`, non-negative.
+    """
+    beta, penalty = positive_number("beta", beta), non_negative_number("penalty", penalty)
+
+    def parts(a: FloatArray, b: FloatArray, softness: float = 0.0) -> Parts:
+        below, falls = _soft_plus(-a, softness)
+        m = beta * (a - b - penalty * below)
+        slope = -beta * expit(-m)
+        return softplus(-m), slope * (1.0 + penalty * falls), -slope
+
+    return PairObjective("dpop", parts, convex=True, slack=beta * penalty * math.log(2.0))
+
+
+def bpo(beta: float, balance: float) -> PairObjective:
+    r"""Balanced preference optimisation (Sun et al. 2025): the weaker of the two rewards counts.
+
+    .. math:: -\log \sigma\big(\min(\beta a, -\alpha \beta b)\big)
+
+    Parameters
+    ----------
+    beta : float
+        Positive.
+    balance : float
+        :math:`\alpha`, positive. At equal rewards the derivative is that of the chosen one.
+    """
+    beta, balance = positive_number("beta", beta), positive_number("balance", balance)
+
+    def parts(a: FloatArray, b: FloatArray, softness: float = 0.0) -> Parts:
+        u, v = beta * a, -balance * beta * b
+        above, share = _soft_plus(u - v, softness)
+        slope = -expit(above - u)
+        return softplus(above - u), beta * slope * (1.0 - share), -balance * beta * slope * share
+
+    return PairObjective("bpo", parts, convex=True, slack=math.log(2.0))
+
+
+def odds_ratio(beta: float) -> PairObjective:
+    r"""ORPO's ratio of odds (Hong et al. 2024), without its likelihood.
+
+    .. math:: -\beta \log \sigma\Big(\log \frac{e^a}{1 - e^a} - \log \frac{e^b}{1 - e^b}\Big)
+    """
+    weight = positive_number("beta", beta)
+
+    def parts(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
+        lost_a, lost_b = -np.expm1(a), -np.expm1(b)
+        with np.errstate(divide="ignore"):
+            m = a - b - (np.log(lost_a) - np.log(lost_b))
+            slope = -weight * expit(-m)
+            return weight * softplus(-m), slope / lost_a, -slope / lost_b
+
+    return PairObjective("odds_ratio", parts)
+
+
+def log_ratio_loss(
+    objective: PairObjective,
+    policy_chosen: ArrayLike,
+    policy_rejected: ArrayLike,
+    reference_chosen: ArrayLike | None = None,
+    reference_rejected: ArrayLike | None = None,
+    *,
+    chosen_lengths: ArrayLike | None = None,
+    rejected_lengths: ArrayLike | None = None,
+    per_token: bool = False,
+    likelihood_weight: float = 0.0,
+    reduction: Reduction = "mean",
+) -> BatchLoss:
+    r"""Any loss of two scores, :math:`\ell(a, b) - \lambda \log \pi_\theta(x_w)`.
+
+    Parameters
+    ----------
+    objective : PairObjective
+        Such as ``nca(0.1)``.
+    policy_chosen, policy_rejected : array_like, shape (B,)
+        :math:`\log \pi_\theta`, summed over tokens, at most 0.
+    reference_chosen, reference_rejected : array_like, shape (B,), optional
+        :math:`\log \pi_{pre}`, at most 0 and finite. Without them the scores are the policy's own.
+    chosen_lengths, rejected_lengths : array_like, shape (B,), optional
+        Numbers of tokens. With them the likelihood's term is per token.
+    per_token : bool
+        Whether the scores are too, which needs lengths.
+    likelihood_weight : float
+        :math:`\lambda`, non-negative.
+    reduction : {"mean", "sum"}
+        Over pairs; "mean" divides the sum by their number.
+
+    Returns
+    -------
+    BatchLoss
+        Gradients: policy_chosen, policy_rejected; none flows into the reference.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, the batch is empty, or a number is out of range.
+
+    Examples
+    --------
+    >>> import pbde_ref.losses as losses
+    >>> from pbde_ref.losses.log_ratios import sppo
+    >>> losses.log_ratio_loss(sppo(0.25), [-1.0], [-7.0], [-3.0], [-4.0]).losses  # a = 2, b = -3, targets 2 and -2
+    array([1.])
+    """
+    weight = non_negative_number("likelihood_weight", likelihood_weight)
+    references = () if reference_chosen is None else (reference_chosen, reference_rejected)
+    four: tuple[Any, ...] = (policy_chosen, policy_rejected, *references)
+    arguments = policies(*four)
+    if chosen_lengths is not None:
+        arguments |= {"chosen_lengths": (chosen_lengths, LENGTHS), "rejected_lengths": (rejected_lengths, LENGTHS)}
+    elif per_token:
+        raise ValueError("`chosen_lengths` must be given if `per_token` is true; got None")
+
+    def parts(own: tuple[Any, ...]) -> tuple[FloatArray, FloatArray, FloatArray]:
+        pre_w, pre_l = own[2:4] if references else (0.0, 0.0)
+        tokens_w, tokens_l = own[-2:] if chosen_lengths is not None else (1.0, 1.0)
+        scale_w, scale_l = (1.0 / tokens_w, 1.0 / tokens_l) if per_token else (1.0, 1.0)
+        value, slope_w, slope_l = objective.parts((own[0] - pre_w) * scale_w, (own[1] - pre_l) * scale_l, 0.0)
+        slope_w = slope_w * scale_w
+        if weight:
+            # An excluded outcome that was chosen costs everything.
+            value, slope_w = value - weight / tokens_w * own[0], slope_w - weight / tokens_w
+        return value, slope_w, slope_l * scale_l
+
+    def compute(*own: Any, out: list[NDArray[Any]], share: float, usual: bool) -> tuple[float, float]:
+        value, slope_w, slope_l = parts(own)
+        write(value, out[0])
+        write(share * slope_w, out[1])
+        write(share * slope_l, out[2])
+        return float(np.add.reduce(value)), 0.0
+
+    def defined(*own: Any) -> None:
+        with np.errstate(invalid="ignore", over="ignore"):
+            bad = np.isnan(parts(own)[0])
+        if bad.any():
+            where = int(np.argmax(bad))
+            raise ValueError(
+                "`policy_chosen` and `policy_rejected` must have a loss together; got "
+                f"{own[0][where]} and {own[1][where]} at index {where}"
+            )
+
+    return evaluated(arguments, compute, reduction=reduction, dtype=precision(*four), defined=defined)
+
+
+def answer_loss(
+    objective: PairObjective,
+    policy: ArrayLike,
+    reference: ArrayLike,
+    desirable: ArrayLike,
+    *,
+    desirable_weight: float = 1.0,
+    undesirable_weight: float = 1.0,
+    reduction: Reduction = "mean",
+) -> BatchLoss:
+    r"""A loss of single answers, each of which was found desirable or not.
+
+    Parameters
+    ----------
+    objective : PairObjective
+        One with halves, such as ``kto(0.1)``: the first is the loss of a desirable answer's log-ratio.
+    policy, reference : array_like, shape (B,)
+        :math:`\log \pi_\theta` and :math:`\log \pi_{pre}`, at most 0, the latter finite.
+    desirable : array_like of bool, shape (B,)
+        Numbers count as true if they are not 0.
+    desirable_weight, undesirable_weight : float
+        Positive.
+    reduction : {"mean", "sum"}
+        Over answers.
+
+    Returns
+    -------
+    BatchLoss
+        Gradients: policy.
+
+    Examples
+    --------
+    >>> import pbde_ref.losses as losses
+    >>> from pbde_ref.losses.log_ratios import kto
+    >>> losses.answer_loss(kto(2.0), [-1.0, -1.0], [-1.0, -1.0], [True, False]).losses
+    array([0.5, 0.5])
+    """
+    if objective.halves is None:
+        raise ValueError(f"`objective` must be a sum of two functions, one of each answer; got {objective.name!r:.50}")
+    good, bad = objective.halves
+    of_good = positive_number("desirable_weight", desirable_weight)
+    of_bad = positive_number("undesirable_weight", undesirable_weight)
+    arguments = {"policy": (policy, LOG_PROBABILITIES), "reference": (reference, REFERENCE),
+                 "desirable": (np.asarray(desirable) != 0, REAL)}  # fmt: skip
+
+    def compute(log_p: Any, log_pre: Any, wanted: Any, *, out: Any, share: float, usual: bool) -> tuple[float, float]:
+        t = log_p - log_pre
+        (of_wanted, slope_wanted), (of_unwanted, slope_unwanted) = good(t), bad(t)
+        value = np.where(wanted != 0.0, of_good * of_wanted, of_bad * of_unwanted)
+        write(value, out[0])
+        write(share * np.where(wanted != 0.0, of_good * slope_wanted, of_bad * slope_unwanted), out[1])
+        return float(np.add.reduce(value)), 0.0
+
+    return evaluated(arguments, compute, reduction=reduction, dtype=precision(policy, reference), differentiated=1)

@@ -1,0 +1,154 @@
+"""What a loss is for one example, by the text of `pbde_ref.paper`; the same lines run in any arithmetic.
+
+`DEFINITIONS[name](parameters, example, arithmetic)` is the loss. `arithmetic` has `exp` and `log`, and all numbers are
+of its kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pbde_ref import paper
+
+__all__ = ["DEFINITIONS", "SHARED", "counted", "regulariser", "token_log_probabilities"]
+
+Number = Any
+Numbers = Mapping[str, Any]
+
+# One comparison, which outcome 0 wins.
+WON = [(0, 1, 1, 1)]
+# Inputs that belong to all examples of a batch.
+SHARED = ("weight_logits", "regularization")
+
+
+def _policy(example: Numbers, arithmetic: Any) -> list[Number]:
+    return [arithmetic.exp(example["policy_chosen"]), arithmetic.exp(example["policy_rejected"])]
+
+
+def _reference(example: Numbers, arithmetic: Any) -> list[Number]:
+    return [arithmetic.exp(example["reference_chosen"]), arithmetic.exp(example["reference_rejected"])]
+
+
+def _logistic(probability: Callable[[int, int], Number], arithmetic: Any, D: Sequence[Any] = WON) -> Number:  # noqa: N803
+    return paper.equation_1(D, probability, arithmetic)
+
+
+def _bradley_terry(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
+    margin = example.get("margin", parameters.get("margin", 0))
+    rewards = [example["chosen_rewards"] - margin, example["rejected_rewards"]]
+    return _logistic(lambda a, b: paper.equation_2(rewards, a, b, arithmetic), arithmetic)
+
+
+def _dpo(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
+    flipped, kept = parameters.get("label_smoothing", 0), 1 - parameters.get("label_smoothing", 0)
+    if parameters.get("variant") == "robust":
+        flipped, kept = -flipped / (kept - flipped), kept / (kept - flipped)
+    pi, pre = _policy(example, arithmetic), _reference(example, arithmetic)
+    # A flipped label is the other outcome's win.
+    flips = [(0, 1, 1, kept), (1, 0, 1, flipped)] if flipped else WON
+    return _logistic(lambda a, b: paper.equation_14(pi, pre, parameters["beta"], a, b, arithmetic), arithmetic, flips)
+
+
+def _process(pi: list[Number], f: list[Number], g: list[Number], arithmetic: Any) -> Number:
+    return _logistic(lambda a, b: paper.equation_11(pi, f, g, a, b, arithmetic), arithmetic)
+
+
+def _pbde(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
+    f, g = ([example[f"{letter}_chosen"], example[f"{letter}_rejected"]] for letter in "fg")
+    return _process(_policy(example, arithmetic), f, g, arithmetic)
+
+
+def _geometric(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
+    inverse = 1 / parameters["alpha"]
+    g = [(1 - inverse) * arithmetic.log(p) for p in _reference(example, arithmetic)]
+    return _process(_policy(example, arithmetic), [inverse, inverse], g, arithmetic)
+
+
+def _length_normalized(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
+    """Eq. (26) is Eq. (11) with one over the lengths; scale and margin are not the paper's."""
+    scale = parameters["scale"]
+    margin = parameters.get("margin", scale * parameters.get("margin_ratio", 0))
+    f = [scale / example["chosen_lengths"], scale / example["rejected_lengths"]]
+    return _process(_policy(example, arithmetic), f, [-margin, 0], arithmetic)
+
+
+def _ipo(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
+    if "chosen_lengths" in example:
+        sides = {key: key.split("_")[1] + "_lengths" for key in example if not key.endswith("lengths")}
+        example = {key: example[key] / example[length] for key, length in sides.items()}
+    pi, pre = _policy(example, arithmetic), _reference(example, arithmetic)
+    return paper.equation_23(WON, pi, pre, parameters["tau"], arithmetic)
+
+
+def _rso(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
+    scale = parameters.get("gamma", 1)
+    delta = parameters["delta"] if "delta" in parameters else 1 / scale
+    pi, pre = _policy(example, arithmetic), _reference(example, arithmetic)
+    return scale * paper.equation_21(WON, pi, pre, delta, arithmetic)
+
+
+def _slic(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
+    return paper.equation_20(WON, [], _policy(example, arithmetic), parameters["delta"], 0, arithmetic)
+
+
+def regulariser(parameters: Numbers, inputs: Numbers, arithmetic: Any) -> Number:
+    """What Eq. (20) adds to the comparisons, for samples that are outcomes of equal frequency; 0 without samples."""
+    pi = [arithmetic.exp(x) for x in inputs.get("regularization", [])]
+    return paper.equation_20([], [1] * len(pi), pi, 0, parameters["lambda"], arithmetic) / len(pi) if pi else 0
+
+
+def _rrhf(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
+    """Eq. (19) for each two candidates that are not tied, and the mean over the best of what it is added to."""
+    scores, lengths = example["scores"], example["lengths"]
+    pi = [arithmetic.exp(x) for x in example["policy"]]
+    candidates = range(len(pi))
+    ranked = [((i, j), 1) for i in candidates for j in candidates if scores[i] > scores[j]]
+    best = [i for i in candidates if scores[i] == max(scores)]
+    per_token = [arithmetic.exp(arithmetic.log(p) / n) for p, n in zip(pi, lengths, strict=True)]
+    likelihood = paper.best_likelihood(
+        [((i,), 1) for i in best], per_token if parameters.get("average_likelihood") else pi, arithmetic
+    ) / len(best)  # fmt: skip
+    return paper.equation_19(ranked, pi, lengths, arithmetic) + parameters["likelihood_weight"] * likelihood
+
+
+def _annotator_mixture(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
+    weights = [arithmetic.exp(x) for x in example["weight_logits"]]
+    policies = [
+        [arithmetic.exp(a), arithmetic.exp(b)]
+        for a, b in zip(example["policy_chosen"], example["policy_rejected"], strict=True)
+    ]
+    return _logistic(lambda a, b: paper.equation_30(weights, policies, a, b), arithmetic)
+
+
+def _policy_gradient(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
+    """Minus what Eq. (5) sums for the sample, as an outcome of probability one, times its log-probability."""
+    pi, pre = arithmetic.exp(example["held_constant"]), arithmetic.exp(example["reference"])
+    (slope,) = paper.equation_5([pi], [pre], [example["rewards"]], parameters["beta"], [[1 / pi]], arithmetic)
+    return -slope * example["policy"]
+
+
+DEFINITIONS: dict[str, Callable[[Numbers, Numbers, Any], Number]] = {
+    "annotator_mixture": _annotator_mixture, "bradley_terry": _bradley_terry, "dpo": _dpo, "geometric": _geometric,
+    "ipo": _ipo, "length_normalized": _length_normalized, "pbde": _pbde, "policy_gradient": _policy_gradient,
+    "rrhf": _rrhf, "rso": _rso, "slic": _slic,
+}  # fmt: skip
+
+
+def counted(labels: Sequence[int], prompt: int, end: int, padding: int) -> list[int]:
+    """Positions of the completion's tokens: up to its first end, which counts; padding does not."""
+    positions: list[int] = []
+    for position in range(prompt, len(labels)):
+        if labels[position] == end:
+            return [*positions, position]
+        if labels[position] != padding:
+            positions.append(position)
+    return positions
+
+
+def token_log_probabilities(logits: Sequence[Any], labels: Sequence[int], arithmetic: Any) -> list[Number]:
+    """The log of softmax of each row of logits at its label."""
+    return [
+        row[label] - arithmetic.log(sum(arithmetic.exp(z) for z in row))
+        for row, label in zip(logits, labels, strict=False)
+    ]

@@ -1,0 +1,165 @@
+"""Claims about losses that trainers have and the paper does not: where they lead, and what that tells of p*."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import brentq, minimize
+
+from pbde_ref.exact.kept_answers import minimize_sigmoids
+from pbde_ref.exact.links import linked_policy
+from pbde_ref.exact.pairwise_minima import minimize_by_pairs
+from pbde_ref.exact.policy_losses import minimize_policy_loss
+from pbde_ref.losses.log_ratios import link, nca, of_margin
+from pbde_ref.objectives import BRADLEY_TERRY, exo
+from pbde_ref.proposals import PairListProposal, ProductProposal
+from pbde_ref.validation import FloatArray
+from pbde_ref.verification import paper_in_decimals, second_paths
+from pbde_ref.verification.claims import MARGIN, SOLVER, Claim
+from pbde_ref.verification.problems import LARGEST, Problem
+
+__all__ = ["LOSSES_IN_USE"]
+
+# Probabilities below it hide what a total variation would show, and derivatives lose them.
+RARE = 1e-9
+
+
+def _is_ordinary(problem: Problem) -> bool:
+    """Whether every outcome can be seen, and utilities are of sizes that a quasi-Newton method manages."""
+    seen = float(problem.reference.pmf.min()) > RARE and 1 < problem.size <= LARGEST
+    return problem.positive and seen and float(np.ptp(problem.preference.log_pmf)) < 50.0
+
+
+def _wins(problem: Problem) -> FloatArray:
+    """How often A meets B and wins, pairs drawn from the reference twice; an outcome meets itself too."""
+    q = np.outer(problem.reference.pmf, problem.reference.pmf)
+    return paper_in_decimals.wins(problem.preference.log_pmf, q) + np.diag(q.diagonal())
+
+
+def _with_likelihood(problem: Problem, weight: float) -> float | None:
+    """By how much a quasi-Newton method, on the definition written out, ends below or above the certified loss."""
+    if not _is_ordinary(problem):
+        return None
+    wins, log_pre, beta = _wins(problem), problem.reference.log_pmf, problem.beta
+
+    def loss(theta: FloatArray) -> tuple[float, FloatArray]:
+        s = theta - np.logaddexp.reduce(theta)
+        m = beta * ((s - log_pre)[:, None] - (s - log_pre))
+        slope = -beta * wins / (1.0 + np.exp(m))
+        gradient = slope.sum(axis=1) - slope.sum(axis=0) - wins.sum(axis=1)
+        return float((wins * np.logaddexp(0.0, -m)).sum() - wins.sum(axis=1) @ s), gradient + np.exp(s)
+
+    found = minimize_policy_loss(
+        of_margin(BRADLEY_TERRY, beta), problem.luce, ProductProposal(problem.reference), reference=problem.reference,
+        likelihood_weight=weight,
+    )  # fmt: skip
+    assert found.policy is not None
+    climbed = minimize(loss, log_pre, jac=True, options={"gtol": 1e-9, "maxiter": 2000}).fun
+    return abs(loss(found.policy.log_pmf)[0] - float(climbed))
+
+
+def _likelihood_forgotten(problem: Problem) -> float | None:
+    error = _with_likelihood(problem, 0.0)
+    return error if error is not None and error > MARGIN else None
+
+
+def _nca(problem: Problem, beta: float) -> float | None:
+    """The optimum, and what wins of pairs from the reference."""
+    if not _is_ordinary(problem):
+        return None
+    pairs = ProductProposal(problem.reference)
+    found = minimize_policy_loss(nca(beta), problem.luce, pairs, reference=problem.reference)
+    assert found.policy is not None
+    return second_paths.variation(found.policy.pmf, _wins(problem).sum(axis=1))
+
+
+def _nca_elsewhere(problem: Problem) -> float | None:
+    error = _nca(problem, 2.0)
+    return error if error is not None and error > 10.0 * MARGIN else None
+
+
+def _sigmoids(problem: Problem, share: float) -> float | None:
+    """At β = 1 the answers that are kept share by a square root; `share` of the reference is mixed with the optimum."""
+    if not _is_ordinary(problem):
+        return None
+    wins, pre, z = _wins(problem), problem.reference.pmf, 0.25 * problem.beta
+    kappa = wins.sum(axis=1) - wins.sum(axis=0)
+    if kappa.max() < MARGIN * pre.max():
+        return None
+
+    def ratios(log_mu: float) -> FloatArray:
+        return np.maximum(np.sqrt(np.maximum(kappa, 0.0) / pre * np.exp(z - log_mu)) - np.exp(z), 0.0)
+
+    log_mu = brentq(lambda x: float(pre @ ratios(x)) - 1.0, -200.0, 50.0, xtol=1e-14)
+    found = minimize_sigmoids(wins.sum(axis=1), wins.sum(axis=0), problem.reference, beta=1.0, baseline=z)
+    assert found.policy is not None
+    mixed = (1.0 - share) * found.policy.pmf + share * pre
+    return second_paths.variation(mixed, pre * ratios(float(log_mu)))
+
+
+def _exo(problem: Problem) -> float | None:
+    """On a path: each pair's difference, in units of what IPO asks for."""
+    return _on_a_path(problem, lambda logit: np.tanh(0.5 * logit))
+
+
+def _exo_like_dpo(problem: Problem) -> float | None:
+    """A logit would be more than a divergence with two sides can ask for."""
+    error = _on_a_path(problem, lambda logit: logit)
+    return error if error is not None and error > MARGIN else None
+
+
+def _on_a_path(problem: Problem, aim: object) -> float | None:
+    if not problem.positive or problem.size < 2 or problem.size > LARGEST:
+        return None
+    places = np.arange(problem.size - 1)
+    found = minimize_by_pairs(exo(0.1), problem.luce, PairListProposal(places, places + 1))
+    wanted = aim(np.diff(problem.preference.log_pmf)) * np.log(9.0)  # type: ignore[operator]
+    return float(np.max(np.abs(np.diff(found.utilities) - wanted)))
+
+
+def _linked(problem: Problem, name: str) -> float | None:
+    """χPO's policy against the equation that its log-ratios solve, which `name` may name another one for."""
+    spread = float(np.ptp(problem.preference.log_pmf)) / problem.beta
+    if not problem.positive or spread > 700.0:
+        return None
+    log_pmf = linked_policy(problem.preference.log_pmf, problem.reference, problem.beta, link(name))
+    if log_pmf is None:
+        return 0.0
+    a = log_pmf - problem.reference.log_pmf
+    # By e^a + a = c + log p* / β, the gaps to the likeliest outcome in units of what they are made of.
+    gaps = problem.beta * (np.exp(a) + a) - problem.preference.log_pmf
+    size = 1.0 + np.abs(problem.preference.log_pmf).max() + problem.beta * (np.exp(a) + np.abs(a)).max()
+    return float(np.ptp(gaps)) / size
+
+
+def _unlinked(problem: Problem) -> float | None:
+    error = _linked(problem, "forward_kl")
+    return error if error is not None and error > MARGIN else None
+
+
+LOSSES_IN_USE = (
+    Claim(
+        "policy_losses", "–", "DPO with the chosen answer's likelihood has one certified optimum.",
+        "quasi-Newton", lambda problem: _with_likelihood(problem, 1.0), 1e-9,
+        "likelihood forgotten", _likelihood_forgotten,
+    ),
+    Claim(
+        "nca", "–", "NCA at beta = 1 learns what wins of pairs from the reference.",
+        "winners in decimals", lambda problem: _nca(problem, 1.0), 1e-9,
+        "beta = 2", _nca_elsewhere,
+    ),
+    Claim(
+        "kept_answers", "–", "KTO keeps only answers that are wanted more often than not.",
+        "water-filling", lambda problem: _sigmoids(problem, 0.0), 1e-9,
+        "a share for all", lambda problem: _sigmoids(problem, 0.01),
+    ),
+    Claim(
+        "exo", "–", "EXO asks of a pair what IPO asks: a margin linear in how often it wins.",
+        "the pair's own margin", _exo, SOLVER,
+        "log-odds", _exo_like_dpo,
+    ),
+    Claim(
+        "links", "–", "Another link than the logarithm has one policy with given utilities.",
+        "its equation", lambda problem: _linked(problem, "chi_po"), SOLVER,
+        "forward KL's link", _unlinked,
+    ),
+)  # fmt: skip

@@ -1,0 +1,100 @@
+"""Certificates of losses of two scores, and stationary points of others.
+
+Against drawn policies and closed forms: proofs/policy_losses.md, proofs/nca.md, proofs/exo.md.
+"""
+
+import numpy as np
+import pytest
+
+import pbde_ref as pb
+from pbde_ref.exact.pairwise_minima import minimize_by_pairs
+from pbde_ref.exact.policy_losses import PolicyProblem, descend, minimize_policy_loss, wins_with_ties
+from pbde_ref.losses.log_ratios import bco, bpo, dpop, nca, of_margin, sppo
+from pbde_ref.objectives import BRADLEY_TERRY, discopop, exo
+from tests.seeds import drawn_seed
+
+CONVEX = {"nca": (nca(0.7), 0.0), "bco": (bco(0.5, 0.2), 0.0), "sppo": (sppo(0.6), 0.0),
+          "rpo": (of_margin(BRADLEY_TERRY, 0.4), 0.3), "dpop": (dpop(0.4, 2.0), 0.1), "bpo": (bpo(0.4, 0.5), 0.1)}
+
+
+def drawn():
+    rng = np.random.default_rng(drawn_seed())
+    n = int(rng.integers(2, 7))
+    p = rng.random((n, n))
+    annotator = pb.PreferenceMatrix(np.where(np.eye(n), 0.5, p / (p + p.T)))
+    reference = pb.FiniteDistribution(rng.normal(size=n))
+    return rng, annotator, reference, pb.ProductProposal(reference)
+
+
+@pytest.mark.parametrize("name", CONVEX)
+def test_the_bound_holds_for_drawn_policies(name):
+    """F(π′) is at least F(π) − gap, and at least what the divergence adds, for policies near and far."""
+    objective, weight = CONVEX[name]
+    rng, annotator, reference, pairs = drawn()
+    found = minimize_policy_loss(objective, annotator, pairs, reference=reference, likelihood_weight=weight)
+    wins = wins_with_ties(annotator, pairs)
+    n = len(reference)
+    problem = PolicyProblem(objective, wins, reference.log_pmf, np.ones(n), weight * wins.sum(axis=1), 0.0)
+    assert found.gap < 1e-8
+    for scale in (1e-3, 0.1, 1.0, 10.0):
+        other = pb.FiniteDistribution(found.policy.log_pmf + scale * rng.normal(size=n))
+        assert problem.parts(other.log_pmf, 0.0)[0] >= found.loss - found.gap
+
+
+def test_a_certificate_is_refused_where_the_policy_is_not_best():
+    """Control: beside the optimum the gap is what the loss has above it, or more."""
+    _, annotator, reference, pairs = drawn()
+    found = minimize_policy_loss(sppo(0.6), annotator, pairs, reference=reference)
+    wins = wins_with_ties(annotator, pairs)
+    n = len(reference)
+    problem = PolicyProblem(sppo(0.6), wins, reference.log_pmf, np.ones(n), np.zeros(n), 0.0)
+    off = pb.FiniteDistribution(found.policy.log_pmf + 0.01 * np.arange(n))
+    loss, gap, _ = problem.bound(off.log_pmf, 0.0)
+    assert loss > found.loss
+    assert gap >= loss - found.loss > 1e-9
+
+
+def test_derivatives_are_those_of_the_expected_loss():
+    _, annotator, reference, pairs = drawn()
+    wins, n = wins_with_ties(annotator, pairs), len(reference)
+    problem = PolicyProblem(dpop(0.4, 2.0), wins, reference.log_pmf, 1.0 / (1.0 + np.arange(n)), np.full(n, 0.1), 0.0)
+    theta, h = np.linspace(-1.0, 1.5, n), 1e-5
+    _, gradient, hessian = problem.evaluate(theta, 0.3)
+    for i in range(n):
+        step = h * (np.arange(n) == i)
+        (up, above, _), (down, below, _) = (problem.evaluate(theta + s * step, 0.3) for s in (1.0, -1.0))
+        # Truncation h² and rounding 1e-16 / h, and for the Hessian twice that.
+        assert gradient[i] == pytest.approx((up - down) / (2 * h), abs=1e-8)
+        assert hessian[i] == pytest.approx((above - below) / (2 * h), abs=1e-6)
+
+
+def test_descent_ends_at_the_bottom_of_a_narrow_valley():
+    def valley(x):
+        d, e = x[0] - x[1] - 1.0, x[1] - x[2]
+        gradient = np.array([2e6 * d, -2e6 * d + 4.0 * e**3, -4.0 * e**3])
+        bend = 2e6 * np.outer([1, -1, 0], [1, -1, 0]) + 12.0 * e * e * np.outer([0, 1, -1], [0, 1, -1])
+        return 1e6 * d * d + e**4, gradient, bend
+
+    point, _ = descend(valley, np.array([5.0, -3.0, 1.0]), 300)
+    assert point[0] - point[1] == pytest.approx(1.0, abs=1e-9)
+    assert point[1] == pytest.approx(point[2], abs=1e-3)
+
+
+@pytest.mark.parametrize("objective", [exo(0.2), discopop(0.3)], ids=["exo", "discopop"])
+def test_no_drawn_utilities_are_below_what_pairs_have_alone(objective):
+    rng, annotator, _, pairs = drawn()
+    found = minimize_by_pairs(objective, annotator, pairs)
+    here = pb.expected_loss(objective, annotator, found.utilities, pairs)
+    assert found.loss == pytest.approx(here.value, rel=1e-12)
+    assert np.abs(here.gradient).max() < 1e-9
+    for scale in (0.1, 1.0, 10.0):
+        other = found.utilities + scale * rng.normal(size=annotator.size)
+        assert pb.expected_loss(objective, annotator, other, pairs).value >= found.loss - found.gap
+
+
+def test_an_answer_that_is_never_compared_is_named():
+    annotator = pb.PreferenceMatrix(np.full((3, 3), 0.5), support=["tea", "coffee", "milk"])
+    given = {"beta": 1.0, "reference": pb.uniform(["tea", "coffee", "milk"])}
+    found = pb.optimum("nca", annotator, pb.PairListProposal([0], [1]), **given)
+    assert found.policy is None
+    assert "'milk' is never compared" in found.reason
