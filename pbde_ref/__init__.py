@@ -90,6 +90,7 @@ from pbde_ref.exact.mixtures import (
     expected_mixture_loss,
     fit_annotator_mixture,
 )
+from pbde_ref.exact.next_comparison import NextComparison, next_comparison
 from pbde_ref.exact.optima import (
     NormalizingConstant,
     normalized_log_policy,
@@ -179,6 +180,7 @@ __all__ = [
     "LogLinearPolicies",
     "MixtureLoss",
     "MixtureSolution",
+    "NextComparison",
     "NoFiniteEstimateError",
     "NormalizingConstant",
     "Objective",
@@ -257,6 +259,7 @@ __all__ = [
     "minimize_rso",
     "minimize_slic",
     "mixture",
+    "next_comparison",
     "normalized_log_policy",
     "normalizing_constant",
     "optimal_policy",
