@@ -10,6 +10,7 @@ is my loss right (NumPy, PyTorch, JAX)?            ``pb.check_loss(function, "dp
 what is the expected loss, and its gradient?       ``pb.expected_kl(annotator, utilities, proposal)``
 what do these votes say?                           ``pb.fit_comparisons(winners, losers)``
 do my comparisons determine the policy?            ``pb.identifiability(annotator, proposal)``
+how many comparisons do I need?                    ``pb.comparisons_needed(utilities, proposal, total_variation=0.05)``
 what does Eq. (16) say, literally?                 ``pbde_ref.paper.equation_16``
 =================================================  ==================================================================
 
@@ -64,7 +65,6 @@ from pbde_ref.exact.identifiability import (
     Identifiability,
     asymptotic_covariance,
     comparison_components,
-    comparisons_per_sample,
     difference_variances,
     expected_excess_loss,
     finite_fit_exists,
@@ -111,6 +111,7 @@ from pbde_ref.exact.policy_optimization import (
 from pbde_ref.exact.pooling import annotator_influence
 from pbde_ref.exact.ranking import RRHFSolution, expected_rrhf, minimize_rrhf
 from pbde_ref.exact.results import Certificate, ExpectedLoss, Optimum, Solution
+from pbde_ref.exact.sample_size import PolicyError, comparisons_needed, comparisons_per_sample, policy_error
 from pbde_ref.exact.selection import (
     barker_transition_matrix,
     detailed_balance_residual,
@@ -142,7 +143,13 @@ from pbde_ref.losses import (
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, as_objective, hinge, ipo
 from pbde_ref.paper_problem import PaperProblem, paper_problem
 from pbde_ref.pbde import PBDE, dpo, geometric_average, length_normalized, luce
-from pbde_ref.prompts import LogLinearOptimum, LogLinearPolicies, minimize_log_linear, prompt_pairs
+from pbde_ref.prompts import (
+    LogLinearOptimum,
+    LogLinearPolicies,
+    minimize_at_prompts,
+    minimize_log_linear,
+    prompt_pairs,
+)
 from pbde_ref.proposals import JointProposal, PairListProposal, ProductProposal
 from pbde_ref.sampling import (
     Comparisons,
@@ -187,6 +194,7 @@ __all__ = [
     "Optimum",
     "PairListProposal",
     "PaperProblem",
+    "PolicyError",
     "PolicySolution",
     "PreferenceMatrix",
     "ProcessIdentification",
@@ -208,6 +216,7 @@ __all__ = [
     "closed_loop",
     "compare_annotator_models",
     "comparison_components",
+    "comparisons_needed",
     "comparisons_per_sample",
     "completion_mask",
     "detailed_balance_residual",
@@ -252,6 +261,7 @@ __all__ = [
     "limit_fit",
     "log_partition",
     "luce",
+    "minimize_at_prompts",
     "minimize_expected_loss",
     "minimize_log_linear",
     "minimize_product_loss",
@@ -267,6 +277,7 @@ __all__ = [
     "pairwise_loss",
     "paper_problem",
     "pbde_loss",
+    "policy_error",
     "policy_gradient",
     "product_of_experts",
     "prompt_pairs",

@@ -82,17 +82,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run, draw, print."""
     language = options.target[0] in LANGUAGE_TARGETS
-    others = [target for target in options.target if (target in LANGUAGE_TARGETS) != language]
-    if others:
+    if any((target in LANGUAGE_TARGETS) != language for target in options.target):
         raise ValueError(f"`{options.target[0]}` must be given without univariate figures and these without it; "
                          f"got {' '.join(options.target)}")  # fmt: skip
-    for given, wrong, what in (
-        (options.annotator, language, "--annotator is for univariate figures"),
-        (options.corpus or options.checkpoints, not language, "--corpus and --checkpoints are for the target language"),
-        (options.seeds > 1, not language, "--seeds is for the target language"),
-    ):
-        if given and wrong:
-            raise ValueError(what)
+    if language and options.annotator:
+        raise ValueError("--annotator is for univariate figures")
+    if not language and (options.corpus or options.checkpoints or options.seeds > 1):
+        raise ValueError("--corpus, --checkpoints and --seeds are for the target language")
     known = PRESETS["language" if language else "toy"]
     options.preset = options.preset or ("paper" if options.checkpoints else known[0])
     if options.preset not in known:

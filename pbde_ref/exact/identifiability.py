@@ -20,7 +20,7 @@ from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel, pr
 from pbde_ref.display import Shown
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.expected import check_models, expected_hessian
-from pbde_ref.exact.laplacian import effective_resistances, eliminate, null_projection, pseudo_inverse
+from pbde_ref.exact.laplacian import effective_resistances, null_projection, pseudo_inverse
 from pbde_ref.exact.pair_flows import pair_information, weight_exponent
 from pbde_ref.objectives import BRADLEY_TERRY
 from pbde_ref.pairs import PairBlock
@@ -29,10 +29,9 @@ from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray, IndexArray, indices, instance, plain_array, reject, vector, whole_number
 
 __all__ = [
-    "Identifiability", "asymptotic_covariance", "comparison_components", "comparisons_per_sample",
-    "difference_variances", "expected_excess_loss", "finite_fit_exists",
-    "fisher_information", "groups_that_lose", "identifiability", "null_projection", "preference_components",
-    "score_covariance",
+    "Identifiability", "asymptotic_covariance", "comparison_components", "difference_variances",
+    "expected_excess_loss", "finite_fit_exists", "finite_utilities", "fisher_information", "groups_that_lose",
+    "identifiability", "information_of_pairs", "null_projection", "preference_components", "score_covariance",
 ]  # fmt: skip
 
 
@@ -205,7 +204,7 @@ def fisher_information(utilities: ArrayLike, proposal: Proposal) -> FloatArray:
     array([[ 0.25, -0.25],
            [-0.25,  0.25]])
     """
-    utilities = _truth(utilities)
+    utilities = finite_utilities(utilities)
     annotator = Annotator(FiniteDistribution(utilities), luce())
     return expected_hessian(BRADLEY_TERRY, annotator, utilities, proposal)
 
@@ -252,9 +251,9 @@ def asymptotic_covariance(utilities: ArrayLike, proposal: Proposal, n_comparison
     array([[ 0.01, -0.01],
            [-0.01,  0.01]])
     """
-    utilities, n_comparisons = _truth(utilities), whole_number("n_comparisons", n_comparisons, least=1)
+    utilities, n_comparisons = finite_utilities(utilities), whole_number("n_comparisons", n_comparisons, least=1)
     components = comparison_components(proposal, utilities.size)
-    information, exponent = _information(utilities, proposal, components)
+    information, exponent = information_of_pairs(utilities, proposal, components)
     with np.errstate(over="ignore"):
         result = np.ldexp(pseudo_inverse(information, components) / n_comparisons, exponent)
     if not np.isfinite(result).all():
@@ -304,7 +303,7 @@ def difference_variances(
     >>> pb.difference_variances([0.0, 0.0, 0.0], q, [(0, 1), (0, 2)], n_comparisons=1)
     array([4.e+00, 4.e+18])
     """
-    utilities, n_comparisons = _truth(utilities), whole_number("n_comparisons", n_comparisons, least=1)
+    utilities, n_comparisons = finite_utilities(utilities), whole_number("n_comparisons", n_comparisons, least=1)
     a, b = _named_pairs(pairs, utilities.size)
     components = comparison_components(proposal, utilities.size)
     apart = np.flatnonzero(components[a] != components[b])
@@ -314,61 +313,11 @@ def difference_variances(
             "`pairs` must be joined by chains of comparisons (otherwise their difference is undetermined); "
             f"got {a[i]} and {b[i]} at index {i}"
         )
-    information, exponent = _information(utilities, proposal, components)
+    information, exponent = information_of_pairs(utilities, proposal, components)
     with np.errstate(over="ignore"):
         result = np.ldexp(effective_resistances(information, a, b) / n_comparisons, exponent)
     reject("pairs", "joined so closely that the variance stays below 1.8e308", result, np.isinf(result))
     return np.asarray(result)
-
-
-def comparisons_per_sample(utilities: ArrayLike, proposal: Proposal) -> float:
-    r"""How many comparisons tell as much about :math:`p^* \propto e^{\omega}` as one draw from it does.
-
-    .. math:: \Big( \sum_x \sqrt{(J I^+ J)_{xx}} \Big/ \sum_x \sqrt{J_{xx}} \Big)^2, \qquad
-              J = \operatorname{diag}(p^*) - p^* p^{*\top}
-
-    For many data the mean total variation of the maximum-likelihood estimate from the truth is
-    :math:`\frac{1}{\sqrt{2 \pi N}} \sum_x \sqrt{C_{xx}}`, with :math:`C = J` for N draws and :math:`C = J I^+ J` for N
-    comparisons of a Luce annotator; this is the ratio of the N at which the two are equal.
-
-    Parameters
-    ----------
-    utilities : array_like, shape (n,)
-        The truth, finite; at least two outcomes.
-    proposal : ProductProposal, JointProposal or PairListProposal
-        Must connect all outcomes.
-
-    Notes
-    -----
-    Pairs drawn from :math:`p^* \otimes p^*` need at least 2, and exactly 2 if all outcomes are equally likely.
-    Proof: ``proofs/pairs_and_samples.md``.
-
-    Examples
-    --------
-    >>> import pbde_ref as pb
-    >>> p = pb.FiniteDistribution.from_weights([1, 1, 1, 1])
-    >>> round(pb.comparisons_per_sample(p.log_pmf, pb.ProductProposal(p)), 12)
-    2.0
-    >>> problem = pb.paper_problem(16)
-    >>> truth, pairs = problem.implicit_preference_distribution.log_pmf, pb.ProductProposal(problem.reference)
-    >>> round(pb.comparisons_per_sample(truth, pairs), 1)
-    10.7
-    """
-    utilities = _truth(utilities)
-    if utilities.size < 2:
-        raise ValueError("`utilities` must have at least two outcomes; got 1")
-    components = comparison_components(proposal, utilities.size)
-    if components.any():
-        raise ValueError("`proposal` must connect all outcomes; got several components")
-    p = FiniteDistribution(utilities).pmf
-    information, exponent = _information(utilities, proposal, components)
-    # The likeliest outcome comes last and is grounded: rare ones, whose variances are huge, then share nothing.
-    order = np.argsort(p, kind="stable")
-    p, root = p[order], eliminate(information[np.ix_(order, order)]).root()
-    others = p * (1.0 - np.eye(p.size))
-    deviations = p[:, None] * (others.sum(axis=1)[:, None] * root - others @ root)
-    scale = np.sqrt(p * others.sum(axis=1)).sum()
-    return float(np.ldexp((np.sqrt((deviations**2).sum(axis=1)).sum() / scale) ** 2, exponent))
 
 
 def expected_excess_loss(
@@ -401,8 +350,10 @@ def expected_excess_loss(
     0.001
     """
     check_models(annotator, proposal)
-    utilities, n_comparisons = _truth(utilities, annotator.size), whole_number("n_comparisons", n_comparisons, least=1)
-    information, exponent = _information(utilities, proposal, comparison_components(proposal, utilities.size))
+    utilities = finite_utilities(utilities, annotator.size)
+    n_comparisons = whole_number("n_comparisons", n_comparisons, least=1)
+    components = comparison_components(proposal, utilities.size)
+    information, exponent = information_of_pairs(utilities, proposal, components)
     scores = _score_weights(annotator, utilities, proposal, exponent)
     # Of all pairs that are drawn, also of those whose own information underflows beside a chain that has some.
     a, b = np.nonzero(np.triu(scores, 1))
@@ -445,7 +396,8 @@ def _score_weights(
     return result
 
 
-def _truth(utilities: ArrayLike, size: int | None = None) -> FloatArray:
+def finite_utilities(utilities: ArrayLike, size: int | None = None) -> FloatArray:
+    """Checked utilities of a truth that can be estimated."""
     result = vector("utilities", utilities, size=size)
     reject("utilities", "finite", result, ~np.isfinite(result))
     return result
@@ -465,7 +417,7 @@ def _named_pairs(pairs: ArrayLike, size: int) -> tuple[IndexArray, IndexArray]:
     return flat[::2], flat[1::2]
 
 
-def _information(utilities: FloatArray, proposal: Proposal, components: IndexArray) -> tuple[FloatArray, int]:
+def information_of_pairs(utilities: FloatArray, proposal: Proposal, components: IndexArray) -> tuple[FloatArray, int]:
     """Each pair's information, times two to a power; an error where what holds a component together underflows."""
     exponent = weight_exponent(proposal, utilities.size)
     information = pair_information(utilities, proposal, exponent)

@@ -337,7 +337,9 @@ def gradient_ascent(
         size = float(np.abs(gradient).max())
         if size <= tolerance or steps == max_steps:
             break
-        logits += learning_rate * gradient
+        with np.errstate(over="ignore"):
+            logits += learning_rate * gradient
+        reject("logits, which move by learning_rate / beta", "finite", logits, ~np.isfinite(logits))
     policy = FiniteDistribution(logits, reference.support)
     best = tilt(reference, rewards, beta)
     unit = _rounding(policy, best, rewards, beta, reference)

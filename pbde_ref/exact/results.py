@@ -72,7 +72,8 @@ class Optimum(Shown):
         The best policy: as a limit where no policy attains the infimum; None where the loss determines none.
     utilities : ndarray, shape (n,)
         What the loss determines up to constants, in nats: :math:`\Omega` of the cross-entropy losses, the log-ratio of
-        policy and reference of IPO and RSO, :math:`\log \pi` of SLiC-HF and RRHF. Read-only.
+        policy and reference of IPO and RSO, :math:`\log \pi` of SLiC-HF and RRHF. Read-only. NaN where it determines
+        none, and `policy` is None.
     loss : float
         The expected loss there; in nats, for squared losses in nats squared.
     gap : float

@@ -11,13 +11,13 @@ from pbde_ref.distributions import FiniteDistribution, kl_divergence, total_vari
 from pbde_ref.exact.expected import expected_cross_entropy
 from pbde_ref.exact.hinge import minimize_slic
 from pbde_ref.exact.identifiability import (
-    comparisons_per_sample,
     finite_fit_exists,
     fisher_information,
 )
 from pbde_ref.exact.ipo import ipo_closed_form, ipo_optimum, ipo_winners, psi_closed_form
 from pbde_ref.exact.optima import product_of_experts
 from pbde_ref.exact.pooling import annotator_influence
+from pbde_ref.exact.sample_size import comparisons_per_sample
 from pbde_ref.exact.selection import hindsight_distribution, winners_distribution
 from pbde_ref.proposals import JointProposal, ProductProposal
 from pbde_ref.validation import FloatArray

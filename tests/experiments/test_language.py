@@ -506,10 +506,10 @@ def test_several_seeds_are_set_side_by_side(corpus, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["figure-5", "--seeds", "3"], "--seeds is for the target language"),
+        (["figure-5", "--seeds", "3"], "--seeds are for the target language"),
         (["language", "toy"], "`language` must be given without univariate figures and these without it"),
         (["table-2", "--annotator", "1:normal(0,1)"], "--annotator is for univariate figures"),
-        (["toy", "--corpus", "x"], "--corpus and --checkpoints are for the target language"),
+        (["toy", "--corpus", "x"], "--corpus, --checkpoints and --seeds are for the target language"),
         (["language", "--preset", "notebook"], "--preset must be one of laptop, quick, paper here; got 'notebook'"),
         (["language", "--corpus", "nowhere.txt"], "nowhere.txt"),
         (["language", "--checkpoints", "nowhere"], "`checkpoints` must name a folder with whole, short, long"),

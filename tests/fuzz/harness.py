@@ -5,9 +5,12 @@ import contextlib
 import dataclasses
 import secrets
 import signal
+import sys
 from collections.abc import Mapping
 
 import numpy as np
+
+from pbde_ref import Optimum
 
 MOST_CHARACTERS = 300
 SECONDS = 20.0
@@ -54,6 +57,9 @@ def has_nan(value, depth=4):
         return value.dtype.kind in "fc" and bool(np.isnan(value).any())
     if depth == 0 or isinstance(value, (str, bytes)):
         return False
+    if isinstance(value, Optimum) and value.policy is None and value.reason and not value.converged:
+        # What nothing determines has no number, and the result says so.
+        return False
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return any(has_nan(getattr(value, field.name), depth - 1) for field in dataclasses.fields(value))
     if isinstance(value, Mapping):
@@ -71,6 +77,7 @@ def main(fuzz, what, description):
     parser.add_argument("--only", nargs="*", help="kinds")
     options = parser.parse_args()
     count, seed = getattr(options, what), secrets.randbelow(2**32) if options.seed is None else options.seed
+    sys.stdout.reconfigure(errors="backslashreplace")
     print("seed", seed, flush=True)
     found = fuzz(count, seed, options.only)
     for kind, (example, times) in sorted(found.items()):
