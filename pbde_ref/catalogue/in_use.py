@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from pbde_ref.catalogue import optima
-from pbde_ref.catalogue.batches import ANSWERS, PAIRS
+from pbde_ref.catalogue.batches import ANSWERS, PAIRS, REWARDS
 from pbde_ref.catalogue.ingredients import (
     FOUR,
     LENGTHS,
     POLICIES,
     REFERENCES,
+    REWARD_PAIR,
     calls,
     names_of,
     outcome_of,
@@ -28,7 +29,7 @@ from pbde_ref.catalogue.ingredients import (
 from pbde_ref.catalogue.processes import DPO
 from pbde_ref.catalogue.records import Arrays, Conventions, Input, Loss, Margins, Outcome, Parameter
 from pbde_ref.exact.results import Optimum
-from pbde_ref.losses import BatchLoss, answer_loss, aot_loss, log_ratio_loss
+from pbde_ref.losses import BatchLoss, answer_loss, aot_loss, centred_reward_loss, log_ratio_loss
 from pbde_ref.losses.log_ratios import (
     PairObjective,
     apo_down,
@@ -54,6 +55,7 @@ BETA = DPO.parameters["beta"]
 WEIGHT = Parameter("non-negative", 1.0, 0.6, 0.3, ("likelihood_weight", "rpo_alpha", "cpo_alpha", "alpha"))
 AVERAGE = Parameter("switch", False)
 BASELINE = Parameter("non-negative", 0.0, 0.4, 0.9, ("baseline", "kl", "delta"), "z")
+CENTRE = Parameter("positive", None, 0.1, 0.3, ("coefficient", "center_rewards_coefficient"), "c")
 # What is no parameter of the pair's own loss.
 _AROUND = {"likelihood_weight", "average_likelihood", "desirable_weight", "undesirable_weight"}
 
@@ -234,6 +236,15 @@ IN_USE = (
         "Mitchell 2023 (cDPO, one p for all); p of an annotator or a reward model for each pair",
         lambda beta: of_margin(BRADLEY_TERRY, beta), {"beta": BETA}, constants=(Input("labels", "constant"),),
         solve=optima.best_dpo, learns="p*",
+    ),
+    Loss(
+        name="centred_reward", title="Bradley–Terry reward loss, rewards held near zero", equation="",
+        family="pairwise", inputs=lambda c: REWARD_PAIR, batches=REWARDS,
+        evaluate=calls(centred_reward_loss, names_of(REWARD_PAIR), lambda a, c: {"coefficient": c["coefficient"]}),
+        parameters={"coefficient": CENTRE}, batch=centred_reward_loss,
+        optimum=_best(optima.of_centred, {"coefficient": CENTRE}, ()),
+        formula="-log σ(r_w - r_l) + c (r_w + r_l)²",
+        source=f"Eisenstein et al. 2023, arXiv 2312.09244; {_TRL} center_rewards_coefficient",
     ),
     Loss(
         name="wpo", title="DPO weighted by the policy", equation="", family="pairwise",

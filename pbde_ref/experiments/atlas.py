@@ -225,7 +225,7 @@ def _family(loss: Loss) -> str:
     if "likelihood_weight" in loss.parameters:
         return "likelihoods"
     linked = loss.learns == "p*" or "exp(" in loss.formula
-    return "margins" if loss.has_margins or linked else "log-ratios"
+    return "margins" if loss.has_margins or linked or not loss.has_policy else "log-ratios"
 
 
 def _sweep(loss: Loss) -> dict[str, tuple[float, ...]]:

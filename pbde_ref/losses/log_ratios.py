@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pbde_ref.losses.chunks import evaluated, write
 from pbde_ref.losses.inputs import (
+    FINITE,
     LENGTHS,
     LOG_PROBABILITIES,
     NON_NEGATIVE,
@@ -32,8 +33,9 @@ from pbde_ref.objectives import LEAST_TAU, Objective, smoothed
 from pbde_ref.validation import FloatArray, choice, non_negative_number, positive_number, reject
 
 __all__ = [
-    "Link", "PairObjective", "answer_loss", "aot_loss", "apo_down", "bco", "bpo", "cal_dpo", "dpop", "kto", "link",
-    "linked", "log_ratio_loss", "nca", "odds_ratio", "of_halves", "of_margin", "sppo",
+    "Link", "PairObjective", "answer_loss", "aot_loss", "apo_down", "bco", "bpo", "cal_dpo", "centred",
+    "centred_reward_loss", "dpop", "kto", "link", "linked", "log_ratio_loss", "nca", "odds_ratio", "of_halves",
+    "of_margin", "sppo",
 ]  # fmt: skip
 
 Parts = tuple[Any, Any, Any]
@@ -338,6 +340,53 @@ def odds_ratio(beta: float) -> PairObjective:
             return weight * softplus(-m), slope / lost_a, -slope / lost_b
 
     return PairObjective("odds_ratio", parts)
+
+
+def centred(coefficient: float) -> PairObjective:
+    r"""The reward model's loss, and a pull of rewards towards zero: :math:`-\log \sigma(a - b) + c (a + b)^2`."""
+    c = non_negative_number("coefficient", coefficient)
+
+    def parts(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
+        slope, pull = expit(b - a), 2.0 * c * (a + b)
+        return softplus(b - a) + c * (a + b) ** 2, pull - slope, pull + slope
+
+    return PairObjective("centred", parts, convex=True)
+
+
+def centred_reward_loss(
+    chosen_rewards: ArrayLike, rejected_rewards: ArrayLike, *, coefficient: float, reduction: Reduction = "mean"
+) -> BatchLoss:
+    r"""The reward model's loss with rewards held near zero, :math:`-\log \sigma(r_w - r_l) + c (r_w + r_l)^2`.
+
+    Parameters
+    ----------
+    chosen_rewards, rejected_rewards : array_like, shape (B,)
+        Finite.
+    coefficient : float
+        :math:`c`, non-negative.
+    reduction : {"mean", "sum"}
+
+    Returns
+    -------
+    BatchLoss
+        Gradients: chosen_rewards, rejected_rewards.
+
+    Examples
+    --------
+    >>> import pbde_ref.losses as losses
+    >>> losses.centred_reward_loss([1.0], [1.0], coefficient=0.25).losses  # log 2 + 1
+    array([1.69314718])
+    """
+    parts = centred(coefficient).parts
+    both = {"chosen_rewards": (chosen_rewards, FINITE), "rejected_rewards": (rejected_rewards, FINITE)}
+
+    def compute(a: Any, b: Any, *, out: list[NDArray[Any]], share: float, usual: bool) -> tuple[float, float]:
+        value, slope_a, slope_b = parts(a, b, 0.0)
+        for values, place in zip((value, share * slope_a, share * slope_b), out, strict=True):
+            write(values, place)
+        return float(np.add.reduce(value)), 0.0
+
+    return evaluated(both, compute, reduction=reduction, dtype=precision(chosen_rewards, rejected_rewards))
 
 
 def log_ratio_loss(

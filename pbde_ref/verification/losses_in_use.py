@@ -21,6 +21,8 @@ from pbde_ref.verification.problems import LARGEST, Problem
 
 __all__ = ["LOSSES_IN_USE"]
 
+# What a quasi-Newton method leaves of a loss where its line search finds nothing lower.
+LEFT = 1e-7
 # Probabilities below it hide what a total variation would show, and derivatives lose them.
 RARE = 1e-9
 
@@ -126,17 +128,17 @@ def _linked(problem: Problem, name: str) -> float | None:
 LOSSES_IN_USE = (
     Claim(
         "policy_losses", "–", "DPO with the chosen answer's likelihood has one certified optimum.",
-        "quasi-Newton", lambda problem: _with_likelihood(problem, 1.0), 1e-9,
+        "quasi-Newton", lambda problem: _with_likelihood(problem, 1.0), LEFT,
         "likelihood forgotten", _where_wrong(lambda problem: _with_likelihood(problem, 0.0)),
     ),
     Claim(
         "nca", "–", "NCA at beta = 1 learns what wins of pairs from the reference.",
-        "winners in decimals", lambda problem: _nca(problem, 1.0), 1e-9,
+        "winners in decimals", lambda problem: _nca(problem, 1.0), SOLVER,
         "beta = 2", _where_wrong(lambda problem: _nca(problem, 2.0)),
     ),
     Claim(
         "kept_answers", "–", "KTO keeps only answers that are wanted more often than not.",
-        "water-filling", lambda problem: _sigmoids(problem, 0.0), 1e-9,
+        "water-filling", lambda problem: _sigmoids(problem, 0.0), SOLVER,
         "a share for all", lambda problem: _sigmoids(problem, 0.01),
     ),
     Claim(

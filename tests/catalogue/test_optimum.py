@@ -78,7 +78,7 @@ def expected_batch(record, annotator, parameters, log_pmf):
     return float(weight @ result.losses), gradient
 
 
-@pytest.mark.parametrize("loss", [loss.name for loss in IN_USE if loss.optimum])
+@pytest.mark.parametrize("loss", [loss.name for loss in IN_USE if loss.optimum and loss.has_policy])
 def test_an_optimiser_finds_nothing_better(loss):
     """A quasi-Newton method on the batch function, from drawn starts, ends where `pb.optimum` does, or above."""
     record, parameters, rng = LOSSES[loss], parameters_of(loss), np.random.default_rng(drawn_seed())

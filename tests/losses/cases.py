@@ -162,6 +162,12 @@ CASES = {
         lambda ns: lambda a, b: cross_entropy(ns, paper.equation_2([a - ns.number(GAMMA), b], 0, 1, ns)),
         ("chosen_rewards", "rejected_rewards"),
     ),
+    "centred reward": Case(
+        lambda a, b, **k: pl.centred_reward_loss(a, b, coefficient=TAU, **k),
+        lambda ns: lambda a, b: -log_sigmoid(ns, a - b) + ns.number(TAU) * (a + b) * (a + b),
+        ("chosen_rewards", "rejected_rewards"),
+        flips=True,
+    ),
     "pbde": Case(
         lambda a, b, **k: pl.pbde_loss(a, b, f_chosen=F[0], f_rejected=F[1], g_chosen=G[0], g_rejected=G[1], **k),
         process,

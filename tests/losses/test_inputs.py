@@ -90,6 +90,7 @@ VALID = {
         if getattr(record.batch, "__name__", "") in NEEDED
     },
     "log_ratio_loss": {"objective": nca(1.0), **ALL_FOUR},
+    "centred_reward_loss": {"chosen_rewards": V, "rejected_rewards": V, "coefficient": 1.0},
     "aot_loss": {**ALL_FOUR, "beta": 1.0},
     "answer_loss": {"objective": kto(1.0), "policy": V, "reference": V, "desirable": [1, 0]},
     "bradley_terry_loss": {"chosen_rewards": V, "rejected_rewards": V},
@@ -227,6 +228,8 @@ BAD_VALUES += [
     ("log_ratio_loss", {"objective": apo_down(1.0), **EXCLUDED}, "a loss together; got -inf and -inf at index 1"),
     ("log_ratio_loss", {"labels": [0.5, 1.5]}, "`labels` must be at most 1; got 1.5 at index 1"),
     ("log_ratio_loss", {"weights": [-1.0, 1.0]}, "`weights` must be non-negative; got -1.0 at index 0"),
+    ("centred_reward_loss", {"coefficient": -0.1}, "`coefficient` must be non-negative; got -0.1"),
+    ("centred_reward_loss", {"chosen_rewards": [1.0, inf]}, "`chosen_rewards` must be finite; got inf at index 1"),
     ("aot_loss", {"beta": 0.0}, "`beta` must be positive; got 0.0"),
     ("aot_loss", {"policy_rejected": [-1.0, -inf]}, "`policy_rejected` must be finite; got -inf at index 1"),
     ("answer_loss", {"objective": apo_down(1.0)}, "`objective` must be a sum of two functions"),

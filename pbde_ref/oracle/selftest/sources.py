@@ -237,6 +237,11 @@ def loss({_FOUR}, *, beta{', ' * bool(own)}{own}):{_MARGIN}
 """
     for name, (own, each) in _OF_RATIOS.items()
 } | {
+    "centred_reward": """
+def loss(chosen_rewards, rejected_rewards, *, coefficient):
+    each = -log_sigmoid(chosen_rewards - rejected_rewards)
+    return reduce(each + coefficient * (chosen_rewards + rejected_rewards) ** 2)
+""",
     "ln_dpo": f"""
 def loss({_FOUR}, chosen_lengths, rejected_lengths, *, beta):{_MARGIN}
     return reduce(-log_sigmoid(beta * (chosen / chosen_lengths - rejected / rejected_lengths)))
@@ -331,6 +336,7 @@ CORRECT: tuple[Subject, ...] = (
     Subject("rrhf", "rrhf"),
     Subject("rrhf", "rrhf", {"likelihood_weight": 0.5}),
     Subject("mixture", "mixture"),
+    Subject("centred_reward", "centred_reward", {"coefficient": 0.1}),
     Subject("exo", "exo", {"beta": 0.3, "epsilon": 0.1}),
     Subject("discopop", "discopop", {"beta": 0.3, "discopop_tau": 0.3}),
     Subject("odpo", "odpo", {"beta": 0.3, "offset": 0.4}),
