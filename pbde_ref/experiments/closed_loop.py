@@ -99,6 +99,8 @@ def closed_loop(
     >>> [round(float(policy.pmf[0]), 3) for policy in loop.policies]  # odds of 2 to the power t
     [0.5, 0.667, 0.8, 0.889, 0.941]
     """
+    instance("loss", loss, str, "a name")
+    instance("annotator", annotator, PreferenceModel, "an annotator")
     instance("start", start, FiniteDistribution, "a FiniteDistribution")
     same_support("start", start.support, "annotator", annotator.support)
     choice("reference", reference, ("first", "last"))
