@@ -65,7 +65,7 @@ setup(
     package_data={
         "pbde_ref": [
             "py.typed", "vectors/vectors.schema.json", "vectors/VECTORS.md", "vectors/readers/*",
-            "estimation/data/*.csv",
+            "estimation/data/*.csv", "cli/pages/*.toml", "experiments/*.toml", "experiments/toy/*.toml",
         ],
     },
     py_modules=["pbde_ref_command", "pytest_pbde_ref"],

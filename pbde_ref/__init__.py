@@ -90,6 +90,7 @@ from pbde_ref.exact.mixtures import (
     expected_mixture_loss,
     fit_annotator_mixture,
 )
+from pbde_ref.exact.next_comparison import NextComparison, next_comparison
 from pbde_ref.exact.optima import (
     NormalizingConstant,
     normalized_log_policy,
@@ -118,6 +119,7 @@ from pbde_ref.exact.selection import (
     stationary_distribution,
     winners_distribution,
 )
+from pbde_ref.experiments.closed_loop import ClosedLoop, closed_loop
 from pbde_ref.losses import (
     BatchLoss,
     annotator_mixture_loss,
@@ -169,6 +171,7 @@ __all__ = [
     "AnnotatorMixture",
     "BatchLoss",
     "Certificate",
+    "ClosedLoop",
     "ComparisonFit",
     "Comparisons",
     "ConditionalDistribution",
@@ -184,6 +187,7 @@ __all__ = [
     "LogLinearPolicies",
     "MixtureLoss",
     "MixtureSolution",
+    "NextComparison",
     "NoFiniteEstimateError",
     "NormalizingConstant",
     "Objective",
@@ -209,6 +213,7 @@ __all__ = [
     "bradley_terry_loss",
     "clipped_surrogate",
     "clipped_surrogate_maximum",
+    "closed_loop",
     "compare_annotator_models",
     "comparison_components",
     "comparisons_needed",
@@ -264,6 +269,7 @@ __all__ = [
     "minimize_rso",
     "minimize_slic",
     "mixture",
+    "next_comparison",
     "normalized_log_policy",
     "normalizing_constant",
     "optimal_policy",

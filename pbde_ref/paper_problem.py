@@ -23,7 +23,7 @@ class PaperProblem(Shown):
         Equally spaced points of [-10, 10], both ends included; the support of all distributions below.
     implicit_preference_distribution : FiniteDistribution
         :math:`p^* = \tfrac25 p_1^* + \tfrac35 p_2^*`, Eq. (10).
-    annotator_distributions : tuple of two FiniteDistribution
+    annotator_distributions : tuple of FiniteDistribution
         :math:`p_1^*`, truncated normal with mean -2.5 and standard deviation 0.25, and :math:`p_2^*`, with 2.5 and 1.
     annotator_weights : ndarray, shape (2,)
         (0.4, 0.6).
@@ -33,7 +33,7 @@ class PaperProblem(Shown):
 
     grid: FloatArray
     implicit_preference_distribution: FiniteDistribution
-    annotator_distributions: tuple[FiniteDistribution, FiniteDistribution]
+    annotator_distributions: tuple[FiniteDistribution, ...]
     annotator_weights: FloatArray
     reference: FiniteDistribution
 

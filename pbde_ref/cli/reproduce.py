@@ -6,11 +6,12 @@ Finished pieces are kept in the folder of results: what was interrupted is taken
 from __future__ import annotations
 
 import argparse
+import hashlib
 import shlex
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from tqdm import tqdm
 
 from pbde_ref.cli.arguments import add_workers, output_path, table, whole, workers_of
 from pbde_ref.experiments.language import settings as language_settings
+from pbde_ref.experiments.language.settings import TARGETS as LANGUAGE_TARGETS
 from pbde_ref.experiments.records import Record
-from pbde_ref.experiments.runs import Reporter, execute, execute_all
+from pbde_ref.experiments.runs import Reporter, execute, execute_all, runs_folder
 from pbde_ref.experiments.toy import settings as toy_settings
 from pbde_ref.experiments.toy.catalogue import FIGURES, runs_of
 from pbde_ref.files import write_atomically, write_json
@@ -40,8 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "processes were at. Language models use threads; more than one process is for several --seeds."
     )
     parser.add_argument(
-        "target", metavar="TARGET", nargs="+", choices=["toy", "language", *FIGURES],
-        help=f"toy (all univariate figures), language (Table 2 and Fig. 6), or: {', '.join(FIGURES)}",
+        "target", metavar="TARGET", nargs="+", choices=["toy", *LANGUAGE_TARGETS, *FIGURES],
+        help=f"toy (all univariate figures), language (table-2 and figure-6), {', '.join(list(LANGUAGE_TARGETS)[1:])}, "
+        f"or: {', '.join(FIGURES)}",
     )  # fmt: skip
     parser.add_argument(
         "--preset", metavar="NAME",
@@ -50,10 +53,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[],
                         help="change a setting, numbers or lists as 1,4,16; repeatable; all is computed again")
+    parser.add_argument(
+        "--annotator", metavar="SPEC", action="append", default=[],
+        help="univariate figures: who answers, WEIGHT:normal(MEAN,DEVIATION) for each, instead of Eq. (10)",
+    )  # fmt: skip
     parser.add_argument("--seed", metavar="N", type=whole(0, 2**32 - 1), help="seed of all randomness [0]")
     parser.add_argument("--seeds", metavar="N", type=whole(1, 100), default=1,
                         help="language: train with so many seeds, a folder each, and show the spread [1]")
-    parser.add_argument("--out", metavar="DIR", help="folder of results [reproduction/TARGET-PRESET]")
+    parser.add_argument(
+        "--out", metavar="DIR",
+        help="folder of results; of several targets, one in it for each [reproduction/TARGET-PRESET, with a digest of "
+        "what was changed]",
+    )  # fmt: skip
     add_workers(parser, None, "--jobs")
     parser.add_argument("--corpus", metavar="PATH", help="language: LM1B, or a file with a sentence a line")
     parser.add_argument(
@@ -67,102 +78,124 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run, draw, print."""
-    language = "language" in options.target
-    if language and len(options.target) > 1:
-        raise ValueError(f"`language` must be the only target; got {' '.join(options.target)}")
+    language = options.target[0] in LANGUAGE_TARGETS
+    if any((target in LANGUAGE_TARGETS) != language for target in options.target):
+        raise ValueError(f"`{options.target[0]}` must be given without univariate figures and these without it; "
+                         f"got {' '.join(options.target)}")  # fmt: skip
+    if language and options.annotator:
+        raise ValueError("--annotator is for univariate figures")
     if not language and (options.corpus or options.checkpoints or options.seeds > 1):
         raise ValueError("--corpus, --checkpoints and --seeds are for the target language")
     known = PRESETS["language" if language else "toy"]
     options.preset = options.preset or ("paper" if options.checkpoints else known[0])
     if options.preset not in known:
         raise ValueError(f"--preset must be one of {', '.join(known)} here; got {options.preset!r}")
-    options.out = Path(options.out or f"reproduction/{'language' if language else 'toy'}-{options.preset}")
+    kind = language_settings if language else toy_settings
+    settings = kind.preset(options.preset, **_changes(options, type(kind.PRESETS[options.preset])))
+    changed: tuple[str, ...] = () if settings == kind.PRESETS[options.preset] else (str(settings),)
+    changed += tuple(str(Path(path).resolve()) for path in (options.corpus, options.checkpoints) if path)
+    digest = f"-{hashlib.sha256(repr(changed).encode()).hexdigest()[:8]}" if changed else ""
+    single = bool(options.out) and len(options.target) == 1
+    base = Path(options.out or "reproduction")
+    folders = {t: base if single else base / f"{t}-{options.preset}{digest}" for t in dict.fromkeys(options.target)}
     # Language models use threads of their own.
     options.workers = options.workers or (1 if language else own_cores())
-    return _language(options) if language else _toy(options)
+    work = _language if language else _toy
+    if options.show_settings:
+        return work(options, settings, options.target[0], folders[options.target[0]], base / "runs")[0]
+    records, status = dict[str, Record](), 0
+    for target, folder in folders.items():
+        failed, found = work(options, settings, target, folder, base / "runs")
+        records, status = records | found, max(status, failed)
+    if options.json:
+        numbers = {name: dict(record.numbers) for name, record in records.items()}
+        write_json(options.json, {"version": version("pbde-ref"), "settings": asdict(settings), "runs": numbers})
+    return status
 
 
-def _toy(options: argparse.Namespace) -> int:
+def _toy(
+    options: argparse.Namespace, settings: Any, target: str, folder: Path, kept: Path
+) -> tuple[int, dict[str, Record]]:
+    """The exit status, and all records."""
     # autograd and Matplotlib are wanted by this command alone.
     from pbde_ref.cli.pages.univariate import HEADERS, gallery_page, rows_of
     from pbde_ref.figures.saving import save_figure
     from pbde_ref.figures.toy import draw_toy_figure
 
-    figures = [name for name in FIGURES if "toy" in options.target or name in options.target]
-    settings = toy_settings.preset(options.preset, **_changes(options, toy_settings.ToySettings))
-    runs = runs_of(figures, settings)
+    figures = [name for name in FIGURES if target in ("toy", name)]
+    runs, identity = runs_of(figures, settings), asdict(settings)
     if options.show_settings:
-        return _show(options, settings, runs)
+        return _show(options, settings, runs, folder), {}
     with RunReporter() as reporter, workers_of(options) as executor:
         records = execute(
-            runs, settings, options.out / "runs", identity=asdict(settings), executor=executor, reporter=reporter
+            runs, settings, runs_folder(kept, identity), identity=identity, executor=executor, reporter=reporter
         )
+    folder.mkdir(parents=True, exist_ok=True)
     for name in figures:
-        save_figure(draw_toy_figure(name, records, settings), options.out / f"{name}.{options.format}")
-    page = gallery_page(records, figures, _command(options), settings, options.format)
-    write_atomically(options.out / "README.md", page.encode())
-    print(table(rows_of(records, list(records)), HEADERS, colalign=["left"] + ["right"] * 7))
-    print(f"\n{len(figures)} figures and their page: {options.out / 'README.md'}")
-    return _finish(options, settings, records)
+        save_figure(draw_toy_figure(name, records, settings), folder / f"{name}.{options.format}")
+    page = gallery_page(records, figures, _command(options, target), settings, options.format)
+    write_atomically(folder / "README.md", page.encode())
+    if rows := rows_of(records, list(records)):
+        print(table(rows, HEADERS, colalign=["left"] + ["right"] * 7) + "\n")
+    print(f"{len(figures)} figures and their page: {folder / 'README.md'}")
+    return _diverging(records), records
 
 
-def _language(options: argparse.Namespace) -> int:
+def _language(
+    options: argparse.Namespace, settings: Any, target: str, folder: Path, kept: Path
+) -> tuple[int, dict[str, Record]]:
+    """The same for one seed, or several."""
     from pbde_ref.cli.pages.language import seeds_page
     from pbde_ref.experiments.language import catalogue
     from pbde_ref.experiments.language.seeds import seed_headers, seed_rows
 
-    settings = _workplace(options).settings
+    names = LANGUAGE_TARGETS[target]
     if options.show_settings:
-        return _show(options, settings, catalogue.runs(_workplace(options)))
-    seeds = {settings.seed: options}
-    if options.seeds > 1:
-        for seed in range(settings.seed, settings.seed + options.seeds):
-            # The last change of a setting counts.
-            changes = {"set": [*options.set, f"seed={seed}"], "out": options.out / f"seed-{seed}", "json": None}
-            seeds[seed] = argparse.Namespace(**{**vars(options), **changes})
-    name = "seed-{}" if options.seeds > 1 else ""
-    experiments = [catalogue.experiment(_workplace(each), name.format(seed)) for seed, each in seeds.items()]
+        place = language_settings.Workplace(settings, kept, options.corpus, options.checkpoints)
+        return _show(options, settings, catalogue.runs(place, names), folder), {}
+    several = options.seeds > 1
+    seeds = range(settings.seed, settings.seed + options.seeds)
+    experiments = []
+    for seed in seeds:
+        mine = replace(settings, seed=seed)
+        place = language_settings.Workplace(mine, kept, options.corpus, options.checkpoints)
+        experiments.append(catalogue.experiment(place, names, f"seed-{seed}" if several else ""))
     with workers_of(options) as executor, RunReporter(bar=executor != 1) as reporter:
-        found = execute_all(experiments, executor=executor, reporter=reporter)
-    for each, records in zip(seeds.values(), found, strict=True):
-        _show_language(each, records)
-    if len(seeds) == 1:
-        return _finish(options, settings, found[0])
-    by_seed = dict(zip(seeds, found, strict=True))
-    write_atomically(options.out / "README.md", seeds_page(by_seed, _command(options)).encode())
-    print("\n" + table(seed_rows(by_seed), seed_headers(by_seed)))
-    print(f"\nThe page: {options.out / 'README.md'}")
-    return _finish(options, settings, {f"seed-{s}/{n}": r for s, runs in by_seed.items() for n, r in runs.items()})
+        found = dict(zip(seeds, execute_all(experiments, executor=executor, reporter=reporter), strict=True))
+    for seed, records in found.items():
+        one = argparse.Namespace(**{**vars(options), "seed": seed, "seeds": 1}) if several else options
+        _show_language(records, _command(one, target), folder / f"seed-{seed}" if several else folder, options.format)
+    status = max(map(_diverging, found.values()))
+    if not several:
+        return status, found[settings.seed]
+    write_atomically(folder / "README.md", seeds_page(found, _command(options, target)).encode())
+    print("\n" + table(seed_rows(found), seed_headers(found)))
+    print(f"\nThe page: {folder / 'README.md'}")
+    return status, {f"seed-{s}/{n}": r for s, runs in found.items() for n, r in runs.items()}
 
 
-def _workplace(options: argparse.Namespace) -> language_settings.Workplace:
-    settings = language_settings.preset(options.preset, **_changes(options, language_settings.LanguageSettings))
-    return language_settings.Workplace(settings, options.out / "runs", options.corpus, options.checkpoints)
-
-
-def _show_language(options: argparse.Namespace, records: dict[str, Record]) -> None:
+def _show_language(records: dict[str, Record], command: str, folder: Path, ending: str) -> None:
     """Figure, page and tables of one seed."""
     from pbde_ref.cli.pages import language as pages
     from pbde_ref.figures.language import draw_figure_6
     from pbde_ref.figures.saving import save_figure
 
-    image = f"figure-6.{options.format}"
-    save_figure(draw_figure_6(records), options.out / image)
-    write_atomically(options.out / "README.md", pages.language_page(records, _command(options), image).encode())
-    print(table(pages.table_2_rows(records), ["annotator", "rule", "S ≻ M", "S ≻ L", "M ≻ L"]))
-    print()
-    print(table(pages.length_rows(records), ["sentences from", "short", "medium", "long", "no end"]))
-    print()
-    print("\n".join(pages.findings_text(records)))
-    print(f"\nThe page: {options.out / 'README.md'}")
+    image = f"figure-6.{ending}"
+    folder.mkdir(parents=True, exist_ok=True)
+    if pages.has_figure_6(records):
+        save_figure(draw_figure_6(records), folder / image)
+    write_atomically(folder / "README.md", pages.language_page(records, command, image).encode())
+    print(pages.language_summary(records))
+    print(f"\nThe page: {folder / 'README.md'}")
 
 
-def _command(options: argparse.Namespace) -> str:
+def _command(options: argparse.Namespace, target: str) -> str:
     """The command as it could be given again; of the user's files and folders only the names are shown."""
-    words = ["pbde-ref", "reproduce", *options.target, "--preset", options.preset]
+    words = ["pbde-ref", "reproduce", target, "--preset", options.preset]
     words += [] if options.seed is None else ["--seed", str(options.seed)]
     words += [] if options.seeds == 1 else ["--seeds", str(options.seeds)]
     words += [word for change in options.set for word in ("--set", change)]
+    words += [word for spec in options.annotator for word in ("--annotator", spec)]
     for option in ("corpus", "checkpoints"):
         value = getattr(options, option)
         words += [f"--{option}", Path(value).name] if value else []
@@ -171,8 +204,8 @@ def _command(options: argparse.Namespace) -> str:
 
 def _changes(options: argparse.Namespace, kind: Any) -> dict[str, Any]:
     """Settings from the command line, each of the type that it has."""
-    types: dict[str, Any] = {f.name: _CONVERTERS.get(str(f.type), str) for f in fields(kind)}
-    changes: dict[str, Any] = {} if options.seed is None else {"seed": options.seed}
+    types: dict[str, Any] = {f.name: _CONVERTERS.get(str(f.type), str) for f in fields(kind) if f.name != "annotators"}
+    changes: dict[str, Any] = {"annotators": tuple(options.annotator)} if options.annotator else {}
     for text in options.set:
         name, separator, value = text.partition("=")
         if not separator or name not in types:
@@ -182,7 +215,7 @@ def _changes(options: argparse.Namespace, kind: Any) -> dict[str, Any]:
         except ValueError:
             wanted = {int: "a whole number", float: "a number"}.get(types[name], "numbers with commas between them")
             raise ValueError(f"--set {name} must be {wanted}; got {value!r}") from None
-    return changes
+    return changes if options.seed is None else changes | {"seed": options.seed}
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -192,18 +225,16 @@ def _numbers(text: str) -> tuple[float, ...]:
 _CONVERTERS: dict[str, Any] = {"int": int, "float": float, "tuple[float, ...]": _numbers}
 
 
-def _show(options: argparse.Namespace, settings: Any, runs: list[Any]) -> int:
-    print(f"{', '.join(options.target)}: {len(runs)} runs, results in {options.out}\n")
+def _show(options: argparse.Namespace, settings: Any, runs: list[Any], folder: Path) -> int:
+    print(f"{', '.join(options.target)}: {len(runs)} runs, results in {folder}\n")
     print(table([[name, str(value)] for name, value in asdict(settings).items()], ["setting", options.preset]))
     rows = [[r.name, f"{r.steps:,}" if r.steps > 1 else "", ", ".join(r.needs)] for r in runs]
     print("\n" + table(rows, ["run", "steps", "needs"]))
     return 0
 
 
-def _finish(options: argparse.Namespace, settings: Any, records: Mapping[str, Record]) -> int:
-    if options.json:
-        numbers = {name: dict(record.numbers) for name, record in records.items()}
-        write_json(options.json, {"version": version("pbde-ref"), "settings": asdict(settings), "runs": numbers})
+def _diverging(records: Mapping[str, Record]) -> int:
+    """1 if a training diverged, which is said; 0 otherwise."""
     diverged = [record for record in records.values() if _diverged(record)]
     for record in diverged:
         first, last = record.arrays["losses"][[0, -1]]

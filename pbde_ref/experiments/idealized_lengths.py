@@ -8,9 +8,12 @@ the table comes close to the printed one; none is measured. Everything here take
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
@@ -27,16 +30,15 @@ from pbde_ref.proposals import ProductProposal
 from pbde_ref.validation import FloatArray, non_negative_number, positive_number, whole_number
 
 __all__ = [
-    "PUBLISHED_TABLE_2", "IdealizedFigure6", "IdealizedTable2", "bin_shares", "idealized_figure_6", "idealized_models",
-    "idealized_table_2", "valley",
+    "PUBLISHED", "PUBLISHED_TABLE_2", "IdealizedFigure6", "IdealizedTable2", "bin_shares", "idealized_figure_6",
+    "idealized_models", "idealized_table_2", "valley",
 ]  # fmt: skip
 
+PUBLISHED: Mapping[str, Any] = tomllib.loads(files(__package__).joinpath("published.toml").read_text("utf-8"))
+"""What the paper prints and its notebook draws."""
+
 PUBLISHED_TABLE_2: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = MappingProxyType(
-    {
-        "whole": ((0.9094, 0.9928, 0.9175), (0.4042, 0.3621, 0.4554)),
-        "short": ((0.9906, 1.0000, 0.9945), (0.9540, 1.0000, 0.9783)),
-        "long": ((0.9190, 0.9729, 0.7873), (0.2489, 0.0533, 0.1575)),
-    }
+    {name: (tuple(luce), tuple(normalized)) for name, (luce, normalized) in PUBLISHED["table_2"].items()}
 )
 """The paper's Table 2: for each annotator Eq. (9) and Eq. (26), each with S ≻ M, S ≻ L and M ≻ L."""
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import tomllib
 import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields, replace
+from importlib.resources import files
 from typing import Any, TypeVar
 
 import numpy as np
 
 from pbde_ref.validation import non_negative_number, positive_number, whole_number
 
-__all__ = ["changed", "check_numbers", "rng_for"]
+__all__ = ["changed", "check_numbers", "presets_of", "rng_for"]
 
 Settings = TypeVar("Settings", bound=Any)
+
+
+def presets_of(group: str, kind: type[Settings]) -> Mapping[str, Settings]:
+    """Those in ``presets.toml``."""
+    known = tomllib.loads(files(__package__).joinpath("presets.toml").read_text("utf-8"))[group]
+    return {name: kind(**row) for name, row in known.items()}
 
 
 def check_numbers(settings: Any, may_be_zero: Collection[str]) -> None:

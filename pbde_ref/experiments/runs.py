@@ -22,7 +22,7 @@ from pbde_ref.files import content_digest
 from pbde_ref.processes import TICK, Call, Workers, finished
 from pbde_ref.threads import one_blas_thread
 
-__all__ = ["Experiment", "Reporter", "Run", "execute", "execute_all", "files_folder"]
+__all__ = ["Experiment", "Reporter", "Run", "execute", "execute_all", "runs_folder"]
 
 Progress = Callable[[int, float], object]
 Compute = Callable[[Any, Mapping[str, Record], Progress], Record]
@@ -90,10 +90,7 @@ class Experiment:
     identity : mapping
         The settings as JSON has them. A stored result counts only if it was computed with the same ones, by the same
         version of this package, from the results that its needs have now, and if it and its files are as they were
-        written. Runs of different settings may share the folder, though the later one replaces records of the former.
-    files : Path, optional
-        Folder of the runs' files, which whoever computes them must reach. Runs that share the folder of records must
-        not share this one, unless their settings are the same: see `files_folder`. Default: `folder`.
+        written. What was of other settings is computed again, and replaced: give each a folder, see `runs_folder`.
     name : str
         Stands before the names of its runs where progress is reported.
     """
@@ -102,16 +99,15 @@ class Experiment:
     settings: Any
     folder: Path
     identity: Mapping[str, Any]
-    files: Path | None = None
     name: str = ""
 
 
 def execute(
-    runs: Sequence[Run], settings: Any, folder: Path, *, identity: Mapping[str, Any], files: Path | None = None,
-    executor: Workers = 1, reporter: Reporter | None = None,
+    runs: Sequence[Run], settings: Any, folder: Path, *, identity: Mapping[str, Any], executor: Workers = 1,
+    reporter: Reporter | None = None,
 ) -> dict[str, Record]:  # fmt: skip
     """Results of all runs of one `Experiment` by name, computed unless the folder has them; see `execute_all`."""
-    experiment = Experiment(runs, settings, folder, identity, files)
+    experiment = Experiment(runs, settings, folder, identity)
     return execute_all([experiment], executor=executor, reporter=reporter)[0]
 
 
@@ -179,15 +175,15 @@ def execute_all(
     return [{run.name: work.done[run.name] for run in work.runs} for work in works]
 
 
-def files_folder(folder: Path, identity: Mapping[str, Any]) -> Path:
-    """A folder in `folder` for the files of runs with these settings alone.
+def runs_folder(folder: Path, identity: Mapping[str, Any]) -> Path:
+    """A folder in `folder` for runs with these settings alone, of this version of the package.
 
     Examples
     --------
-    >>> files_folder(Path("runs"), {"seed": 0}) == files_folder(Path("runs"), {"seed": 1})
+    >>> runs_folder(Path("runs"), {"seed": 0}) == runs_folder(Path("runs"), {"seed": 1})
     False
     """
-    return folder / f"files-{content_digest(_stamp(identity))[:16]}"
+    return folder / content_digest(_stamp(identity))[:16]
 
 
 def _stamp(identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,14 +198,12 @@ class _Work:
     def __init__(self, experiment: Experiment, reporter: Reporter) -> None:
         self.runs, self.settings, self._reporter = experiment.runs, experiment.settings, reporter
         self._name, self._folder, self._stamp = experiment.name, experiment.folder, _stamp(experiment.identity)
-        self._files = experiment.files or experiment.folder
         names = [run.name for run in self.runs]
         for run in self.runs:
             for need in run.needs:
                 if need not in names:
                     raise ValueError(f"`runs` must hold what {run.name!r} needs, {need!r}; got {', '.join(names)}")
-        for folder in (self._folder, self._files):
-            folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
         self.waiting, self.done = list(self.runs), dict[str, Record]()
         self._stored: dict[str, Record] = {}
         self._notes: Path | None = None
@@ -259,7 +253,7 @@ class _Work:
         return self._folder / f"{run.name}.json"
 
     def _digests(self, run: Run) -> dict[str, str]:
-        return {name: file_digest(self._files / name) for name in run.files}
+        return {name: file_digest(self._folder / name) for name in run.files}
 
     def _found(self, run: Run) -> Record | None:
         """The record, if it is this run's and whole."""

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from pbde_ref.exact.lengths.length_bias import LENGTH_BINS
 from pbde_ref.experiments.records import Record
-from pbde_ref.figures.style import ANNOTATOR_2, PREFERENCE, REFERENCE, TRAINED
+from pbde_ref.figures.style import axis_of
 
 __all__ = ["draw_figure_6"]
 
@@ -24,34 +24,28 @@ def draw_figure_6(records: Mapping[str, Record]) -> Figure:
     records : mapping of str to Record
         "pairs", "samples-short", "samples-long", "annotator-mixture" and "density-mixture".
     """
-    figure = Figure(figsize=(8.0, 2.9), layout="constrained")
+    figure = Figure(figsize=(8.0, 3.0), layout="constrained")
     left, right = figure.subplots(1, 2, sharex=True)
+    for name, label, color in (
+        ("pairs", "whole", "#0173B2"), ("samples-short", "short", "#DE8F05"), ("samples-long", "long", "#029E73"),
+    ):  # fmt: skip
+        _steps(left, records[name], label, {"color": color})
     for name, label, style in (
-        ("pairs", "whole", REFERENCE),
-        ("samples-short", "short", PREFERENCE),
-        ("samples-long", "long", ANNOTATOR_2),
+        ("pairs", "whole, before", {"color": "#949494", "linestyle": ":"}),
+        ("annotator-mixture", "annotator mixture (27)", {"color": "#0173B2"}),
+        ("density-mixture", "density mixture (28)", {"color": "#DE8F05", "linestyle": "--"}),
     ):
-        _steps(left, records[name], label, {**style, "linewidth": 1.4})
-    for name, label, style in (
-        ("pairs", "before", REFERENCE),
-        ("annotator-mixture", "annotator mixture (27)", TRAINED),
-        ("density-mixture", "density mixture (28)", {"color": "#0072B2", "linestyle": "--"}),
-    ):
-        _steps(right, records[name], label, {**style, "linewidth": 1.4})
-    for axis, title in ((left, "models"), (right, "whole, adapted to two annotators")):
+        _steps(right, records[name], label, style)
+    for axis, title in ((left, "trained models"), (right, "whole, adapted to two annotators")):
         # Medium-length sentences.
         axis.axvspan(LENGTH_BINS["M"][0] - 0.5, LENGTH_BINS["M"][1] + 0.5, color="#EEEEEE", zorder=0)
-        axis.set_title(title, fontsize=9)
-        axis.set_xlabel("pieces", fontsize=8)
+        axis_of(axis, title, "sentence length (pieces)", "share of sentences")
         axis.set_xlim(0.5, 50.5)
         axis.set_ylim(bottom=0.0)
-        axis.tick_params(labelsize=7)
-        axis.spines[["top", "right"]].set_visible(False)
         axis.legend(fontsize=7, frameon=False)
-    left.set_ylabel("share of sentences", fontsize=8)
     return figure
 
 
 def _steps(axis: Axes, record: Record, label: str, style: Mapping[str, Any]) -> None:
     counts = record.arrays["length_counts"]
-    axis.stairs(counts / counts.sum(), np.arange(counts.size + 1) + 0.5, label=label, **style)
+    axis.stairs(counts / counts.sum(), np.arange(counts.size + 1) + 0.5, label=label, linewidth=1.4, **style)

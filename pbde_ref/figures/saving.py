@@ -20,7 +20,7 @@ _METADATA: dict[str, dict[str, Any]] = {
     ".pdf": {"CreationDate": None},
     ".svg": {"Date": None},
 }
-DOTS_PER_INCH = 110
+DOTS_PER_INCH = 200
 FORMATS = tuple(suffix[1:] for suffix in _METADATA)
 
 

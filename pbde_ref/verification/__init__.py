@@ -3,6 +3,7 @@
 from pbde_ref.verification.alternatives import ALTERNATIVES
 from pbde_ref.verification.claims import Claim, Row, Verdict, check, joined
 from pbde_ref.verification.closed_forms import CLOSED_FORMS
+from pbde_ref.verification.closed_loops import CLOSED_LOOPS
 from pbde_ref.verification.foundations import FOUNDATIONS
 from pbde_ref.verification.lengths import LENGTHS
 from pbde_ref.verification.losses_in_use import LOSSES_IN_USE
@@ -18,6 +19,6 @@ __all__ = [
 
 _LISTED = (
     *FOUNDATIONS, *CLOSED_FORMS, *ALTERNATIVES, *LOSSES_IN_USE, *MISSPECIFICATION, *LENGTHS, *REINFORCEMENT,
-    *WHAT_IS_LEARNT, *PROMPTS,
+    *WHAT_IS_LEARNT, *PROMPTS, *CLOSED_LOOPS,
 )  # fmt: skip
 CLAIMS = {claim.name: claim for claim in _LISTED}

@@ -124,7 +124,7 @@ def test_the_drawing_has_a_panel_per_loss_and_stable_bytes(rows, tmp_path):
     titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
     assert len(titles) == len(RULES)  # SLiC has one for each λ, and SquaredPO has no policy
     save_figure(figure, tmp_path / "all.png")
-    assert (tmp_path / "all.png").stat().st_size < 25_000 * len(titles)
+    assert (tmp_path / "all.png").stat().st_size < 40_000 * len(titles)
     for name in ("a.png", "a.svg", "a.pdf"):
         save_figure(draw_optima(rows[:1]), tmp_path / name)
         save_figure(draw_optima(rows[:1]), tmp_path / f"again-{name}")

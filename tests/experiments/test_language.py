@@ -13,6 +13,9 @@ from scipy.special import expit
 
 from pbde_ref.cli import main
 from pbde_ref.cli.pages.language import language_page, length_rows, position_rows, table_2_rows
+from pbde_ref.exact.lengths.length_bias import GROUP_PAIRS
+from pbde_ref.experiments.idealized_lengths import PUBLISHED_TABLE_2
+from pbde_ref.experiments.language import published
 from pbde_ref.experiments.language.catalogue import runs
 from pbde_ref.experiments.language.figure_6 import adapt, preference_probability
 from pbde_ref.experiments.language.findings import DEEP, bin_share, dip, findings
@@ -28,6 +31,7 @@ from pbde_ref.figures.language import draw_figure_6
 from pbde_ref.language.tokenizers import train_tokenizer
 from pbde_ref.language.training import loss_and_error
 from pbde_ref.models.transformer import TransformerConfig, initial_parameters, sequence_log_probs
+from tests.seeds import drawn_seed
 
 FIXTURE = Path(__file__).parents[1] / "data" / "flax" / "bare_2023.msgpack"
 SMALL = LanguageSettings(
@@ -64,7 +68,7 @@ def records(place):
 def test_every_run_leaves_a_record(records):
     assert list(records) == [
         "tokenizer", "whole", "short", "long", "pairs", "samples-short", "samples-long", "test-loss", "positions",
-        "table-2", "annotator-mixture", "density-mixture",
+        "table-2", "annotator-mixture", "density-mixture", "two-components",
     ]  # fmt: skip
 
 
@@ -278,8 +282,11 @@ def test_adaptation_descends_the_loss_as_written(weight):
         chosen = np.where(answers, margin, -margin)
         return np.mean(np.log1p(np.exp(-chosen))) - weight * np.mean(log_probs[:4] + log_probs[4:])
 
-    moved, losses = adapt(config, parameters, pairs, answers, settings, "")
-    assert losses[0] == pytest.approx(loss(parameters), rel=1e-9)
+    (moved,), weights, losses = adapt(config, parameters[None], pairs, answers, settings, "")
+    assert weights.tolist() == [1.0]
+    assert losses["losses"][0] == pytest.approx(loss(parameters), rel=1e-9)
+    likelihood = weight * float(sequence_log_probs(config, parameters, pairs.tokens).sum()) / 4.0
+    assert losses["answers"][0] == pytest.approx(loss(parameters) + likelihood, rel=1e-9)
     for i in rng.integers(0, parameters.size, 40):
         step = np.zeros(parameters.size)
         step[i] = 1e-6
@@ -347,7 +354,8 @@ def test_a_bin_without_sentences_has_no_valley():
 def test_page_and_figure_show_the_records(records, tmp_path):
     page = language_page(records, "pbde-ref reproduce language", "figure-6.png")
     assert "small.txt, 600 sentences" in page
-    assert page.count("| short ") == 7
+    # Six rules, six entries beside the print, and shares here and in the notebook.
+    assert page.count("| short ") == 14
     assert len(table_2_rows(records)) == 18
     assert "test sentences" in page
     assert len(length_rows(records)) == 5
@@ -399,6 +407,7 @@ def test_finished_models_are_read_instead_of_trained(tmp_path):
     found = execute(runs(place), place, place.folder, identity={})
     assert set(found) == {
         "pairs", "samples-short", "samples-long", "positions", "table-2", "annotator-mixture", "density-mixture",
+        "two-components",
     }  # fmt: skip
     assert tokenizer_of(place).vocabulary_size == 17
     assert model_of(place, "long")[0].embedding_dim == 8
@@ -462,7 +471,7 @@ def test_the_command_line_runs_says_and_goes_on(corpus, tmp_path, capsys):
     first = {p.name: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
     assert {"README.md", "figure-6.png", "tokenizer.model", "whole.npz", "pairs.npz", "table-2.json"} <= set(first)
     assert "long.luce.S>L" in json.loads((tmp_path / "numbers.json").read_text())["runs"]["table-2"]
-    (tmp_path / "out" / "runs" / "density-mixture.json").unlink()
+    next((tmp_path / "out" / "runs").glob("*/density-mixture.json")).unlink()
     assert main(command) == 0
     assert "pairs: found finished" in capsys.readouterr().err
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()} == first
@@ -476,18 +485,16 @@ def test_several_seeds_are_set_side_by_side(corpus, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert main([*command, "--seed", "5", "--out", str(tmp_path / "one")]) == 0
     capsys.readouterr()
-    both, one = (tmp_path / "both" / "seed-5", tmp_path / "one")
+    both, one = (tmp_path / "both", tmp_path / "one")
     made = {path.relative_to(one) for path in (one / "runs").rglob("*") if path.is_file()}
     assert {"table-2.json", "density-mixture.json", "long.npz"} <= {path.name for path in made}
     assert all((both / path).read_bytes() == (one / path).read_bytes() for path in made)
     page = (tmp_path / "both" / "README.md").read_text()
     assert "(seed-5/README.md)" in page
     assert "seed 4" in shown
-    values = [
-        json.loads((tmp_path / "both" / f"seed-{seed}" / "runs" / "table-2.json").read_text())["numbers"]
-        for seed in (4, 5)
-    ]
-    first, second = (numbers["whole.scale 50.S>L"] for numbers in values)
+    tables = [json.loads(path.read_text()) for path in both.glob("runs/*/table-2.json")]
+    by_seed = {table["settings"]["seed"]: table["numbers"]["whole.scale 50.S>L"] for table in tables}
+    first, second = by_seed[4], by_seed[5]
     line = next(line for line in page.splitlines() if line.startswith("| *whole* prefers short to long"))
     found = [float(number) for number in re.findall(r"-?\d+\.\d+", line.partition("c = 50")[2])]
     reach = 12.706204736 * abs(first - second) / 2.0
@@ -500,7 +507,8 @@ def test_several_seeds_are_set_side_by_side(corpus, tmp_path, capsys):
     ("options", "message"),
     [
         (["figure-5", "--seeds", "3"], "--seeds are for the target language"),
-        (["language", "toy"], "`language` must be the only target"),
+        (["language", "toy"], "`language` must be given without univariate figures and these without it"),
+        (["table-2", "--annotator", "1:normal(0,1)"], "--annotator is for univariate figures"),
         (["toy", "--corpus", "x"], "--corpus, --checkpoints and --seeds are for the target language"),
         (["language", "--preset", "notebook"], "--preset must be one of laptop, quick, paper here; got 'notebook'"),
         (["language", "--corpus", "nowhere.txt"], "nowhere.txt"),
@@ -513,6 +521,78 @@ def test_wrong_usage_gets_one_line(options, message, capsys, tmp_path, monkeypat
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_targets_run_what_they_show_and_share_it(corpus, tmp_path, capsys):
+    """Table 2 trains, and draws no adapted model; Fig. 6 then finds the models trained; each has a page of its own."""
+    steps = [f"--set={kind}_steps=6" for kind in ("whole", "short", "long")]
+    out = tmp_path / "out"
+    command = ["reproduce", "table-2", "figure-6", "--preset", "quick", "--corpus", corpus, "--out", str(out)]
+    assert main([*command, *OPTIONS, *steps]) == 0
+    said = capsys.readouterr().err
+    assert said.count("whole: loss") == said.count("whole: found finished") == 1
+    table, figure = (next(out.glob(f"{target}-quick-*")) / "README.md" for target in ("table-2", "figure-6"))
+    shown = [[f"## {name}" in page.read_text() for name in ("Table 2", "Figure 6")] for page in (table, figure)]
+    assert shown == [[True, False], [False, True]]
+    assert not (table.parent / "figure-6.png").exists()
+
+
+def test_two_components_descend_the_loss_of_equation_30():
+    """The first step of Adam goes down the slopes of the loss of Eq. (30) under Eq. (26), by differences."""
+    config, rng = TransformerConfig(9, 4, 1, 1, 4, 10), np.random.default_rng(drawn_seed())
+    pairs, answers = some_pairs(rng, config), np.array([True, False, True, True])
+    settings = replace(SMALL, pairs=4, pairs_per_step=4, table_sentences=8, scale=5.0, likelihood_weight=0.0,
+                       adaptation_learning_rate=1e-3)  # fmt: skip
+    parameters = initial_parameters(config, rng=0).astype(np.float64)
+    copies = parameters + 0.3 * rng.standard_normal((2, parameters.size))
+    moved, weights, found = adapt(config, copies, pairs, answers, settings, "")
+    assert weights.sum() == pytest.approx(1.0)
+
+    def loss(theta):
+        chances = []
+        for each in theta.reshape(2, -1):
+            scores = 5.0 * sequence_log_probs(config, each, pairs.tokens) / pairs.lengths
+            chances.append(expit(np.where(answers, 1.0, -1.0) * (scores[:4] - scores[4:])))
+        return -np.mean(np.log(np.mean(chances, axis=0)))
+
+    start = copies.ravel()
+    assert found["losses"][0] == found["answers"][0] == pytest.approx(loss(start), rel=1e-9)
+    for i in rng.integers(0, start.size, 40):
+        step = np.zeros(start.size)
+        step[i] = 1e-6
+        slope = (loss(start + step) - loss(start - step)) / 2e-6
+        if abs(slope) > 1e-6:
+            assert moved.ravel()[i] - start[i] == pytest.approx(-1e-3 * np.sign(slope), rel=0.02)
+
+
+def test_the_print_is_compared_by_sides_of_a_half():
+    """A table equal to the printed one is shown everywhere, in its order; mirrored at 1/2 it is reversed everywhere."""
+    names = [(k, rule, f"{a}>{b}") for k in PUBLISHED_TABLE_2 for rule in ("luce", "scale 50") for a, b in GROUP_PAIRS]
+    printed = [p for rows in PUBLISHED_TABLE_2.values() for row in rows for p in row]
+    for change, said, ordered in ((lambda p: p, "shown", 6), (lambda p: 1.0 - p, "reversed", 0)):
+        numbers = {}
+        for (kind, rule, pair), p in zip(names, printed, strict=True):
+            for end, shift in (("", 0.0), (".low", -1e-3), (".high", 1e-3)):
+                numbers[f"{kind}.{rule}.{pair}{end}"] = change(p) + shift
+        records = {"table-2": Record("table-2", {}, numbers, {})}
+        assert {entry[-1] for entry in published.entries(records)} == {said}
+        assert published.orders_as_printed(records) == ordered
+
+
+def test_lengths_at_theorem_2s_optimum_are_as_far_as_chance():
+    rng, lengths = np.random.default_rng(drawn_seed()), np.arange(1, 51)
+    short, long = np.exp(-0.05 * (lengths - 10) ** 2), np.exp(-0.02 * (lengths - 40) ** 2)
+    short, long = short / short.sum(), long / long.sum()
+    laws = {"samples-short": short, "samples-long": long, "density-mixture": 0.5 * (short + long)}
+    far, chance = published.from_theorem_2(
+        {n: Record("", {}, {}, {"length_counts": rng.multinomial(4096, law).astype(float)}) for n, law in laws.items()}
+    )
+    assert 0.5 * chance < far < 1.5 * chance
+    laws["density-mixture"] = short
+    far, _ = published.from_theorem_2(
+        {name: Record("", {}, {}, {"length_counts": 4096 * law}) for name, law in laws.items()}
+    )
+    assert far == pytest.approx(0.25 * np.abs(short - long).sum())
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from pbde_ref.experiments.records import Record, read_record, write_record
-from pbde_ref.experiments.runs import Experiment, Reporter, Run, execute, execute_all, files_folder
+from pbde_ref.experiments.runs import Experiment, Reporter, Run, execute, execute_all, runs_folder
 from tests.clusters import dask_executor
 
 RECORD = Record(
@@ -183,7 +183,7 @@ def test_a_killed_command_ends_with_the_files_of_an_undisturbed_one(tmp_path):
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 120.0
-    while len(list(killed.glob("runs/*-*.json"))) < 1:
+    while len(list(killed.glob("runs/*/*-*.json"))) < 1:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -304,9 +304,9 @@ def runs_with_files(folder):
 
 @pytest.mark.parametrize("damage", ["missing", "flipped", "of another run"])
 def test_a_file_belongs_to_its_record(tmp_path, damage):
-    folder = tmp_path / "files"
+    folder = tmp_path
     runs = runs_with_files(folder)
-    first = execute(runs, 3, tmp_path, identity={"n": 3}, files=folder)
+    first = execute(runs, 3, tmp_path, identity={"n": 3})
     before = files_of(tmp_path)
     path = folder / "weights.bin"
     if damage == "missing":
@@ -314,7 +314,7 @@ def test_a_file_belongs_to_its_record(tmp_path, damage):
     else:
         path.write_bytes(b"\x03\x03\x03\x03\x03\x03\x03\x02" if damage == "flipped" else bytes([4] * 8))
     log = Log()
-    again = execute(runs, 3, tmp_path, identity={"n": 3}, files=folder, reporter=log)
+    again = execute(runs, 3, tmp_path, identity={"n": 3}, reporter=log)
     assert log.events == [("outdated", "weights"), ("start", 2), ("finished", "weights"), ("kept", "sum")]
     assert files_of(tmp_path) == before
     assert first["sum"].numbers == again["sum"].numbers == {"sum": 24.0}
@@ -322,16 +322,16 @@ def test_a_file_belongs_to_its_record(tmp_path, damage):
 
 def test_two_runs_share_a_folder(tmp_path):
     """A finished a piece; B, with other settings, was stopped between its file and its record; A goes on."""
-    places = {n: files_folder(tmp_path, {"n": n}) for n in (3, 4)}
+    places = {n: runs_folder(tmp_path, {"n": n}) for n in (3, 4)}
     alone = execute(runs_with_files(tmp_path / "alone"), 3, tmp_path / "alone", identity={"n": 3})
-    execute(runs_with_files(places[3])[:1], 3, tmp_path, identity={"n": 3}, files=places[3])
+    execute(runs_with_files(places[3])[:1], 3, places[3], identity={"n": 3})
     places[4].mkdir()
     write_file(4, {}, None, folder=places[4])
     log = Log()
-    found = execute(runs_with_files(places[3]), 3, tmp_path, identity={"n": 3}, files=places[3], reporter=log)
+    found = execute(runs_with_files(places[3]), 3, places[3], identity={"n": 3}, reporter=log)
     assert ("kept", "weights") in log.events
     assert found["sum"].numbers == alone["sum"].numbers
-    other = execute(runs_with_files(places[4]), 4, tmp_path, identity={"n": 4}, files=places[4])
+    other = execute(runs_with_files(places[4]), 4, places[4], identity={"n": 4})
     assert other["sum"].numbers == {"sum": 32.0}
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import truncnorm
 
 import pbde_ref as pb
 from pbde_ref.cli import main
@@ -15,6 +16,7 @@ from pbde_ref.experiments.runs import execute
 from pbde_ref.experiments.toy import how_much_data
 from pbde_ref.experiments.toy.adaptation import Loss, exact_optimum, finite
 from pbde_ref.experiments.toy.catalogue import FIGURES, runs_of
+from pbde_ref.experiments.toy.closed_loops import _share_of_the_first
 from pbde_ref.experiments.toy.figure_4_preferences import preference_maps
 from pbde_ref.experiments.toy.figure_5_misspecification import maxima, misfit
 from pbde_ref.experiments.toy.settings import PRESETS, ToySettings, preset
@@ -25,6 +27,7 @@ from pbde_ref.sampling.comparisons import observed_preferences
 SMALL = ToySettings(
     grid=48, comparisons=2**11, layers=2, width=16, steps=192, learning_rate=5e-3, pretraining_steps=256,
     pretraining_learning_rate=1e-2, regularizer_draws=256, least_comparisons=256, most_comparisons=1024, replicates=24,
+    loop_points=16, loop_rounds=5,
 )  # fmt: skip
 
 
@@ -35,7 +38,7 @@ def records(tmp_path_factory):
 
 
 def test_there_is_a_run_for_every_panel(records):
-    assert len(records) == 1 + 1 + 1 + 3 + 1 + 3 + 10 + 3 + 1 + 2
+    assert len(records) == 1 + 1 + 1 + 3 + 1 + 3 + 10 + 3 + 1 + 2 + 7
 
 
 def test_presets_are_the_papers_and_the_notebooks():
@@ -210,7 +213,7 @@ def test_the_components_are_told_apart(records):
 
 def test_maps_are_the_preferences_of_equations_24_and_25(records):
     """By a loop over some pairs; and the model of one annotator cannot be as near to (25) as that of two."""
-    maps = preference_maps(records)
+    maps = preference_maps(records, SMALL)
     problem = pb.paper_problem(48)
     p, (p_1, p_2) = problem.implicit_preference_distribution.pmf, (d.pmf for d in problem.annotator_distributions)
     for a, b in ((0, 20), (17, 30), (30, 33)):
@@ -219,7 +222,7 @@ def test_maps_are_the_preferences_of_equations_24_and_25(records):
             0.4 * p_1[a] / (p_1[a] + p_1[b]) + 0.6 * p_2[a] / (p_2[a] + p_2[b]), rel=1e-9
         )
     assert maps[1].error == 0.0
-    assert maps[3].error < maps[2].error
+    assert maps[4].error < maps[2].error < maps[3].error
     assert maps[1].plateaus > 0.3
     assert pooled_annotators(problem).preference_probabilities() == pytest.approx(maps[1].probabilities, abs=1e-12)
 
@@ -267,7 +270,7 @@ def test_the_page_shows_every_figure_with_numbers(records):
         assert f"![{name}]({name}.png)" in page
         assert figure.look_for in page
     assert "| dpo-beta-4" in page
-    assert len(rows_of(records, list(records))) == len(records) - 3
+    assert len(rows_of(records, list(records))) == len(records) - 3 - 7
 
 
 def test_the_page_says_where_luck_took_all_mass():
@@ -321,3 +324,71 @@ def test_wrong_usage_gets_one_line(options, message, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_targets_settings_and_annotators_have_folders_of_their_own(tmp_path, capsys):
+    """A page stays as it is after a run of other settings; each has its own records, and goes on from them."""
+    options = [f"--set={name}={getattr(SMALL, name)}" for name in ("grid", "comparisons", "steps", "width", "layers")]
+    command = ["reproduce", "figure-2", "figure-4", "--preset", "quick", "--jobs", "1", "--out", str(tmp_path),
+               "--set=pretraining_steps=16", *options]  # fmt: skip
+    assert main(command) == 0
+    first = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    names = ("1:normal(-5,1)", "1:normal(0,0.5)", "2:normal(5,1)")
+    assert main([*command, *(f"--annotator={name}" for name in names)]) == 0
+    assert {path: path.read_bytes() for path in first} == first
+    pages = {path.read_text() for path in tmp_path.glob("figure-4-quick-*/README.md")}
+    assert sorted("normal(0,0.5)" in page for page in pages) == [False, True]
+    assert len(list(tmp_path.glob("*/two-annotators.json"))) == 0
+    assert len(list(tmp_path.glob("runs/*/two-annotators.json"))) == 2
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "pretrained: found finished" in capsys.readouterr().err
+
+
+def test_the_users_annotators_are_those_that_answer():
+    """Three of them: their mixture by SciPy, and maps, components and captions for each."""
+    settings = replace(SMALL, annotators=("1:normal(-5,1)", "1:normal(0,0.5)", "2:normal(5,1)"), steps=8)
+    problem = settings.problem()
+    parts = [truncnorm((-10 - m) / s, (10 - m) / s, m, s).pdf(problem.grid) for m, s in ((-5, 1), (0, 0.5), (5, 1))]
+    expected = sum(w * part / part.sum() for w, part in zip((0.25, 0.25, 0.5), parts, strict=True))
+    np.testing.assert_allclose(problem.implicit_preference_distribution.pmf, expected, atol=2e-3)
+    records = {}
+    for run in runs_of(["figure-4"], settings):
+        records[run.name] = run.compute(settings, records, lambda steps, loss: None)
+    assert records["two-annotators"].arrays["weights.trained"].size == 3
+    assert len(draw_toy_figure("figure-11", records, settings).axes[1].get_lines()) == 6
+    assert preference_maps(records, settings)[1].probabilities[0, 24] == pytest.approx(
+        pooled_annotators(problem).preference_probabilities()[0, 24]
+    )
+    page = gallery_page(records, ["figure-4", "figure-11"], "", settings, "png")
+    assert "1:normal(-5,1), 1:normal(0,0.5), 2:normal(5,1) instead of Eq. 10" in page
+    assert "| 3           |" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("normal(0,1)", r"WEIGHT:normal\(MEAN,DEVIATION\).*; got 'normal\(0,1\)'"),
+        ("a:normal(0,1)", "got 'a:normal"),
+        ("1:normal(0,0)", "`the annotator's DEVIATION` must be positive; got 0"),
+        ("0:normal(0,1)", "`the annotators' WEIGHT` must have positive mass"),
+    ],
+)
+def test_annotators_spelt_otherwise_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        ToySettings(annotators=(text,))
+
+
+def test_loops_are_those_of_closed_loop(records):
+    """DPO's distances, written out by Eq. (16); shares are the weights at p*, and sum to one over annotators."""
+    problem = SMALL.problem(SMALL.loop_points)
+    p_star = problem.implicit_preference_distribution
+    for reference, power in (("first", lambda t: min(t, 1)), ("last", lambda t: t)):
+        expected = [
+            pb.total_variation(pb.FiniteDistribution(
+                problem.reference.log_pmf + power(t) / 4.0 * p_star.log_pmf, problem.grid), p_star)
+            for t in range(SMALL.loop_rounds + 1)
+        ]  # fmt: skip
+        np.testing.assert_allclose(records["loop-dpo"].arrays[f"{reference}.distance"], expected, atol=1e-9)
+    assert _share_of_the_first(p_star, problem) == pytest.approx(0.4)
+    assert _share_of_the_first(problem.annotator_distributions[1], problem) < 1e-4

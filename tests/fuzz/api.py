@@ -30,7 +30,8 @@ N = 5
 
 # Results, which users read and do not make, and a function that reads files, which has a fuzzer of its own.
 NOT_CALLED = {
-    "BRADLEY_TERRY", "BatchLoss", "Certificate", "ComparisonFit", "Comparisons", "ExpectedLoss", "Identifiability",
+    "BRADLEY_TERRY", "BatchLoss", "Certificate", "ClosedLoop", "ComparisonFit", "Comparisons", "ExpectedLoss",
+    "Identifiability", "NextComparison",
     "IpoSolution", "LimitFit", "LogLinearOptimum", "MixtureLoss", "MixtureSolution", "NoFiniteEstimateError",
     "NormalizingConstant", "Objective", "Optimum", "PaperProblem", "PolicyError", "PolicySolution", "RRHFSolution",
     "RejectionSample", "SlicSolution", "Solution", "compare_annotator_models", "read_comparisons", "stigler_citations",
@@ -138,6 +139,10 @@ OWN = {
     "minimize_rrhf": {"lengths": None},
     "uniform": {"support": list("abcde")},
     "optimum": {"loss": "bradley_terry"},
+    "closed_loop": {
+        "loss": "bradley_terry", "rounds": 2, "reference": "last", "start": pb.FiniteDistribution(np.arange(N)),
+    },
+    "next_comparison": {"comparisons": 100},
     "PBDE.utility": {"log_p": np.log(np.arange(1.0, N + 1))},
     "FiniteDistribution.from_weights": {"weights": np.arange(1.0, N + 1)},
     **{f"{kind}Proposal.matrix": {"size": N} for kind in ("Joint", "Product", "PairList")},

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import tomllib
+from collections import Counter
 from collections.abc import Mapping
+from importlib.resources import files
 
 from tabulate import tabulate
 
+from pbde_ref.cli.arguments import table
 from pbde_ref.exact.lengths.length_bias import GROUP_PAIRS, LENGTH_BINS
-from pbde_ref.experiments.language import models, positions
+from pbde_ref.experiments.language import models, positions, published
 from pbde_ref.experiments.language.findings import bin_share, findings, preference_of, with_error
 from pbde_ref.experiments.language.seeds import seed_headers, seed_rows
+from pbde_ref.experiments.language.table_2 import RULES
 from pbde_ref.experiments.records import Record
 
-__all__ = ["findings_text", "language_page", "length_rows", "position_rows", "seeds_page", "table_2_rows"]
+__all__ = [
+    "findings_text", "has_figure_6", "language_page", "language_summary", "length_rows", "position_rows", "seeds_page",
+    "table_2_rows",
+]  # fmt: skip
 
-RULE_NAMES = {
-    "luce": "Eq. 9",
-    "scale 1": "Eq. 26, c = 1",
-    "scale 50": "Eq. 26, c = 50",
-    "luce without end": "Eq. 9 without the end",
-    "scale 50 without end": "Eq. 26, c = 50 without the end",
-    "scale 50 without last two": "Eq. 26, c = 50 without the last two",
-}
+TEXTS = tomllib.loads(files(__package__).joinpath("language.toml").read_text("utf-8"))
 SAMPLE_NAMES = {
     "pairs": "whole",
     "samples-short": "short",
@@ -36,10 +37,16 @@ def table_2_rows(records: Mapping[str, Record]) -> list[list[str]]:
     numbers = records["table-2"].numbers
     rows = []
     for kind in models.KINDS:
-        for rule, name in RULE_NAMES.items():
+        for rule in RULES:
             found = [preference_of(numbers, f"{kind}.{rule}.{first}>{second}") for first, second in GROUP_PAIRS]
-            rows.append([kind, name, *("–" if entry is None else str(entry) for entry in found)])
+            rows.append([kind, _equation(rule), *("–" if entry is None else str(entry) for entry in found)])
     return rows
+
+
+def _equation(rule: str) -> str:
+    """As "Eq. 26, c = 50 without the end" for "scale 50 without end"."""
+    said = rule.replace("luce", "Eq. 9").replace("scale", "Eq. 26, c =")
+    return said.replace("without", "without the")
 
 
 def length_rows(records: Mapping[str, Record]) -> list[list[str]]:
@@ -76,45 +83,95 @@ def findings_text(records: Mapping[str, Record]) -> list[str]:
     ]
 
 
+def has_figure_6(records: Mapping[str, Record]) -> bool:
+    """Whether there is what Fig. 6 shows."""
+    return set(SAMPLE_NAMES) <= set(records)
+
+
+def language_summary(records: Mapping[str, Record]) -> str:
+    """For the terminal: the tables and the findings."""
+    parts = []
+    if "table-2" in records:
+        parts.append(table(table_2_rows(records), ["annotator", "rule", *_COLUMNS]))
+    if has_figure_6(records):
+        parts.append(table(length_rows(records), ["sentences from", "short", "medium", "long", "no end"]))
+    return "\n\n".join([*parts, "\n".join(findings_text(records))])
+
+
+_COLUMNS = [f"{first} ≻ {second}" for first, second in GROUP_PAIRS]
+
+
+def _grid(rows: list[list[str]], headers: list[str]) -> str:
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+
+
 def language_page(records: Mapping[str, Record], command: str, image: str) -> str:
-    """Markdown with the findings, Table 2, Fig. 6, and sentences."""
+    """Markdown with the findings, Table 2, Fig. 6, and sentences; of those that there are records of."""
     parts = ["# Length bias and two annotators in language models", f"Made by `{command}`."]
     if "tokenizer" in records:
         parts.append(_corpus_text(records))
-    parts.append(
-        "In brackets: 95 % intervals. They are about the sentences drawn from these very models, and say nothing about "
-        "models trained with another seed."
-    )
+    parts.append(TEXTS["intervals"])
     parts += ["## Findings", "\n".join(f"- {text}" for text in findings_text(records))]
-    parts += [
+    if "table-2" in records:
+        parts += _table_2(records)
+    if has_figure_6(records):
+        parts += _figure_6(records, image)
+    if "two-components" in records:
+        parts += _two_components(records["two-components"])
+    parts.append("## Sentences")
+    for name, shown in SAMPLE_NAMES.items():
+        if name in records:
+            parts += [f"*{shown}*", "\n".join(f"- {text}" for text in records[name].texts["sentences"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table_2(records: Mapping[str, Record]) -> list[str]:
+    compared = published.entries(records)
+    beside = [
+        [kind, _equation(rule), pair, f"{printed:.4f}", "–" if ours is None else str(ours), said]
+        for kind, rule, pair, printed, ours, said in compared
+    ]
+    counts = ", ".join(f"{count} {said}" for said, count in Counter(entry[-1] for entry in compared).items())
+    return [
         "## Table 2",
-        "Probability that the annotator prefers a sentence of the first bin to one of the second; S up to 20 pieces, M "
-        "21 to 29, L 30 to 50, drawn from *whole*. Without the end: of a sentence of l pieces the first l − 1 are "
-        "scored, and Eq. 26 divides by l − 1; without the last two, mostly a full stop and the end, l − 2.",
-        tabulate(
-            table_2_rows(records),
-            ["annotator", "rule", *(f"{first} ≻ {second}" for first, second in GROUP_PAIRS)],
-            tablefmt="github",
-            disable_numparse=True,
-        ),
+        TEXTS["table_2"],
+        _grid(table_2_rows(records), ["annotator", "rule", *_COLUMNS]),
+        TEXTS["beside"].format(counts=counts, orders=published.orders_as_printed(records)),
+        _grid(beside, ["annotator", "rule", "preference", "printed", "here", "verdict"]),
         "## What a piece costs",
-        "Mean nats that *whole* gives the pieces of these sentences at each position.",
-        tabulate(
-            position_rows(records), ["position", *LENGTH_BINS], tablefmt="github", disable_numparse=True
-        ),
+        TEXTS["pieces"],
+        _grid(position_rows(records), ["position", *LENGTH_BINS]),
+    ]
+
+
+def _figure_6(records: Mapping[str, Record], image: str) -> list[str]:
+    distance, chance = published.from_theorem_2(records)
+    drawn = [
+        [shown, *(f"{share:.3f}" for share in published.NOTEBOOK_SHARES[name])] for name, shown in SAMPLE_NAMES.items()
+    ]
+    shares = [f"share {name}" for name in LENGTH_BINS]
+    return [
         "## Figure 6",
         f"![figure-6]({image})",
-        tabulate(
-            length_rows(records),
-            ["sentences from", *(f"share {name}" for name in LENGTH_BINS), "without end"],
-            tablefmt="github",
-            disable_numparse=True,
-        ),
-        "## Sentences",
+        TEXTS["figure_6"],
+        _grid(length_rows(records), ["sentences from", *shares, "without end"]),
+        TEXTS["notebook"],
+        _grid(drawn, ["sentences from", *shares]),
+        TEXTS["theorem_2"].format(distance=distance, chance=chance, notebook=published.NOTEBOOK_FROM_THEOREM_2),
     ]
-    for name, shown in SAMPLE_NAMES.items():
-        parts += [f"*{shown}*", "\n".join(f"- {text}" for text in records[name].texts["sentences"])]
-    return "\n\n".join(parts) + "\n"
+
+
+def _two_components(record: Record) -> list[str]:
+    numbers, rows = record.numbers, []
+    for i in (1, 2):
+        shares = [str(bin_share(record.arrays[f"length_counts.{i}"], which)) for which in LENGTH_BINS]
+        rows.append([str(i), _nats(numbers[f"weight.{i}"]), _nats(numbers[f"prefers.{i}"]), *shares])
+    losses = {name: numbers[f"loss.{name}"] for name in ("one", "two", "least")}
+    return [
+        "## A model of two annotators",
+        TEXTS["two_components"].format(**losses, gain=preference_of(numbers, "gain") or "–"),
+        _grid(rows, ["component", "weight", "S ≻ L", *(f"share {name}" for name in LENGTH_BINS)]),
+    ]
 
 
 def _corpus_text(records: Mapping[str, Record]) -> str:
@@ -125,10 +182,10 @@ def _corpus_text(records: Mapping[str, Record]) -> str:
         + ", ".join(f"{numbers[f'sentences.{name}']:,.0f} {name}" for name in ("short", "medium", "long", "beyond"))
         + "."
     ]
-    test = records["test-loss"].numbers
+    test = records["test-loss"].numbers if "test-loss" in records else {}
     for kind in models.KINDS:
         model = records[kind].numbers
-        stop, loss, error = model["end_after_stop"], test[kind], test[f"{kind}.error"]
+        stop, loss, error = model["end_after_stop"], test.get(kind), test.get(f"{kind}.error")
         tested = "" if loss is None or error is None else (
             f", {with_error(loss, error)} on {test[f'{kind}.sentences']:,.0f} test sentences (standard error)"
         )  # fmt: skip
@@ -146,6 +203,6 @@ def seeds_page(found: Mapping[int, Mapping[str, Record]], command: str) -> str:
         "# Length bias and two annotators in language models, over trainings",
         f"Made by `{command}`.",
         "In brackets: Student's 95 % interval for the mean over trainings, on the text at hand.",
-        tabulate(seed_rows(found), seed_headers(found), tablefmt="github", disable_numparse=True),
+        _grid(seed_rows(found), seed_headers(found)),
         "Pages: " + ", ".join(f"[seed {seed}](seed-{seed}/README.md)" for seed in found) + ".",
     ]) + "\n"  # fmt: skip

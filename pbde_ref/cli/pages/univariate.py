@@ -8,7 +8,8 @@ import numpy as np
 from tabulate import tabulate
 
 from pbde_ref.experiments.records import Record
-from pbde_ref.experiments.toy.catalogue import FIGURES
+from pbde_ref.experiments.toy.catalogue import FIGURES, LETTERS
+from pbde_ref.experiments.toy.closed_loops import LOOPS
 from pbde_ref.experiments.toy.figure_4_preferences import preference_maps
 from pbde_ref.experiments.toy.figure_5_misspecification import WHERE, maxima, misfit
 from pbde_ref.experiments.toy.settings import ToySettings
@@ -58,31 +59,35 @@ def gallery_page(
         "# The univariate figures",
         f"Made by `{command}`, seed {settings.seed}: {settings.grid} grid points, "
         f"{settings.comparisons:,} comparisons, {settings.steps:,} steps of Adam from a learning rate of "
-        f"{settings.learning_rate:g}. Colours: blue p\\*, orange the reference, green what was trained, red what is "
-        f"optimal by the exact formula or minimiser, grey the exact optimum of the very sample that was trained on.",
+        f"{settings.learning_rate:g}. *Trained* is what Adam left, green; *exact* is what is optimal by a formula or a "
+        "certified minimiser, red, and of the very sample that was trained on, grey. Blue dashes are p\\*, orange dots "
+        "π_pre. Densities are per unit of x, which has no other unit."
+        + (f" Answers by {', '.join(settings.annotators)} instead of Eq. 10." if settings.annotators else ""),
         LEGEND,
     ]
     for name in figures:
         figure = FIGURES[name]
         parts += [f"## {name.replace('-', ' ').capitalize()}: {figure.title}", f"![{name}]({name}.{image_format})"]
-        parts.append(figure.look_for)
+        letters = "; ".join(LETTERS[letter] for letter in figure.letters)
+        parts.append(f"{figure.look_for} Here {letters}.")
         if figure.print_differs:
             parts.append(f"*Beside the print.* {figure.print_differs}")
-        parts += _numbers_of(name, records, [run.name for run in figure.runs(settings)])
+        parts += _numbers_of(name, records, settings)
     return "\n\n".join(parts) + "\n"
 
 
-def _numbers_of(figure: str, records: Mapping[str, Record], names: Sequence[str]) -> list[str]:
-    parts = []
+def _grid(rows: list[list[str]], headers: Sequence[str]) -> str:
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+
+
+def _numbers_of(figure: str, records: Mapping[str, Record], settings: ToySettings) -> list[str]:
+    parts, names = [], [run.name for run in FIGURES[figure].runs(settings)]
     if rows := rows_of(records, names):
-        headers = [header.replace("\n", " ") for header in HEADERS]
-        parts.append(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+        parts.append(_grid(rows, [header.replace("\n", " ") for header in HEADERS]))
         parts += [note for name in names if (note := undefeated(records[name]))]
     if figure == "figure-4":
-        maps = [[m.title, f"{m.error:.3f}", f"{m.plateaus:.3f}"] for m in preference_maps(records)]
-        parts.append(
-            tabulate(maps, ["map", "mean distance from (25)", "share at 0.4 or 0.6"], "github", disable_numparse=True)
-        )
+        maps = [[m.title, f"{m.error:.3f}", f"{m.plateaus:.3f}"] for m in preference_maps(records, settings)]
+        parts.append(_grid(maps, ["map", "mean distance from (25)", "share at a weight, 0.4 or 0.6"]))
     if figure == "figure-5":
         optimum = records["pooled"].policy("optimum")
         curves = [
@@ -94,7 +99,7 @@ def _numbers_of(figure: str, records: Mapping[str, Record], names: Sequence[str]
             for name, policy in (("exact", optimum), ("trained", records["pooled"].policy("trained")))
         ]
         headers = ["curve", "maxima of the density", *(f"less the exact at x = {x:g}" for x in WHERE)]
-        parts.append(tabulate(curves, headers, tablefmt="github", disable_numparse=True))
+        parts.append(_grid(curves, headers))
     if figure == "figure-11":
         numbers = records["two-annotators"].numbers
         rows = [
@@ -104,13 +109,33 @@ def _numbers_of(figure: str, records: Mapping[str, Record], names: Sequence[str]
                 _number(numbers[f"total_variation.trained_{i}.annotator_{i}"], 3),
                 _number(numbers[f"kl.annotator_{i}.trained_{i}"], 3),
             ]
-            for i in (1, 2)
+            for i in range(1, len(settings.problem().annotator_weights) + 1)
         ]
-        headers = ["annotator", "weight", "total variation", "KL (nats)"]
-        parts.append(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+        parts.append(_grid(rows, ["annotator", "weight", "total variation", "KL (nats)"]))
     if figure == "how-much-data":
         parts.append(_errors_table(records))
+    if figure == "closed-loop":
+        parts.append(_loops_table(records, settings))
     return parts
+
+
+def _loops_table(records: Mapping[str, Record], settings: ToySettings) -> str:
+    """A line for each loop: distances after some rounds, the least, what is left, and how long samples last."""
+    shown = [t for t in (1, 4, settings.loop_rounds) if t <= settings.loop_rounds]
+    rows = []
+    for name, (loss, _, references) in LOOPS.items():
+        record = records[f"loop-{loss}"]
+        for reference in references:
+            distance, share = (record.arrays[f"{reference}.{kind}"] for kind in ("distance", "share"))
+            ended = record.numbers[f"{reference}.sampled"]
+            rows.append([
+                name, reference if len(references) > 1 else "none", *(f"{distance[t]:.3f}" for t in shown),
+                f"{distance.min():.3f} in {int(distance.argmin())}", _number(record.numbers[f"{reference}.entropy"], 2),
+                *(f"{share[t]:.3f}" for t in shown), "–" if ended is None else f"{ended:.0f}",
+            ])  # fmt: skip
+    headers = ["loss", "reference", *(f"TV in {t}" for t in shown), "least TV", "entropy (nats)",
+               *(f"share in {t}" for t in shown), "rounds on samples"]  # fmt: skip
+    return _grid(rows, headers)
 
 
 def undefeated(record: Record) -> str:
@@ -142,8 +167,7 @@ def _errors_table(records: Mapping[str, Record]) -> str:
                     *(f"{arrays[f'error.{part}'][i]:.3f}" for part in ("mean", "theory")),
                 ]
             )
-    headers = ["", "N", "finite", "excess", "from", "to", "theory", "TV", "theory"]
-    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+    return _grid(rows, ["", "N", "finite", "excess", "from", "to", "theory", "TV", "theory"])
 
 
 def _has(numbers: Mapping[str, float | None], name: str) -> bool:

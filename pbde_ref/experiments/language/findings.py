@@ -59,7 +59,12 @@ def findings(records: Mapping[str, Record]) -> list[Finding]:
 
     Intervals are about sentences drawn from these very models; models trained with another seed differ by more.
     """
-    table = records["table-2"].numbers
+    return (_of_table_2(records["table-2"].numbers) if "table-2" in records else []) + (
+        [_more_medium_sentences(records), _two_modes(records)] if "density-mixture" in records else []
+    )
+
+
+def _of_table_2(table: Mapping[str, float | None]) -> list[Finding]:
     result = []
     for rule, equation, statement, above in (
         ("luce", "Eq. 9", "Under the Luce rule even the annotator *long* prefers short sentences to long ones", True),
@@ -71,18 +76,17 @@ def findings(records: Mapping[str, Record]) -> list[Finding]:
             continue
         shown = found.low > 0.5 if above else found.high < 0.5
         result.append(Finding(statement, f"P(S ≻ L) = {found} ({equation})", shown))
-    result.append(_more_medium_sentences(records))
-    density = records["density-mixture"]
-    valley = dip(density.arrays["length_counts"])
-    result.append(
-        Finding(
-            "Adapted to the density mixture, its lengths have two modes",
-            f"peaks at {valley.left} and {valley.right}, valley at {valley.at} with {valley.depth:.2f} of the lower "
-            f"peak (z = {valley.z:.1f})",
-            valley.z > DEEP and valley.depth < 0.8,
-        )
-    )
     return result
+
+
+def _two_modes(records: Mapping[str, Record]) -> Finding:
+    valley = dip(records["density-mixture"].arrays["length_counts"])
+    return Finding(
+        "Adapted to the density mixture, its lengths have two modes",
+        f"peaks at {valley.left} and {valley.right}, valley at {valley.at} with {valley.depth:.2f} of the lower "
+        f"peak (z = {valley.z:.1f})",
+        valley.z > DEEP and valley.depth < 0.8,
+    )
 
 
 def preference_of(numbers: Mapping[str, float | None], name: str) -> Interval | None:

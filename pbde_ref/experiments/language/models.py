@@ -108,14 +108,9 @@ def train_model(place: Workplace, needed: Mapping[str, Record], progress: Progre
     corpus = open_corpus(place.corpus, limit=settings.sentences)
     config = settings.config(tokenizer.vocabulary_size)
     data = training_data(corpus, tokenizer, kind)
-    training = TrainingSettings(
-        steps=getattr(settings, f"{kind}_steps"),
-        tokens_per_batch=settings.tokens_per_batch,
-        learning_rate=settings.learning_rate,
-        warmup_steps=settings.warmup_steps,
-        weight_decay=settings.weight_decay,
-        seed=int(settings.rng(kind).integers(2**31)),
-    )
+    shared = ("tokens_per_batch", "learning_rate", "warmup_steps", "weight_decay")
+    steps, seed = getattr(settings, f"{kind}_steps"), int(settings.rng(kind).integers(2**31))
+    training = TrainingSettings(steps=steps, seed=seed, **{name: getattr(settings, name) for name in shared})
     # One that was left by a run with other settings must not be in the way.
     what = hashlib.sha256(f"{config} {training} {data.digest()}".encode()).hexdigest()
     checkpoint = place.folder / f"{kind}-{what[:16]}.checkpoint.npz"

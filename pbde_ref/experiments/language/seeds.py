@@ -10,6 +10,7 @@ from pbde_ref.experiments.intervals import Interval, mean_interval
 from pbde_ref.experiments.language.findings import bin_share, dip
 from pbde_ref.experiments.language.models import KINDS
 from pbde_ref.experiments.records import Record
+from pbde_ref.validation import FloatArray
 
 __all__ = ["STATISTICS", "seed_headers", "seed_rows"]
 
@@ -17,16 +18,20 @@ Records = Mapping[str, Record]
 
 
 def _number(record: str, name: str) -> Callable[[Records], float | None]:
-    """None where there is no such run: finished models have no test sentences."""
+    """None where there is no such run: finished models have no test sentences, a target has not all."""
     return lambda records: records[record].numbers[name] if record in records else None
 
 
-def _medium(record: str) -> Callable[[Records], float]:
-    return lambda records: bin_share(records[record].arrays["length_counts"], "M").value
+def _of_lengths(record: str, read: Callable[[FloatArray], float]) -> Callable[[Records], float | None]:
+    return lambda records: read(records[record].arrays["length_counts"]) if record in records else None
 
 
-def _valley(record: str) -> Callable[[Records], float]:
-    return lambda records: dip(records[record].arrays["length_counts"]).depth
+def _medium(counts: FloatArray) -> float:
+    return bin_share(counts, "M").value
+
+
+def _valley(counts: FloatArray) -> float:
+    return dip(counts).depth
 
 
 STATISTICS: Mapping[str, Callable[[Records], float | None]] = {
@@ -35,10 +40,10 @@ STATISTICS: Mapping[str, Callable[[Records], float | None]] = {
     "*whole* prefers short to long, (26), c = 50": _number("table-2", "whole.scale 50.S>L"),
     "the same without the end piece": _number("table-2", "whole.scale 50 without end.S>L"),
     "the same without the last two pieces": _number("table-2", "whole.scale 50 without last two.S>L"),
-    "medium-length sentences, annotator mixture (27)": _medium("annotator-mixture"),
-    "the same, density mixture (28)": _medium("density-mixture"),
-    "valley between the peaks of (28), of the lower peak": _valley("density-mixture"),
-    "the same of (27)": _valley("annotator-mixture"),
+    "medium-length sentences, annotator mixture (27)": _of_lengths("annotator-mixture", _medium),
+    "the same, density mixture (28)": _of_lengths("density-mixture", _medium),
+    "valley between the peaks of (28), of the lower peak": _of_lengths("density-mixture", _valley),
+    "the same of (27)": _of_lengths("annotator-mixture", _valley),
     "draws without an end in 50 pieces, (27)": _number("annotator-mixture", "without_end"),
     "the same, (28)": _number("density-mixture", "without_end"),
     **{f"test loss of *{kind}*, nats per piece": _number("test-loss", kind) for kind in KINDS},

@@ -24,7 +24,7 @@ from pbde_ref.models.transformer import TransformerConfig, sequence_log_probs
 from pbde_ref.models.transformer_parameters import Floats
 from pbde_ref.validation import FloatArray
 
-__all__ = ["Pairs", "draw_sentences", "pairs_of", "runs", "sentence_record"]
+__all__ = ["Pairs", "draw_sentences", "log_probs_of", "pairs_of", "runs", "sentence_record"]
 
 SHOWN = 12
 SCORED_AT_ONCE = 512
@@ -71,7 +71,7 @@ def draw_pairs(place: Workplace, needed: Mapping[str, Record], progress: Progres
     samples = draw_sentences(place, config, parameters, 2 * place.settings.pairs, "pairs")
     scores = {"whole": samples.log_probs}
     for kind in KINDS[1:]:
-        scores[kind] = _log_probs(*model_of(place, kind), samples.tokens, samples.lengths, kind)
+        scores[kind] = log_probs_of(*model_of(place, kind), samples.tokens, samples.lengths, kind)
     write_arrays(
         place.folder / "pairs.npz",
         {
@@ -118,7 +118,7 @@ def sentence_record(place: Workplace, name: str, samples: Samples) -> Record:
     )  # fmt: skip
 
 
-def _log_probs(
+def log_probs_of(
     config: TransformerConfig, parameters: Floats, tokens: NDArray[np.intp], lengths: NDArray[np.intp], name: str
 ) -> FloatArray:
     """Log-probabilities of many sentences, those of like length together."""

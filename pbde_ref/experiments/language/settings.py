@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from pbde_ref.experiments.presets import changed, check_numbers, rng_for
+from pbde_ref.experiments.presets import changed, check_numbers, presets_of, rng_for
 from pbde_ref.language.tokenizers import MAX_LENGTH
 from pbde_ref.models.transformer import TransformerConfig
 
-__all__ = ["PRESETS", "LanguageSettings", "Workplace", "preset"]
+__all__ = ["PRESETS", "TARGETS", "LanguageSettings", "Workplace", "preset"]
 
 
 @dataclass(frozen=True)
@@ -86,32 +86,23 @@ class LanguageSettings:
 
     def config(self, vocabulary_size: int) -> TransformerConfig:
         """Sizes of each model."""
-        return TransformerConfig(
-            vocabulary_size=vocabulary_size,
-            embedding_dim=self.embedding_dim,
-            layers=self.layers,
-            heads=self.heads,
-            mlp_dim=self.mlp_dim,
-            max_length=MAX_LENGTH,
-        )
+        sizes = {name: getattr(self, name) for name in ("embedding_dim", "layers", "heads", "mlp_dim")}
+        return TransformerConfig(vocabulary_size=vocabulary_size, max_length=MAX_LENGTH, **sizes)
 
     def rng(self, purpose: str) -> np.random.Generator:
         """Randomness for one purpose, whatever else is run."""
         return rng_for(self.seed, purpose)
 
 
-PRESETS: Mapping[str, LanguageSettings] = {
-    "laptop": LanguageSettings(),
-    "quick": LanguageSettings(
-        embedding_dim=64, layers=1, mlp_dim=256, whole_steps=400, short_steps=200, long_steps=400, pairs=2**12,
-        table_sentences=2048, samples=1024,
-    ),
-    "paper": LanguageSettings(
-        vocabulary=30_000, embedding_dim=512, layers=6, heads=8, mlp_dim=2048, whole_steps=100_000,
-        short_steps=100_000, long_steps=100_000, learning_rate=1e-3, warmup_steps=1000, tokens_per_batch=8192,
-        adaptation_learning_rate=1e-5, likelihood_weight=4e-5,
-    ),
-}  # fmt: skip
+PRESETS: Mapping[str, LanguageSettings] = presets_of("language", LanguageSettings)
+
+
+TARGETS: Mapping[str, tuple[str, ...]] = {
+    "language": (),
+    "table-2": ("table-2",),
+    "figure-6": ("samples-short", "samples-long", "annotator-mixture", "density-mixture"),
+}
+"""What can be asked for, and the runs that show it; of the first, all."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from pbde_ref.models.mlp import energy_log_policy
 from pbde_ref.models.sampled_losses import margins, mean_loss
 from pbde_ref.models.training import train
 from pbde_ref.objectives import Objective
-from pbde_ref.paper_problem import PaperProblem, paper_problem
+from pbde_ref.paper_problem import PaperProblem
 from pbde_ref.pbde import PBDE
 from pbde_ref.proposals import ProductProposal, Proposal
 from pbde_ref.sampling.comparisons import observed_preferences, sample_comparisons
@@ -98,7 +98,7 @@ class Start:
 
 def start_from(settings: ToySettings, needed: Mapping[str, Record]) -> Start:
     """What the run "pretrained" left."""
-    problem = paper_problem(settings.grid)
+    problem = settings.problem()
     parameters: Any = needed["pretrained"].arrays["parameters"].astype(np.float32)
     reference = FiniteDistribution(energy_log_policy(settings.network, parameters, problem.grid), problem.grid)
     return Start(problem, reference, parameters)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib.resources import files
 
 from pbde_ref.experiments.runs import Run
 from pbde_ref.experiments.toy import (
     adapted,
+    closed_loops,
     figure_1_reward,
     figure_4_preferences,
     figure_11_two_annotators,
@@ -17,7 +20,12 @@ from pbde_ref.experiments.toy import (
 from pbde_ref.experiments.toy.pretraining import pretrain
 from pbde_ref.experiments.toy.settings import ToySettings
 
-__all__ = ["FIGURES", "Figure", "runs_of"]
+__all__ = ["FIGURES", "LETTERS", "Figure", "runs_of"]
+
+_CAPTIONS = tomllib.loads(files(__package__).joinpath("captions.toml").read_text("utf-8"))
+
+LETTERS: Mapping[str, str] = _CAPTIONS.pop("letters")
+"""What a caption says of each letter in its figure."""
 
 
 @dataclass(frozen=True)
@@ -26,113 +34,35 @@ class Figure:
 
     Attributes
     ----------
-    title : str
     runs : callable
         Settings to the runs whose results it shows.
+    title : str
     look_for : str
         What to see in it.
+    letters : tuple of str
+        Keys of `LETTERS` that it shows.
     print_differs : str
         Where the paper's figure looks otherwise, and why; empty if it does not.
     """
 
-    title: str
     runs: Callable[[ToySettings], list[Run]]
+    title: str
     look_for: str
+    letters: tuple[str, ...]
     print_differs: str = ""
 
 
-FIGURES: Mapping[str, Figure] = {
-    "figure-1": Figure(
-        "Reward learning is density estimation",
-        figure_1_reward.runs,
-        "The softmax of the trained reward (green) lies on p* (blue), by Theorem 1. The best reward for this very "
-        "sample (grey), free at each of the grid's points, scatters about it: that is what finite data leave open, and "
-        "what the network's smoothness closes.",
-    ),
-    "figure-2": Figure(
-        "DPO where annotator and model share a process",
-        partial(adapted.runs, "figure-2"),
-        "The annotator answers by DPO's own process, so the trained policy (green) comes to lie on p* (blue) and not "
-        "between p* and the reference (orange): Theorem 2.",
-    ),
-    "figure-3": Figure(
-        "DPO on Luce preferences",
-        partial(adapted.runs, "figure-3"),
-        "The trained policy (green) follows the product of experts of Eq. 16 (red), which tends to the reference "
-        "(orange) as β grows. At β = 1 the optimum is not p*: it is p* times the reference.",
-        "The paper draws Eq. 16 with the exact truncated normal; here it has the pretrained policy that the loss "
-        "refers to.",
-    ),
-    "figure-4": Figure(
-        "Who prefers what",
-        figure_4_preferences.runs,
-        "Two annotators who disagree (second map) leave plateaus at exactly 0.4 and 0.6, their weights. A model of one "
-        "annotator (third) has no way to show them; a model of two (fourth) has, and comes near them as far as it was "
-        "trained.",
-        "The caption says near-0.5.",
-    ),
-    "figure-5": Figure(
-        "One policy for two annotators",
-        partial(adapted.runs, "figure-5"),
-        "Cold coffee (blue) and hot coffee (pink) average to lukewarm: the best single policy (red, exact) is broad, "
-        "with its one maximum on neither mode but between them.",
-        "The second bump near x = -1.7 is in the paper's curve and in ours, and not in the exact one, which has one "
-        "maximum (0.1366 at 1.50; for the uniform pairs of section 4.1 0.1415 at 1.28) and a shoulder there. It is "
-        "training that stopped early. On the expected loss itself, without any sample (`--set data=population --set "
-        "grid=256`), the curve still exceeds the exact one by 0.0026 at -1.6 after the 8,192 steps from the "
-        "pretrained network. It does so by 0.0022 with 2 layers, 0.0014 with 8, 0.0012 with four times the width, "
-        "0.0012 to 0.0015 with four times the learning rate, 0.0017 with a constant one, but by 0.0003 to 0.0004 from "
-        "a fresh network, and by less than 0.0002 after four times as many steps, when the bump is gone: the network "
-        "can bend so sharply, and from the pretrained one learns it last. Sampling adds to that: over eight samples "
-        "the excess at -1.6 is 0.003 with a standard deviation of 0.003. The bump near 0 is the sample's: without one "
-        "the curve is off by less than 0.001 there, with eight different ones by 0.003 with a standard deviation of "
-        "0.007.",
-    ),
-    "figure-7": Figure(
-        "The reward is log p* plus a constant",
-        figure_1_reward.runs,
-        "On a logarithmic scale exp(reward) (green) runs parallel to p* (blue) wherever p* has mass. In the tails no "
-        "pair among the sample tells how much worse one point is than another, and the network is free.",
-        "The offset is a constant only where p* has mass, in the paper's figure as well.",
-    ),
-    "figure-8": Figure(
-        "A process whose optimum is a geometric mean",
-        partial(adapted.runs, "figure-8"),
-        "The trained policy (green) follows Eq. 18 (red), from p* at α = 1 towards the reference (orange) as α falls.",
-        "The paper draws Eq. 18 with the exact truncated normal; here it has the pretrained policy that the loss "
-        "refers to.",
-    ),
-    "figure-9": Figure(
-        "SLiC-HF",
-        partial(adapted.runs, "figure-9"),
-        "Upper row, λ = 0: the exact optima (red) are staircases in log-probability with steps of δ, which a smooth "
-        "network can only approach. Lower row, λ = 1: drawn to the reference. At δ = 0, λ = 0 only the uniform "
-        "policy is optimal for the population; for a sample every policy is that puts no loser above a winner, so "
-        "tails that never won may fall.",
-        "A.2 says that δ bounds the range of log-probabilities; it bounds one step of the staircase.",
-    ),
-    "figure-10": Figure(
-        "IPO",
-        partial(adapted.runs, "figure-10"),
-        "The larger τ, the closer to the reference (orange). The exact optimum (red) is the reference times "
-        "exp(win rate / τ). That τ = 0.1 looks like p* is that τ's doing: as τ falls further, the mass concentrates on "
-        "the outcome that wins most often.",
-    ),
-    "figure-11": Figure(
-        "A model of two annotators",
-        figure_11_two_annotators.runs,
-        "From pooled answers alone the model tells the two annotators apart (right) and finds the marginal (left); the "
-        "narrow peak is the last to grow. How near each comes is in the table.",
-        "The paper's peaks are 0.39 against 0.64 (marginal) and 0.98 against 1.60 (narrow component).",
-    ),
-    "how-much-data": Figure(
-        "Error against the number of comparisons",
-        how_much_data.runs,
-        "The excess loss of the best fit (points, with 95 % intervals) follows (n - 1) / (2N) (line), n = 16 outcomes "
-        "and N comparisons, and tr(H+V) / (2N) where two annotators are fitted as one. Of small samples, "
-        "many or most have no finite estimate at all (right); means are over those that have one.",
-    ),
+_RUNS: Mapping[str, Callable[[ToySettings], list[Run]]] = {
+    "figure-1": figure_1_reward.runs,
+    "figure-4": figure_4_preferences.runs,
+    "figure-7": figure_1_reward.runs,
+    "figure-11": figure_11_two_annotators.runs,
+    "how-much-data": how_much_data.runs,
+    "closed-loop": closed_loops.runs,
+    **{name: partial(adapted.runs, name) for name in adapted.ADAPTED},
 }
+
+FIGURES: Mapping[str, Figure] = {name: Figure(_RUNS[name], **caption) for name, caption in _CAPTIONS.items()}
 
 
 def runs_of(figures: Iterable[str], settings: ToySettings) -> list[Run]:

@@ -34,35 +34,35 @@ def runs(settings: ToySettings) -> list[Run]:
 
 
 def train_two_annotators(settings: ToySettings, needed: Mapping[str, Record], progress: Progress) -> Record:
-    """Two noisy copies of the pretrained model and the logits of their weights, which start at zero.
+    """A noisy copy of the pretrained model for each annotator, and the logits of their weights, which start at zero.
 
     The model is well specified and its components are identifiable, so the population's optimum is the truth. The
     sample has no unique optimum over all pairs of policies, and none is reported.
     """
     start, network = start_from(settings, needed), settings.network
     problem, proposal = start.problem, ProductProposal(start.reference)
-    annotators = pooled_annotators(problem)
+    annotators, truths = pooled_annotators(problem), problem.annotator_distributions
+    count = len(truths)
     drawn = sample_comparisons(
         annotators, proposal, settings.comparisons, rng=settings.rng("comparisons two annotators")
     )
     chosen, rejected = drawn.chosen, drawn.rejected
-    noise = settings.mixture_noise * settings.rng("two annotators").standard_normal(2 * network.size)
+    noise = settings.mixture_noise * settings.rng("two annotators").standard_normal(count * network.size)
 
     def training_loss(parameters: FloatArray) -> float:
-        policies, log_weights = mixture_log_policies(network, parameters, problem.grid, 2)
+        policies, log_weights = mixture_log_policies(network, parameters, problem.grid, count)
         return mean_mixture_loss([margins(policy, chosen, rejected) for policy in policies], log_weights)
 
     result = train(
         training_loss,
-        np.concatenate([np.tile(start.parameters, 2) + noise, np.zeros(2)]).astype(np.float32),
+        np.concatenate([np.tile(start.parameters, count) + noise, np.zeros(count)]).astype(np.float32),
         steps=settings.steps,
         learning_rate=settings.learning_rate,
         progress=lambda steps, loss: progress(2 * steps, loss),
     )
-    log_policies, log_weights = mixture_log_policies(network, result.parameters, problem.grid, 2)
+    log_policies, log_weights = mixture_log_policies(network, result.parameters, problem.grid, count)
     fitted, weights = [FiniteDistribution(policy, problem.grid) for policy in log_policies], np.exp(log_weights)
-    truths = problem.annotator_distributions
-    order = min(permutations(range(2)), key=lambda order: _mismatch([fitted[i] for i in order], truths))
+    order = min(permutations(range(count)), key=lambda order: _mismatch([fitted[i] for i in order], truths))
     fitted, weights = [fitted[i] for i in order], weights[list(order)]
     policies = {
         "trained": mixture(weights, fitted),

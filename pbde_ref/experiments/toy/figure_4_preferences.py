@@ -17,7 +17,6 @@ from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.runs import Run
 from pbde_ref.experiments.toy import adapted, figure_11_two_annotators
 from pbde_ref.experiments.toy.settings import ToySettings
-from pbde_ref.paper_problem import paper_problem
 from pbde_ref.pbde import luce
 from pbde_ref.validation import FloatArray
 
@@ -37,7 +36,7 @@ class PreferenceMap:
     error : float
         Mean distance from the answers of the two annotators, over all pairs of the grid.
     plateaus : float
-        Share of pairs within 0.01 of 0.4 or 0.6, the two annotators' weights.
+        Share of pairs within 0.01 of an annotator's weight, 0.4 or 0.6, or of one less it.
     """
 
     title: str
@@ -52,11 +51,10 @@ def runs(settings: ToySettings) -> list[Run]:
     return adapted.runs("figure-5", settings) + figure_11_two_annotators.runs(settings)
 
 
-def preference_maps(records: Mapping[str, Record]) -> list[PreferenceMap]:
-    """The four panels, from left to right, from the records "pooled" and "two-annotators"."""
+def preference_maps(records: Mapping[str, Record], settings: ToySettings) -> list[PreferenceMap]:
+    """The paper's four panels and the exact one, from left to right, from the records "pooled" and "two-annotators"."""
     pooled, two = records["pooled"], records["two-annotators"]
-    grid = pooled.arrays["grid"]
-    problem = paper_problem(grid.size)
+    grid, problem = pooled.arrays["grid"], settings.problem()
 
     def trained(log_weights: FloatArray) -> Annotator:
         return Annotator(FiniteDistribution(log_weights, grid), luce())
@@ -65,17 +63,22 @@ def preference_maps(records: Mapping[str, Record]) -> list[PreferenceMap]:
     models: dict[str, PreferenceModel] = {
         "one annotator (24)": luce_annotator(problem),
         "two annotators (25)": truth,
+        "best as one, exact": Annotator(pooled.policy("optimum"), luce()),
         "trained as one": trained(pooled.arrays["log_weights.trained"]),
         "trained as two": AnnotatorMixture(
-            two.arrays["weights.trained"], [trained(two.arrays[f"log_policy.trained_{i}"]) for i in (1, 2)]
+            two.arrays["weights.trained"],
+            [trained(two.arrays[f"log_policy.trained_{i + 1}"]) for i in range(len(problem.annotator_weights))],
         ),
     }
     expected = truth.preference_probabilities()
-    return [_map(title, grid, model.preference_probabilities(), expected) for title, model in models.items()]
+    levels = np.concatenate([problem.annotator_weights, 1.0 - problem.annotator_weights])
+    return [_map(title, grid, model.preference_probabilities(), expected, levels) for title, model in models.items()]
 
 
-def _map(title: str, grid: FloatArray, probabilities: FloatArray, expected: FloatArray) -> PreferenceMap:
-    plateaus = (np.abs(probabilities - 0.4) < 0.01) | (np.abs(probabilities - 0.6) < 0.01)
+def _map(
+    title: str, grid: FloatArray, probabilities: FloatArray, expected: FloatArray, levels: FloatArray
+) -> PreferenceMap:
+    plateaus = np.any([np.abs(probabilities - level) < 0.01 for level in levels], axis=0)
     return PreferenceMap(
         title, grid, probabilities, float(np.abs(probabilities - expected).mean()), float(plateaus.mean())
     )

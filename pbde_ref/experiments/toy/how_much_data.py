@@ -28,7 +28,7 @@ from pbde_ref.experiments.intervals import mean_interval
 from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.runs import Progress, Run
 from pbde_ref.experiments.toy.settings import ToySettings
-from pbde_ref.paper_problem import PaperProblem, paper_problem
+from pbde_ref.paper_problem import PaperProblem
 from pbde_ref.pbde import PBDE
 from pbde_ref.proposals import ProductProposal
 from pbde_ref.sampling.counts import sample_counts
@@ -61,14 +61,14 @@ def numbers_of_comparisons(settings: ToySettings) -> list[int]:
 
 def measure_one(settings: ToySettings, needed: Mapping[str, Record], progress: Progress) -> Record:
     """The annotator of Eq. (10), by the model's own process."""
-    problem = paper_problem(settings.outcomes)
+    problem = settings.problem(settings.outcomes)
     annotator = Annotator(problem.implicit_preference_distribution, process(settings))
     return measure(settings, problem, annotator, "one annotator", progress)
 
 
 def measure_two(settings: ToySettings, needed: Mapping[str, Record], progress: Progress) -> Record:
     """The annotators of Eq. (25), each by the model's process."""
-    problem = paper_problem(settings.outcomes)
+    problem = settings.problem(settings.outcomes)
     annotators = [Annotator(p, process(settings)) for p in problem.annotator_distributions]
     return measure(
         settings, problem, AnnotatorMixture(problem.annotator_weights, annotators), "two annotators", progress

@@ -16,7 +16,6 @@ from pbde_ref.experiments.runs import Progress
 from pbde_ref.experiments.toy.settings import ToySettings
 from pbde_ref.models.mlp import energy_log_policy
 from pbde_ref.models.training import train
-from pbde_ref.paper_problem import paper_problem
 
 __all__ = ["pretrain"]
 
@@ -27,7 +26,7 @@ def pretrain(settings: ToySettings, needed: Mapping[str, Record], progress: Prog
     The energy is free up to a constant; regression asks for the one that makes :math:`Z_{pre} = 1`, as the authors'
     notebook does.
     """
-    problem, network = paper_problem(settings.grid), settings.network
+    problem, network = settings.problem(), settings.network
     log_density = problem.reference.log_pmf - np.log(problem.grid[1] - problem.grid[0])
     result = train(
         lambda parameters: anp.mean((-network(parameters, problem.grid) - log_density) ** 2),

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from pbde_ref.experiments.presets import changed, check_numbers, rng_for
+from pbde_ref.experiments.annotators import problem_with
+from pbde_ref.experiments.presets import changed, check_numbers, presets_of, rng_for
 from pbde_ref.models.mlp import MLP
+from pbde_ref.paper_problem import PaperProblem
 from pbde_ref.validation import whole_number
 
 __all__ = ["PRESETS", "ToySettings", "preset"]
@@ -57,6 +59,10 @@ class ToySettings:
         β of Fig. 2; the text names none, the authors' notebook has 4.
     betas, alphas, taus, deltas, lambdas : tuple of float
         What Fig. 3, 8, 10 and 9 sweep over.
+    loop_points, loop_rounds : int
+        Grid points and rounds of the closed loop.
+    annotators : tuple of str
+        Who answers instead of the annotators of Eq. (10): see `problem_with`.
     seed : int
     """
 
@@ -83,12 +89,16 @@ class ToySettings:
     taus: tuple[float, ...] = (0.1, 0.5, 1.0)
     deltas: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0, 2.0)
     lambdas: tuple[float, ...] = (0.0, 1.0)
+    loop_points: int = 64
+    loop_rounds: int = 40
+    annotators: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_numbers(self, may_be_zero=("seed", "mixture_noise", "deltas", "lambdas"))
         whole_number("grid", self.grid, least=16)
         whole_number("outcomes", self.outcomes, least=2)
+        problem_with(self.outcomes, self.annotators)
         if self.data not in ("sample", "population"):
             raise ValueError(f"`data` must be 'sample' or 'population'; got {self.data!r}")
         if self.reward_pairs not in ("uniform", "reference"):
@@ -98,6 +108,10 @@ class ToySettings:
                 f"`most_comparisons` must be at least `least_comparisons`, {self.least_comparisons}; "
                 f"got {self.most_comparisons}"
             )
+
+    def problem(self, size: int | None = None) -> PaperProblem:
+        """Of so many grid points; by default `grid`."""
+        return problem_with(self.grid if size is None else size, self.annotators)
 
     @property
     def network(self) -> MLP:
@@ -109,16 +123,7 @@ class ToySettings:
         return rng_for(self.seed, purpose)
 
 
-PRESETS: Mapping[str, ToySettings] = {
-    "paper": ToySettings(),
-    "notebook": ToySettings(
-        learning_rate=1e-4, pretraining_steps=4096, pretraining_learning_rate=1e-3, reward_pairs="reference"
-    ),
-    "quick": ToySettings(
-        grid=256, steps=1024, learning_rate=1e-3, pretraining_steps=1024, pretraining_learning_rate=2e-3,
-        most_comparisons=2**16, replicates=100,
-    ),
-}  # fmt: skip
+PRESETS: Mapping[str, ToySettings] = presets_of("toy", ToySettings)
 
 
 def preset(name: str, **changes: Any) -> ToySettings:
