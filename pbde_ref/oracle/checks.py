@@ -79,10 +79,9 @@ def checks_of_loss(
         checks |= {"swap": laws.swap} if family != "ranking" else {"candidate_permutation": laws.candidate_permutation}
     if laws.is_translation_invariant(case):
         checks["translation_invariance"] = laws.translation_invariance
-    checks |= {
-        "batch_independence": laws.batch_independence, "batch_permutation": laws.batch_permutation,
-        "batch_sizes": batch_sizes,
-    }  # fmt: skip
+    # What is sorted, or averaged, over the batch makes each example's loss depend on the others.
+    checks |= {} if family == "batch" else {"batch_independence": laws.batch_independence}
+    checks |= {"batch_permutation": laws.batch_permutation, "batch_sizes": batch_sizes}
     for batch in ("zero_margin", "near_certain"):
         if batch in case.definition.batches:
             checks[batch] = partial(on_batch, batch=batch)

@@ -84,7 +84,7 @@ class KnownBug:
 
 OWN = OF_MARGINS, OF_RATIOS
 ALL = (*LOSSES, *OWN)
-REFERENCED = (*(name for name, loss in LOSSES.items() if loss.has_reference), *OWN)
+REFERENCED = (*(n for n, loss in LOSSES.items() if loss.has_reference and loss.family == "pairwise"), *OWN)
 LOGISTIC = tuple(name for name, loss in LOSSES.items() if loss.is_logistic)
 PAIRED = (*(name for name, loss in LOSSES.items() if loss.family in ("pairwise", "mixture")), *OWN)
 PAIRWISE = (*(name for name, loss in LOSSES.items() if loss.has_margins), OF_MARGINS)
