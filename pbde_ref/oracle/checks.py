@@ -141,12 +141,13 @@ def _beyond(context: Context, batch: str) -> str:
 def single_inputs(context: Context) -> None:
     """One input alone far off, nearly 0 or 0, all of one kind far off, two that are equal; alone, and in batches."""
     # float16 ends at 65504.
-    far = {"far": 16.37} if context.dtype == "float16" else {}
-    found = [Corner(says, rounded_case(case, context.dtype)) for says, case in corners(context.batch("generic"), **far)]
+    generic, far = context.batch("generic"), {"far": 16.37} if context.dtype == "float16" else {}
+    found = list(corners(generic, **far))
     if not found:
         raise SkippedCheckError("no example of this kind has a finite loss")
-    batches = [Corner("where single inputs are extreme, or equal", b) for b in stacked(found, context.generic.size)]
-    for says, case in [*found, *shifted(context.batch("generic")), *batches]:
+    batches = [Corner("where single inputs are extreme, or equal", batch) for batch in stacked(found, generic.size)]
+    for says, made in [*found, *shifted(generic, **far), *batches]:
+        case = rounded_case(made, context.dtype)
         context.hold(case, context.compute(case, gradients=True), _all_parts(context, says))
 
 

@@ -20,8 +20,8 @@ __all__ = ["Corner", "corners", "lopsided", "shifted", "stacked", "trial_values"
 # Powers of ten and whole numbers are what a rounded or clipped input would still agree at.
 FAR, NEAR = 1000.37, 1.37e-9
 
-# In nats; enough to leave every clip behind, and not beyond float16.
-LOWER = 137.37
+# In nats, times FAR; enough to leave every clip behind.
+LOWER = 0.13737
 
 OFF_THE_GRID = 1.0373
 SPREAD = (1.0 / 13.71, 5.29)
@@ -144,11 +144,19 @@ def stacked(corners: list[Corner], size: int) -> Iterator[Case]:
         yield rows[0].with_arrays(**{n: np.concatenate([row.arrays[n] for row in rows]) for n in names})
 
 
-def shifted(case: Case) -> Iterator[Corner]:
-    """Batches in which the policy, the reference or the rewards are far lower everywhere; margins stay ordinary."""
+def shifted(case: Case, far: float = FAR) -> Iterator[Corner]:
+    """Batches in which the policy, the reference or the rewards are far lower everywhere; margins stay ordinary.
+
+    Those in which what all examples share, such as the weights of a mixture, is far off, the other way round, or level.
+    """
+    for name in (i.name for i in case.inputs if i.differentiated and not is_of_examples(i.name)):
+        for says, factor in (("far from 0", far), ("of the other sign", -13.37), ("0", 0.0)):
+            moved = case.with_arrays(**{name: case.arrays[name] * factor})
+            if _is_defined(moved):
+                yield Corner(f"where {name} is {says}", moved)
     for role in ("policy", "reference", "reward"):
         names = [i.name for i in case.inputs if i.role == role and is_of_examples(i.name)]
-        lower = case.with_arrays(**{name: case.arrays[name] - LOWER for name in names})
+        lower = case.with_arrays(**{name: case.arrays[name] - LOWER * far for name in names})
         if names and _is_defined(lower):
             yield Corner(f"where every {role} is far lower", lower)
 

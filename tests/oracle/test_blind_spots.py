@@ -1,5 +1,7 @@
 """Functions that are wrong only where the fixed batches had not looked: each the smallest case of its kind."""
 
+import functools
+
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -99,7 +101,8 @@ def test_the_right_one_passes():
     assert check_loss(right, "dpo", beta=0.3, returns_gradients=True).held == 22
 
 
-@pytest.mark.parametrize("name", LOSSES)
+# What sorts a batch, or takes its mean, has no losses of single examples.
+@pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.family != "batch"])
 def test_corners_are_what_they_say(name):
     """Each example is defined and single; stacked, the batches have the generic batch's shape and all examples."""
     definition = LOSSES[name]
@@ -121,6 +124,21 @@ def test_corners_are_what_they_say(name):
     wanted = [single.with_conventions(reduction="none").expected().value[0] for _, single in found]
     # Sums of a batch and of a single example may be taken in another order.
     np.testing.assert_allclose(each[: len(found)], wanted, rtol=1e-14)
+
+
+def test_what_all_examples_share_is_moved_too():
+    """The weights of a mixture were the same in all batches: clipped ones passed."""
+
+    def mixture(policy_chosen, policy_rejected, weight_logits, bound=np.inf):
+        z = np.clip(weight_logits, -bound, bound)
+        log_wins = -np.logaddexp(0.0, policy_rejected - policy_chosen)
+        return -np.logaddexp.reduce(z - np.logaddexp.reduce(z) + log_wins, axis=-1).mean()
+
+    assert check_loss(mixture, "mixture").passed
+    for bound in (1.0, 4.0):
+        clipped = functools.partial(mixture, bound=bound)
+        report = check_loss(clipped, "mixture", on_failure="report")
+        assert [result.name for result in report.results if result.status == "failed"] == ["single_inputs"]
 
 
 def test_lopsided_batches_have_ordinary_examples():
