@@ -517,3 +517,47 @@ def test_sparse_annotators_have_a_prior():
     )  # fmt: skip
     for name, score in coin.scores.items():
         assert (f"{name!r} is of no use" in model_table(coin, 9)) == (score.log_loss > math.log(2))
+
+
+# --- Pictures, each annotator, profile likelihood ---
+
+
+@pytest.fixture
+def two_judges(write):
+    """Two judges who want the opposite."""
+    won, lost, who = judged(np.array([[0.0, 1.0, 2.0, 3.0], [3.0, 2.0, 1.0, 0.0]]), 800, drawn_seed())
+    rows = "".join(f"i{a},i{b},j{k}\n" for a, b, k in zip(won, lost, who, strict=True))
+    return write(f"winner,loser,judge\n{rows}")
+
+
+@pytest.mark.parametrize("kind", ["ranking", "wins", "calibration", "annotators"])
+def test_every_picture_is_one(fit, tmp_path, two_judges, kind):
+    """A PNG, the same bytes again, and not that of another kind."""
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path in paths[:2]:
+        assert fit(two_judges, "--annotator", "judge", "--plot", path, "--picture", kind)[0] == 0
+    fit(two_judges, "--annotator", "judge", "--plot", paths[2], "--picture", "wins" if kind == "ranking" else "ranking")
+    first, second, other = (path.read_bytes() for path in paths)
+    assert first[:4] == b"\x89PNG"
+    assert first == second != other
+
+
+def test_each_annotator_is_shown_where_each_is_best(fit, two_judges):
+    out = fit(two_judges, "--annotator", "judge")[1]
+    assert "'each' describes them best" in out
+    assert max(map(len, out.splitlines())) <= 80
+    for judge, first in (("j0", "i3"), ("j1", "i0")):
+        assert any(line.startswith(judge) and f"  {first} " in line for line in out.splitlines())
+    assert "1 more annotators" in fit(two_judges, "--annotator", "judge", "--top", 1)[1]
+
+
+def test_profile_and_its_limits(fit, two_judges, write):
+    """The interval of two items by hand, and an error where it does not apply."""
+    out = fit(write(rows(*[("a", "b")] * 5, ("b", "a")), "few.csv"), "--profile", "--reference", "b")[1]
+    assert "[-0.215, 4.562]" in out
+    assert "errors: profile likelihood" in out
+    for more in (["--cluster", "judge"], ["--bootstrap", "3"]):
+        with pytest.raises(ValueError, match="`--profile` must come without"):
+            fit(two_judges, "--profile", *more)
+    with pytest.raises(ValueError, match="must come with --annotator"):
+        fit(two_judges, "--picture", "calibration")

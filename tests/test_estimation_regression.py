@@ -2,19 +2,22 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 
 from pbde_ref.estimation import (
     NoFiniteEstimateError,
     PseudoCounts,
     bootstrap_utilities,
+    comparison_table,
     fit_comparisons,
     fit_rankings,
+    profile_intervals,
 )
 from pbde_ref.estimation.bootstrap import _fitted, drawn_again
 from pbde_ref.estimation.ranking import rank_intervals
@@ -434,3 +437,82 @@ def test_coverage_with_many_repetitions(design):
     print(design, found, ranked, "seed", seed)
     assert 0.94 <= found <= 0.96
     assert ranked >= 0.95
+
+
+# --- Numbers of others ---
+
+# American League East 1987, wins of the home team and of the visitors (Agresti 2002, page 438), in the order Baltimore,
+# Boston, Cleveland, Detroit, Milwaukee, New York, Toronto.
+BASEBALL = [
+    ",1-6,3-4,1-5,2-5,2-4,1-6",
+    "6-0,,5-2,2-5,5-1,4-2,3-3",
+    "2-4,4-2,,3-3,2-5,4-3,3-4",
+    "4-3,6-0,6-1,,3-3,4-3,4-2",
+    "6-0,6-1,4-2,4-3,,4-3,4-2",
+    "6-1,4-3,4-2,5-1,3-3,,2-5",
+    "6-0,4-3,4-2,4-3,2-5,2-4,",
+]
+
+
+def test_baseball_as_bradleyterry2_has_it():
+    """Its vignette: playing at home is worth 0.3023 with a standard error of 0.1309; and Agresti's table 10.11."""
+    games = [(home, away, *map(int, cell.split("-"))) for home, row in enumerate(BASEBALL)
+             for away, cell in enumerate(row.split(",")) if cell.strip()]  # fmt: skip
+    home, away, won, lost = np.array(games).T
+    first = np.repeat([True, False], home.size)
+    fit = fit_comparisons(np.append(home, away), np.append(away, home), np.append(won, lost), first=first)
+    assert fit.effects["order"] == pytest.approx(0.3023, abs=5e-5)
+    assert fit.effect_errors()["order"] == pytest.approx(0.1309, abs=5e-5)
+    plain = fit_comparisons(np.append(home, away), np.append(away, home), np.append(won, lost))
+    np.testing.assert_allclose((plain.utilities - plain.utilities[0])[[4, 3]], [1.581, 1.436], atol=5e-4)
+
+
+# --- Profile likelihood ---
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(5, 1), (2, 9), (30, 31)])
+def test_profile_of_two_items_by_hand(wins, losses):
+    """Where twice the logarithm of the ratio of likelihoods is the square of 1.96."""
+    found = profile_intervals([0, 1], [1, 0], [wins, losses], items=[0], relative_to=1)[0]
+
+    def lost(d):
+        return 2 * (best + wins * np.logaddexp(0, -d) + losses * np.logaddexp(0, d)) - 1.959963984540054**2
+
+    top = math.log(wins / losses)
+    best = -wins * np.logaddexp(0, -top) - losses * np.logaddexp(0, top)
+    np.testing.assert_allclose(found, [brentq(lost, top - 20, top), brentq(lost, top, top + 20)], atol=1e-5)
+
+
+@pytest.mark.parametrize("prior", [None, PseudoCounts(0.7)])
+def test_profile_by_a_constrained_optimiser(prior):
+    """At each end the best utilities with that contrast, by SLSQP, lose what is allowed, and less inside."""
+    winner, loser, *_ = drawn(11, n=4, m=60, tie=-50.0)
+    fit = fit_comparisons(winner, loser, prior=prior)
+    ends = profile_intervals(winner, loser, items=[2], prior=prior)[0]
+
+    def cost(at):
+        lost = np.logaddexp(0, at[loser] - at[winner]).sum()
+        return lost if prior is None else lost - prior.log_density(at)
+
+    for value, wanted in ((ends[0], 1.0), (ends[1], 1.0), (ends.mean(), 0.2)):
+        rule = {"type": "eq", "fun": lambda at, value=value: at[2] - at.mean() - value}
+        found = minimize(cost, fit.utilities, constraints=[rule], method="SLSQP", options={"ftol": 1e-13}).fun
+        share = 2 * (found - cost(fit.utilities)) / 1.959963984540054**2
+        assert share == pytest.approx(1.0, abs=1e-3) if wanted == 1.0 else share < wanted
+    with pytest.raises(ValueError, match="without ties"):
+        profile_intervals(comparison_table_with_ties())
+
+
+def comparison_table_with_ties():
+    table = comparison_table([0, 1, 0], [1, 0, 1])
+    return replace(table, ties=np.array([1.0, 0.0]))
+
+
+def test_win_probabilities():
+    """Of items in order; unknown between groups unless a prior compares them."""
+    fit = fit_comparisons([0, 1, 2, 3], [1, 0, 3, 2], [3, 1, 1, 1], incomparable="separate")
+    chances = fit.win_probabilities()
+    assert chances[0, 1] == pytest.approx(0.75)
+    np.testing.assert_allclose(chances[:2, :2] + chances[:2, :2].T, 1.0)
+    assert np.isnan(chances[:2, 2:]).all()
+    assert np.isfinite(fit_comparisons([0, 2], [1, 3], prior=PseudoCounts(1.0)).win_probabilities()).all()

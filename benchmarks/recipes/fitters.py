@@ -66,12 +66,12 @@ def elote(reg):
     def fit(left, right, outcome):
         from elote import BradleyTerryCompetitor
 
-        # Every result fits all over again; but for the last one a single step does.
-        BradleyTerryCompetitor.configure_class(reg=reg, max_iter=1, tol=1e-13)
+        # Every result fits all over again; only an item's last one needs more than a step.
+        BradleyTerryCompetitor.configure_class(reg=reg, tol=1e-13)
         items = {name: BradleyTerryCompetitor() for name in [*left, *right]}
-        for place, (a, b, said) in enumerate(zip(left, right, outcome, strict=True), 1):
-            if place == len(left):
-                BradleyTerryCompetitor.configure_class(max_iter=20000)
+        last = {name: place for place, pair in enumerate(zip(left, right, strict=True)) for name in pair}.values()
+        for place, (a, b, said) in enumerate(zip(left, right, outcome, strict=True)):
+            BradleyTerryCompetitor.configure_class(max_iter=20000 if place in last else 1)
             play = {"left": items[a].beat, "right": items[a].lost_to, "tie": items[a].tied}[said]
             play(items[b])
         return {name: item.rating for name, item in items.items()}
@@ -178,8 +178,10 @@ RECIPES = [
     ("elote", "BradleyTerryCompetitor, reg=0", elote(0.0), {**ELO, "anchor": "mean:1500", "ties": "half"}),
     ("openskill", "BradleyTerryFull", openskill, {**ELO, "ties": "half"}),
     ("skelo", "EloEstimator", skelo, ELO),
-    ("arena-rank", "BradleyTerry", arena_rank(False), {**ELO, "anchor": "mean:1000", "ties": "half"}),
-    ("arena-rank", "BradleyTerry with errors", arena_rank(True), {**ELO, "anchor": "mean:1000", "ties": "half"}),
+    ("arena-rank", "BradleyTerry", arena_rank(False),
+     {**ELO, "anchor": "mean:1000", "ties": "half", "tolerance": 1e-4}),
+    ("arena-rank", "BradleyTerry with errors", arena_rank(True),
+     {**ELO, "anchor": "mean:1000", "ties": "half", "tolerance": 1e-4}),
     ("scikit-learn", "LogisticRegression, C=inf, tol=1e-12", scikit(C=math.inf, tol=1e-12, max_iter=100000),
      {"ties": "half", "anchor": "mean:0"}),
     ("scikit-learn", "LogisticRegression, C=1e6", scikit(C=1e6), {"ties": "half", "anchor": "mean:0"}),

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from pbde_ref.cli.arguments import between, output_path, whole
 from pbde_ref.cli.fit_report import (
+    each_table,
     effect_table,
     item_table,
     model_table,
@@ -33,6 +34,7 @@ from pbde_ref.estimation.likelihood import TIE_MODELS, fit_comparisons, fit_rank
 from pbde_ref.estimation.newton import DENSE_LIMIT
 from pbde_ref.estimation.priors import GaussianPrior, Prior, PseudoCounts
 from pbde_ref.estimation.processes import read_process
+from pbde_ref.estimation.profile import profile_intervals
 from pbde_ref.estimation.ranking import Ranking, ranking
 from pbde_ref.estimation.reading import read_comparisons
 from pbde_ref.estimation.result import ComparisonFit
@@ -44,6 +46,7 @@ from pbde_ref.pbde import PBDE
 __all__ = ["add_arguments", "run"]
 
 MOST = 2**63 - 1
+PICTURES = ("ranking", "wins", "calibration", "annotators")
 POSITIVE, SHARE = between(0.0, math.inf, "positive and finite"), between(0.0, 1.0, "between 0 and 1")
 
 DESCRIPTION = """\
@@ -132,19 +135,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group("output")
     model.add_argument("--bootstrap", metavar="N", type=whole(1, MOST),
                        help="intervals from N drawn sets of comparisons, or clusters; ties half or drop")  # fmt: skip
+    model.add_argument("--profile", action="store_true", help="intervals by profile likelihood, for few comparisons")
     output.add_argument("--reference", metavar="ITEM", help="whose utility is 0 [their mean]")
     output.add_argument("--level", type=SHARE, default=0.95, help="of the confidence intervals [0.95]")
     output.add_argument("--top", type=whole(0, MOST), metavar="N", default=20, help="items to show; 0 for all [20]")
     output.add_argument("--elo", action="store_true", help="400 points for odds of 10 to 1, the zero at 1000")
     output.add_argument("--json", metavar="PATH", type=output_path(), help="also write the results there")
-    output.add_argument("--plot", metavar="PATH", type=output_path(".png"),
-                        help="also draw utilities with intervals, as PNG")  # fmt: skip
+    output.add_argument("--plot", metavar="PATH", type=output_path(".png"), help="also draw a picture, as PNG")
+    output.add_argument("--picture", choices=PICTURES, default="ranking",
+                        help="which: utilities with intervals and ranks; who beats whom; with --annotator how well "
+                        "models are calibrated, or annotators side by side [ranking]")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
     """Read, fit, print; 0 if the fit converged, else 1."""
     if bool(options.file) == options.example:
         raise ValueError("give either a FILE or --example")
+    if options.picture in PICTURES[2:] and options.annotator is None:
+        raise ValueError(f"`--picture {options.picture}` must come with --annotator")
     if options.pbde is not None and options.f != 1.0:
         raise ValueError("give either --f or --pbde")
     several = options.annotator is not None
@@ -168,14 +176,21 @@ def run(options: argparse.Namespace) -> int:
     # Other programs get all errors that one matrix gives.
     known = fit.utilities.size if (options.json or options.plot) and fit.utilities.size <= DENSE_LIMIT else most
     ranked = ranking(fit, options.level, _reference(fit, options.reference), known)
+    if options.profile:
+        ranked = _profiled(ranked, table, fit, options, most)
     if options.bootstrap:
         ranked = _bootstrapped(ranked, table, fit, options)
-    print(summary(fit, table, ties, _with_ties(table, fit, ties), options.bootstrap))
+    drawn = f"bootstrap of {options.bootstrap:,} draws" if options.bootstrap else None
+    intervals = "profile likelihood" if options.profile else drawn
+    print(summary(fit, table, ties, _with_ties(table, fit, ties), intervals))
     if options.pbde is not None or options.f != 1.0 or (table.roles is not None and table.roles.answers):
         print(ANY_PROCESS, file=sys.stderr)
     if models is not None and table.annotators is not None:
         print(f"seed {options.seed}\n")
         print(model_table(models, table.annotators.size))
+        if models.best == "each":
+            print("\neach, from the rows that were not held out:\n")
+            print(each_table(models, options.top or len(models.each)))
         print("\nall comparisons, pooled:")
     print()
     if fit.effects:
@@ -188,9 +203,10 @@ def run(options: argparse.Namespace) -> int:
         write_json(options.json, result)
     if options.plot:
         # Not before it is needed: Matplotlib takes longer to load than most files to fit.
-        from pbde_ref.figures.ranking import draw_ranking, save_ranking
+        from pbde_ref.figures import ranking as figures
 
-        save_ranking(draw_ranking(fit, ranked), options.plot)
+        shown = {"ranking": (fit, ranked), "wins": (fit,)}.get(options.picture, (models,))
+        figures.save_ranking(getattr(figures, f"draw_{options.picture}")(*shown), options.plot)
     return 0 if fit.converged else 1
 
 
@@ -223,6 +239,19 @@ def _tie_model(options: argparse.Namespace, table: ComparisonTable) -> str:
     many = table.items.size >= DENSE_LIMIT
     half = options.annotator is not None or table.rankings or options.bootstrap or many
     return "half" if half else "davidson"
+
+
+def _profiled(
+    ranked: Ranking, table: ComparisonTable, fit: ComparisonFit, options: argparse.Namespace, most: int
+) -> Ranking:
+    """Intervals of the items that are shown by profile likelihood."""
+    if fit.effects or fit.dropped or options.plackett_luce or options.bootstrap or fit.error_kind != "fisher":
+        raise ValueError("`--profile` must come without ties, effects, clusters, dropped items and --bootstrap")
+    shown, intervals = ranked.order[:most], ranked.intervals.copy()
+    intervals[: shown.size] = profile_intervals(
+        table, level=ranked.level, items=shown, relative_to=_reference(fit, options.reference), prior=fit.prior
+    )
+    return replace(ranked, intervals=intervals)
 
 
 def _bootstrapped(

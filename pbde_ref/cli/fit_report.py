@@ -15,7 +15,8 @@ from pbde_ref.estimation.result import ComparisonFit, interval_reach
 from pbde_ref.estimation.table import ComparisonTable
 
 __all__ = [
-    "about", "effect_table", "item_table", "label", "model_table", "models_record", "record", "summary", "understood",
+    "about", "each_table", "effect_table", "item_table", "label", "model_table", "models_record", "record", "summary",
+    "understood",
 ]  # fmt: skip
 
 # Together with the numbers this fills 80 columns.
@@ -51,7 +52,7 @@ def about(table: ComparisonTable) -> str:
 
 def summary(
     fit: ComparisonFit, table: ComparisonTable, tie_model: str, other: ComparisonFit | None = None,
-    drawn: int | None = None,
+    intervals: str | None = None,
 ) -> str:  # fmt: skip
     """What was read and how the fit went, in a few lines; `other` is a fit in which ties are ties."""
     ties = f", {table.n_ties:,} of them ties" if table.n_ties else ""
@@ -72,7 +73,7 @@ def summary(
         f"comparison{coin}",
         f"{'converged' if fit.converged else 'NOT CONVERGED'} in {fit.steps} steps; gradient per comparison "
         f"{fit.criterion:.0e}, next step {fit.remaining:.0e}",
-        f"errors: {f'bootstrap of {drawn:,} draws' if drawn else ERRORS[kind]}",
+        f"errors: {intervals or ERRORS[kind]}",
     ]
     groups = int(fit.components.max()) + 1
     if groups > 1:
@@ -152,6 +153,21 @@ def model_table(models: AnnotatorModels, n_annotators: int) -> str:
         f"{models.n_held_out:,.10g} held-out comparisons, predicted from {models.n_train:,.10g} others; "
         f"a coin: 0.6931\n\n{text}\n\n{verdict}\n{calibrated!r} is calibrated best"
     )
+
+
+def each_table(models: AnnotatorModels, most: int) -> str:
+    """Each annotator's first three items with their utilities and errors, in 80 columns; the busiest first."""
+    busy = sorted(models.each.items(), key=lambda named: -named[1].n_comparisons)
+    rows = []
+    for name, fit in busy[:most]:
+        order = np.argsort(-fit.utilities, kind="stable")[:3]
+        names, errors = fit.distribution.support[order].tolist(), fit.standard_errors(order)
+        first = zip(names, fit.utilities[order], errors, strict=True)
+        said = " > ".join(f"{label(item, 9)} {value:.2f} ± {error:.2f}" for item, value, error in first)
+        rows.append([label(name, 10), f"{fit.n_comparisons:.6g}", said])
+    text = tabulate(rows, ["annotator", "n", "first three, utilities in nats"], "simple", disable_numparse=True)
+    missing = len(busy) - len(rows)
+    return text + (f"\n\n{missing:,} more annotators; --top 0 shows all" if missing > 0 else "")
 
 
 def record(fit: ComparisonFit, table: ComparisonTable, ranked: Ranking) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pbde_ref.estimation.examples import stigler_citations, stigler_file
 from pbde_ref.estimation.identification import ProcessIdentification, identify_process
 from pbde_ref.estimation.likelihood import fit_comparisons, fit_rankings
 from pbde_ref.estimation.priors import GaussianPrior, PseudoCounts
+from pbde_ref.estimation.profile import profile_intervals
 from pbde_ref.estimation.reading import read_comparisons
 from pbde_ref.estimation.result import ComparisonFit
 from pbde_ref.estimation.sources import BadLine, DataError
@@ -16,5 +17,5 @@ __all__ = [
     "AnnotatorModels", "BadLine", "ComparisonFit", "ComparisonTable", "DataError", "GaussianPrior", "HeldOutScore",
     "NoFiniteEstimateError", "ProcessIdentification", "PseudoCounts", "bootstrap_utilities",
     "compare_annotator_models", "comparison_table", "fit_comparisons", "fit_rankings", "identify_process",
-    "read_comparisons", "stigler_citations", "stigler_file",
+    "profile_intervals", "read_comparisons", "stigler_citations", "stigler_file",
 ]  # fmt: skip

@@ -180,10 +180,11 @@ def compare_annotator_models(
     parameters["mixture"] = k * size + k - 1
 
     scores = {name: held_out_score(loss, weights) for name, loss in surprise.items()}
-    best, runner_up, *_ = sorted(scores, key=lambda name: scores[name].log_loss)
+    # Where models predict alike the smaller one is enough.
+    best, runner_up, *_ = sorted(scores, key=lambda name: (round(scores[name].log_loss, 6), parameters[name]))
     lead, lead_error = _mean(surprise[runner_up] - surprise[best], weights)
     return AnnotatorModels(
-        pooled, each, mixture, scores, parameters, best, runner_up, lead, lead_error,
+        pooled, each, mixture, scores, parameters, best, runner_up, max(lead, 0.0), lead_error,
         float(table.weights[train].sum()), float(weights.sum()),
     )  # fmt: skip
 

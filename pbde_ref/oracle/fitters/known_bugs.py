@@ -42,15 +42,18 @@ def second_iterate(bench: Bench, votes: Votes) -> FloatArray:
     return next(steps)
 
 
-def alternating(bench: Bench, votes: Votes) -> FloatArray:
-    """Newman's update of all strengths at once, with a tenth of a win and a loss against strength 1."""
-    wins, strength = votes.wins, np.ones(len(votes.names))
-    for _ in range(1000):
-        total = np.add.outer(strength, strength)
-        own = 0.1 / (strength + 1.0)
-        strength = ((wins * strength / total).sum(axis=1) + own) / ((wins.T / total).sum(axis=1) + own)
-        strength /= np.exp(np.log(strength).mean())
-    return np.asarray(np.log(strength))
+def alternating(count: float) -> Formula:
+    """Newman's update of all strengths at once, a thousand times, with a prior against strength 1 or none."""
+
+    def formula(bench: Bench, votes: Votes) -> FloatArray:
+        wins, strength = votes.wins, np.ones(len(votes.names))
+        for _ in range(1000):
+            total, own = np.add.outer(strength, strength), count / (strength + 1.0)
+            strength = ((wins * strength / total).sum(axis=1) + own) / ((wins.T / total).sum(axis=1) + own)
+            strength /= np.exp(np.log(strength).mean())
+        return np.asarray(np.log(strength))
+
+    return formula
 
 
 def recentred_prior(bench: Bench, votes: Votes) -> FloatArray:
@@ -109,7 +112,9 @@ KNOWN: dict[str, Formula] = {
     "tolerance (crowd-kit 1.4.2, evalica #7)": second_iterate,
     "strengths are centred in each step of an iteration whose pseudo-counts stand against strength 1: the end is the "
     "maximum of nothing (elote 1.5.1)": recentred_prior,
-    "an update of all strengths at once that goes to and fro and not to the maximum (elote #58, #65)": alternating,
+    "an update of all strengths at once that goes to and fro and not to the maximum (elote #58, #65)": alternating(0.1),
+    "Newman's update of all strengths at once, which goes to and fro for ever where items win alike (evalica 0.4.2)":
+        alternating(0.0),
     "ties count as wins of the left (one-hot columns of which one was left out)": ties_as(0),
     "ties count as wins of the right (one-hot columns of which one was left out)": ties_as(1),
     "ties of items that tied on one side only are lost, a pivot table being added to its transpose "
