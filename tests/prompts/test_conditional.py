@@ -273,7 +273,7 @@ LENGTHS = np.array([3.0, 5.0, 7.0, 4.0, 6.0])
 def test_every_loss_is_led_prompt_by_prompt_or_refuses(loss, several):
     """The optimum at each prompt is that of the prompt alone, with prompts weighted alike or not at all."""
     members = [P_STAR, REFERENCE] if several else [P_STAR]
-    given = {name: REFERENCE if name == "reference" else LENGTHS if name == "lengths" else VALUES.get(name, default)
+    given = {name: REFERENCE if name == "reference" else LENGTHS if name == "lengths" else VALUES.get(name, 0.5)
              for name, default in optimum_parameters(loss).items() if name in VALUES or default is Parameter.empty
              or name == "reference"}  # fmt: skip
     crowd = pb.AnnotatorMixture(np.ones(len(members)), [pb.Annotator(p, pb.luce()) for p in members])
