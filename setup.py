@@ -17,12 +17,13 @@ REQUIRED = [
 ]
 TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "mpmath>=1.3", "jsonschema>=4"]
 FILES = ["pyarrow>=15", "zstandard>=0.22"]
+DASK = ["distributed>=2024.8"]
 DOCS = ["sphinx>=8", "myst-parser>=4", "furo>=2024.8", "numpydoc>=1.8", "sphinx-mathjax-offline>=0.0.2"]
-DEVELOPMENT = [*TEST, "ruff>=0.6", "mypy>=1.11"]
+DEVELOPMENT = [*TEST, *DASK, "ruff>=0.6", "mypy>=1.11"]
 
 setup(
     name="pbde-ref",
-    version="0.1.0",
+    version="0.2.0",
     description="Exact reference implementation of learning from pairwise preferences as density estimation",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -69,14 +70,19 @@ setup(
     },
     py_modules=["pbde_ref_command", "pytest_pbde_ref"],
     install_requires=REQUIRED,
-    extras_require={"test": TEST, "dev": DEVELOPMENT, "files": FILES, "docs": DOCS},
+    extras_require={"test": TEST, "dev": DEVELOPMENT, "files": FILES, "dask": DASK, "docs": DOCS},
     entry_points={
         "console_scripts": ["pbde-ref = pbde_ref_command:main"],
         "pytest11": ["pytest_pbde_ref = pytest_pbde_ref"],
     },
     classifiers=[
         "Intended Audience :: Science/Research",
+        "Development Status :: 4 - Beta",
+        "Operating System :: OS Independent",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Typing :: Typed",
     ],

@@ -7,6 +7,7 @@ proportional to the density there, and the probabilities of all grid points sum 
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -94,7 +95,13 @@ class FiniteDistribution(Shown):
     def __init__(self, log_weights: ArrayLike, support: Sequence[Hashable] | NDArray[Any] | None = None) -> None:
         support = _index_of(log_weights) if support is None else support
         log_weights = vector("log_weights", log_weights)
-        if log_weights.size > 1 and log_weights.min() >= 0.0 and abs(log_weights.sum() - 1.0) < 1e-9:
+        # A utility of 1 beside zeros is no mistake, and what the package computes is none either.
+        if (
+            log_weights.min() >= 0.0
+            and log_weights.max() < 1.0
+            and abs(log_weights.sum() - 1.0) < 1e-9
+            and not sys._getframe(1).f_globals.get("__name__", "").startswith("pbde_ref.")
+        ):
             warnings.warn(
                 "`log_weights` look like probabilities; these go to FiniteDistribution.from_weights", stacklevel=2
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -32,8 +33,8 @@ __all__ = ["JointProposal", "PairListProposal", "ProductProposal", "Proposal"]
 
 # 2^15 pairs make temporaries of a quarter of a megabyte, a few of which fit a core's second-level cache.
 BLOCK_PAIRS = 1 << 15
-# So few pairs take as long as calling NumPy for them.
-FEW_PAIRS = 1 << 12
+# So few pairs take as long as calling NumPy for them, in all the ways that a block is asked about.
+FEW_PAIRS = 1 << 14
 
 
 @runtime_checkable
@@ -192,7 +193,7 @@ def _triangle(size: int) -> Iterator[tuple[slice, slice]]:
     while start < size:
         width = size - start
         # A rectangle as high as it is wide would be half below the diagonal.
-        stop = min(size, start + max(1, min(BLOCK_PAIRS // width, max(width // 5, FEW_PAIRS // width))))
+        stop = min(size, start + max(1, min(BLOCK_PAIRS // width, max(width // 3, FEW_PAIRS // width))))
         yield slice(start, stop), slice(start, size)
         start = stop
 
@@ -201,7 +202,13 @@ def _triangle_block(rows: slice, columns: slice, weight: FloatArray) -> PairBloc
     """The rectangle's pairs on or above the diagonal; `weight` counted the diagonal twice and is changed in place."""
     height = rows.stop - rows.start
     square = weight[:, :height]
-    square *= np.triu(np.ones((height, height)), 1) + 0.5 * np.eye(height)
+    square *= _half(height)
     return PairBlock(
         np.arange(rows.start, rows.stop)[:, None], np.arange(columns.start, columns.stop)[None, :], weight
     )
+
+
+@lru_cache(maxsize=32)
+def _half(height: int) -> FloatArray:
+    """Ones above a square's diagonal, a half on it: a block is no higher than the root of its pairs."""
+    return np.triu(np.ones((height, height)), 1) + 0.5 * np.eye(height)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["in_threads", "keep_freed_memory", "own_cores"]
+__all__ = ["in_threads", "keep_freed_memory", "one_blas_thread", "own_cores"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -69,3 +71,29 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item], thread
         for helper in helping:
             helper.result()
     return [results[index] for index in range(len(items))]
+
+
+_LIMITING = threading.Lock()
+_limits: Any = None
+_limited = 0
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Products of matrices in one thread: how they are divided among several changes their last digits.
+
+    The limit is the process's. Where several threads ask for it, it holds until the last of them has ended.
+    """
+    from threadpoolctl import threadpool_limits
+
+    global _limits, _limited
+    with _LIMITING:
+        _limits = threadpool_limits(limits=1) if _limited == 0 else _limits
+        _limited += 1
+    try:
+        yield
+    finally:
+        with _LIMITING:
+            _limited -= 1
+            if _limited == 0:
+                _limits.restore_original_limits()

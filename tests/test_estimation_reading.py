@@ -374,9 +374,11 @@ def test_progress_is_in_bytes_on_disk(write):
     assert seen[-1] == path.stat().st_size
 
 
-def test_accumulator_merges_often(monkeypatch):
+@pytest.mark.parametrize("cells", [0, 32, 1 << 22])
+def test_accumulator_merges_often(monkeypatch, cells):
     """Many small pieces with merges in between add up to the sum of all; too large a number is refused."""
     monkeypatch.setattr("pbde_ref.estimation.aggregation.PENDING", 5)
+    monkeypatch.setattr("pbde_ref.estimation.aggregation.MOST_CELLS", cells)
     rng = np.random.default_rng(0)
     sums, expected = Accumulator((3, 4)), np.zeros((8, 16))
     for _ in range(50):

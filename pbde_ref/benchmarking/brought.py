@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbde_ref.benchmarking.batch_problems import BATCH_LOSSES, BatchProblem, batch_arrays
+from pbde_ref.benchmarking.contests import relative_errors
 from pbde_ref.benchmarking.machine import machine
 from pbde_ref.benchmarking.results import Measurement, Report
 from pbde_ref.benchmarking.runner import first_calls
@@ -114,7 +115,9 @@ def measure_brought(brought: Brought, sizes: Sequence[int], effort: Effort) -> R
         }
         if theirs.differentiates:
             contenders[f"{brought.name}, no gradients"] = theirs.value_alone
-        tracked = {brought.name: _errors(ours, *theirs.call(), brought.problem)}
+        value, gradients = theirs.call()
+        own = [ours.gradients[name] for name in brought.problem.differentiated]
+        tracked = {brought.name: relative_errors(value, gradients or [], ours.value, own if gradients else [])}
         seconds = interleaved(contenders, effort, first_calls(contenders)[0])
         title = f"{brought.problem.function.__name__} and {brought.name}: value and gradients of a batch of n"
         measurements += [
@@ -180,16 +183,6 @@ def _number(result: Any) -> float:
         return float(np.mean(np.asarray(value, dtype=np.float64)))
     except (TypeError, ValueError) as error:
         raise ValueError(f"`function` must return a loss, or a tuple starting with it; got {result!r:.80}") from error
-
-
-def _errors(
-    ours: Any, value: float, gradients: Sequence[NDArray[Any]] | None, problem: BatchProblem
-) -> dict[str, float]:
-    errors = {"value_error": abs(value - ours.value) / max(abs(ours.value), 1e-300)}
-    if gradients is not None:
-        pairs = zip((ours.gradients[name] for name in problem.differentiated), gradients, strict=True)
-        errors["gradient_error"] = max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in pairs)
-    return errors
 
 
 def _accepted(brought: Brought) -> dict[str, float]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, TypeVar
 
-__all__ = ["SUITES", "Contest", "contests", "missing_package", "needs"]
+import numpy as np
+
+__all__ = ["SUITES", "Contest", "JaxCompiled", "contests", "missing_package", "needs", "relative_errors"]
 
 SUITES = {
     "expected-losses": "bench_expected_losses",
@@ -17,7 +19,6 @@ SUITES = {
     "samplers": "bench_samplers",
     "estimation": "bench_estimation",
     "minimizers": "bench_minimizers",
-    "training": "bench_training",
     "transformer": "bench_transformer",
     "oracle": "bench_oracle",
 }
@@ -76,19 +77,44 @@ class Contest:
         values = self.kind.params if size == "full" else self.kind.quick_params  # type: ignore[attr-defined]
         if size == "smallest":
             values = [options if isinstance(options[0], str) else options[:1] for options in values]
-        return list(product(*values))
+        wanted = getattr(self.kind, "wanted", lambda *_: True)
+        return [case for case in product(*values) if wanted(*case)]
 
     def methods(self, prefix: str) -> dict[str, str]:
         """Names of the methods with a prefix, without and with it, in the order of their definition."""
         names = dict.fromkeys(name for kind in reversed(self.kind.__mro__) for name in vars(kind))
         return {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
 
-    def tracked(self) -> Iterator[tuple[str, str, str]]:
-        """Contender, quantity and method of each ``track_<quantity>_<contender>``."""
-        contenders = sorted(self.methods("time_"), key=len, reverse=True)
-        for rest, method in self.methods("track_").items():
-            contender = next(name for name in contenders if rest.endswith(f"_{name}"))
-            yield contender, rest.removesuffix(f"_{contender}"), method
+
+def relative_errors(value: float, gradients: Sequence[Any], right: float, own: Sequence[Any]) -> dict[str, float]:
+    """Of a value, and of gradients: the largest difference, relative to the largest entry.
+
+    Examples
+    --------
+    >>> relative_errors(2.5, [[1.0, 5.0]], 2.0, [[1.0, 4.0]])
+    {'value_error': 0.25, 'gradient_error': 0.25}
+    """
+    errors = {"value_error": abs(value - right) / max(abs(right), 1e-300)}
+    for a, b in zip(map(np.asarray, own), map(np.asarray, gradients), strict=True):
+        error = float(np.abs(a - b).max() / np.abs(a).max())
+        errors["gradient_error"] = max(errors.get("gradient_error", 0.0), error)
+    return errors
+
+
+class JaxCompiled:
+    """A function of arrays, compiled by JAX for one precision; the first call compiles it."""
+
+    def __init__(self, transform: Callable[[Any], Callable[..., Any]], arrays: Sequence[Any], dtype: str) -> None:
+        import jax
+
+        self._jax, self._double = jax, dtype == "float64"
+        with jax.enable_x64(self._double):
+            self._function, self._arrays = jax.jit(transform(jax)), [jax.numpy.asarray(a) for a in arrays]
+
+    def __call__(self) -> Any:
+        """What it returns, when it is there."""
+        with self._jax.enable_x64(self._double):
+            return self._jax.block_until_ready(self._function(*self._arrays))
 
 
 def contests(suites: Sequence[str]) -> list[Contest]:
@@ -97,7 +123,7 @@ def contests(suites: Sequence[str]) -> list[Contest]:
     Examples
     --------
     >>> [contest.name for contest in contests(["samplers"])]
-    ['ManyOutcomes', 'FewOutcomes', 'Counts', 'Samplers']
+    ['ManyOutcomes', 'FewOutcomes', 'Counts']
     """
     found = []
     for suite in suites:

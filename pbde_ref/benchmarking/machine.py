@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["machine"]
 
-_PACKAGES = ("pbde-ref", "numpy", "scipy", "torch", "choix", "evalica")
+_PACKAGES = ("pbde-ref", "numpy", "scipy", "torch", "jax", "choix", "evalica", "arena-rank")
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -24,10 +24,10 @@ def machine() -> dict[str, Any]:
     """
     return {
         "processor": _processor(),
-        "cores": _cores(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "memory_gib": _memory(),
         "system": f"{platform.system()} {platform.machine()}",
-        "load_average": _load(),
+        "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "thread_limits": {name: os.environ[name] for name in _THREAD_LIMITS if name in os.environ},
         "versions": {"python": platform.python_version(), **_versions()},
     }
@@ -42,21 +42,11 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _memory() -> float | None:
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (AttributeError, OSError, ValueError):
         return None
-
-
-def _load() -> float | None:
-    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def _versions() -> dict[str, str]:

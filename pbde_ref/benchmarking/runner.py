@@ -69,10 +69,7 @@ def measure_contest(
     first, failed = first_calls(present)
     reasons |= failed
     seconds = interleaved({name: present[name] for name in first}, effort, first)
-    tracked: dict[str, dict[str, float]] = {name: {} for name in seconds}
-    for contender, quantity, method in contest.tracked():
-        if contender in tracked:
-            tracked[contender][quantity] = _finite(getattr(instance, method)(*values))
+    accuracy = getattr(instance, "accuracy", None)
     measurers = contest.methods("peakmem_") if memory else {}
     measurements = [
         Measurement(
@@ -84,7 +81,7 @@ def measure_contest(
             parameters,
             tuple(times),
             _ratios(times, seconds.get(contest.reference, [])),
-            tracked[name],
+            {} if accuracy is None else {q: _finite(x) for q, x in accuracy(name, present[name]()).items()},
             peak_beyond_inputs(contest, measurers[name], values) if name in measurers else None,
         )
         for name, times in seconds.items()

@@ -91,7 +91,9 @@ def _row(m: Measurement, tracked: Sequence[str], peak: bool) -> list[str]:
     elif m.ratio is None or m.contender == m.reference:
         ratio = ["", ""]
     else:
-        ratio = [f"{m.ratio.median:.3g}", f"{m.ratio.low:.3g} … {m.ratio.high:.3g}"]
+        # Who wins in every round is said to.
+        faster = " faster" if m.ratio.high < 1.0 else ""
+        ratio = [f"{m.ratio.median:.3g}{faster}", f"{m.ratio.low:.3g} … {m.ratio.high:.3g}"]
     accuracy = [f"{m.tracked[name]:.1e}" if name in m.tracked else "" for name in tracked]
     memory = [] if not peak else ["" if m.peak_bytes is None else f"{m.peak_bytes / 1e6:.3g} MB"]
     times = f"{duration(m.time.low)} … {duration(m.time.high)}"

@@ -9,6 +9,7 @@ from typing import Any
 from pbde_ref.benchmarking.batch_problems import BATCH_LOSSES
 from pbde_ref.benchmarking.results import Measurement, Report
 from pbde_ref.benchmarking.scaling import fitted_slope
+from pbde_ref.benchmarking.timing import spread
 
 __all__ = ["TARGETS", "Judgement", "Target", "judge"]
 
@@ -27,6 +28,8 @@ class Target:
         "seconds", "ratio", "megabytes", "slope", or the name of something tracked.
     sense : {"at most", "at least"}
     bound : float
+    beside : str
+        The contender that a ratio is to, if it is not the contest's own.
     """
 
     statement: str
@@ -36,6 +39,7 @@ class Target:
     quantity: str
     sense: str
     bound: float
+    beside: str = ""
 
     def show(self, value: float) -> str:
         """The value with its unit."""
@@ -61,9 +65,10 @@ def judge(report: Report) -> list[Judgement]:
     """All targets for which the report has a measurement."""
     judgements = []
     for target in TARGETS:
-        members = [m for m in report.measurements if (m.contest, m.contender) == (target.contest, target.contender)]
-        members = [m for m in members if target.parameters.items() <= dict(m.parameters).items()]
-        measured = _measured(target.quantity, members)
+        there = [m for m in report.measurements if m.contest == target.contest]
+        there = [m for m in there if target.parameters.items() <= dict(m.parameters).items()]
+        members, others = ([m for m in there if m.contender == name] for name in (target.contender, target.beside))
+        measured = _measured(target.quantity, members) if not target.beside else _beside(members, others)
         if measured is not None:
             judgements.append(Judgement(target, measured))
     return judgements
@@ -86,76 +91,61 @@ def _measured(quantity: str, members: list[Measurement]) -> float | None:
     return member.tracked.get(quantity)
 
 
-def _linear(what: str, contest: str, n: int, bound: float, **others: Any) -> Target:
-    statement = f"expected KL in linear time, n = 10^{len(str(n)) - 1}{what}: times argsort"
-    return Target(statement, contest, "kernel_sum", {"n": n, **others}, "ratio", "at most", bound)
+def _beside(members: list[Measurement], others: list[Measurement]) -> float | None:
+    if not (members and others):
+        return None
+    (member,), (other,) = members, others
+    return spread([one / two for one, two in zip(member.seconds, other.seconds, strict=True)]).median
 
 
-def _batch(loss: str, n: int, dtype: str) -> Target:
-    statement = f"batch of {n} pairs, {loss}, {dtype}: PyTorch takes"
-    bound = 1.0 if n < 2**18 else 0.8
-    return Target(statement, "PairLosses", "torch", {"loss": loss, "n": n, "dtype": dtype}, "ratio", "at least", bound)
+def _at_most(statement: str, contest: str, contender: str, quantity: str, bound: float, **parameters: Any) -> Target:
+    return Target(statement, contest, contender, parameters, quantity, "at most", bound)
 
 
-def _dense(n: int, bound: float) -> Target:
-    statement = f"dense joint proposal, n = {n}: PyTorch with logits takes"
-    return Target(statement, "DenseJoint", "torch_with_logits", {"n": n}, "ratio", "at least", bound)
+def _others_take(least: float, statement: str, contest: str, contender: str, **parameters: Any) -> Target:
+    return Target(statement, contest, contender, parameters, "ratio", "at least", least)
 
 
+def _linear(n: int, kind: str, bound: float) -> Target:
+    statement = f"expected KL in linear time, n = 10^{len(str(n)) - 1}, {kind}: times argsort"
+    return Target(statement, "Linear", "kernel_sum", {"n": n, "kind": kind}, "ratio", "at most", bound, "argsort")
+
+
+_DTYPES = ("float64", "float32")
 TARGETS = (
-    _linear(", spread 30 nats", "LinearSpreads", 10**6, 1.0, spread=30),
-    _linear(", spread 300 nats", "LinearSpreads", 10**6, 1.0, spread=300),
-    _linear(", spread 2000 nats", "LinearSpreads", 10**6, 1.5, spread=2000),
-    _linear(", a ≠ b", "LinearTwoFactors", 10**6, 2.0),
-    _linear(", small KL", "LinearSmallKl", 10**6, 4.0),
-    _linear("", "Linear", 10**7, 0.6),
-    Target("the same, memory beyond the inputs", "Linear", "kernel_sum", {"n": 10**7}, "megabytes", "at most", 150.0),
-    Target("the same, slope from n = 10^4 to 10^7", "Linear", "kernel_sum", {}, "slope", "at most", 1.1),
-    *(_dense(n, bound) for n, bound in ((64, 0.67), (256, 1.0), (1024, 1.0), (4096, 5.0))),
-    Target("the same: PyTorch as written takes", "DenseJoint", "torch_as_written", {"n": 4096}, "ratio", "at least",
-           12.0),
-    Target("the same, memory beyond the inputs", "DenseJoint", "dense", {"n": 4096}, "megabytes", "at most", 64.0),
-    *(_batch(loss, n, dtype) for loss in BATCH_LOSSES for n in (64, 4096, 2**18) for dtype in ("float64", "float32")),
-    *(Target(f"from logits of {v} tokens and back, {dtype}: PyTorch takes", "SequenceLogProbs", "torch",
-             {"batch": 4, "vocabulary": v, "dtype": dtype}, "ratio", "at least", 1.5)
-      for v in (8192, 32768, 131072) for dtype in ("float64", "float32")),
-    Target("projection of the paper's annotators, n = 10^5", "LinearProjection", "newton", {"n": 10**5}, "seconds",
-           "at most", 0.5),
-    Target("the same, n = 10^6", "LinearProjection", "newton", {"n": 10**6}, "seconds", "at most", 3.0),
-    Target("the same, residual", "LinearProjection", "newton", {"n": 10**6}, "residual", "at most", 1e-13),
-    Target("the same, certified gap", "LinearProjection", "newton", {"n": 10**6}, "gap", "at most", 1e-20),
-    Target("projection, utilities spread over 50 nats, n = 10^5", "WideProjection", "newton", {"n": 10**5}, "seconds",
-           "at most", 2.0),
-    Target("10^7 outcomes from 10^5: Generator.choice takes", "ManyOutcomes", "generator_choice",
-           {"n": 10**5, "size": 10**7}, "ratio", "at least", 8.0),
-    Target("10^9 comparisons as counts, 256 outcomes", "Counts", "sample_counts", {"n": 256}, "seconds", "at most",
-           0.05),
-    Target("the same, 1000 outcomes", "Counts", "sample_counts", {"n": 1000}, "seconds", "at most", 0.5),
-    Target("step of the univariate experiments: PyTorch on both outcomes of each pair takes", "FullBatchStep",
-           "torch_on_pairs", {"comparisons": 2**15}, "ratio", "at least", 20.0),
-    Target("10^6 comparisons of 1000 items: evalica takes", "Fits", "evalica", {"items": 1000}, "ratio", "at least",
-           3.0),
-    Target("the same: choix takes", "Fits", "choix_ilsr", {"items": 1000}, "ratio", "at least", 5.0),
-    Target("the same, largest gradient per comparison", "Fits", "fit_comparisons", {"items": 1000}, "gradient",
-           "at most", 1e-9),
-    Target("10^7 comparisons of 10^5 items", "LargeFits", "fit_comparisons", {"items": 10**5}, "seconds", "at most",
-           8.0),
-    Target("the same, memory beyond the inputs", "LargeFits", "fit_comparisons", {"items": 10**5}, "megabytes",
-           "at most", 1000.0),
-    Target("the same, largest gradient per comparison", "LargeFits", "fit_comparisons", {"items": 10**5}, "gradient",
-           "at most", 1e-9),
-    Target("training step, 64 × 50 tokens, vocabulary 2000: PyTorch takes", "TrainingSteps", "torch",
-           {"batch": 64, "vocabulary": 2000, "lengths": "full"}, "ratio", "at least", 1.0),
-    Target("the same, half of it padding: PyTorch takes", "TrainingSteps", "torch",
-           {"batch": 64, "vocabulary": 2000, "lengths": "padded"}, "ratio", "at least", 1.0),
-    Target("sampling with a key-value cache, vocabulary 2000: PyTorch takes", "SequenceSampling", "torch",
-           {"vocabulary": 2000}, "ratio", "at least", 1.0),
-    Target("oracle: all checks of DPO in NumPy, in seconds", "FirstTry", "numpy", {"loss": "dpo"}, "checking",
-           "at most", 2.0),
-    Target("the same in PyTorch, its import counted", "FirstTry", "torch", {"loss": "dpo"}, "checking", "at most", 2.0),
-    Target("the same in JAX, which compiles", "FirstTry", "jax", {"loss": "dpo"}, "checking", "at most", 2.0),
-    Target("the two-annotator mixture in JAX, the slowest", "FirstTry", "jax", {"loss": "mixture"}, "checking",
-           "at most", 2.0),
-    Target("from nothing to the name of a bug in PyTorch, imports counted", "FirstBug", "torch", {},
-           "seconds", "at most", 5.0),
+    _linear(10**6, "30 nats", 1.0), _linear(10**6, "300 nats", 1.0), _linear(10**6, "2000 nats", 1.5),
+    _linear(10**6, "a ≠ b", 2.0), _linear(10**6, "small KL", 4.0), _linear(10**7, "300 nats", 0.6),
+    _at_most("the same, memory beyond the inputs", "Linear", "kernel_sum", "megabytes", 150.0, n=10**7),
+    _at_most("the same, slope from n = 10^4 to 10^7", "Linear", "kernel_sum", "slope", 1.1, kind="300 nats"),
+    _at_most("10^8 outcomes from memory maps", "LinearFromDisk", "kernel_sum", "seconds", 20.0, n=10**8),
+    _at_most("the same, memory beyond the inputs", "LinearFromDisk", "kernel_sum", "megabytes", 2000.0, n=10**8),
+    *(_others_take(bound, f"dense joint proposal, n = {n}: PyTorch with logits takes", "DenseJoint",
+                   "torch_with_logits", n=n) for n, bound in ((64, 0.67), (256, 1.0), (1024, 1.0), (4096, 5.0))),
+    _at_most("the same, memory beyond the inputs", "DenseJoint", "dense", "megabytes", 64.0, n=4096),
+    *(_others_take(1.0 if n < 2**18 else 0.8, f"batch of {n} pairs, {loss}, {dtype}: PyTorch takes", "PairLosses",
+                   "torch", loss=loss, n=n, dtype=dtype)
+      for loss in BATCH_LOSSES for n in (64, 4096, 2**18) for dtype in _DTYPES),
+    *(_others_take(1.5, f"from logits of {v} tokens and back, {dtype}: PyTorch takes", "SequenceLogProbs", "torch",
+                   batch=4, vocabulary=v, dtype=dtype) for v in (8192, 32768, 131072) for dtype in _DTYPES),
+    _at_most("projection of the paper's annotators, n = 10^5", "LinearProjection", "newton", "seconds", 0.5, n=10**5),
+    _at_most("the same, n = 10^6", "LinearProjection", "newton", "seconds", 3.0, n=10**6),
+    _at_most("the same, residual", "LinearProjection", "newton", "residual", 1e-13, n=10**6),
+    _at_most("the same, certified gap", "LinearProjection", "newton", "gap", 1e-20, n=10**6),
+    _at_most("projection, utilities over 50 nats, n = 10^5", "WideProjection", "newton", "seconds", 2.0, n=10**5),
+    _others_take(1.0, "10^7 outcomes from 10^5: SciPy's alias urn takes", "ManyOutcomes", "scipy_alias_urn", n=10**5),
+    _at_most("10^9 comparisons as counts, 256 outcomes", "Counts", "sample_counts", "seconds", 0.05, n=256),
+    _at_most("the same, 1000 outcomes", "Counts", "sample_counts", "seconds", 0.5, n=1000),
+    _others_take(3.0, "10^6 comparisons of 1000 items: evalica takes", "Fits", "evalica"),
+    _others_take(5.0, "the same: choix takes", "Fits", "choix_ilsr"),
+    _at_most("the same, largest gradient per comparison", "Fits", "fit_comparisons", "gradient", 1e-9),
+    _at_most("10^7 comparisons of 10^5 items", "LargeFits", "fit_comparisons", "seconds", 8.0),
+    _at_most("the same, memory beyond the inputs", "LargeFits", "fit_comparisons", "megabytes", 1000.0),
+    _at_most("the same, largest gradient per comparison", "LargeFits", "fit_comparisons", "gradient", 1e-9),
+    _others_take(1.0, "training step, 64 × 50 tokens, vocabulary 2000: PyTorch takes", "TrainingSteps", "torch",
+                 lengths="full"),
+    _others_take(1.0, "the same, half of it padding: PyTorch takes", "TrainingSteps", "torch", lengths="padded"),
+    *(_at_most(f"oracle: all checks of {loss} in {name}, its import counted", "FirstTry", "checks", "checking", 2.0,
+               loss=loss, framework=name)
+      for loss, name in (("dpo", "numpy"), ("dpo", "torch"), ("dpo", "jax"), ("mixture", "jax"))),
+    _at_most("from nothing to the name of a bug in PyTorch", "FirstBug", "checks", "seconds", 5.0, framework="torch"),
 )  # fmt: skip

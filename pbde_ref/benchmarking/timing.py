@@ -33,7 +33,7 @@ class Effort:
     budget: float
 
 
-THOROUGH = Effort(rounds=9, sample=0.02, budget=60.0)
+THOROUGH = Effort(rounds=9, sample=0.02, budget=20.0)
 QUICK = Effort(rounds=5, sample=0.002, budget=5.0)
 SMALLEST = Effort(rounds=1, sample=0.0, budget=0.0)
 

@@ -55,43 +55,6 @@ class TorchTransformer:
         z = self.logits(tokens)
         return self.torch.nn.functional.cross_entropy(z.flatten(0, 1), tokens.flatten(), ignore_index=0)
 
-    def sample(self, count: int, end_token: int, batch_size: int) -> tuple[Any, int]:
-        """Sequences (count, T) that end, and how many did not, by ancestral sampling with a key-value cache."""
-        found: list[Any] = []
-        ended = begun = 0
-        with self.torch.inference_mode():
-            while ended < count:
-                size = min(batch_size, count - ended)
-                found.append(self._grow(size, end_token))
-                begun, ended = begun + size, ended + len(found[-1])
-        return self.torch.cat(found), begun - count
-
-    def _grow(self, size: int, end_token: int) -> Any:
-        torch, config, leaf = self.torch, self.config, self.tensors
-        functional = torch.nn.functional
-        shape = (2, config.layers, size, config.heads, config.max_length, config.embedding_dim // config.heads)
-        cache = torch.empty(shape, dtype=self.positions.dtype)
-        tokens = torch.zeros(size, config.max_length, dtype=torch.long)
-        rows, last = torch.arange(size), torch.zeros(size, dtype=torch.long)
-        running, complete = torch.ones(size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool)
-        for t in range(config.max_length):
-            x = leaf["embedding"][last][:, None] + self.positions[t]
-            for i in range(config.layers):
-                query, cache[0, i, :, :, t : t + 1], cache[1, i, :, :, t : t + 1] = self._project(x, i)
-                keys, values = cache[:, i, :, :, : t + 1]
-                x = self._finish(x, functional.scaled_dot_product_attention(query, keys, values), i)
-            z = functional.linear(self._norm(x[:, 0], "final_norm"), leaf["logits/kernel"], leaf["logits/bias"])
-            last = torch.multinomial(z.softmax(-1), 1)[:, 0]
-            tokens[rows[running], t] = last[running]
-            complete[rows[running & (last == end_token)]] = True
-            running &= (last != end_token) & (last != 0)
-            remaining = int(running.sum())
-            if remaining == 0:
-                break
-            if remaining <= 7 / 8 * len(rows):
-                cache, rows, last, running = cache[:, :, running], rows[running], last[running], running[running]
-        return tokens[complete]
-
     def _norm(self, x: Any, name: str) -> Any:
         scale, bias = self.tensors[f"{name}/scale"], self.tensors[f"{name}/bias"]
         return self.torch.nn.functional.layer_norm(x, scale.shape, scale, bias, 1e-6)

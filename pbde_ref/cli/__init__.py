@@ -21,6 +21,7 @@ COMMANDS = {
     "verify": ("pbde_ref.cli.verify", "Check every theorem and closed form."),
     "optima": ("pbde_ref.cli.optima", "Print what each loss learns on the paper's problem."),
     "reproduce": ("pbde_ref.cli.reproduce", "Train the paper's experiments again, exact optima beside each."),
+    "sweep": ("pbde_ref.cli.sweep", "Run an experiment over a grid of settings."),
     "fit": ("pbde_ref.cli.fit", "Estimate an implicit preference distribution from a file of comparisons."),
     "process": ("pbde_ref.cli.process", "Find the preference process that comparisons of texts follow."),
     "check": ("pbde_ref.cli.check", "Hold a loss function against its definition."),

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from tabulate import tabulate
 
 from pbde_ref.files import check_writable
+from pbde_ref.processes import Workers
 
 __all__ = [
-    "Parser", "between", "finite_or_none", "option_of", "output_path", "real", "short", "table", "whole", "words",
+    "Parser", "add_workers", "between", "finite_or_none", "option_of", "output_path", "real", "short", "table", "whole",
+    "words", "workers_of",
 ]  # fmt: skip
 
 MOST_CHARACTERS = 300
@@ -62,6 +66,33 @@ def real(text: str) -> float:
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"must be finite; got {text!r}")
     return value
+
+
+def add_workers(parser: argparse.ArgumentParser, default: int | None = 1, *names: str) -> None:
+    """The options that say who does the work; `workers_of` reads them."""
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument("--workers", *names, dest="workers", metavar="N", type=whole(1, 1024), default=default,
+                     help=f"processes here [{default or 'one a core'}]; results do not depend on it")  # fmt: skip
+    who.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster instead, such as tcp://host:8786; its "
+                     "workers must have this package, and reach the same files")  # fmt: skip
+
+
+@contextmanager
+def workers_of(options: argparse.Namespace) -> Iterator[Workers]:
+    """Who does the work."""
+    if options.scheduler is None:
+        yield options.workers
+        return
+    try:
+        distributed = importlib.import_module("distributed")
+    except ImportError:
+        raise ValueError("`--scheduler` needs the package distributed: pip install 'pbde-ref[dask]'") from None
+    try:
+        client = distributed.Client(options.scheduler)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"`--scheduler` must be where a Dask scheduler listens: {error}") from None
+    with client:
+        yield client.get_executor()
 
 
 def between(low: float, high: float, rule: str) -> Callable[[str], float]:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pbde_ref.benchmarking.brought import Brought, loss_called, measure_brought, wrong_values
+from pbde_ref.benchmarking.comparison import as_table, compare
 from pbde_ref.benchmarking.contests import SUITES
 from pbde_ref.benchmarking.documents import put_between_marks, split_at_marks
 from pbde_ref.benchmarking.results import Report
@@ -18,7 +19,7 @@ from pbde_ref.benchmarking.tables import as_markdown, as_text
 from pbde_ref.benchmarking.targets import judge
 from pbde_ref.benchmarking.timing import QUICK, THOROUGH
 from pbde_ref.cli.arguments import output_path, real, whole, words
-from pbde_ref.files import write_json
+from pbde_ref.files import read_json, write_json
 from pbde_ref.foreign import Reached, ask_child
 from pbde_ref.oracle.calling.naming import subject_named
 
@@ -44,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="also put the tables there, between the marks of that file")  # fmt: skip
     parser.add_argument("--plot", metavar="PATH", type=output_path(".png", ".pdf", ".svg"),
                         help="also draw time against n there (PNG, PDF or SVG)")  # fmt: skip
+    parser.add_argument("--compare", metavar="OLD.json", nargs="+",
+                        help="say what became slower since; of two, between them, measuring nothing")  # fmt: skip
     brought = parser.add_argument_group("a loss of yours")
     brought.add_argument("--function", metavar="MODULE:LOSS", help="called like pbde_ref.losses' own")
     brought.add_argument("--loss", metavar="NAME", help="which loss it is, if its name does not say")
@@ -60,6 +63,11 @@ def run(options: argparse.Namespace) -> int:
     """Measure, print, and write what was asked for."""
     if options.markdown:
         split_at_marks(options.markdown)
+    reports = [_report(path) for path in options.compare or ()]
+    if len(reports) > 2 or (reports and options.function):
+        raise ValueError("--compare takes one report, or two, and no --function")
+    if len(reports) == 2:
+        return _compared(reports[1], reports[0])
     wrong: list[str] = []
     report: Report | None
     if options.function is None:
@@ -75,7 +83,24 @@ def run(options: argparse.Namespace) -> int:
         print(f"\nWRONG  {line}")
     if report is not None:
         _write(report, options)
+    if report is not None and reports:
+        print()
+        return _compared(report, reports[0])
     return 1 if wrong else 0
+
+
+def _report(path: str) -> Report:
+    content = read_json(path)
+    try:
+        return Report.from_dict(content)
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError(f"--compare must name a report of `bench --json`; got {path!r:.200}") from None
+
+
+def _compared(now: Report, before: Report) -> int:
+    found = compare(now, before)
+    print(as_table(found))
+    return int(any(change.verdict == "slower" for change in found.changes))
 
 
 def _brought(options: argparse.Namespace) -> tuple[Report | None, list[str]]:

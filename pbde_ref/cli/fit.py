@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pbde_ref.cli.arguments import between, output_path, whole
+from pbde_ref.cli.arguments import add_workers, between, output_path, whole, workers_of
 from pbde_ref.cli.fit_report import (
     each_table,
     effect_table,
@@ -74,7 +74,8 @@ MOST_COMPARED = 300
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.description, parser.formatter_class = DESCRIPTION, argparse.RawDescriptionHelpFormatter
-    parser.add_argument("file", metavar="FILE", nargs="?", help='CSV, JSON, parquet or PrefLib, packed too; "-": stdin')
+    parser.add_argument("files", metavar="FILE", nargs="*",
+                        help='CSV, JSON, parquet or PrefLib, packed too; "-": stdin; or several with the same columns')
     parser.add_argument("--example", action="store_true", help="Stigler's citations between journals instead of a file")
 
     columns = parser.add_argument_group("columns")
@@ -114,6 +115,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     reading.add_argument("--format", choices=FORMATS, help="[by the file's ending]")
     reading.add_argument("--delimiter", metavar="C", type=_delimiter, help="of a CSV file [found by trying]")
     reading.add_argument("--no-quotes", action="store_true", help="quotation marks are letters like others")
+    add_workers(parser)
     reading.add_argument("--encoding", help="[UTF-8, or by the byte order mark]")
 
     model = parser.add_argument_group("model")
@@ -149,7 +151,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Read, fit, print; 0 if the fit converged, else 1."""
-    if bool(options.file) == options.example:
+    if bool(options.files) == options.example:
         raise ValueError("give either a FILE or --example")
     if options.picture in PICTURES[2:] and options.annotator is None:
         raise ValueError(f"`--picture {options.picture}` must come with --annotator")
@@ -197,7 +199,7 @@ def run(options: argparse.Namespace) -> int:
         print(effect_table(fit, options.level), end="\n\n")
     print(item_table(fit, ranked, most, options.elo))
     if options.json:
-        result: dict[str, Any] = {"file": options.file or "example", **record(fit, table, ranked)}
+        result: dict[str, Any] = {"file": " ".join(options.files) or "example", **record(fit, table, ranked)}
         if models is not None:
             result["annotators"] = {"seed": options.seed, **models_record(models)}
         write_json(options.json, result)
@@ -211,24 +213,25 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _read(options: argparse.Namespace, several: bool) -> ComparisonTable:
-    path: Any = options.file
+    path: Any = options.files
     names = ("left", "right", "winner", "chosen", "rejected", "one_hot", "scores", "counts", "probability", "margin",
              "ranking", "prompt", "weight", "annotator", "cluster")  # fmt: skip
     columns = {name: getattr(options, name) for name in names}
     if options.example:
-        path = stigler_file()
+        path = [stigler_file()]
         columns |= {"chosen": "cited", "rejected": "citing", "weight": "citations"}
-    known = path != "-" and os.path.isfile(path)
-    size = os.path.getsize(path) if known else None
+    known = path != ["-"] and all(map(os.path.isfile, path))
+    size = sum(map(os.path.getsize, path)) if known else None
     halves = options.ties == "half" or (options.ties is None and several)
     ties = options.ties if options.ties in ("error", "drop") else "half" if halves else "keep"
-    with tqdm(total=size, desc="read", unit="B", unit_scale=True, disable=None, leave=False) as bar:
+    progress = tqdm(total=size, desc="read", unit="B", unit_scale=True, disable=None, leave=False)
+    with workers_of(options) as executor, progress as bar:
         return read_comparisons(
             path, **columns, covariates=options.covariate, sides=options.order, ties=ties,
             left_wins=options.left_wins, right_wins=options.right_wins, tie_values=options.tie_values,
             bad_lines=options.bad_lines, held_out=options.held_out if several else 0.0, rng=options.seed,
             form=options.format, delimiter=options.delimiter, quotes=not options.no_quotes, encoding=options.encoding,
-            progress=lambda done: bar.update(done - bar.n),
+            progress=lambda done: bar.update(done - bar.n), executor=executor,
         )  # fmt: skip
 
 

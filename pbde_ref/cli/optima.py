@@ -18,7 +18,7 @@ from pbde_ref.files import write_atomically, write_json
 
 __all__ = ["add_arguments", "run"]
 
-HEADERS = ["", "loss", "gap", "±", "TV\np*", "TV\nref", "TV\n(16)", "won", "learns"]
+HEADERS = ["", "loss", "gap", "±", "TV\np*", "TV\nref", "TV\n16", "won", "tells"]
 FAMILIES = list(dict.fromkeys(rule.family for rule in RULES.values()))
 INTRODUCTION = """# The atlas of preference losses
 
@@ -27,7 +27,7 @@ reference and a Luce annotator: what `pbde-ref optima --page docs/atlas.md` writ
 least possible one, `±` the policy's total variation from the best one; an empty cell: nothing is proved. TV is the
 total variation to p\\*, to the reference and to Eq. (16) at the loss's own β, `won` the mean log-ratio of policy and
 reference of the answers that were chosen, in nats: negative where these become rarer, -inf where some are given up.
-`learns` is what the optimum determines of the annotator: p\\* itself, how often answers win (rates), or which ones win
+`tells` is what the optimum determines of the annotator: p\\* itself, how often answers win (rates), or which ones win
 more often than not (winners).
 
 In formulas a = log π/π_ref of the chosen answer, b of the rejected one, and m = β (a - b).

@@ -10,23 +10,23 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from pbde_ref.cli.arguments import output_path, table, whole
+from pbde_ref.cli.arguments import add_workers, output_path, table, whole, workers_of
 from pbde_ref.experiments.language import settings as language_settings
 from pbde_ref.experiments.records import Record
-from pbde_ref.experiments.runs import Reporter, execute, files_folder
+from pbde_ref.experiments.runs import Reporter, execute, execute_all
 from pbde_ref.experiments.toy import settings as toy_settings
 from pbde_ref.experiments.toy.catalogue import FIGURES, runs_of
 from pbde_ref.files import write_atomically, write_json
 from pbde_ref.threads import own_cores
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["RunReporter", "add_arguments", "run"]
 
 PRESETS = {"toy": tuple(toy_settings.PRESETS), "language": tuple(language_settings.PRESETS)}
 FORMATS = ("png", "pdf", "svg")
@@ -36,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``pbde-ref reproduce``."""
     parser.description = (
         "Train the paper's experiments again, draw their figures with the exact optimum beside what was trained, and "
-        "write a page of them. Finished pieces are kept: an interrupted command goes on where it was."
+        "write a page of them. Finished pieces are kept: an interrupted command goes on where it was, without what its "
+        "processes were at. Language models use threads; more than one process is for several --seeds."
     )
     parser.add_argument(
         "target", metavar="TARGET", nargs="+", choices=["toy", "language", *FIGURES],
@@ -53,11 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", metavar="N", type=whole(1, 100), default=1,
                         help="language: train with so many seeds, a folder each, and show the spread [1]")
     parser.add_argument("--out", metavar="DIR", help="folder of results [reproduction/TARGET-PRESET]")
-    parser.add_argument(
-        "--jobs", metavar="N", type=whole(1, 256), default=own_cores(),
-        help="processes for univariate figures [%(default)s]; an interruption loses what they are at; language models "
-        "use threads",
-    )  # fmt: skip
+    add_workers(parser, None, "--jobs")
     parser.add_argument("--corpus", metavar="PATH", help="language: LM1B, or a file with a sentence a line")
     parser.add_argument(
         "--checkpoints", metavar="DIR", help="language: finished models whole, short, long with their "
@@ -80,6 +77,8 @@ def run(options: argparse.Namespace) -> int:
     if options.preset not in known:
         raise ValueError(f"--preset must be one of {', '.join(known)} here; got {options.preset!r}")
     options.out = Path(options.out or f"reproduction/{'language' if language else 'toy'}-{options.preset}")
+    # Language models use threads of their own.
+    options.workers = options.workers or (1 if language else own_cores())
     return _language(options) if language else _toy(options)
 
 
@@ -94,9 +93,9 @@ def _toy(options: argparse.Namespace) -> int:
     runs = runs_of(figures, settings)
     if options.show_settings:
         return _show(options, settings, runs)
-    with _Reporter() as reporter:
+    with RunReporter() as reporter, workers_of(options) as executor:
         records = execute(
-            runs, settings, options.out / "runs", identity=asdict(settings), jobs=options.jobs, reporter=reporter
+            runs, settings, options.out / "runs", identity=asdict(settings), executor=executor, reporter=reporter
         )
     for name in figures:
         save_figure(draw_toy_figure(name, records, settings), options.out / f"{name}.{options.format}")
@@ -109,41 +108,44 @@ def _toy(options: argparse.Namespace) -> int:
 
 def _language(options: argparse.Namespace) -> int:
     from pbde_ref.cli.pages.language import seeds_page
+    from pbde_ref.experiments.language import catalogue
     from pbde_ref.experiments.language.seeds import seed_headers, seed_rows
 
-    settings = _language_settings(options)
-    if options.seeds == 1 or options.show_settings:
-        return _one_language_run(options)[0]
-    found = {}
-    for seed in range(settings.seed, settings.seed + options.seeds):
-        # The last change of a setting counts.
-        changes = {"set": [*options.set, f"seed={seed}"], "out": options.out / f"seed-{seed}", "json": None}
-        found[seed] = _one_language_run(argparse.Namespace(**{**vars(options), **changes}))[1]
-        print()
-    write_atomically(options.out / "README.md", seeds_page(found, _command(options)).encode())
-    print(table(seed_rows(found), seed_headers(found)))
+    settings = _workplace(options).settings
+    if options.show_settings:
+        return _show(options, settings, catalogue.runs(_workplace(options)))
+    seeds = {settings.seed: options}
+    if options.seeds > 1:
+        for seed in range(settings.seed, settings.seed + options.seeds):
+            # The last change of a setting counts.
+            changes = {"set": [*options.set, f"seed={seed}"], "out": options.out / f"seed-{seed}", "json": None}
+            seeds[seed] = argparse.Namespace(**{**vars(options), **changes})
+    name = "seed-{}" if options.seeds > 1 else ""
+    experiments = [catalogue.experiment(_workplace(each), name.format(seed)) for seed, each in seeds.items()]
+    with workers_of(options) as executor, RunReporter(bar=executor != 1) as reporter:
+        found = execute_all(experiments, executor=executor, reporter=reporter)
+    for each, records in zip(seeds.values(), found, strict=True):
+        _show_language(each, records)
+    if len(seeds) == 1:
+        return _finish(options, settings, found[0])
+    by_seed = dict(zip(seeds, found, strict=True))
+    write_atomically(options.out / "README.md", seeds_page(by_seed, _command(options)).encode())
+    print("\n" + table(seed_rows(by_seed), seed_headers(by_seed)))
     print(f"\nThe page: {options.out / 'README.md'}")
-    return _finish(options, settings, {f"seed-{s}/{n}": r for s, runs in found.items() for n, r in runs.items()})
+    return _finish(options, settings, {f"seed-{s}/{n}": r for s, runs in by_seed.items() for n, r in runs.items()})
 
 
-def _one_language_run(options: argparse.Namespace) -> tuple[int, dict[str, Record]]:
-    """The exit status, and the records of one seed."""
+def _workplace(options: argparse.Namespace) -> language_settings.Workplace:
+    settings = language_settings.preset(options.preset, **_changes(options, language_settings.LanguageSettings))
+    return language_settings.Workplace(settings, options.out / "runs", options.corpus, options.checkpoints)
+
+
+def _show_language(options: argparse.Namespace, records: dict[str, Record]) -> None:
+    """Figure, page and tables of one seed."""
     from pbde_ref.cli.pages import language as pages
-    from pbde_ref.experiments.language import catalogue
-    from pbde_ref.experiments.language.sources import fingerprint
     from pbde_ref.figures.language import draw_figure_6
     from pbde_ref.figures.saving import save_figure
 
-    settings = _language_settings(options)
-    place = language_settings.Workplace(settings, options.out / "runs", options.corpus, options.checkpoints)
-    runs = catalogue.runs(place)
-    if options.show_settings:
-        return _show(options, settings, runs), {}
-    identity = {**asdict(settings), **fingerprint(place)}
-    folder = place.folder
-    place = replace(place, folder=files_folder(folder, identity))
-    with _Reporter(bar=False) as reporter:
-        records = execute(runs, place, folder, identity=identity, files=place.folder, reporter=reporter)
     image = f"figure-6.{options.format}"
     save_figure(draw_figure_6(records), options.out / image)
     write_atomically(options.out / "README.md", pages.language_page(records, _command(options), image).encode())
@@ -153,11 +155,6 @@ def _one_language_run(options: argparse.Namespace) -> tuple[int, dict[str, Recor
     print()
     print("\n".join(pages.findings_text(records)))
     print(f"\nThe page: {options.out / 'README.md'}")
-    return _finish(options, settings, records), records
-
-
-def _language_settings(options: argparse.Namespace) -> language_settings.LanguageSettings:
-    return language_settings.preset(options.preset, **_changes(options, language_settings.LanguageSettings))
 
 
 def _command(options: argparse.Namespace) -> str:
@@ -220,15 +217,15 @@ def _diverged(record: Record) -> bool:
     return losses is not None and losses.size > 0 and not losses[-1] <= losses[0] + max(1.0, abs(float(losses[0])))
 
 
-class _Reporter(Reporter):
+class RunReporter(Reporter):
     """A line on stderr for each run that ends, and one bar for all, unless runs have bars of their own."""
 
-    def __init__(self, *, bar: bool = True) -> None:
-        self._wanted = bar
+    def __init__(self, *, bar: bool = True, lines: bool = True) -> None:
+        self._wanted, self._lines = bar, lines
         self._bar: tqdm[object] | None = None
         self._start = time.monotonic()
 
-    def __enter__(self) -> _Reporter:
+    def __enter__(self) -> RunReporter:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -262,4 +259,5 @@ class _Reporter(Reporter):
         self._say(f"{name}: found of another run (settings, version, sources) or damaged, computed again")
 
     def _say(self, text: str) -> None:
-        tqdm.write(text, file=sys.stderr)
+        if self._lines:
+            tqdm.write(text, file=sys.stderr)

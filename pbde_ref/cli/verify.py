@@ -15,7 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pbde_ref.cli.arguments import finite_or_none, output_path, table, whole, words
+from pbde_ref.cli.arguments import add_workers, finite_or_none, output_path, table, whole, words, workers_of
 from pbde_ref.files import write_json
 from pbde_ref.verification import CLAIMS, Row, Verdict, check, joined, problem_named, problem_names, problems
 from pbde_ref.verification.campaigns import Campaign, verdicts_by_seed
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     seeds.add_argument("--seeds", metavar="A-B", type=_seeds, help="all of these, in a table")
     parser.add_argument("--repetitions", metavar="N", type=whole(1, 10**6), default=2, help="problems a family [2]")
     parser.add_argument("--problem", metavar="NAME", help="only this one, as a report names it")
-    parser.add_argument("--workers", metavar="N", type=whole(1, 1024), default=1, help="processes for --seeds [1]")
+    add_workers(parser)
     parser.add_argument("--journal", metavar="PATH", help="where --seeds is taken up again if interrupted")
     parser.add_argument("--controls", action="store_true", help="show that each broken claim is caught")
     parser.add_argument("--json", metavar="PATH", type=output_path(), help="also write the results there")
@@ -63,8 +63,8 @@ def _seeds(text: str) -> range:
 
 def run(options: argparse.Namespace) -> int:
     """Print a row per claim; exit status 1 if one fails or a control is not caught."""
-    if options.seeds is None and (options.workers > 1 or options.journal):
-        raise ValueError("`--workers` and `--journal` are for `--seeds`")
+    if options.seeds is None and (options.workers > 1 or options.scheduler or options.journal):
+        raise ValueError("`--workers`, `--scheduler` and `--journal` are for `--seeds`")
     if options.seeds is not None and options.problem is not None:
         raise ValueError("`--problem` is one of a single `--seed`; got `--seeds`")
     verdicts, failed_seeds = _one_seed(options) if options.seeds is None else _many_seeds(options)
@@ -108,8 +108,9 @@ def _many_seeds(options: argparse.Namespace) -> tuple[list[Verdict], list[int]]:
     found: list[list[Verdict]] = []
     failed: list[int] = []
     say = partial(tqdm.write, file=sys.stderr)
-    with tqdm(total=len(options.seeds) + 1, desc="verify", unit="seed", disable=None, leave=False) as progress:
-        for seed, verdicts in verdicts_by_seed(campaign, options.workers, journal, say):
+    bar = tqdm(total=len(options.seeds) + 1, desc="verify", unit="seed", disable=None, leave=False)
+    with workers_of(options) as workers, bar as progress:
+        for seed, verdicts in verdicts_by_seed(campaign, workers, journal, say):
             found.append(verdicts)
             if seed is not None and any(v.failures or v.missed for v in verdicts):
                 failed.append(seed)

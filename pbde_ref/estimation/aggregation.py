@@ -17,6 +17,8 @@ __all__ = ["Accumulator", "Coded", "Labels", "added_up", "coded"]
 
 # Rows that wait before they are merged with what has been added up.
 PENDING = 1 << 20
+# Of a table of all rows that there can be; 32 MiB.
+MOST_CELLS = 1 << 22
 _Keys = list[NDArray[np.int64]]
 
 
@@ -47,6 +49,10 @@ class Labels(dict[str, int]):
         if isinstance(raw, Coded):
             return self.numbers(raw.cells, len(raw.cells))[raw.codes]
         return np.fromiter(map(self.__getitem__, raw), dtype=np.intp, count=count)
+
+    def numbers_after(self, other: Labels) -> IndexArray:
+        """The number here of each label there, new ones getting the next; -1 remains -1."""
+        return np.append(self.numbers(other.names, len(other.names)), -1)
 
     def known(self, raw: str) -> int:
         """Number of a label, or -1 if it has none."""
@@ -104,7 +110,9 @@ class Accumulator:
         self._keys: _Keys = [np.empty(0, dtype=np.int64) for _ in self._shared]
         self._sums = np.empty(0)
         self._pending: list[tuple[_Keys, FloatArray]] = []
-        self._waiting = 0
+        self._waiting = self._rows = 0
+        # Sums over rows of numbers below the lengths of its axes.
+        self._table = np.zeros((0,) * len(bits))
 
     def add(self, weights: FloatArray, *columns: NDArray[np.integer]) -> None:
         """Add rows."""
@@ -114,19 +122,18 @@ class Accumulator:
         for width, size in zip(self._bits, sizes, strict=True):
             if (size - 1) >> width:
                 raise ValueError(f"a column of the file must have at most {1 << width} different labels; got more")
-        if math.prod(sizes) <= 4 * weights.size:
+        self._rows += weights.size
+        shape = tuple(max(1 << (size - 1).bit_length(), n) for size, n in zip(sizes, self._table.shape, strict=True))
+        if math.prod(shape) <= min(4 * self._rows, MOST_CELLS) and weights.min() > 0.0:
             # Where so few rows can differ counting is faster than sorting.
-            cell = np.ravel_multi_index([column.astype(np.intp) for column in columns], sizes)
-            occurs = np.flatnonzero(np.bincount(cell))
-            weights = np.asarray(np.bincount(cell, weights)[occurs], dtype=np.float64)
-            columns = np.unravel_index(occurs, sizes)
-        keys = []
-        for shared in self._shared:
-            key = np.zeros(weights.size, dtype=np.int64)
-            for column in shared:
-                key = (key << self._bits[column]) | columns[column]
-            keys.append(key)
-        self._pending.append(_unique_sums(keys, weights))
+            if shape != self._table.shape:
+                grown = np.zeros(shape)
+                grown[tuple(map(slice, self._table.shape))] = self._table
+                self._table = grown
+            cell = np.ravel_multi_index([column.astype(np.intp) for column in columns], shape)
+            np.add.at(self._table.reshape(-1), cell, weights)
+            return
+        self._pending.append(_unique_sums(self._row_keys(columns), weights))
         self._waiting += self._pending[-1][1].size
         if self._waiting > max(PENDING, self._sums.size):
             self._merge()
@@ -142,11 +149,21 @@ class Accumulator:
                 key = key >> width
         return self._sums, [columns[column] for column in range(len(self._bits))]
 
+    def _row_keys(self, columns: Sequence[NDArray[np.integer]]) -> _Keys:
+        keys = []
+        for shared in self._shared:
+            key = np.zeros(columns[0].size, dtype=np.int64)
+            for column in shared:
+                key = (key << self._bits[column]) | columns[column]
+            keys.append(key)
+        return keys
+
     def _merge(self) -> None:
-        parts = [(self._keys, self._sums), *self._pending]
+        counted = np.nonzero(self._table)
+        parts = [(self._keys, self._sums), (self._row_keys(counted), self._table[counted]), *self._pending]
         keys = [np.concatenate(part) for part in zip(*(keys for keys, _ in parts), strict=True)]
         sums = np.concatenate([sums for _, sums in parts])
-        self._pending, self._waiting = [], 0
+        self._table, self._pending, self._waiting = np.zeros((0,) * len(self._bits)), [], 0
         self._keys, self._sums = _unique_sums(keys, sums)
 
 

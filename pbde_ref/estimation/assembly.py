@@ -3,7 +3,7 @@ r"""From cells of text to comparisons of numbered items, with a reason for every
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -110,6 +110,38 @@ class Assembler:
                 raise DataError(f"{self._file}, {bad[0]}", *advice)
             self._n_bad += len(bad)
             self._bad = (self._bad + bad)[:KEPT]
+
+    def join(self, other: Assembler) -> None:
+        """Add up what comes after: the rows of another file, whose new labels get the next numbers."""
+        if replace(other._roles, layout="") != replace(self._roles, layout=""):
+            raise DataError(f"{other._file}: its columns must be those of {self._file}")
+        if self._roles.answers and self._roles.prompt is not None:
+            raise DataError(f"{self._file}: answers to prompts must be in one file", "or say ", ("prompt", "none"))
+        items = self._items.numbers_after(other._items)
+        named = [mine.numbers_after(theirs) for role, mine, theirs in (
+            (self._roles.annotator, self._annotators, other._annotators),
+            (self._roles.cluster, self._clusters, other._clusters)) if role is not None]  # fmt: skip
+        groups, before = [], len(self._groups)
+        for key in other._groups:
+            parts = [int(numbers[one]) for numbers, one in zip(named, key, strict=False)] + list(key[len(named) :])
+            parts[-1] += before if self._by_row else 0
+            groups.append(self._groups.setdefault(tuple(parts), len(self._groups)))
+        weights, (winner, loser, tie, *more) = other._sums.result()
+        if weights.size:
+            winner, loser = items[winner], items[loser]
+            if not self._sides:
+                swap = (tie == 1) & (winner > loser)
+                winner, loser = np.where(swap, (loser, winner), (winner, loser))
+            self._sums.add(weights, winner, loser, tie, *more[:2], *(np.array(groups)[one] for one in more[2:]))
+        self._repeats += other._repeats
+        for ranking, weight in other._rankings.items():
+            renumbered = tuple(tuple(int(items[one]) for one in place) for place in ranking)
+            self._rankings[renumbered] = self._rankings.get(renumbered, 0.0) + weight
+        for count in ("_n_rows", "_n_ties", "_n_bad", "_n_headers", "_n_void", "_n_itself"):
+            setattr(self, count, getattr(self, count) + getattr(other, count))
+        self._words.void |= other._words.void
+        bad = [replace(line, reason=f"{line.reason} ({other._file})") for line in other._bad]
+        self._bad, self._sample = (self._bad + bad)[:KEPT], (self._sample + other._sample)[:KEPT]
 
     def result(self) -> ComparisonTable:
         """Everything added up, with the items that take part in a comparison."""

@@ -2,8 +2,12 @@ r"""Reading comparisons from files of any length: first the header, then what it
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from pbde_ref.estimation.assembly import Assembler, Rules
 from pbde_ref.estimation.formats import FORMATS, Header, Style, open_table
@@ -11,7 +15,8 @@ from pbde_ref.estimation.layouts import OUTCOMES, Columns, Roles, roles_of
 from pbde_ref.estimation.outcomes import Words
 from pbde_ref.estimation.sources import DataError, Limits
 from pbde_ref.estimation.table import ComparisonTable, held_out_share
-from pbde_ref.validation import choice
+from pbde_ref.processes import Workers, in_order
+from pbde_ref.validation import choice, generator_of
 
 __all__ = ["read_comparisons"]
 
@@ -27,7 +32,7 @@ def read_comparisons(
     ties: str = "error", left_wins: Sequence[str] = (), right_wins: Sequence[str] = (),
     tie_values: Sequence[str] = (), bad_lines: str = "error", held_out: float = 0.0, rng: Any = None,
     form: str | None = None, delimiter: str | None = None, quotes: bool = True, encoding: str | None = None,
-    limits: Limits | None = None, progress: Callable[[int], object] | None = None,
+    limits: Limits | None = None, progress: Callable[[int], object] | None = None, executor: Workers = 1,
 ) -> ComparisonTable:  # fmt: skip
     r"""Read comparisons from a file and add up equal ones, chunk by chunk.
 
@@ -35,10 +40,10 @@ def read_comparisons(
 
     Parameters
     ----------
-    path : str, path or DataFrame
+    path : str, path, DataFrame or list of paths
         CSV, TSV, JSON (an array, or objects one a line), parquet or PrefLib; gzip, bz2, xz and zst are recognised. "-"
-        reads standard input. Or a table of pandas or polars. Parquet needs pyarrow and zst needs zstandard, which
-        ``pip install 'pbde-ref[files]'`` brings.
+        reads standard input. Or a table of pandas or polars. Files of a list must have the same columns. Parquet needs
+        pyarrow and zst needs zstandard, which ``pip install 'pbde-ref[files]'`` brings.
     left, right, winner : str, optional
         Names of the columns with the two items and with who won. The winner's cell holds the item's own name, or the
         name of its column, or "left"/"right" or "a"/"b"; a tie is "tie", "draw", "both" or "equal". That both were bad
@@ -86,7 +91,10 @@ def read_comparisons(
         Of `pbde_ref.estimation.sources`: how long a line (16 MiB) and the file (64 GiB) may be after decompression. A
         cell of a CSV file may have 131,072 characters (`csv.field_size_limit`).
     progress : callable, optional
-        Called after each chunk with the number of bytes read so far, as they are on disk.
+        Called after each chunk, or each file of several, with the number of bytes read so far, as they are on disk.
+    executor : int or concurrent.futures.Executor
+        Who reads several files: so many processes of this machine, 1 being this process, or an executor whose workers
+        reach them. Files are added up in the order in which they are named, so the sums do not depend on it.
 
     Raises
     ------
@@ -121,17 +129,44 @@ def read_comparisons(
     outcome, says = _outcome(said, items)
     named = {name: column for name, column in items.items() if column is not None}
     given = Columns(named, outcome, says, prompt, weight, annotator, cluster, tuple(covariates))
-    with open_table(path, Style(form, delimiter, quotes, encoding, limits)) as table:
+    rules = Rules(ties, bad_lines == "skip", share, sides)
+    style = Style(form, delimiter, quotes, encoding, limits)
+    words = (tuple(left_wins), tuple(right_wins), tuple(tie_values))
+    parts = list(path) if isinstance(path, list | tuple) else [path]
+    if len(parts) == 1:
+        return _assembled(parts[0], style, given, words, rules, generator_of(rng), progress).result()
+    if not parts:
+        raise ValueError("`path` must name at least one file; got none")
+    generators = generator_of(rng).spawn(len(parts))
+    calls = [(_assembled, (part, style, given, words, rules, own)) for part, own in zip(parts, generators, strict=True)]
+    whole: Assembler | None = None
+    read = 0
+    for part, assembler in zip(parts, in_order(calls, executor), strict=True):
+        whole = whole or assembler
+        if assembler is not whole:
+            whole.join(assembler)
+        if progress is not None:
+            read += os.path.getsize(part)
+            progress(read)
+    assert whole is not None
+    return whole.result()
+
+
+def _assembled(
+    path: Any, style: Style, given: Columns, words: tuple[Sequence[str], ...], rules: Rules,
+    rng: np.random.Generator, progress: Callable[[int], object] | None = None,
+) -> Assembler:  # fmt: skip
+    """What one file holds."""
+    with open_table(path, style) as table:
         number, roles = _first_that_fits(table.name, table.headers, given)
-        words = Words(roles, left_wins, right_wins, tie_values)
-        rules = Rules(ties, bad_lines == "skip", share, sides, decimal_comma=table.headers[number].delimiter == ";")
-        assembler = Assembler(table.name, roles, words, rules, rng)
+        rules = replace(rules, decimal_comma=table.headers[number].delimiter == ";")
+        assembler = Assembler(table.name, roles, Words(roles, *words), rules, rng)
         truths = roles.says if roles.outcome in ("winner", "one_hot") else ()
         for chunk in table.chunks(number, roles.columns, truths):
             assembler.add(chunk)
             if progress is not None and table.text is not None and table.text.raw.seekable():
                 progress(table.text.raw.tell())
-        return assembler.result()
+        return assembler
 
 
 def _outcome(

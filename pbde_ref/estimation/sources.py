@@ -82,6 +82,9 @@ class DataError(ValueError):
         self.note = Note(problem, advice)
         super().__init__(str(self.note))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DataError, (self.note.problem, *self.note.advice)
+
 
 def shortened(text: str, most: int = SHOWN) -> str:
     """A text on one line, its middle left out where it is long.

@@ -147,7 +147,7 @@ class FastBlocks:
         wins *= np.subtract.outer(u_a, u_b, out=spare)
         logarithm -= wins
         value = float(np.einsum("ij,ij->", weight, logarithm))
-        right = self._is_right(value, weight, u_a, u_b) and self._gradient_is_right(excess, block)
+        right = self._is_right(value, weight, u_a, u_b) and self._gradient_is_right(np.abs(excess, out=spare), block)
         return (value, excess) if right else None
 
     def _buffers(self, shape: tuple[int, ...]) -> list[FloatArray]:
@@ -167,9 +167,9 @@ class FastBlocks:
             distance = float((mass * np.abs(u_a)).sum() + (weight.sum(axis=0) * np.abs(u_b)).sum())
         return total * self.error + distance * self.error_per_nat <= SHARE * value
 
-    def _gradient_is_right(self, terms: FloatArray, block: PairBlock) -> bool:
+    def _gradient_is_right(self, size: FloatArray, block: PairBlock) -> bool:
         """Whether no outcome's share of the gradient may err by more than what is allowed of its terms' sizes."""
-        size, weight = np.abs(terms), block.weight
+        weight = block.weight
         rows, columns = block.a[:, 0], block.b[0]
         # An outcome that meets itself adds as much as it takes away. In a proposal's blocks that is the diagonal.
         if np.array_equal(rows, columns[: rows.size]):

@@ -1,27 +1,28 @@
-"""Runs the pieces of an experiment, in processes if asked; keeps each finished one, and goes on where it was stopped.
+"""Runs the pieces of experiments, anywhere; keeps each finished one, and goes on where it was stopped.
 
-Every piece is a function of the settings and of other pieces' results alone: the number of processes changes nothing
-but the time.
+Every piece is a function of the settings and of other pieces' results alone: who computes it changes nothing but the
+time.
 """
 
 from __future__ import annotations
 
 import json
-import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
-
-from threadpoolctl import threadpool_limits
 
 from pbde_ref.experiments.records import Record, file_digest, read_record, write_record
 from pbde_ref.files import content_digest
-from pbde_ref.processes import process_pool
+from pbde_ref.processes import TICK, Call, Workers, finished
+from pbde_ref.threads import one_blas_thread
 
-__all__ = ["Reporter", "Run", "execute", "files_folder"]
+__all__ = ["Experiment", "Reporter", "Run", "execute", "execute_all", "files_folder"]
 
 Progress = Callable[[int, float], object]
 Compute = Callable[[Any, Mapping[str, Record], Progress], Record]
@@ -56,7 +57,7 @@ class Run:
 
 
 class Reporter:
-    """Who is told how far things are; this one tells nobody."""
+    """Who is told how far things are; this one does not listen."""
 
     def start(self, steps: int) -> None:
         """So many steps are ahead."""
@@ -74,19 +75,11 @@ class Reporter:
         """A stored result is of another run, or damaged, and is computed again."""
 
 
-def execute(
-    runs: Sequence[Run],
-    settings: Any,
-    folder: Path,
-    *,
-    identity: Mapping[str, Any],
-    files: Path | None = None,
-    jobs: int = 1,
-    reporter: Reporter | None = None,
-) -> dict[str, Record]:
-    """Results of all runs by name, computed unless the folder has them.
+@dataclass(frozen=True)
+class Experiment:
+    """Runs with the same settings, and where their results are kept.
 
-    Parameters
+    Attributes
     ----------
     runs : sequence of Run
         Together with all that they need.
@@ -99,10 +92,41 @@ def execute(
         version of this package, from the results that its needs have now, and if it and its files are as they were
         written. Runs of different settings may share the folder, though the later one replaces records of the former.
     files : Path, optional
-        Folder of the runs' files. Runs that share the folder of records must not share this one, unless their settings
-        are the same: see `files_folder`. Default: `folder`.
-    jobs : int
-        Processes; 1 works in this one.
+        Folder of the runs' files, which whoever computes them must reach. Runs that share the folder of records must
+        not share this one, unless their settings are the same: see `files_folder`. Default: `folder`.
+    name : str
+        Stands before the names of its runs where progress is reported.
+    """
+
+    runs: Sequence[Run]
+    settings: Any
+    folder: Path
+    identity: Mapping[str, Any]
+    files: Path | None = None
+    name: str = ""
+
+
+def execute(
+    runs: Sequence[Run], settings: Any, folder: Path, *, identity: Mapping[str, Any], files: Path | None = None,
+    executor: Workers = 1, reporter: Reporter | None = None,
+) -> dict[str, Record]:  # fmt: skip
+    """Results of all runs of one `Experiment` by name, computed unless the folder has them; see `execute_all`."""
+    experiment = Experiment(runs, settings, folder, identity, files)
+    return execute_all([experiment], executor=executor, reporter=reporter)[0]
+
+
+def execute_all(
+    experiments: Sequence[Experiment], *, executor: Workers = 1, reporter: Reporter | None = None
+) -> list[dict[str, Record]]:
+    """Results of all runs of some experiments by name, computed unless their folders have them.
+
+    Parameters
+    ----------
+    experiments : sequence of Experiment
+        In folders of their own.
+    executor : int or concurrent.futures.Executor
+        So many processes of this machine, 1 being this process, or who else computes the runs. The results do not
+        depend on it. Records are written by this process.
     reporter : Reporter, optional
 
     Raises
@@ -110,33 +134,49 @@ def execute(
     ValueError
         If a run needs one that is not there.
     """
-    reporter = Reporter() if reporter is None else reporter
-    names = [run.name for run in runs]
-    for run in runs:
-        for need in run.needs:
-            if need not in names:
-                raise ValueError(f"`runs` must hold what {run.name!r} needs, {need!r}; got {', '.join(names)}")
-    folder.mkdir(parents=True, exist_ok=True)
-    place = _Place(folder, folder if files is None else files, _stamp(identity))
-    place.files.mkdir(parents=True, exist_ok=True)
-    stored: dict[str, Record] = {}
-    for run in runs:
-        if place.path(run).exists():
-            record = place.found(run)
-            if record is None:
-                reporter.outdated(run.name)
-            else:
-                stored[run.name] = record
-    waiting, done = list(runs), dict[str, Record]()
-    _keep(stored, waiting, done, reporter)
-    reporter.start(sum(run.steps for run in waiting))
-    work = _in_processes if jobs > 1 and len(waiting) > 1 else _in_this_process
-    for record in work(waiting, settings, place, done, jobs, reporter):
-        done[record.name] = record
-        reporter.finished(record)
-        for run in _keep(stored, waiting, done, reporter):
-            reporter.advance(run.name, run.steps, float("nan"))
-    return {name: done[name] for name in names}
+    reporter = reporter or Reporter()
+    works = [_Work(experiment, reporter) for experiment in experiments]
+    reporter.start(sum(run.steps for work in works for run in work.waiting))
+    begun: dict[str, tuple[_Work, Run]] = {}
+    reached: dict[str, int] = {}
+    notes: dict[str, Path] = {}
+
+    def report(label: str, steps: int, loss: float) -> None:
+        reporter.advance(label, steps - reached.get(label, 0), loss)
+        reached[label] = steps
+
+    def read_notes() -> None:
+        for label, path in notes.items():
+            with suppress(OSError, ValueError):
+                steps, loss = path.read_text().split()
+                report(label, int(steps), float(loss))
+
+    with ExitStack() as stack:
+
+        def take() -> Call | None:
+            ready = [(work, run) for work in works for run in work.waiting if all(n in work.done for n in run.needs)]
+            if not ready:
+                return None
+            # The longest first, so that no process is left with one at the end.
+            work, run = max(ready, key=lambda one: one[1].steps)
+            work.waiting.remove(run)
+            label = work.label(run.name)
+            begun[label] = work, run
+            progress: Progress = partial(report, label)
+            if executor != 1:
+                notes[label] = work.notes(stack) / run.name
+                progress = _Note(str(notes[label]))
+            return Call(label, _computed, (run, work.settings, {n: work.done[n] for n in run.needs}, progress))
+
+        for label, result in finished(take, executor, read_notes):
+            notes.pop(label, None)
+            work, run = begun[label]
+            record = work.store(run, result)
+            report(label, run.steps, float("nan"))
+            reporter.finished(replace(record, name=label))
+            for kept in work.keep():
+                reporter.advance(work.label(kept.name), kept.steps, float("nan"))
+    return [{run.name: work.done[run.name] for run in work.runs} for work in works]
 
 
 def files_folder(folder: Path, identity: Mapping[str, Any]) -> Path:
@@ -156,132 +196,101 @@ def _stamp(identity: Mapping[str, Any]) -> dict[str, Any]:
     return stamp
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where records and files are, and of which run they must be."""
+class _Work:
+    """An experiment under way: what its folder holds, what is done, what waits."""
 
-    folder: Path
-    files: Path
-    stamp: Mapping[str, Any]
+    def __init__(self, experiment: Experiment, reporter: Reporter) -> None:
+        self.runs, self.settings, self._reporter = experiment.runs, experiment.settings, reporter
+        self._name, self._folder, self._stamp = experiment.name, experiment.folder, _stamp(experiment.identity)
+        self._files = experiment.files or experiment.folder
+        names = [run.name for run in self.runs]
+        for run in self.runs:
+            for need in run.needs:
+                if need not in names:
+                    raise ValueError(f"`runs` must hold what {run.name!r} needs, {need!r}; got {', '.join(names)}")
+        for folder in (self._folder, self._files):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.waiting, self.done = list(self.runs), dict[str, Record]()
+        self._stored: dict[str, Record] = {}
+        self._notes: Path | None = None
+        for run in self.runs:
+            if self._path(run).exists():
+                record = self._found(run)
+                if record is None:
+                    reporter.outdated(self.label(run.name))
+                else:
+                    self._stored[run.name] = record
+        self.keep()
 
-    def path(self, run: Run) -> Path:
-        """Of the run's record."""
-        return self.folder / f"{run.name}.json"
+    def label(self, name: str) -> str:
+        """What a run is called among those of other experiments."""
+        return f"{self._name}/{name}" if self._name else name
 
-    def digests(self, run: Run) -> dict[str, str]:
-        """Of the run's files."""
-        return {name: file_digest(self.files / name) for name in run.files}
+    def notes(self, stack: ExitStack) -> Path:
+        """A folder where runs say how far they are; it goes with the stack."""
+        if self._notes is None:
+            self._notes = Path(stack.enter_context(TemporaryDirectory(prefix=".progress-", dir=self._folder)))
+        return self._notes
 
-    def found(self, run: Run) -> Record | None:
+    def store(self, run: Run, result: Record) -> Record:
+        """Write a run's record. What comes back is what a later command would find, whoever else writes here."""
+        record = replace(
+            result, name=run.name, settings=self._stamp, files=self._digests(run), sources=self._sources(run), digest=""
+        )
+        self.done[run.name] = write_record(self._path(run), record)
+        return self.done[run.name]
+
+    def keep(self) -> list[Run]:
+        """Take over stored results whose needs are done, if they were computed from these; the runs that were."""
+        kept = []
+        for run in self.waiting:
+            if run.name in self._stored and all(need in self.done for need in run.needs):
+                record = self._stored.pop(run.name)
+                if dict(record.sources) == self._sources(run):
+                    self.done[run.name] = record
+                    kept.append(run)
+                    self._reporter.kept(self.label(run.name))
+                else:
+                    self._reporter.outdated(self.label(run.name))
+        self.waiting = [run for run in self.waiting if run not in kept]
+        return kept + self.keep() if kept else kept
+
+    def _path(self, run: Run) -> Path:
+        return self._folder / f"{run.name}.json"
+
+    def _digests(self, run: Run) -> dict[str, str]:
+        return {name: file_digest(self._files / name) for name in run.files}
+
+    def _found(self, run: Run) -> Record | None:
         """The record, if it is this run's and whole."""
-        if not self.path(run).is_file():
-            raise ValueError(f"`folder` must hold files alone; got something else in {str(self.path(run))!r}")
+        path = self._path(run)
+        if not path.is_file():
+            raise ValueError(f"`folder` must hold files alone; got something else in {str(path)!r}")
         try:
-            record = read_record(self.path(run))
+            record = read_record(path)
         except ValueError:
             return None
-        mine = record.name == run.name and dict(record.settings) == self.stamp
-        return record if mine and dict(record.files) == self.digests(run) else None
+        mine = record.name == run.name and dict(record.settings) == self._stamp
+        return record if mine and dict(record.files) == self._digests(run) else None
+
+    def _sources(self, run: Run) -> dict[str, str]:
+        return {need: self.done[need].digest for need in run.needs}
 
 
-def _keep(
-    stored: dict[str, Record], waiting: list[Run], done: dict[str, Record], reporter: Reporter
-) -> list[Run]:
-    """Take over stored results whose needs are done, if they were computed from these; the runs that were."""
-    kept = []
-    for run in waiting:
-        if run.name in stored and all(need in done for need in run.needs):
-            record = stored.pop(run.name)
-            if dict(record.sources) == _sources(run, done):
-                done[run.name] = record
-                kept.append(run)
-                reporter.kept(run.name)
-            else:
-                reporter.outdated(run.name)
-    waiting[:] = [run for run in waiting if run not in kept]
-    return kept + _keep(stored, waiting, done, reporter) if kept else kept
+def _computed(run: Run, settings: Any, needed: Mapping[str, Record], progress: Progress) -> Record:
+    with nullcontext() if run.threaded else one_blas_thread():
+        return run.compute(settings, needed, progress)
 
 
-def _sources(run: Run, done: Mapping[str, Record]) -> dict[str, str]:
-    return {need: done[need].digest for need in run.needs}
+class _Note:
+    """Progress of a run somewhere else, left in a file, if that place has the folder."""
 
+    def __init__(self, path: str) -> None:
+        self.path, self._again = path, 0.0
 
-def _ready(waiting: list[Run], done: Mapping[str, Record]) -> list[Run]:
-    """Runs that can start, the longest first, so that no process is left with one at the end."""
-    return sorted((run for run in waiting if all(need in done for need in run.needs)), key=lambda run: -run.steps)
-
-
-def _perform(
-    run: Run, settings: Any, place: _Place, needed: Mapping[str, Record], progress: Progress
-) -> Record:
-    """Compute and store a run."""
-    with threadpool_limits(limits=None if run.threaded else 1):
-        result = run.compute(settings, needed, progress)
-    record = Record(
-        run.name, place.stamp, result.numbers, result.arrays, result.texts, place.digests(run), _sources(run, needed)
-    )
-    # What comes back is what a later command would find, whoever else writes here.
-    return write_record(place.path(run), record)
-
-
-def _in_this_process(
-    waiting: list[Run], settings: Any, place: _Place, done: dict[str, Record], jobs: int, reporter: Reporter
-) -> Iterator[Record]:
-    while waiting:
-        run = _ready(waiting, done)[0]
-        waiting.remove(run)
-        reached = 0
-
-        def progress(steps: int, loss: float, name: str = run.name) -> None:
-            nonlocal reached
-            reporter.advance(name, steps - reached, loss)
-            reached = steps
-
-        record = _perform(run, settings, place, {need: done[need] for need in run.needs}, progress)
-        reporter.advance(run.name, run.steps - reached, float("nan"))
-        yield record
-
-
-_messages: Any = None
-
-
-def _send_messages_to(queue: Any) -> None:
-    global _messages
-    _messages = queue
-
-
-def _perform_there(
-    run: Run, settings: Any, place: _Place, needed: Mapping[str, Record]
-) -> Record:
-    """`_perform` in a process of the pool."""
-    return _perform(
-        run, settings, place, needed, lambda steps, loss: _messages.put((run.name, steps, loss))
-    )
-
-
-def _in_processes(
-    waiting: list[Run], settings: Any, place: _Place, done: dict[str, Record], jobs: int, reporter: Reporter
-) -> Iterator[Record]:
-    steps = {run.name: run.steps for run in waiting}
-    reached = dict.fromkeys(steps, 0)
-    queue = multiprocessing.get_context("spawn").SimpleQueue()
-    with process_pool(min(jobs, len(waiting)), _send_messages_to, (queue,)) as pool:
-        running: dict[Future[Record], Run] = {}
-        while waiting or running:
-            for run in _ready(waiting, done):
-                # No more at a time than there are processes: what is long and becomes ready later goes first then.
-                if len(running) < jobs:
-                    needed = {need: done[need] for need in run.needs}
-                    running[pool.submit(_perform_there, run, settings, place, needed)] = run
-                    waiting.remove(run)
-            ended, _ = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
-            while not queue.empty():
-                name, at, loss = queue.get()
-                reporter.advance(name, at - reached[name], loss)
-                reached[name] = at
-            for future in ended:
-                name = running.pop(future).name
-                record = future.result()
-                reporter.advance(name, steps[name] - reached[name], float("nan"))
-                reached[name] = steps[name]
-                yield record
+    def __call__(self, steps: int, loss: float) -> None:
+        """Say it, ten times a second at most."""
+        if time.monotonic() >= self._again:
+            self._again = time.monotonic() + TICK
+            with suppress(OSError):
+                Path(self.path).write_text(f"{steps} {loss!r}")

@@ -117,6 +117,10 @@ class Report:
     def __post_init__(self) -> None:
         object.__setattr__(self, "conventions", MappingProxyType(dict(self.conventions)))
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Other processes send their reports here.
+        return {**vars(self), "conventions": dict(self.conventions)}
+
     @property
     def passed(self) -> bool:
         """Whether some check held something, and none failed that was not expected to."""

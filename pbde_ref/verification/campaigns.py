@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
 from pbde_ref.files import content_digest, named, read_bytes
-from pbde_ref.processes import process_pool
+from pbde_ref.processes import Call, Workers, finished
+from pbde_ref.threads import one_blas_thread
 from pbde_ref.verification.claims import Claim, Row, Verdict, check
 from pbde_ref.verification.problems import PAPER, problem_named, problem_names
 
@@ -59,15 +57,16 @@ class Campaign:
 
 
 def verdicts_by_seed(
-    campaign: Campaign, workers: int, journal: Path | None = None, notice: Callable[[str], object] = len
+    campaign: Campaign, executor: Workers = 1, journal: Path | None = None, notice: Callable[[str], object] = len
 ) -> Iterator[tuple[int | None, list[Verdict]]]:
     """Each seed's verdicts on its random problems as they become known, and those on Eq. (10), whose seed is None.
 
     Parameters
     ----------
     campaign : Campaign
-    workers : int
-        Processes, each with one thread of linear algebra.
+    executor : int or concurrent.futures.Executor
+        So many processes of this machine, 1 being this process, or who else computes. Each has one thread of linear
+        algebra.
     journal : path, optional
         A line is appended there for each seed. Lines with these settings, written by this very state of the package and
         unchanged since are not computed again; the others are left alone, so that campaigns can share a journal.
@@ -88,7 +87,9 @@ def verdicts_by_seed(
         if seed in done:
             yield (None if seed == PAPER_SEED else seed), done[seed]
     waiting = [seed for seed in wanted if seed not in done]
-    for seed, records in _computed(waiting, campaign, workers):
+    arguments = (list(campaign.claims), campaign.support, campaign.repetitions)
+    calls = (Call(seed, _seed_records, (seed, *arguments)) for seed in waiting)
+    for seed, records in finished(lambda: next(calls, None), executor):
         if journal is not None:
             line = {"campaign": stamp, "seed": seed, "verdicts": records}
             _append(journal, json.dumps(line | {"digest": content_digest(line)}) + "\n")
@@ -121,36 +122,13 @@ def _kept(
     return kept
 
 
-def _computed(
-    seeds: Sequence[int], campaign: Campaign, workers: int
-) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    arguments = (list(campaign.claims), campaign.support, campaign.repetitions)
-    if workers == 1:
-        yield from ((seed, _seed_records(seed, *arguments)) for seed in seeds)
-        return
-    waiting = list(reversed(seeds))
-    with process_pool(workers) as pool:
-        running = {pool.submit(_seed_records, seed, *arguments): seed for seed in _taken(waiting, workers)}
-        while running:
-            ended, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in ended:
-                seed = running.pop(future)
-                # The next seed starts before the caller looks at this one.
-                running |= {pool.submit(_seed_records, other, *arguments): other for other in _taken(waiting, 1)}
-                yield seed, future.result()
-
-
-def _taken(waiting: list[int], most: int) -> list[int]:
-    return [waiting.pop() for _ in range(min(most, len(waiting)))]
-
-
 def _seed_records(seed: int, names: Sequence[str], support: int, repetitions: int) -> list[dict[str, Any]]:
     """One seed's verdicts as plain values, which another process and a journal can hold."""
     from pbde_ref.verification import CLAIMS
 
     drawn = [PAPER] if seed == PAPER_SEED else problem_names(repetitions)[1:]
     problems = [problem_named(name, support, max(seed, 0)) for name in drawn]
-    with threadpool_limits(limits=1):
+    with one_blas_thread():
         verdicts = list(check([CLAIMS[name] for name in names], problems))
     return [{**asdict(v), "claim": v.claim.name} for v in verdicts]
 

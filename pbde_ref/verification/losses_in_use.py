@@ -58,7 +58,8 @@ def _with_likelihood(problem: Problem, weight: float) -> float | None:
     )  # fmt: skip
     assert found.policy is not None
     climbed = minimize(loss, log_pre, jac=True, options={"gtol": 1e-9, "maxiter": 2000}).fun
-    return abs(loss(found.policy.log_pmf)[0] - float(climbed))
+    above = loss(found.policy.log_pmf)[0] - float(climbed)
+    return max(above, -above * SOLVER / LEFT)
 
 
 def _where_wrong(check: Callable[[Problem], float | None]) -> Callable[[Problem], float | None]:
@@ -128,7 +129,7 @@ def _linked(problem: Problem, name: str) -> float | None:
 LOSSES_IN_USE = (
     Claim(
         "policy_losses", "–", "DPO with the chosen answer's likelihood has one certified optimum.",
-        "quasi-Newton", lambda problem: _with_likelihood(problem, 1.0), LEFT,
+        "quasi-Newton", lambda problem: _with_likelihood(problem, 1.0), SOLVER,
         "likelihood forgotten", _where_wrong(lambda problem: _with_likelihood(problem, 0.0)),
     ),
     Claim(

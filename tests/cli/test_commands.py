@@ -155,7 +155,7 @@ WRONG = {
     "seed no number": (["verify", "--seed", "any"], "--seed: must be a whole number; got 'any'"),
     "seeds downwards": (["verify", "--seeds", "5-3"], "--seeds: must go up, as in 0-499; got '5-3'"),
     "seed and seeds": (["verify", "--seed", "5", "--seeds", "3-5"], "--seeds: not allowed with argument --seed"),
-    "workers for one seed": (["verify", "--workers", "2"], "`--workers` and `--journal` are for `--seeds`"),
+    "workers for one seed": (["verify", "--workers", "2"], "`--workers`, `--scheduler` and `--journal` are for"),
     "a problem of many seeds": (["verify", "--seeds", "3-5", "--problem", "tree 1"], "`--problem` is one of a single"),
     "unknown problem": (["verify", "--problem", "tree"], "`problem` must be 'Eq. (10)' or a family and an index"),
     "no repetitions": (["verify", "--repetitions", "0"], "--repetitions: must be from 1"),

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +16,8 @@ import numpy as np
 import pytest
 
 from pbde_ref.experiments.records import Record, read_record, write_record
-from pbde_ref.experiments.runs import Reporter, Run, execute, files_folder
+from pbde_ref.experiments.runs import Experiment, Reporter, Run, execute, execute_all, files_folder
+from tests.clusters import dask_executor
 
 RECORD = Record(
     "a", {"seed": 1}, {"loss": 0.1, "kl": None}, {"policy.p": np.array([0.25, 0.75]), "grid": np.array([-1.0, 1 / 3])},
@@ -122,21 +125,37 @@ def test_other_settings_or_another_version_make_a_result_outdated(tmp_path):
     assert ("outdated", "one") in log.events
 
 
-def test_processes_give_the_same_files(tmp_path):
+@pytest.mark.parametrize("place", ["processes", "threads", "dask"])
+def test_the_files_are_the_same_whoever_computes_them(tmp_path, place):
     log = Log()
     execute(RUNS, 10, tmp_path / "one", identity={"seed": 0})
-    execute(RUNS, 10, tmp_path / "several", identity={"seed": 0}, jobs=2, reporter=log)
+    places = {"processes": lambda: nullcontext(2), "threads": lambda: ThreadPoolExecutor(3), "dask": dask_executor}
+    with places[place]() as executor:
+        execute(RUNS, 10, tmp_path / "several", identity={"seed": 0}, executor=executor, reporter=log)
     assert log.steps == 7
-    for run in RUNS:
-        name = f"{run.name}.json"
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "several" / name).read_bytes()
+    assert files_of(tmp_path / "several") == files_of(tmp_path / "one")
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_an_error_ends_the_work_and_keeps_what_is_finished(tmp_path, jobs):
+def test_several_experiments_at_once(tmp_path):
+    """Each has its own folder; runs of both wait for their own needs; names say which."""
+    log = Log()
+    experiments = [Experiment(RUNS, n, tmp_path / str(n), {"seed": n}, name=f"n-{n}") for n in (10, 20)]
+    found = execute_all(experiments, executor=2, reporter=log)
+    assert [each["three"].numbers["result"] for each in found] == [55, 95]
+    assert {name for event, name in log.events if event == "finished"} == {
+        f"n-{n}/{name}" for n in (10, 20) for name in ("one", "two", "three")
+    }
+    assert log.steps == 14
+    for n in (10, 20):
+        execute(RUNS, n, tmp_path / "alone" / str(n), identity={"seed": n})
+        assert files_of(tmp_path / str(n)) == files_of(tmp_path / "alone" / str(n))
+
+
+@pytest.mark.parametrize("executor", [1, 2])
+def test_an_error_ends_the_work_and_keeps_what_is_finished(tmp_path, executor):
     runs = [*RUNS[1:], Run("bad", fail, ("two",)), Run("worse", fail, ("two",))]
     with pytest.raises(ArithmeticError, match="the loss must stay finite"):
-        execute(runs, 10, tmp_path, identity={}, jobs=jobs)
+        execute(runs, 10, tmp_path, identity={}, executor=executor)
     assert {path.name for path in tmp_path.iterdir()} == {"one.json", "two.json"}
 
 
@@ -160,7 +179,7 @@ def test_a_killed_command_ends_with_the_files_of_an_undisturbed_one(tmp_path):
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     steps = "--set=steps=100"
     process = subprocess.Popen(
-        [*COMMAND, steps, "--jobs=2", f"--out={killed}"], cwd=root, env=environment, stdout=subprocess.PIPE,
+        [*COMMAND, steps, "--workers=2", f"--out={killed}"], cwd=root, env=environment, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 120.0
@@ -172,9 +191,9 @@ def test_a_killed_command_ends_with_the_files_of_an_undisturbed_one(tmp_path):
     # Its processes hold the other end of the pipe: they end with it.
     process.communicate(timeout=60.0)
     assert not (killed / "README.md").exists()
-    for folder, jobs in ((killed, 1), (undisturbed, 1)):
+    for folder in (killed, undisturbed):
         again = subprocess.run(
-            [*COMMAND, steps, f"--jobs={jobs}", f"--out={folder}"], cwd=root, env=environment, capture_output=True,
+            [*COMMAND, steps, "--workers=1", f"--out={folder}"], cwd=root, env=environment, capture_output=True,
             text=True, check=True,
         )  # fmt: skip
         assert ("found finished" in again.stderr) == (folder is killed)

@@ -280,7 +280,7 @@ def test_the_page_says_where_luck_took_all_mass():
 
 def test_the_command_line_runs_says_and_stores(tmp_path, capsys):
     options = [f"--set={name}={getattr(SMALL, name)}" for name in ("grid", "comparisons", "steps", "width", "layers")]
-    command = ["reproduce", "figure-5", "--preset", "quick", "--jobs", "1", "--out", str(tmp_path / "out"), *options]
+    command = ["reproduce", "figure-5", "--preset", "quick", "--workers", "1", "--out", str(tmp_path / "out"), *options]
     assert main([*command, "--set=pretraining_steps=16", "--json", str(tmp_path / "numbers.json")]) == 0
     captured = capsys.readouterr()
     assert max(map(len, captured.out.splitlines())) <= max(80, 40 + len(str(tmp_path)))

@@ -114,6 +114,9 @@ def test_corners_are_what_they_say(name):
         assert single.size == 1
     batches = list(stacked(found, case.size))
     assert {batch.size for batch in batches} == {case.size}
+    if definition.family == "batch":
+        # Each example's loss depends on the others.
+        return
     each = np.concatenate([batch.with_conventions(reduction="none").expected().value for batch in batches])
     wanted = [single.with_conventions(reduction="none").expected().value[0] for _, single in found]
     # Sums of a batch and of a single example may be taken in another order.

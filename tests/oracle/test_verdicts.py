@@ -154,17 +154,19 @@ def test_a_pinned_number_is_a_positive_whole_number(count):
 
 def declared_at_random(definition, rng):
     """Conventions that nobody chose."""
-    words = {"variant": ("cdpo", "robust"), "ranking": ("scores", "ranks"), "reduction": ("mean", "sum", "none")}
+    words = {name: p.rule for name, p in definition.parameters.items() if isinstance(p.rule, tuple)}
+    words["reduction"] = ("mean", "sum", "none")
     chosen = {}
     for name, hyperparameter in {**definition.parameters, "reduction": None}.items():
         if name in words:
             chosen[name] = str(rng.choice(words[name]))
         elif isinstance(hyperparameter.default, bool):
             chosen[name] = bool(rng.random() < 0.5)
-        elif name == "label_smoothing":
-            chosen[name] = float(rng.choice([0.0, 0.1, 0.37]))
+        elif hyperparameter.rule in ("flip probability", "share"):
+            chosen[name] = float(rng.choice([0.0, 0.1, 0.37] if hyperparameter.rule != "share" else [0.1, 0.37]))
         elif hyperparameter.default is not None:
-            chosen[name] = float(rng.choice([0.0, 0.5, 1.7])) if name != "scale" else float(np.exp(rng.normal()))
+            may_be_zero = hyperparameter.rule != "positive"
+            chosen[name] = float(rng.choice([0.0, 0.5, 1.7])) if may_be_zero else float(np.exp(rng.normal()))
         else:
             chosen[name] = float(np.exp(rng.normal()))
     if "lambda_" in chosen and chosen["lambda_"] and chosen["reduction"] == "none":

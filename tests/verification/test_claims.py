@@ -205,7 +205,7 @@ def plain(found):
 
 
 def test_many_seeds_find_what_each_finds_alone():
-    found = plain(verdicts_by_seed(two_claims(range(3, 5)), workers=1))
+    found = plain(verdicts_by_seed(two_claims(range(3, 5)), executor=1))
     assert set(found) == {None, 3, 4}
     for seed in (3, 4):
         alone = check([CLAIMS["winners"], CLAIMS["connected_proposals"]], problems(16, seed, 1)[1:])
@@ -214,7 +214,7 @@ def test_many_seeds_find_what_each_finds_alone():
 
 def test_processes_find_the_same():
     campaign = two_claims(range(2))
-    assert plain(verdicts_by_seed(campaign, workers=2)) == plain(verdicts_by_seed(campaign, workers=1))
+    assert plain(verdicts_by_seed(campaign, executor=2)) == plain(verdicts_by_seed(campaign, executor=1))
 
 
 @pytest.fixture

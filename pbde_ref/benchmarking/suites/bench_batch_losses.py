@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 
 import pbde_ref.losses as losses
 from pbde_ref.benchmarking.batch_problems import BATCH_LOSSES, batch_arrays
-from pbde_ref.benchmarking.contests import needs
+from pbde_ref.benchmarking.contests import JaxCompiled, needs, relative_errors
 
 __all__ = ["PairLosses", "SequenceLogProbs"]
 
@@ -46,29 +45,21 @@ class PairLosses:
 
     @needs("jax")
     def time_jax_compiled(self, loss: str, n: int, dtype: str) -> tuple[float, Any]:
-        import jax
+        self.compiled = self.compiled or JaxCompiled(self._in_jax, self.arrays, dtype)
+        value, gradients = self.compiled()
+        return float(value), gradients
 
-        with jax.enable_x64(dtype == "float64"):
-            if self.compiled is None:
-                functional = SimpleNamespace(logsigmoid=jax.nn.log_sigmoid)
-                names = SimpleNamespace(relu=jax.nn.relu, nn=SimpleNamespace(functional=functional))
-                formula = partial(self.problem.torch, names, **self.problem.parameters)
-                self.compiled = jax.jit(jax.value_and_grad(formula, argnums=(0, 1)))
-                self.device_arrays = [jax.numpy.asarray(a) for a in self.arrays]
-            value, gradients = self.compiled(*self.device_arrays)
-            return float(value), jax.block_until_ready(gradients)
+    def _in_jax(self, jax: Any) -> Any:
+        functional = SimpleNamespace(logsigmoid=jax.nn.log_sigmoid)
+        names = SimpleNamespace(relu=jax.nn.relu, nn=SimpleNamespace(functional=functional))
+        return jax.value_and_grad(partial(self.problem.torch, names, **self.problem.parameters), argnums=(0, 1))
 
-    def track_value_error_torch(self, loss: str, n: int, dtype: str) -> float:
-        return abs(self.time_torch(loss, n, dtype)[0] / self.time_pbde_ref(loss, n, dtype).value - 1.0)
-
-    def track_value_error_jax_compiled(self, loss: str, n: int, dtype: str) -> float:
-        return abs(self.time_jax_compiled(loss, n, dtype)[0] / self.time_pbde_ref(loss, n, dtype).value - 1.0)
-
-    def track_gradient_error_torch(self, loss: str, n: int, dtype: str) -> float:
-        """Largest difference, relative to the largest entry."""
-        ours, theirs = self.time_pbde_ref(loss, n, dtype).gradients, self.time_torch(loss, n, dtype)[1]
-        pairs = [(ours[name], g.numpy()) for name, g in zip(self.problem.differentiated, theirs, strict=True)]
-        return max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in pairs)
+    def accuracy(self, contender: str, answer: Any) -> dict[str, float]:
+        if contender == "pbde_ref":
+            return {}
+        ours = self.problem.function(*self.arrays, **self.problem.parameters)
+        own = [ours.gradients[name] for name in self.problem.differentiated]
+        return relative_errors(answer[0], answer[1], ours.value, own)
 
 
 class SequenceLogProbs:
@@ -85,16 +76,17 @@ class SequenceLogProbs:
         self.labels = rng.integers(vocabulary, size=(batch, 128))
         self.mask = np.ones((batch, 127), dtype=bool)
         self.tensors: Any = None
+        self.compiled: Any = None
 
     def time_pbde_ref(self, batch: int, vocabulary: int, dtype: str) -> tuple[Any, Any]:
         tokens = losses.token_log_probs_from_logits(self.logits, self.labels)
         sums = losses.sequence_log_probs(tokens, self.mask)
-        back = losses.sequence_log_probs_vjp(np.ones(batch, dtype), self.mask)
+        back = losses.sequence_log_probs_vjp(np.ones(len(self.mask), dtype), self.mask)
         return sums, losses.token_log_probs_vjp(back, self.logits, self.labels)
 
     def time_pbde_ref_at_once(self, batch: int, vocabulary: int, dtype: str) -> tuple[Any, Any]:
         """For a loss whose gradient at the sequences is known beforehand, such as the likelihood."""
-        back = losses.sequence_log_probs_vjp(np.ones(batch, dtype), self.mask)
+        back = losses.sequence_log_probs_vjp(np.ones(len(self.mask), dtype), self.mask)
         tokens = np.empty(self.mask.shape, dtype)
         gradient = losses.token_log_probs_vjp(back, self.logits, self.labels, log_probs=tokens)
         return losses.sequence_log_probs(tokens, self.mask), gradient
@@ -111,8 +103,24 @@ class SequenceLogProbs:
         sums = (tokens * mask).sum(-1)
         return sums.detach().numpy(), torch.autograd.grad(sums.sum(), logits)[0]
 
-    def track_value_error_torch(self, batch: int, vocabulary: int, dtype: str) -> float:
-        ours, theirs = (time(batch, vocabulary, dtype)[0] for time in (self.time_pbde_ref, self.time_torch))
-        return math.fsum(abs(theirs / ours - 1.0)) / batch
+    @needs("jax")
+    def time_jax_compiled(self, batch: int, vocabulary: int, dtype: str) -> tuple[Any, Any]:
+        self.compiled = self.compiled or JaxCompiled(self._in_jax, (self.logits, self.labels), dtype)
+        gradient, sums = self.compiled()
+        return sums, gradient
+
+    @staticmethod
+    def _in_jax(jax: Any) -> Any:
+        def loss(logits: Any, labels: Any) -> Any:
+            tokens = jax.numpy.take_along_axis(jax.nn.log_softmax(logits[:, :-1]), labels[:, 1:, None], -1)
+            return tokens.sum(), tokens.sum((1, 2))
+
+        return jax.grad(loss, has_aux=True)
+
+    def accuracy(self, contender: str, answer: Any) -> dict[str, float]:
+        sums, gradient = self.time_pbde_ref(0, 0, self.logits.dtype.name)
+        theirs = float(np.sum(np.asarray(answer[0], dtype=np.float64)))
+        ours = float(np.sum(sums, dtype=np.float64))
+        return {} if contender == "pbde_ref" else relative_errors(theirs, answer[1:], ours, [gradient])
 
     peakmem_pbde_ref = time_pbde_ref

@@ -1,4 +1,4 @@
-"""Maximum likelihood from comparisons: this package, evalica's public call on integer arrays, choix."""
+"""Maximum likelihood from comparisons: this package, evalica on integer arrays, choix, arena-rank, L-BFGS."""
 
 # ruff: noqa: D102 (the names of benchmarks say what they measure)
 
@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize
 from scipy.special import expit
 
 import pbde_ref as pb
@@ -36,8 +37,8 @@ class _Comparisons:
 
     peakmem_fit_comparisons = time_fit_comparisons
 
-    def track_gradient_fit_comparisons(self, comparisons: int, items: int) -> float:
-        return self.largest_gradient(self.time_fit_comparisons(comparisons, items))
+    def accuracy(self, contender: str, answer: Any) -> dict[str, float]:
+        return {"gradient": self.largest_gradient(answer)}
 
     def largest_gradient(self, utilities: FloatArray) -> float:
         """Of the log-likelihood, each entry per comparison of its item."""
@@ -76,11 +77,32 @@ class Fits(_Comparisons):
             self.others["choix"] = list(zip(self.winner.tolist(), self.loser.tolist(), strict=True))
         return np.asarray(choix.ilsr_pairwise(items, self.others["choix"]))
 
-    def track_gradient_evalica(self, comparisons: int, items: int) -> float:
-        return self.largest_gradient(self.time_evalica(comparisons, items))
+    def time_scipy_lbfgs(self, comparisons: int, items: int) -> FloatArray:
+        """As leaderboards are often made: comparisons added up, then SciPy's L-BFGS on all ordered pairs."""
+        wins = np.bincount(self.winner * items + self.loser, minlength=items * items).reshape(items, items)
 
-    def track_gradient_choix_ilsr(self, comparisons: int, items: int) -> float:
-        return self.largest_gradient(self.time_choix_ilsr(comparisons, items))
+        def loss(utilities: FloatArray) -> tuple[float, FloatArray]:
+            upset = wins * expit(np.subtract.outer(-utilities, -utilities))
+            value = float((wins * np.logaddexp(0.0, np.subtract.outer(-utilities, -utilities))).sum())
+            return value / comparisons, (upset.sum(axis=0) - upset.sum(axis=1)) / comparisons
+
+        options = {"maxiter": 1000, "ftol": 1e-14, "gtol": 1e-10}
+        return np.asarray(minimize(loss, np.zeros(items), jac=True, method="L-BFGS-B", options=options).x)
+
+    @needs("arena_rank")
+    def time_arena_rank(self, comparisons: int, items: int) -> FloatArray:
+        """Its loss and optimiser on pairs that were added up beforehand, which is not counted."""
+        from arena_rank.models.bradley_terry import BradleyTerry
+        from arena_rank.utils.data_utils import PairDataset
+        from jax import numpy
+
+        if "arena_rank" not in self.others:
+            cell, count = np.unique(self.winner * items + self.loser, return_counts=True)
+            pairs, ones = numpy.asarray(np.stack(np.divmod(cell, items), 1)), numpy.ones(cell.size)
+            counts = numpy.asarray(count, dtype=float)
+            self.others["arena_rank"] = PairDataset(list(range(items)), pairs, ones, counts, ones, counts)
+        model = BradleyTerry(items).fit(self.others["arena_rank"])
+        return np.asarray(model.params["ratings"])
 
 
 class LargeFits(_Comparisons):

@@ -9,27 +9,32 @@ annotator's and the model's utilities are independent except where a small KL is
 from __future__ import annotations
 
 import math
-from functools import partial
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
 import pbde_ref as pb
-from pbde_ref import paper
-from pbde_ref.benchmarking.contests import needs
-from pbde_ref.exact.linear_time.kernel_sums import kernel_kl
-from pbde_ref.validation import FloatArray
+from pbde_ref.benchmarking.contests import JaxCompiled, needs, relative_errors
+from pbde_ref.estimation.tallies import slices
+from pbde_ref.exact.linear_time.kernel_sums import kernel_kl, kl_of_arrays
 
 # The order of the tables.
-__all__ = [  # noqa: RUF022
-    "DenseJoint", "NaiveLoop", "DenseOrLinear", "Linear", "LinearSpreads", "LinearTwoFactors", "LinearSmallKl",
-]  # fmt: skip
+__all__ = [
+    "DenseJoint", "DenseOrLinear", "Linear", "LinearFromDisk",
+]
 
 
-class _Joint:
+class DenseJoint:
+    """Joint proposal: cross-entropy and its gradient"""
+
+    params = ([64, 256, 1024, 4096],)
+    quick_params = ([32, 512],)
     param_names = ("n",)
     reference = "dense"
+    preferences: Any = None
+    compiled: Any = None
 
     def setup(self, n: int) -> None:
         rng = np.random.default_rng(0)
@@ -40,14 +45,9 @@ class _Joint:
     def time_dense(self, n: int) -> Any:
         return pb.expected_cross_entropy(self.annotator, self.utilities, self.proposal)
 
-
-class DenseJoint(_Joint):
-    """Joint proposal: cross-entropy and its gradient"""
-
-    params = ([64, 256, 1024, 4096],)
-    quick_params = ([32, 512],)
-    preferences: Any = None
-    compiled: Any = None
+    def accuracy(self, contender: str, answer: Any) -> dict[str, float]:
+        ours = self.time_dense(0)
+        return {} if contender == "dense" else relative_errors(answer[0], answer[1:], ours.value, [ours.gradient])
 
     @needs("torch")
     def time_torch_with_logits(self, n: int) -> tuple[float, Any]:
@@ -57,42 +57,24 @@ class DenseJoint(_Joint):
         loss.backward()
         return float(loss.detach()), utilities.grad
 
-    @needs("torch")
-    def time_torch_as_written(self, n: int) -> tuple[float, Any]:
-        torch, p, q, utilities = self._tensors()
-        model = torch.sigmoid(utilities[:, None] - utilities[None, :])
-        loss = -(q * (p * torch.log(model) + (1.0 - p) * torch.log(1.0 - model))).sum()
-        loss.backward()
-        return float(loss.detach()), utilities.grad
-
     @needs("jax")
     def time_jax_compiled(self, n: int) -> tuple[float, Any]:
-        import jax
+        if self.compiled is None:
+            matrices = self.annotator.preference_probabilities(), self.proposal.weights
+            self.compiled = JaxCompiled(self._in_jax, (self.utilities, *matrices), "float64")
+        value, gradient = self.compiled()
+        return float(value), gradient
 
+    @staticmethod
+    def _in_jax(jax: Any) -> Any:
         def loss(utilities: Any, p: Any, q: Any) -> Any:
             margin = utilities[:, None] - utilities[None, :]
             return (q * (jax.nn.softplus(-margin) + (1.0 - p) * margin)).sum()
 
-        with jax.enable_x64(True):
-            if self.compiled is None:
-                self.compiled = jax.jit(jax.value_and_grad(loss))
-                matrices = self.annotator.preference_probabilities(), self.proposal.weights
-                self.device_arrays = [jax.numpy.asarray(a) for a in (self.utilities, *matrices)]
-            value, gradient = self.compiled(*self.device_arrays)
-            return float(value), gradient.block_until_ready()
+        return jax.value_and_grad(loss)
 
-    def track_value_error_jax_compiled(self, n: int) -> float:
-        return abs(self.time_jax_compiled(n)[0] / self.time_dense(n).value - 1.0)
-
-    peakmem_dense = _Joint.time_dense
+    peakmem_dense = time_dense
     peakmem_torch_with_logits = time_torch_with_logits
-    peakmem_torch_as_written = time_torch_as_written
-
-    def track_value_error_torch_with_logits(self, n: int) -> float:
-        return abs(self.time_torch_with_logits(n)[0] / self.time_dense(n).value - 1.0)
-
-    def track_value_error_torch_as_written(self, n: int) -> float:
-        return abs(self.time_torch_as_written(n)[0] / self.time_dense(n).value - 1.0)
 
     def _tensors(self) -> tuple[Any, Any, Any, Any]:
         import torch
@@ -104,99 +86,96 @@ class DenseJoint(_Joint):
         return torch, self.preferences, self.weights, torch.tensor(self.utilities, requires_grad=True)
 
 
-class NaiveLoop(_Joint):
-    """Joint proposal: Eq. (7) as `pbde_ref.paper` writes it"""
-
-    params = ([64, 256],)
-    quick_params = ([16, 32],)
-
-    def time_naive_loop(self, n: int) -> float:
-        return _as_written(self.annotator.utility, self.utilities, self.proposal.weights)
-
-    def track_value_error_naive_loop(self, n: int) -> float:
-        return abs(self.time_naive_loop(n) / self.time_dense(n).value - 1.0)
+KINDS: dict[str, dict[str, Any]] = {
+    "300 nats": {}, "3 nats": {"spread": 3.0}, "30 nats": {"spread": 30.0}, "2000 nats": {"spread": 2000.0},
+    "a ≠ b": {"factors": 2}, "small KL": {"spread": 30.0, "change": 1e-6},
+}  # fmt: skip
 
 
 class _LinearTime:
     """What the linear-time contests share: the inputs, the sum itself, the gradient's error."""
 
-    param_names: tuple[str, ...] = ("n",)
-
-    def prepare(self, n: int, spread: float, *, two_factors: bool = False, change: float | None = None) -> None:
+    def prepare(self, n: int, spread: float = 300.0, factors: int = 1, change: float | None = None) -> None:
         rng = np.random.default_rng(1)
         self.kernel_kl = kernel_kl
         self.annotator = pb.Annotator(pb.FiniteDistribution(rng.normal(scale=spread / 10.0, size=n)), pb.luce())
         chi = self.annotator.utility
         noise = rng.normal(size=n)
         self.utilities = spread / 10.0 * noise if change is None else chi + change * noise
-        factors = [rng.exponential(size=n) for _ in range(1 + two_factors)]
-        self.proposal = pb.ProductProposal(*factors)
+        self.proposal = pb.ProductProposal(*(rng.exponential(size=n) for _ in range(factors)))
 
     def time_kernel_sum(self, *values: float) -> Any:
         return self.kernel_kl(self.annotator, self.utilities, self.proposal)
 
-    def track_gradient_error_kernel_sum(self, *values: float) -> float:
-        """Largest error at four outcomes, relative to what the proposal gives them."""
-        gradient, chi, omega = self.time_kernel_sum().gradient, self.annotator.utility, self.utilities
+    def accuracy(self, contender: str, answer: Any) -> dict[str, float]:
+        """Largest error of the gradient at four outcomes, relative to what the proposal gives them."""
+        if contender != "kernel_sum":
+            return {}
+        gradient, chi, omega = answer.gradient, self.annotator.utility, self.utilities
         a, b = self.proposal.a, self.proposal.b
         errors = []
         for x in np.argsort(omega)[[0, omega.size // 3, omega.size // 2, -1]]:
             excess = expit(omega[x] - omega) - expit(chi[x] - chi)
             exact = math.fsum(a[x] * b * excess) + math.fsum(b[x] * a * excess)
             errors.append(abs(gradient[x] - exact) / (a[x] + b[x]))
-        return float(max(errors))
+        return {"gradient_error": float(max(errors))}
 
 
-class _BesideSorting(_LinearTime):
-    """Sorting the scores, as a measure of what linear time can be on a machine."""
+class Linear(_LinearTime):
+    """Product proposal, utilities spread over so many nats, a ⊗ b, or a small KL right in relative terms"""
 
-    reference = "argsort"
+    params = ([10**4, 10**5, 10**6, 10**7], list(KINDS))
+    quick_params = ([1000, 10**5], list(KINDS))
+    param_names = ("n", "kind")
+    reference = "one_pass"
 
-    def time_argsort(self, *values: float) -> Any:
+    @staticmethod
+    def wanted(n: int, kind: str) -> bool:
+        """All sizes of one kind, and all kinds of two sizes."""
+        return kind == "300 nats" or n in (1000, 10**6)
+
+    def setup(self, n: int, kind: str) -> None:
+        self.prepare(n, **KINDS[kind])
+        self.room = np.empty(n)
+
+    def time_one_pass(self, n: int, kind: str) -> Any:
+        """A multiplication into memory that is there already."""
+        return np.multiply(self.utilities, 1.5, out=self.room)
+
+    def time_argsort(self, n: int, kind: str) -> Any:
         return np.argsort(self.utilities)
-
-
-class Linear(_BesideSorting):
-    """Product proposal a ⊗ a, spread 300 nats: KL and its gradient"""
-
-    params = ([10**4, 10**5, 10**6, 10**7],)
-    quick_params = ([1000, 10**4, 10**5],)
-
-    def setup(self, n: int) -> None:
-        self.prepare(n, 300.0)
 
     peakmem_kernel_sum = _LinearTime.time_kernel_sum
 
 
-class LinearSpreads(_BesideSorting):
-    """Product proposal a ⊗ a, other spreads in nats: KL and its gradient"""
+class LinearFromDisk:
+    """Product proposal a ⊗ a, spread 300 nats, from memory maps: KL and its gradient"""
 
-    params = ([10**6], [3, 30, 300, 2000])
-    quick_params = ([10**4], [30, 2000])
-    param_names = ("n", "spread")
-
-    def setup(self, n: int, spread: float) -> None:
-        self.prepare(n, spread)
-
-
-class LinearTwoFactors(_BesideSorting):
-    """Product proposal a ⊗ b: KL and its gradient"""
-
-    params = ([10**6],)
+    params = ([10**8],)
     quick_params = ([10**4],)
+    param_names = ("n",)
 
     def setup(self, n: int) -> None:
-        self.prepare(n, 300.0, two_factors=True)
+        self.arrays, rng = [], np.random.default_rng(1)
+        for name in ("chi", "omega", "a"):
+            with TemporaryFile() as file:
+                array = np.memmap(file, np.float64, "w+", shape=(n,))
+            for part in slices(n):
+                array[part] = rng.exponential(size=array[part].size) if name == "a" else 30.0 * rng.normal(
+                    size=array[part].size)  # fmt: skip
+            array /= array.sum() if name == "a" else 1.0
+            self.arrays.append(array)
 
+    def time_kernel_sum(self, n: int) -> Any:
+        return kl_of_arrays(*self.arrays)
 
-class LinearSmallKl(_BesideSorting):
-    """Product proposal a ⊗ a: a small KL right in relative terms, and its gradient"""
+    peakmem_kernel_sum = time_kernel_sum
 
-    params = ([10**6],)
-    quick_params = ([10**4],)
-
-    def setup(self, n: int) -> None:
-        self.prepare(n, 30.0, change=1e-6)
+    def accuracy(self, contender: str, answer: Any) -> dict[str, float]:
+        """Error of the gradient at one outcome, relative to what the proposal gives it."""
+        (chi, omega, a), x = self.arrays, len(answer.gradient) // 2
+        parts = ((a[p] * (expit(omega[x] - omega[p]) - expit(chi[x] - chi[p]))).sum() for p in slices(a.size))
+        return {"gradient_error": abs(answer.gradient[x] / a[x] / 2.0 - math.fsum(parts))}
 
 
 class DenseOrLinear(_LinearTime):
@@ -204,6 +183,7 @@ class DenseOrLinear(_LinearTime):
 
     params = ([64, 256, 1024, 4096],)
     quick_params = ([64, 512],)
+    param_names = ("n",)
     reference = "kernel_sum"
 
     def setup(self, n: int) -> None:
@@ -212,11 +192,7 @@ class DenseOrLinear(_LinearTime):
     def time_dense(self, n: int) -> Any:
         return pb.expected_kl(self.annotator, self.utilities, self.proposal, method="dense")
 
-    def track_value_error_kernel_sum(self, n: int) -> float:
-        return abs(self.time_kernel_sum().value / self.time_dense(n).value - 1.0)
+    def accuracy(self, contender: str, answer: Any) -> dict[str, float]:
+        errors = super().accuracy(contender, answer)
+        return errors and errors | {"value_error": abs(answer.value / self.time_dense(0).value - 1.0)}
 
-
-def _as_written(chi: FloatArray, omega: FloatArray, q: FloatArray) -> float:
-    """Eq. (7) by the paper's text."""
-    annotator, model = (partial(paper.equation_2, utilities.tolist()) for utilities in (chi, omega))
-    return float(paper.equation_7(q.tolist(), annotator, model))

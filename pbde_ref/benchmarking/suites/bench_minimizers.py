@@ -4,13 +4,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 import pbde_ref as pb
 
-__all__ = ["Projection", "LinearProjection", "WideProjection", "OtherLosses"]  # noqa: RUF022 (the order of the tables)
+__all__ = ["Projection", "LinearProjection", "WideProjection"]  # noqa: RUF022 (the order of the tables)
 
 
 class Projection:
@@ -33,11 +31,8 @@ class Projection:
 
     peakmem_newton = time_newton
 
-    def track_residual_newton(self, n: int) -> float:
-        return self.time_newton(n).certificate.gradient_norm
-
-    def track_gap_newton(self, n: int) -> float:
-        return self.time_newton(n).certificate.gap
+    def accuracy(self, contender: str, answer: pb.Solution) -> dict[str, float]:
+        return {"residual": answer.certificate.gradient_norm, "gap": answer.certificate.gap}
 
 
 class LinearProjection(Projection):
@@ -60,29 +55,3 @@ class WideProjection(LinearProjection):
         members = [pb.Annotator(pb.FiniteDistribution(u), pb.luce()) for u in (utilities, utilities[::-1] / 2.0)]
         self.annotator = pb.AnnotatorMixture([0.5, 0.5], members)
         self.proposal = pb.ProductProposal(np.ones(n))
-
-
-class OtherLosses:
-    """Optima of other losses for the paper's annotator"""
-
-    params = ([64, 128, 256],)
-    quick_params = ([16, 32],)
-    param_names = ("n",)
-
-    def setup(self, n: int) -> None:
-        problem = pb.paper_problem(n)
-        self.policy = problem.reference
-        self.annotator = pb.Annotator(problem.implicit_preference_distribution, pb.luce())
-        self.proposal = pb.ProductProposal(problem.reference)
-        members = [pb.Annotator(p, pb.luce()) for p in problem.annotator_distributions]
-        self.population = pb.AnnotatorMixture(problem.annotator_weights, members)
-
-    def time_ipo(self, n: int) -> Any:
-        return pb.ipo_optimum(self.annotator, self.proposal, tau=0.1, reference=self.policy)
-
-    def time_slic(self, n: int) -> Any:
-        return pb.minimize_slic(self.annotator, self.proposal, delta=1.0, lambda_=0.1, reference=self.policy)
-
-    def time_mixture_em(self, n: int) -> Any:
-        """Twenty iterations from the same start."""
-        return pb.fit_annotator_mixture(self.population, self.proposal, 2, rng=0, max_steps=20)

@@ -4,18 +4,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 import time
 from typing import Any
 
-from pbde_ref.benchmarking.contests import needs
 from pbde_ref.oracle import Report, check_loss
 from pbde_ref.oracle.selftest.sources import Subject, build
 
 __all__ = ["FixedVectors", "FirstTry", "FirstBug"]  # noqa: RUF022 (the order of the tables)
 
 SUBJECTS = {"dpo": Subject("dpo", "dpo", {"beta": 0.3}), "mixture": Subject("mixture", "mixture")}
+FRAMEWORKS = ["numpy", "torch", "jax"]
 BUG, RIGHT, WRONG = "β applied twice", "beta * (", "beta * beta * ("
 
 
@@ -36,100 +37,41 @@ def first_try(loss: str, framework: str, old: str = "", new: str = "") -> None:
 class FixedVectors:
     """All checks of a right implementation, when its framework has been used before"""
 
-    params = (list(SUBJECTS),)
-    quick_params = (["dpo"],)
-    param_names = ("loss",)
+    params = (list(SUBJECTS), FRAMEWORKS)
+    quick_params = (["dpo"], FRAMEWORKS)
+    param_names = ("loss", "framework")
 
-    def setup(self, loss: str) -> None:
-        pass
+    def setup(self, loss: str, framework: str) -> None:
+        if importlib.util.find_spec(framework) is None:
+            raise NotImplementedError(f"{framework} is not installed")
 
-    def time_numpy(self, loss: str) -> Report:
-        return check(loss, "numpy")
+    def time_checks(self, loss: str, framework: str) -> Report:
+        return check(loss, framework)
 
-    @needs("torch")
-    def time_torch(self, loss: str) -> Report:
-        return check(loss, "torch")
-
-    @needs("jax")
-    def time_jax(self, loss: str) -> Report:
-        return check(loss, "jax")
-
-    def track_failed_numpy(self, loss: str) -> int:
-        return _failed(self.time_numpy(loss))
-
-    @needs("torch")
-    def track_failed_torch(self, loss: str) -> int:
-        return _failed(self.time_torch(loss))
-
-    @needs("jax")
-    def track_failed_jax(self, loss: str) -> int:
-        return _failed(self.time_jax(loss))
+    def accuracy(self, contender: str, answer: Report) -> dict[str, float]:
+        return {"failed": sum(result.status == "failed" for result in answer.results)}
 
 
-class FirstTry:
+class FirstTry(FixedVectors):
     """A new process that imports all it needs and checks one function; "checking" is without the package's imports"""
 
-    params = (list(SUBJECTS),)
-    quick_params = (["dpo"],)
-    param_names = ("loss",)
+    def time_checks(self, loss: str, framework: str) -> Any:
+        return _in_a_new_process(loss, framework)
 
-    def setup(self, loss: str) -> None:
-        pass
-
-    def time_numpy(self, loss: str) -> list[str]:
-        return _in_a_new_process(loss, "numpy")
-
-    @needs("torch")
-    def time_torch(self, loss: str) -> list[str]:
-        return _in_a_new_process(loss, "torch")
-
-    @needs("jax")
-    def time_jax(self, loss: str) -> list[str]:
-        return _in_a_new_process(loss, "jax")
-
-    def track_checking_numpy(self, loss: str) -> float:
-        return float(self.time_numpy(loss)[0])
-
-    @needs("torch")
-    def track_checking_torch(self, loss: str) -> float:
-        return float(self.time_torch(loss)[0])
-
-    @needs("jax")
-    def track_checking_jax(self, loss: str) -> float:
-        return float(self.time_jax(loss)[0])
+    def accuracy(self, contender: str, answer: Any) -> dict[str, float]:
+        return {"checking": float(answer[0])}
 
 
-class FirstBug:
+class FirstBug(FixedVectors):
     """A new process that imports all it needs and is told which bug its DPO has: "named" is 1 if it is the right one"""
 
-    params = (["dpo"],)
-    quick_params = params
-    param_names = ("loss",)
+    params = (["dpo"], FRAMEWORKS)
 
-    def setup(self, loss: str) -> None:
-        pass
+    def time_checks(self, loss: str, framework: str) -> Any:
+        return _in_a_new_process(loss, framework, RIGHT, WRONG)
 
-    def time_numpy(self, loss: str) -> list[str]:
-        return _in_a_new_process(loss, "numpy", RIGHT, WRONG)
-
-    @needs("torch")
-    def time_torch(self, loss: str) -> list[str]:
-        return _in_a_new_process(loss, "torch", RIGHT, WRONG)
-
-    def track_named_numpy(self, loss: str) -> int:
-        return _named(self.time_numpy(loss))
-
-    @needs("torch")
-    def track_named_torch(self, loss: str) -> int:
-        return _named(self.time_torch(loss))
-
-
-def _failed(report: Report) -> int:
-    return sum(result.status == "failed" for result in report.results)
-
-
-def _named(said: list[str]) -> int:
-    return int(BUG in " ".join(said))
+    def accuracy(self, contender: str, answer: Any) -> dict[str, float]:
+        return {"named": BUG in " ".join(answer)}
 
 
 def _in_a_new_process(*arguments: str) -> list[str]:

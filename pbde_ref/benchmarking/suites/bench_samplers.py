@@ -12,7 +12,7 @@ from scipy.stats.sampling import DiscreteAliasUrn
 import pbde_ref as pb
 from pbde_ref.sampling.outcomes import AliasTable
 
-__all__ = ["ManyOutcomes", "FewOutcomes", "Counts", "Samplers"]  # noqa: RUF022 (the order of the tables)
+__all__ = ["ManyOutcomes", "FewOutcomes", "Counts"]  # noqa: RUF022 (the order of the tables)
 
 
 class _Outcomes:
@@ -42,11 +42,13 @@ class ManyOutcomes(_Outcomes):
     peakmem_sample_outcomes = _Outcomes.time_sample_outcomes
     peakmem_generator_choice = _Outcomes.time_generator_choice
 
-    def track_probability_error_sample_outcomes(self, n: int, size: int) -> float:
+    def accuracy(self, contender: str, answer: Any) -> dict[str, float]:
         """Largest error of a probability in the table that the draws come from."""
-        table = AliasTable.of(self.pmf)
+        if contender != "sample_outcomes":
+            return {}
+        table, n = AliasTable.of(self.pmf), self.pmf.size
         found = table.keep / n + np.bincount(table.alias, (1.0 - table.keep) / n, n)
-        return float(np.abs(found - self.pmf).max())
+        return {"probability_error": float(np.abs(found - self.pmf).max())}
 
 
 class FewOutcomes(_Outcomes):
@@ -83,31 +85,3 @@ class Counts:
         """10^6 comparisons drawn one by one and counted: a thousandth of the job."""
         drawn = pb.sample_comparisons(self.annotator, self.proposal, 10**6, rng=self.rng)
         return np.bincount(n * drawn.chosen + drawn.rejected, minlength=n * n)
-
-
-class Samplers:
-    """Other samplers: 256 outcomes, so many draws"""
-
-    params = ([10**4, 10**6],)
-    quick_params = ([1000, 10**4],)
-    param_names = ("draws",)
-
-    def setup(self, draws: int) -> None:
-        self.rng = np.random.default_rng(6)
-        problem = pb.paper_problem(256)
-        self.reference_policy = problem.reference
-        self.annotator = pb.Annotator(problem.implicit_preference_distribution, pb.luce())
-        self.proposal = pb.ProductProposal(problem.reference)
-        self.rewards = 0.1 * problem.grid
-        self.kernel = np.full((256, 256), 1.0 / 256)
-        self.starts = np.zeros(draws // 100, dtype=int)
-
-    def time_sample_comparisons(self, draws: int) -> Any:
-        return pb.sample_comparisons(self.annotator, self.proposal, draws, rng=self.rng)
-
-    def time_sample_optimal_policy(self, draws: int) -> Any:
-        return pb.sample_optimal_policy(self.reference_policy, self.rewards, 1.0, draws, rng=self.rng)
-
-    def time_sample_barker_chain(self, draws: int) -> Any:
-        """A hundred steps of so many chains that there are `draws` states."""
-        return pb.sample_barker_chain(self.annotator, self.kernel, 100, start=self.starts, rng=self.rng)

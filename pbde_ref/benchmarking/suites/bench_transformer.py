@@ -1,26 +1,23 @@
-"""The Transformer, beside the same in PyTorch: training steps and sampling, float32, two layers of width 128."""
+"""The Transformer, beside the same in PyTorch: training steps, float32, two layers of width 128."""
 
 # ruff: noqa: D102 (the names of benchmarks say what they measure)
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from pbde_ref.benchmarking.contests import needs
-from pbde_ref.language.generation import Samples, sample_sequences
+from pbde_ref.benchmarking.contests import needs, relative_errors
 from pbde_ref.models.adam import adam_step, initial_adam_state
 from pbde_ref.models.transformer import (
     TransformerConfig,
     initial_parameters,
     named_views,
-    sequence_log_probs,
     weighted_loss_and_gradient,
 )
 
-__all__ = ["TrainingSteps", "SequenceSampling"]  # noqa: RUF022 (the order of the tables)
+__all__ = ["TrainingSteps"]
 
 LENGTH = 50
 
@@ -66,68 +63,19 @@ class TrainingSteps:
         optimizer.step()
         return float(loss.detach())
 
-    def track_value_error_torch(self, batch: int, vocabulary: int, lengths: str) -> float:
-        """Relative, both in double precision."""
-        value, _, model = self._in_double_precision()
-        return abs(float(model.loss(self._ids()).detach()) / value - 1.0)
+    def accuracy(self, contender: str, answer: float) -> dict[str, float]:
+        """Of loss and output kernel's gradient, the largest entry being one; both in double precision."""
+        if contender == "pbde_ref":
+            return {}
+        import torch
 
-    def track_gradient_error_torch(self, batch: int, vocabulary: int, lengths: str) -> float:
-        """Largest difference relative to the largest entry, of the output layer's kernel, both in double precision."""
-        _, gradient, model = self._in_double_precision()
-        model.loss(self._ids()).backward()
-        ours, theirs = gradient["logits/kernel"], model.tensors["logits/kernel"].grad.numpy().T
-        return float(np.abs(ours - theirs).max() / np.abs(ours).max())
-
-    def _in_double_precision(self) -> tuple[float, Any, Any]:
         from pbde_ref.benchmarking.torch_transformer import TorchTransformer
 
         exact = self.start.astype(np.float64)
         value, gradient = weighted_loss_and_gradient(self.config, exact, self.tokens, self.weights)
-        return value, named_views(self.config, gradient), TorchTransformer(self.config, exact)
-
-    def _ids(self) -> Any:
-        import torch
-
-        return torch.tensor(self.tokens)
-
-
-class SequenceSampling:
-    """Sampling sequences that end within 50 tokens, about one token in 25 being the end, 256 at a time"""
-
-    params = ([512], [2000])
-    quick_params = ([64], [500])
-    param_names = ("sequences", "vocabulary")
-    reference = "pbde_ref"
-    end_token = 1
-
-    def setup(self, sequences: int, vocabulary: int) -> None:
-        self.config = TransformerConfig(vocabulary, max_length=LENGTH)
-        self.parameters = initial_parameters(self.config, rng=0)
-        # Initial logits have a variance of about 1, so that others' weights are e^(1/2) on average.
-        bias = named_views(self.config, self.parameters)["logits/bias"]
-        bias[self.end_token] = math.log(vocabulary / 25.0)
-        self.rng = np.random.default_rng(1)
-        self.other: Any = None
-
-    def time_pbde_ref(self, sequences: int, vocabulary: int) -> Samples:
-        return sample_sequences(self.config, self.parameters, sequences, rng=self.rng, end_token=self.end_token)
-
-    @needs("torch")
-    def time_torch(self, sequences: int, vocabulary: int) -> Any:
-        from pbde_ref.benchmarking.torch_transformer import TorchTransformer
-
-        if self.other is None:
-            self.other = TorchTransformer(self.config, self.parameters)
-        return self.other.sample(sequences, self.end_token, 256)
-
-    def track_log_prob_difference_pbde_ref(self, sequences: int, vocabulary: int) -> float:
-        """Largest difference between log-probabilities with the cache and without, in nats; float32."""
-        samples = self.time_pbde_ref(sequences, vocabulary)
-        return float(np.abs(samples.log_probs - sequence_log_probs(self.config, self.parameters, samples.tokens)).max())
-
-    def track_mean_length_pbde_ref(self, sequences: int, vocabulary: int) -> float:
-        return float(self.time_pbde_ref(sequences, vocabulary).lengths.mean())
-
-    @needs("torch")
-    def track_mean_length_torch(self, sequences: int, vocabulary: int) -> float:
-        return float((self.time_torch(sequences, vocabulary)[0] != 0).sum(1).double().mean())
+        model = TorchTransformer(self.config, exact)
+        loss = model.loss(torch.tensor(self.tokens))
+        loss.backward()
+        kernel = named_views(self.config, gradient)["logits/kernel"]
+        theirs: Any = model.tensors["logits/kernel"].grad
+        return relative_errors(float(loss.detach()), [theirs.T], value, [kernel])

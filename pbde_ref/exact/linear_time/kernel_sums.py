@@ -20,16 +20,18 @@ from pbde_ref.exact.linear_time import close_kernel_sums
 from pbde_ref.exact.linear_time.opponents import (
     Curvature,
     Population,
+    one_factor,
     product_factors,
     single_annotators,
     weighted_sums,
 )
+from pbde_ref.exact.linear_time.panel_grid import chunks
 from pbde_ref.exact.results import ExpectedLoss
 from pbde_ref.proposals import ProductProposal, Proposal
 from pbde_ref.validation import FloatArray, instance, probability_weights, reject, same_size, vector
 
 __all__ = [
-    "kernel_cross_entropy", "kernel_entropy", "kernel_hessian_vector_product", "kernel_kl", "splits",
+    "kernel_cross_entropy", "kernel_entropy", "kernel_hessian_vector_product", "kernel_kl", "kl_of_arrays", "splits",
     "win_probabilities",
 ]  # fmt: skip
 
@@ -134,10 +136,56 @@ def kernel_kl(annotator: PreferenceModel, utilities: ArrayLike, proposal: Propos
             f"into sums over outcomes (use the cross-entropy, or method='dense'); got {type(annotator).__name__}"
         )
     proposal = product_factors(proposal, annotator.size)
-    omega = _utilities("utilities", utilities, annotator.size)
+    return _kl(annotator.utility, _utilities("utilities", utilities, annotator.size), proposal)
+
+
+def kl_of_arrays(
+    truth: FloatArray, utilities: FloatArray, weights: FloatArray, out: FloatArray | None = None
+) -> ExpectedLoss:
+    r"""`kernel_kl` of arrays that are not copied, such as memory maps of more outcomes than fit twice.
+
+    Parameters
+    ----------
+    truth, utilities : ndarray of float64, shape (n,)
+        Utilities of the annotator, and of the model.
+    weights : ndarray of float64, shape (n,)
+        The proposal's factor a = b: non-negative, with a sum of 1 to 1e-9.
+    out : ndarray of float64, shape (n,), optional
+        Where the gradient goes. Default: a new array.
+
+    Raises
+    ------
+    ValueError
+        If sizes or types differ, weights are negative or have another sum, or a utility is NaN.
+
+    Notes
+    -----
+    Each outcome is visited twice; memory beyond arrays and gradient is a few tables that fit a cache. Weights are
+    taken as they are: their sum is asked for lest somebody forgets to divide. Errors are those of `kernel_kl`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pbde_ref.exact.linear_time.kernel_sums import kl_of_arrays
+    >>> kl_of_arrays(np.array([1.0, 0.0]), np.zeros(2), np.full(2, 0.5)).value
+    0.0554...
+    """
+    arrays = {"truth": truth, "utilities": utilities, "weights": weights} | ({} if out is None else {"out": out})
+    for name, value in arrays.items():
+        if not (isinstance(value, np.ndarray) and value.dtype == np.float64 and value.ndim == 1 and value.size):
+            raise TypeError(f"`{name}` must be a vector of float64 with an entry at least; got {type(value).__name__}")
+        same_size(name, value.size, truth.size)
+    parts = [weights[part] for part in chunks(weights.size)]
+    total = math.fsum(float(part.sum()) for part in parts)
+    if not (min(float(part.min()) for part in parts) >= 0.0 and abs(total - 1.0) <= 1e-9):
+        raise ValueError(f"`weights` must be non-negative, with a sum of 1; got a sum of {total}")
+    return _kl(truth, utilities, one_factor(weights), out)
+
+
+def _kl(chi: FloatArray, omega: FloatArray, proposal: ProductProposal, out: FloatArray | None = None) -> ExpectedLoss:
     model = Population.of(omega, proposal, "utilities")
-    members = _populations(annotator, proposal)
-    gradient, product = _gradient(model, members)
+    members = [(1.0, Population.of(chi, proposal))]
+    gradient, product = _gradient(model, members, out)
     truth = members[0][1]
     value = _cross_entropy(model, members, product)
     if math.isinf(value):
@@ -256,15 +304,17 @@ def _populations(annotator: PreferenceModel, proposal: ProductProposal) -> list[
     return [(weight, Population.of(chi, proposal)) for weight, chi in single_annotators(annotator)]
 
 
-def _gradient(model: Population, members: list[tuple[float, Population]]) -> tuple[FloatArray, float]:
-    """The gradient, read-only, and its product with the model's utilities."""
-    result, center, products = np.empty(model.scores.size), model.center(), []
+def _gradient(
+    model: Population, members: list[tuple[float, Population]], out: FloatArray | None = None
+) -> tuple[FloatArray, float]:
+    """The gradient, read-only unless it is `out`, and its product with the model's utilities."""
+    result, center, products = np.empty(model.scores.size) if out is None else out, model.center(), []
     for part, terms in weighted_sums([(1.0, model), *((-weight, member) for weight, member in members)]):
         result[part] = terms
         # Infinite utilities stand at a finite place here; unless the loss is infinite their gradient is zero.
         terms *= model.points.scores[part] - center
         products.append(float(terms.sum()))
-    result.flags.writeable = False
+    result.flags.writeable = out is not None
     return result, math.fsum(products)
 
 

@@ -14,7 +14,7 @@ from pbde_ref.exact.linear_time.panels import Field, bilinear, convolve, deposit
 from pbde_ref.proposals import ProductProposal, Proposal
 from pbde_ref.validation import FloatArray, reject, same_size
 
-__all__ = ["Curvature", "Population", "product_factors", "single_annotators", "weighted_sums"]
+__all__ = ["Curvature", "Population", "one_factor", "product_factors", "single_annotators", "weighted_sums"]
 
 LARGEST = 1e300
 Sums = Callable[[slice, Buffers], list[FloatArray]]
@@ -194,14 +194,15 @@ def product_factors(proposal: Proposal, size: int) -> ProductProposal:
         )
     same_size("proposal", proposal.a.size, size)
     if proposal.a is not proposal.b and np.array_equal(proposal.a, proposal.b):
-        return _symmetric(proposal)
+        return one_factor(proposal.a)
     return proposal
 
 
-def _symmetric(proposal: ProductProposal) -> ProductProposal:
+def one_factor(a: FloatArray) -> ProductProposal:
+    """The proposal whose factors are both this very array, as it is."""
     result = object.__new__(ProductProposal)
-    object.__setattr__(result, "a", proposal.a)
-    object.__setattr__(result, "b", proposal.a)
+    object.__setattr__(result, "a", a)
+    object.__setattr__(result, "b", a)
     return result
 
 

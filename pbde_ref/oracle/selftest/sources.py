@@ -256,7 +256,7 @@ def loss(policy, reference, desirable, *, beta, baseline=0.0, desirable_weight=1
     good, bad = exp(log_sigmoid(-m)), exp(log_sigmoid(m))
     return reduce(where(desirable != 0, desirable_weight * good, undesirable_weight * bad))
 """,
-    "bco_each": """
+    "bco_single": """
 def loss(policy, reference, desirable, *, beta, baseline=0.0, desirable_weight=1.0, undesirable_weight=1.0):
     m = beta * (policy - detach(reference) - baseline)
     return reduce(-where(desirable != 0, desirable_weight * log_sigmoid(m), undesirable_weight * log_sigmoid(-m)))
@@ -343,7 +343,7 @@ CORRECT: tuple[Subject, ...] = (
     Subject("dpop", "dpop", {"beta": 0.3, "penalty": 2.0}),
     *(Subject(name, name, {"beta": 0.3}) for name in (
         "chi_po", "nca", "bco", "sppo", "apo_zero", "apo_down", "cal_dpo", "bpo", "rpo", "ln_dpo", "cpo", "kto",
-        "bco_each",
+        "bco_single",
     )),
     Subject("sequence_log_probs", "sequence_log_probs", _LENGTHS),
     Subject("sequence_log_probs mean", "sequence_log_probs", {**_LENGTHS, "average": True}),

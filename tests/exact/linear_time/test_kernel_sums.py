@@ -25,6 +25,7 @@ from pbde_ref.exact.linear_time.kernel_sums import (
 from pbde_ref.exact.linear_time.opponents import Population, product_factors
 from pbde_ref.exact.linear_time.panel_grid import Points, lay_grid
 from pbde_ref.exact.linear_time.panels import Field, convolve, deposit
+from tests.seeds import drawn_seed
 
 SPREADS = [1e-6, 1e-2, 1.0, 30.0, 300.0, 2000.0]
 LAYOUTS = ["normal", "clustered", "duplicated", "equally spaced", "outliers", "sorted", "constant"]
@@ -839,3 +840,42 @@ def test_methods(monkeypatch):
             call(large, omega, joint, method="kernel_sum")
     with pytest.raises(ValueError, match="`objective` must be 'bradley_terry'"):
         pb.expected_hessian_vector_product(pb.ipo(0.1), large, omega, q, v, method="kernel_sum")
+
+
+def test_memory_maps_are_read_where_they_are(tmp_path):
+    """The same bytes as from arrays in memory, and no copy of any: the gradient alone is new."""
+    rng, n = np.random.default_rng(drawn_seed()), 300_000
+    mapped = [np.lib.format.open_memmap(tmp_path / f"{i}.npy", "w+", np.float64, (n,)) for i in range(4)]
+    mapped[0][:], mapped[1][:] = rng.normal(scale=30.0, size=(2, n))
+    mapped[2][:] = pb.ProductProposal(rng.exponential(size=n)).a
+    chi = pb.Annotator(pb.FiniteDistribution(mapped[0]), pb.luce()).utility
+    mapped[0][:] = chi
+    expected = kernel_sums.kernel_kl(process(chi), mapped[1], kernel_sums.one_factor(np.array(mapped[2])))
+    tracemalloc.start()
+    found = kernel_sums.kl_of_arrays(*mapped)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # The process' utilities are measured from another point, which moves their last digit.
+    np.testing.assert_allclose(found.gradient, expected.gradient, rtol=0.0, atol=1e-13 * mapped[2].max())
+    assert found.value == pytest.approx(expected.value, rel=1e-12)
+    assert peak < 8 * n + 16e6
+    again = kernel_sums.kl_of_arrays(*mapped[:3])
+    assert found.gradient is mapped[3]
+    np.testing.assert_array_equal(again.gradient, mapped[3])
+    assert again.value == found.value
+
+
+@pytest.mark.parametrize(
+    ("arrays", "error", "match"),
+    [
+        (([0.0], np.zeros(1), np.ones(1)), TypeError, "`truth` must be a vector of float64"),
+        ((np.zeros(2), np.zeros(1), np.ones(1)), ValueError, "`utilities` must have 2 outcomes"),
+        ((np.zeros(2), np.zeros(2), np.ones(2)), ValueError, "`weights` must be non-negative, with a sum of 1; got a"),
+        ((np.zeros(2), np.zeros(2), np.array([2.0, -1.0])), ValueError, "`weights` must be non-negative"),
+        ((np.zeros(2), np.zeros(2), np.array([math.nan, 1.0])), ValueError, "`weights` must be non-negative"),
+        ((np.zeros(2), np.array([0.0, math.nan]), np.full(2, 0.5)), ValueError, "`utilities` must be free of NaN"),
+    ],
+)  # fmt: skip
+def test_arrays_that_are_not_copied_are_checked(arrays, error, match):
+    with pytest.raises(error, match=match):
+        kernel_sums.kl_of_arrays(*arrays)

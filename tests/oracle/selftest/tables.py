@@ -19,6 +19,7 @@ from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs, check_se
 from pbde_ref.oracle.known_bugs import CATALOGUE
 from pbde_ref.oracle.report import Report
 from pbde_ref.oracle.selftest.sources import CORRECT, Planted, Subject, build
+from pbde_ref.processes import Workers, in_order
 from tests.oracle.selftest.mutants import KNOWN, UNKNOWN
 from tests.oracle.selftest.reductions import CORRECT_REDUCTIONS, PLANTED_REDUCTIONS, reports
 
@@ -56,17 +57,18 @@ class Alarm:
     seconds: float
 
 
-def kills(planted: Sequence[Planted], framework: str = "numpy") -> Iterator[Kill]:
-    """Check every planted bug in a framework; those that the framework cannot show are left out."""
-    for bug in planted:
-        if framework not in bug.frameworks:
-            continue
-        function = build(bug.subject, framework, bug.old, bug.new)
-        start = perf_counter()
-        report = held(function, bug.subject, framework, detached_reference=framework != "numpy" or _own(bug.subject))
-        text = _said(bug.bug)
-        named = None if not bug.bug else any(text in line for line in report.diagnoses)
-        yield Kill(bug, framework, report, named, perf_counter() - start)
+def kills(planted: Sequence[Planted], framework: str = "numpy", executor: Workers = 1) -> Iterator[Kill]:
+    """Check every planted bug that a framework can show, on an executor if one is given."""
+    yield from in_order(((_kill, (bug, framework)) for bug in planted if framework in bug.frameworks), executor)
+
+
+def _kill(bug: Planted, framework: str) -> Kill:
+    function = build(bug.subject, framework, bug.old, bug.new)
+    start = perf_counter()
+    report = held(function, bug.subject, framework, detached_reference=framework != "numpy" or _own(bug.subject))
+    text = _said(bug.bug)
+    named = None if not bug.bug else any(text in line for line in report.diagnoses)
+    return Kill(bug, framework, report, named, perf_counter() - start)
 
 
 def held(function: Any, subject: Subject, framework: str, **options: Any) -> Report:
@@ -94,10 +96,12 @@ def _said(name: str) -> str:
     return next((c.agrees_with.split("{")[0] for c in CONVENTIONS if c.name == name), name)
 
 
-def kill_table(frameworks: Sequence[str] = ("numpy",), planted: Sequence[Planted] = KNOWN) -> str:
+def kill_table(
+    frameworks: Sequence[str] = ("numpy",), planted: Sequence[Planted] = KNOWN, executor: Workers = 1
+) -> str:
     """Markdown: a line for each planted bug, with the checks that found it and whether it was named."""
     lines = ["| bug | loss | planted | in | found by | named |", "|---|---|---|---|---|---|"]
-    found = [kill for framework in frameworks for kill in kills(planted, framework)]
+    found = [kill for framework in frameworks for kill in kills(planted, framework, executor)]
     for kill in found:
         bug = kill.planted
         named = {True: "yes", False: "**no**", None: ""}[kill.named]
@@ -117,20 +121,25 @@ def _one_line(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|") or " "
 
 
-def false_alarms(framework: str, correct_ones: Sequence[Subject] = CORRECT) -> Iterator[Alarm]:
-    """Check every correct implementation under every reduction and precision."""
-    dtypes = framework_named(framework).dtypes
+def false_alarms(
+    framework: str, correct_ones: Sequence[Subject] = CORRECT, executor: Workers = 1
+) -> Iterator[Alarm]:
+    """Check every correct implementation under every reduction and precision, on an executor if one is given."""
+    subjects = []
     for correct in correct_ones:
         for reduction in REDUCTIONS if correct.loss not in OF_TOKENS else (None,):
-            if reduction == "none" and correct.conventions.get("lambda_"):
-                continue
-            declared = {**correct.conventions, **({"reduction": reduction} if reduction else {})}
-            subject = Subject(correct.source, correct.loss, declared)
-            function = build(subject, framework)
-            for dtype in dtypes:
-                start = perf_counter()
-                report = held(function, subject, framework, dtype=dtype, detached_reference=framework != "numpy")
-                yield Alarm(subject, framework, dtype, report, perf_counter() - start)
+            if reduction != "none" or not correct.conventions.get("lambda_"):
+                declared = {**correct.conventions, **({"reduction": reduction} if reduction else {})}
+                subjects.append(Subject(correct.source, correct.loss, declared))
+    dtypes = framework_named(framework).dtypes
+    yield from in_order(((_alarm, (s, framework, dtype)) for s in subjects for dtype in dtypes), executor)
+
+
+def _alarm(subject: Subject, framework: str, dtype: str) -> Alarm:
+    start = perf_counter()
+    detached = framework != "numpy"
+    report = held(build(subject, framework), subject, framework, dtype=dtype, detached_reference=detached)
+    return Alarm(subject, framework, dtype, report, perf_counter() - start)
 
 
 def false_alarm_table(frameworks: Sequence[str] = ("numpy",), correct_ones: Sequence[Subject] = CORRECT) -> str:

@@ -1,0 +1,151 @@
+"""Sweeps: the grid, what is kept, the table and the figure, and that they are the same whoever computes them."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from pbde_ref.cli import main
+from pbde_ref.experiments.atlas import atlas_row
+from pbde_ref.experiments.sweep import SUBJECTS, identification, optimum, sweep, two_annotators
+from pbde_ref.figures.sweep import draw_sweep
+from tests.clusters import dask_cluster
+from tests.seeds import drawn_seed
+from tests.test_processes import share
+
+
+def shares(folder, number, seed=0, above=0.0):
+    """Sums of fractions, none of them above a bound; whoever is the first to compute number 3 is killed."""
+    value = share(seed, number, folder)
+    return {"share": value, "bounded": value if value > above else float("inf")}
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_grid_is_the_product(tmp_path):
+    """Against a loop over the atlas."""
+    found = sweep(optimum, {"size": [32, 48], "beta": [0.5, 2.0]}, tmp_path, settings={"loss": "dpo"})
+    assert found.varied == ("size", "beta")
+    assert found.settings == {"loss": ["dpo"] * 4, "size": [32, 32, 48, 48], "beta": [0.5, 2.0, 0.5, 2.0]}
+    expected = [atlas_row("dpo", size=n, beta=b).distances["kl_preference"] for n in (32, 48) for b in (0.5, 2.0)]
+    assert found.numbers["kl_preference"] == expected
+    assert [row["kl_preference"] for row in rows_of(found.write(tmp_path / "table"))] == list(map(repr, expected))
+
+
+def test_a_larger_grid_takes_over_what_is_there(tmp_path):
+    sweep(identification, {"seed": range(2)}, tmp_path, settings={"items": 5})
+    first = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
+    assert len(first) == 2
+    sweep(identification, {"seed": range(4)}, tmp_path, settings={"items": 5})
+    assert {path: path.stat().st_mtime_ns for path in first} == first
+    assert len(list(tmp_path.rglob("result.json"))) == 4
+
+
+def test_the_bytes_do_not_depend_on_who_computes(tmp_path):
+    """A Dask cluster of two, one of whose workers is killed on the way; two processes, one killed; this process."""
+    (tmp_path / "dask").mkdir()
+    (tmp_path / "processes").mkdir()
+    seed = drawn_seed()
+    over = {"number": range(8), "seed": [seed, seed + 1]}
+
+    def files(name, marks, executor):
+        found = sweep(shares, over, tmp_path / name / "points", settings={"folder": str(marks)}, executor=executor)
+        # The one setting in which they differ.
+        del found.settings["folder"]
+        found.write(tmp_path / name / "sweep")
+        return {path.suffix: path.read_bytes() for path in (tmp_path / name).glob("sweep.*")}
+
+    processes = files("two", tmp_path / "processes", 2)
+    assert (tmp_path / "processes" / "killed").exists()
+    alone = files("one", tmp_path / "processes", 1)
+    assert alone == processes
+    assert set(alone) >= {".csv"}
+    with dask_cluster() as cluster, cluster.get_client() as client:
+        assert files("dask-points", tmp_path / "dask", client.get_executor()) == alone
+    assert (tmp_path / "dask" / "killed").exists()
+
+
+def test_the_command_on_a_cluster(tmp_path, capsys):
+    """`--scheduler` and this process write the same table, parquet file and figure."""
+    options = ["sweep", "identification", "--over", "comparisons=10,30,90", "--over", "spread=1,2,4", "--over",
+               "seed=0-2", "--set", "items=6", "--show", "largest"]  # fmt: skip
+    with dask_cluster() as cluster:
+        assert main([*options, "--out", str(tmp_path / "dask"), "--scheduler", cluster.scheduler_address]) == 0
+    assert main([*options, "--out", str(tmp_path / "one")]) == 0
+    assert "27 points" in capsys.readouterr().out
+    names = sorted(path.name for path in (tmp_path / "one").glob("sweep.*"))
+    assert {"sweep.csv", "sweep.png"} <= set(names)
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "dask" / name).read_bytes()
+
+
+def test_infinities_are_empty_cells(tmp_path):
+    (tmp_path / "killed").touch()
+    found = sweep(shares, {"number": [1]}, tmp_path / "points", settings={"folder": str(tmp_path), "above": 1e9})
+    assert found.numbers["bounded"] == [None]
+    assert rows_of(found.write(tmp_path / "table"))[0]["bounded"] == ""
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_every_experiment_has_a_tiny_run(tmp_path, name):
+    """One point of each, from settings that its table of settings has."""
+    tiny = {
+        "optimum": {"size": 32, "beta": 1.0},
+        "two-annotators": {"outcomes": 12},
+        "identification": {"items": 4, "comparisons": 30},
+        "toy": {"preset": "quick", "figure": "figure-8", "grid": 16, "comparisons": 64, "width": 4, "layers": 1,
+                "steps": 8, "pretraining_steps": 8, "alphas": 0.5},
+    }  # fmt: skip
+    if name not in tiny:
+        pytest.skip("models are trained in the tests of the language experiments")
+    found = sweep(SUBJECTS[name], {"seed": [3]} if name not in ("optimum",) else {}, tmp_path, settings=tiny[name])
+    assert found.numbers
+    assert all(len(column) == 1 for column in found.numbers.values())
+    assert any(column[0] is not None and np.isfinite(column[0]) for column in found.numbers.values())
+
+
+def test_two_annotators_far_apart_are_told_apart():
+    """Control: identical ones are not, whatever the densities are called."""
+    assert two_annotators(outcomes=24, distance=6.0, seed=1)["worst_component"] < 0.02
+    alike = two_annotators(outcomes=24, distance=0.0, seed=1)
+    assert alike["total_variation"] < 1e-3
+
+
+def test_identification_by_hand():
+    """Two items: a finite estimate exists if each has won once. Of 40 games of equals one of 10^12 is won by one."""
+    found = [identification(items=2, comparisons=n, spread=0.0, seed=s) for n in (1, 40) for s in range(4)]
+    assert [each["finite"] for each in found[:4]] == [0.0] * 4
+    assert all(each["finite"] == 1.0 and each["largest"] == 1.0 for each in found[4:])
+
+
+WRONG = {
+    "unknown experiment": (["nothing"], "the experiment must be one of optimum, two-annotators"),
+    "unknown setting": (["identification", "--over", "itms=3"], "NAME one of items, comparisons, spread, seed"),
+    "not a number": (["identification", "--over", "items=many"], "items must be a whole number; got 'many'"),
+    "twice": (["identification", "--over", "seed=1,2", "--set", "seed=3"], "`over` must have values of seed"),
+    "nothing to show": (["identification", "--over", "seed=1-2", "--show", "x"], "the number must be one of finite"),
+    "unknown figure": (["toy", "--set", "figure=figure-6"], "`figure` must be one of figure-1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_usage_gets_one_line(case, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments, message = WRONG[case]
+    assert main(["sweep", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_figures_are_lines_or_maps(tmp_path):
+    over = {"comparisons": [5, 50], "spread": [1.0, 2.0], "seed": [0, 1]}
+    found = sweep(identification, over, tmp_path, settings={"items": 4})
+    axis = draw_sweep(found, "largest").axes[0]
+    assert [line.get_label() for line in axis.lines] == ["spread = 1.0", "spread = 2.0"]
+    means = np.reshape(found.numbers["largest"], (2, 2, 2)).mean(axis=2)
+    np.testing.assert_array_equal([line.get_ydata() for line in axis.lines], means.T)
+    assert axis.get_title() == "largest, mean over 2 seeds"
+    with pytest.raises(ValueError, match="a setting with several values; got none"):
+        draw_sweep(sweep(identification, {"seed": [0]}, tmp_path, settings={"items": 4}), "largest")

@@ -1,0 +1,83 @@
+"""Who computes changes nothing: this process, others, threads, or a Dask cluster one of whose workers is killed."""
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+import pytest
+
+from pbde_ref.processes import MOST_AHEAD, Call, finished, in_order
+from tests.clusters import dask_executor
+from tests.seeds import drawn_seed
+
+
+@pytest.fixture(scope="module", params=["processes", "threads", "dask"])
+def workers(request):
+    if request.param == "processes":
+        yield 2
+        return
+    with (dask_executor() if request.param == "dask" else ThreadPoolExecutor(3)) as executor:
+        yield executor
+
+
+def share(seed, number, folder=None):
+    """A sum of fractions; if there is a folder, whoever is the first to compute the fourth one is killed."""
+    if folder is not None and number == 3:
+        try:
+            os.close(os.open(os.path.join(folder, "killed"), os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return share(seed, number)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return float(np.random.default_rng([seed, number]).normal(size=1000).sum())
+
+
+def test_sums_have_the_same_digits_whoever_is_killed(workers, tmp_path):
+    seed = drawn_seed()
+    alone = list(in_order((share, (seed, number)) for number in range(3 * MOST_AHEAD)))
+    assert alone == [share(seed, number) for number in range(3 * MOST_AHEAD)]
+    killing = None if isinstance(workers, ThreadPoolExecutor) else str(tmp_path)
+    found = list(in_order(((share, (seed, number, killing)) for number in range(3 * MOST_AHEAD)), workers))
+    assert found == alone
+    assert (tmp_path / "killed").exists() == (killing is not None)
+    # Another order has other digits, so that the equality above says something.
+    assert len({sum(alone), sum(alone[::-1]), sum(sorted(alone)), sum(sorted(alone, key=abs))}) > 1
+
+
+def divide(by):
+    return 1 / by
+
+
+def test_errors_arrive_as_they_are(workers):
+    calls = iter([Call(by, divide, (by,)) for by in (1, 0, 2)])
+    with pytest.raises(ZeroDivisionError):
+        list(finished(partial(next, calls, None), workers))
+
+
+def test_calls_may_wait_for_others(workers):
+    """The second call is there once the first has been looked at."""
+    waiting, found = [Call("first", divide, (4,))], {}
+    for key, result in finished(lambda: waiting.pop() if waiting else None, workers):
+        found[key] = result
+        if key == "first":
+            waiting.append(Call("second", divide, (result,)))
+    assert found == {"first": 0.25, "second": 4.0}
+
+
+def doomed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_call_that_always_ends_its_process_is_given_up():
+    calls = iter([Call("the doomed one", doomed)])
+    with pytest.raises(ChildProcessError, match="a process ended 3 times while it computed the doomed one"):
+        list(finished(partial(next, calls, None), 2))
+
+
+def test_an_executor_that_breaks_says_so():
+    """It is not ours to start another one."""
+    executor = ThreadPoolExecutor(1)
+    executor.shutdown()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        list(in_order([(divide, (1,))], executor))
