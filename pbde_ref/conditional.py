@@ -204,13 +204,14 @@ class ConditionalDistribution:
             raise TypeError(f"`support` must be Prompts; got {shown(support)}")
         log_weights = vector("log_weights", log_weights, size=support.size)
         reject("log_weights", "below +inf", log_weights, np.isposinf(log_weights))
-        total = support.log_sums(log_weights)
-        if np.isneginf(total).any():
-            empty = shown(support.names[int(np.argmax(np.isneginf(total)))])
+        largest = np.maximum.reduceat(log_weights, support.start[:-1])
+        if np.isneginf(largest).any():
+            empty = shown(support.names[int(np.argmin(largest))])
             raise ValueError(f"`log_weights` must have positive mass at each prompt; got -inf everywhere at {empty}")
-        # Twice, for a large total costs the first difference digits that the second gives back.
-        log_pmf = log_weights - total[support.number]
-        log_pmf = log_pmf - support.log_sums(log_pmf)[support.number]
+        # The largest leaves first: what all share must not cost the differences their digits.
+        with np.errstate(over="ignore"):
+            shifted = log_weights - largest[support.number]
+        log_pmf = shifted - support.log_sums(shifted)[support.number]
         for name, value in (("log_pmf", log_pmf), ("pmf", np.exp(log_pmf))):
             value.flags.writeable = False
             object.__setattr__(self, name, value)

@@ -4,7 +4,6 @@ What can be told apart at all: proofs/process_identified.md.
 """
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from pbde_ref.cli import main
 from pbde_ref.estimation import NoFiniteEstimateError
 from pbde_ref.estimation.identification import COLUMNS, PROCESSES
 from pbde_ref.experiments.process_simulation import TRUTHS, simulate_processes, simulated_pairs
+from tests.refusals import pattern
 from tests.seeds import drawn_seed
 
 
@@ -173,7 +173,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_named(case):
     arguments, message = BAD[case]
-    with pytest.raises(ValueError, match=".*".join(map(re.escape, message.split("*")))):
+    with pytest.raises(ValueError, match=pattern(message)):
         pb.identify_process(**arguments)
 
 

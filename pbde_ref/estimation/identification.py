@@ -27,6 +27,7 @@ from pbde_ref.validation import (
     array,
     comparison_weights,
     indices,
+    instance,
     reject,
     vector,
     whole_number,
@@ -273,6 +274,8 @@ def _columns(
     if not columns:
         raise TypeError("one of `log_p`, `log_reference` and `lengths` must be given; got none")
     result = {name: value[0] - value[1] for name, value in columns.items()}
+    if covariates is not None:
+        instance("covariates", covariates, Mapping, "a mapping of names to numbers")
     for name, value in (covariates or {}).items():
         result[str(name)] = vector(f"covariates[{name!r}]", value)
         reject(f"covariates[{name!r}]", "finite", result[str(name)], np.isinf(result[str(name)]))

@@ -65,8 +65,8 @@ def _over_everything(problem: Problem) -> float | None:
 
 
 def _shared(problem: Problem, spanned: bool) -> tuple[float, float] | None:
-    """How far DPO's shared parameters end from the two-stage policy, whose reward a quasi-Newton method finds, and
-    what that method leaves open.
+    """How far DPO's shared parameters end from the two-stage policy, whose reward a quasi-Newton method finds, and by
+    how much that method may miss log-odds.
     """
     prompts = _prompts(problem)
     log_p, log_reference = problem.preference.log_pmf, problem.reference.log_pmf
@@ -93,17 +93,20 @@ def _shared(problem: Problem, spanned: bool) -> tuple[float, float] | None:
     weights = log_reference + features @ reward.x / problem.beta
     parts = [prompts.number == k for k in (0, 1)]
     apart = [second_paths.variation(found.policy.pmf[part], second_paths.softmax(weights[part])) for part in parts]
-    return max(apart), float(np.abs(reward.jac).max())
+    model = 1.0 / (1.0 + np.exp(-rows @ reward.x))
+    least = np.linalg.eigvalsh(rows.T @ ((share * model * (1.0 - model))[:, None] * rows))[0]
+    left = np.linalg.norm(reward.jac) * np.abs(rows).max() / (max(float(least), 1e-300) * problem.beta)
+    return max(apart), float(left)
 
 
 def _two_stages(problem: Problem) -> float | None:
     found = _shared(problem, True)
-    return None if found is None or found[1] > 1e-9 else found[0]
+    return None if found is None or found[1] > 0.1 * SHARED else found[0]
 
 
 def _outside_the_span(problem: Problem) -> float | None:
     found = _shared(problem, False)
-    return None if found is None or found[1] > 1e-9 or found[0] < 10.0 * SHARED else found[0]
+    return None if found is None or found[1] > 0.1 * SHARED or found[0] < 10.0 * SHARED else found[0]
 
 
 def _named(problem: Problem, exponent: float) -> float | None:
@@ -137,7 +140,7 @@ def _inverse(problem: Problem) -> float | None:
 
 
 SHARED = 1e-7
-"""A quasi-Newton method with a gradient below 1e-9 leaves parameters that far off where curvatures are above 1e-2."""
+"""Ten times what the second path's own gradient and least curvature may leave of log-odds."""
 
 PROMPTS = (
     Claim(

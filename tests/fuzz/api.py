@@ -18,6 +18,7 @@ import numpy as np
 
 import pbde_ref as pb
 from pbde_ref.exact.linear_time.kernel_sums import kernel_kl
+from pbde_ref.experiments.process_simulation import simulated_pairs
 from pbde_ref.language.training import held_out_loss, loss_and_error
 from pbde_ref.language.training_data import batch_order
 from pbde_ref.models.adam import adam_step, initial_adam_state
@@ -33,10 +34,9 @@ NOT_CALLED = {
     "BRADLEY_TERRY", "BatchLoss", "Certificate", "ClosedLoop", "ComparisonFit", "Comparisons", "ExpectedLoss",
     "Identifiability", "NextComparison",
     "IpoSolution", "LimitFit", "LogLinearOptimum", "MixtureLoss", "MixtureSolution", "NoFiniteEstimateError",
-    "NormalizingConstant", "Objective", "Optimum", "PaperProblem", "PolicyError", "PolicySolution", "RRHFSolution",
-    "RejectionSample", "SlicSolution", "Solution", "compare_annotator_models", "read_comparisons", "stigler_citations",
-    # Results, and functions of prompts and of processes that have tests of their own and no fuzzer yet.
-    "ProcessIdentification", "identify_process", "minimize_at_prompts", "minimize_log_linear", "prompt_pairs",
+    "NormalizingConstant", "Objective", "Optimum", "PaperProblem", "PolicyError", "PolicySolution",
+    "ProcessIdentification", "RRHFSolution", "RejectionSample", "SlicSolution", "Solution",
+    "compare_annotator_models", "read_comparisons", "stigler_citations",
 }  # fmt: skip
 
 
@@ -100,10 +100,12 @@ MODEL = {
     "config": SIZES, "parameters": np.linspace(-1.0, 1.0, parameter_count(SIZES)),
     "tokens": np.array([[3, 4, 1], [5, 1, 0]]), "sequences": [[3, 4, 1], [5, 1]], "weights": np.ones(2),
 }  # fmt: skip
+PROMPTS = pb.Prompts("aabbb")
+CONDITIONAL = pb.ConditionalDistribution(np.arange(N) / 3.0, PROMPTS)
+ON_PROMPTS = {"annotator": pb.Annotator(CONDITIONAL, pb.luce()), "proposal": pb.prompt_pairs(PROMPTS)}
+
 # Where one name means different things.
 OWN = {
-    "Prompts": {"prompts": list("aabbb")},
-    "LogLinearPolicies": {"features": np.arange(10.0).reshape(N, 2), "prompts": pb.Prompts("aabbb")},
     "adam_step": {"parameters": np.ones(3), "gradient": np.ones(3), "state": initial_adam_state(np.ones(3)),
                   "beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-8, "weight_decay": 0.1},
     "batch_order": {"lengths": [2, 9, 2], "tokens_per_batch": 4},
@@ -116,7 +118,18 @@ OWN = {
     "fit_comparisons": {"weights": [1.0, 2.0, 3.0, 1.0], "support": list("abc"), "pbde": pb.luce()},
     "fit_annotator_mixture": {"weights": None, "pbde": None, "reference": None},
     "comparisons_needed": {"nats": 0.01},
-    "ConditionalDistribution": {"support": pb.Prompts("aabbb")},
+    "ConditionalDistribution": {"support": PROMPTS},
+    "Prompts": {"prompts": list("aabbb")},
+    "LogLinearPolicies": {"features": np.arange(10.0).reshape(N, 2) % 3, "prompts": PROMPTS},
+    "minimize_log_linear": ON_PROMPTS | {
+        "policies": pb.LogLinearPolicies(np.arange(10.0).reshape(N, 2) % 3, PROMPTS),
+        "pbde": pb.dpo(0.5, CONDITIONAL),
+    },
+    "minimize_at_prompts": ON_PROMPTS,
+    "prompt_pairs": {"a": CONDITIONAL, "b": None, "prompts": [1.0, 3.0]},
+    "identify_process": {
+        **simulated_pairs("DPO", 40, rng=1), "covariates": None, "weights": np.ones(40), "clusters": np.arange(40),
+    },
     "expected_mixture_hessian": {"utilities": np.arange(10.0).reshape(2, N) / 10},
     "expected_mixture_loss": {"utilities": np.arange(10.0).reshape(2, N) / 10},
     "annotator_mixture_loss": {"policy_chosen": -np.ones((3, 2)), "policy_rejected": np.zeros((3, 2))},

@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 import pbde_ref as pb
 from pbde_ref.exact.results import NoMinimumError
 from pbde_ref.prompts import LogLinearRegression
+from tests.refusals import pattern
 from tests.seeds import drawn_seed
 
 SMALL = pb.Prompts("aaa")
@@ -61,7 +62,7 @@ def test_the_optimum_is_a_quasi_newton_methods(draw):
     _, policies, annotator, reference, q = drawn([drawn_seed(), draw])
     process = pb.dpo(0.5, reference)
     found, loss = pb.minimize_log_linear(policies, annotator, q, process), transcribed(policies, annotator, q, process)
-    other = minimize(loss, np.zeros(3), method="BFGS", options={"gtol": 1e-9})
+    other = minimize(loss, np.zeros(3), method="BFGS", jac="3-point", options={"gtol": 1e-9})
     assert found.converged
     assert found.unique
     assert found.gap < 1e-20
@@ -298,5 +299,5 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_named(case):
     call, message = BAD[case]
-    with pytest.raises(ValueError, match=".*".join(map(re.escape, message.split("*")))):
+    with pytest.raises(ValueError, match=pattern(message)):
         call()
