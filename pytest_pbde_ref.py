@@ -20,6 +20,7 @@ def pytest_addoption(parser):
         "command line nothing else is collected.",
     )  # fmt: skip
     group.addoption("--pbde-loss", metavar="NAME", help='what the subjects compute, such as "dpo"')
+    group.addoption("--pbde-objective", metavar="PACKAGE.MODULE:FUNCTION", help="or a formula of your own for it")
     group.addoption(
         "--pbde", action="append", default=[], dest="pbde_conventions", metavar="NAME=VALUE",
         help="a convention or option of check_loss, such as beta=0.1 or reduction=sum; may be repeated",
@@ -39,8 +40,9 @@ def pytest_collection(session):
         sys.path.insert(0, str(config.invocation_params.dir))
         if config.args_source is not config.ArgsSource.ARGS:
             config.args = []
-    elif config.getoption("pbde_loss") or config.getoption("pbde_conventions") or config.getoption("pbde_expected"):
-        raise pytest.UsageError("--pbde-loss, --pbde and --pbde-expected-failure need a --pbde-subject")
+    elif any(config.getoption(f"pbde_{name}") for name in ("loss", "objective", "conventions", "expected")):
+        options = "--pbde-loss, --pbde-objective, --pbde and --pbde-expected-failure"
+        raise pytest.UsageError(f"{options} need a --pbde-subject")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -53,6 +53,7 @@ setup(
         "pbde_ref.models",
         "pbde_ref.oracle",
         "pbde_ref.oracle.calling",
+        "pbde_ref.oracle.reduction",
         "pbde_ref.oracle.selftest",
         "pbde_ref.oracle.training",
         "pbde_ref.sampling",

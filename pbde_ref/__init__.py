@@ -141,7 +141,13 @@ from pbde_ref.losses import (
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, as_objective, hinge, ipo
 from pbde_ref.paper_problem import PaperProblem, paper_problem
 from pbde_ref.pbde import PBDE, dpo, geometric_average, length_normalized, luce
-from pbde_ref.prompts import LogLinearOptimum, LogLinearPolicies, minimize_log_linear, prompt_pairs
+from pbde_ref.prompts import (
+    LogLinearOptimum,
+    LogLinearPolicies,
+    minimize_at_prompts,
+    minimize_log_linear,
+    prompt_pairs,
+)
 from pbde_ref.proposals import JointProposal, PairListProposal, ProductProposal
 from pbde_ref.sampling import (
     Comparisons,
@@ -250,6 +256,7 @@ __all__ = [
     "limit_fit",
     "log_partition",
     "luce",
+    "minimize_at_prompts",
     "minimize_expected_loss",
     "minimize_log_linear",
     "minimize_product_loss",

@@ -30,6 +30,7 @@ from pbde_ref.validation import (
     same_size,
     shown,
     vector,
+    whole_number,
 )  # fmt: skip
 
 __all__ = [
@@ -192,7 +193,9 @@ class FiniteDistribution(Shown):
         >>> pb.FiniteDistribution([0.0, float("-inf")], support=["a", "b"]).sample(3, rng=0)
         array(['a', 'a', 'a'], dtype='<U1')
         """
-        return self.support[generator_of(rng).choice(len(self), size=size, p=self.pmf)]
+        given = size if isinstance(size, tuple) else (() if size is None else (size,))
+        shape = None if size is None else tuple(whole_number("size", n, most=2**48) for n in given)
+        return self.support[generator_of(rng).choice(len(self), size=shape, p=self.pmf)]
 
 
 def _index_of(weights: Any) -> Any:

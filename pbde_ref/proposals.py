@@ -25,6 +25,7 @@ from pbde_ref.validation import (
     reject,
     same_size,
     vector,
+    whole_number,
 )  # fmt: skip
 
 __all__ = ["JointProposal", "PairListProposal", "ProductProposal", "Proposal"]
@@ -84,7 +85,7 @@ class ProductProposal(Shown):
 
     def matrix(self, size: int) -> FloatArray:
         """The joint probabilities q(A, B), shape (size, size)."""
-        same_size("proposal", self.a.size, size)
+        same_size("proposal", self.a.size, whole_number("size", size))
         return np.multiply.outer(self.a, self.b)
 
 
@@ -125,7 +126,7 @@ class JointProposal(Shown):
 
     def matrix(self, size: int) -> FloatArray:
         """The joint probabilities q(A, B), shape (size, size)."""
-        same_size("proposal", len(self.weights), size)
+        same_size("proposal", len(self.weights), whole_number("size", size))
         return self.weights
 
 
@@ -176,7 +177,7 @@ class PairListProposal(Shown):
 
     def matrix(self, size: int) -> FloatArray:
         """The joint probabilities q(A, B), shape (size, size)."""
-        self._check_size(size)
+        self._check_size(size := whole_number("size", size, most=2**24))
         flat = np.bincount(self.x_a * size + self.x_b, self.weights, size * size)
         return np.asarray(flat, dtype=np.float64).reshape(size, size)
 

@@ -152,22 +152,19 @@ def instance(name: str, value: Any, kind: type | tuple[type, ...], description: 
 
 def vector(name: str, value: ArrayLike, *, size: int | None = None) -> FloatArray:
     """A read-only float64 copy of `value`, one-dimensional, not empty and without NaN."""
-    result = array(name, value)
-    if result.ndim != 1 or result.size == 0:
-        raise ValueError(f"`{name}` must be a vector with at least one entry; got shape {result.shape}")
-    if size is not None:
-        same_size(name, result.size, size)
-    result.flags.writeable = False
-    return result
+    return _sized(name, array(name, value), 1, "a vector", size)
 
 
 def matrix(name: str, value: ArrayLike, *, size: int | None = None) -> FloatArray:
     """A read-only float64 copy of `value`, square, not empty and without NaN."""
-    result = array(name, value)
-    if result.ndim != 2 or result.shape[0] != result.shape[1] or result.size == 0:
-        raise ValueError(f"`{name}` must be a square matrix with at least one entry; got shape {result.shape}")
+    return _sized(name, array(name, value), 2, "a square matrix", size)
+
+
+def _sized(name: str, result: FloatArray, axes: int, kind: str, size: int | None) -> FloatArray:
+    if result.ndim != axes or len(set(result.shape)) != 1 or result.size == 0:
+        raise ValueError(f"`{name}` must be {kind} with at least one entry; got shape {result.shape}")
     if size is not None:
-        same_size(name, result.shape[0], size)
+        same_size(name, len(result), size)
     result.flags.writeable = False
     return result
 

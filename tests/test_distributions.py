@@ -540,7 +540,7 @@ BAD_VALUES = {
     ),
     "KL sizes": (lambda: pb.kl_divergence(UNIFORM, THREE), "`r` must have 2 outcomes*; got 3"),
     "KL labels": (lambda: pb.kl_divergence(UNIFORM, LETTERS), "`r` must have the support of `p`; got *'a'*at index 0"),
-    "sample of negative size": (lambda: UNIFORM.sample(-1, rng=0), "negative"),
+    "sample of negative size": (lambda: UNIFORM.sample(-1, rng=0), "`size` must be at least 0; got -1"),
 }
 
 BAD_TYPES = {

@@ -139,8 +139,8 @@ def test_every_sentence_has_a_row_and_every_row_names_what_exists():
 
 
 def test_every_claim_that_verify_checks_has_a_sentence_or_goes_beyond():
-    text = (PROOFS / "claims.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"verify `(\w+)`", text)) == set(CLAIMS)
+    named = set(re.findall(r"verify `(\w+)`", (PROOFS / "claims.md").read_text(encoding="utf-8")))
+    assert {name for name, claim in CLAIMS.items() if claim.place not in ("–", "beyond")} <= named <= set(CLAIMS)
 
 
 def test_a_wrong_name_would_be_seen():

@@ -625,7 +625,7 @@ def test_wrong_questions():
     fit = fit_comparisons([0, 1], [1, 0])
     for arguments, match in (
         ({"items": [2]}, "`items` must be an index below the number of items, 2; got 2"),
-        ({"relative_to": 5}, "`relative_to` must be an index below"),
+        ({"relative_to": 5}, "`relative_to` must be at most 1; got 5"),
         ({"relative_to": -1}, "`relative_to` must be at least 0"),
     ):
         with pytest.raises(ValueError, match=match):

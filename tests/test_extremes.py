@@ -9,8 +9,10 @@ import pytest
 import pbde_ref as pb
 from pbde_ref import losses
 from pbde_ref.exact.ipo import ipo_optimum
+from pbde_ref.exact.linear_time.kernel_sums import kernel_kl
 from pbde_ref.exact.policy_optimization import log_partition
 from pbde_ref.language.generation import sample_sequences
+from pbde_ref.language.training_data import batch_order
 from pbde_ref.losses import BatchLoss
 from pbde_ref.models.adam import adam_step, initial_adam_state
 from pbde_ref.models.transformer import (
@@ -168,3 +170,38 @@ def test_the_lowest_temperatures_take_the_likeliest_token(dtype):
         np.testing.assert_array_equal(other.tokens, found[0].tokens)
         np.testing.assert_array_equal(other.log_probs, found[0].log_probs)
     assert np.isfinite(found[0].log_probs).all()
+
+
+def test_rrhf_asks_for_the_order_of_scores_alone():
+    """Scores whose sum overflows are as good as others."""
+    policy, lengths = -np.arange(1.0, 7.0).reshape(2, 3), np.ones((2, 3))
+    far, near = ([[-1e308, -1.2e308, 1e308]] * 2, [[1.0, 0.0, 2.0]] * 2)
+    found = [pb.rrhf_loss(policy, lengths, scores=scores).losses for scores in (far, near)]
+    np.testing.assert_array_equal(*found)
+
+
+def test_the_gap_of_ipo_is_a_number_for_every_tau():
+    """Utilities are in proportion to 1 / τ; the gap was NaN for 1e-80 and below."""
+    annotator = pb.Annotator(pb.FiniteDistribution([0.0, 1.0, 3.0]), pb.luce())
+    proposal = pb.PairListProposal([0, 1, 2], [1, 2, 0])
+    near, far = (pb.minimize_expected_loss(pb.ipo(tau), annotator, proposal) for tau in (1e-5, 1e-140))
+    np.testing.assert_allclose(far.utilities * 1e-135, near.utilities, rtol=1e-12)
+    assert 0.0 <= far.gap < 1e-16 / 1e-140**2
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        (lambda p: pb.sample_optimal_policy(p, [0.0, 1.0], 1.0, size=10**18, rng=0), MemoryError, "allocate"),
+        (lambda p: p.sample(0.5, rng=0), TypeError, "`size` must be a whole number; got 0.5"),
+        (lambda p: pb.gradient_ascent([1.0, 0.0], 1e-308, p, learning_rate=10.0), ValueError, "learning_rate / beta"),
+        (lambda p: pb.ProductProposal(p).matrix("a"), TypeError, "`size` must be a whole number; got 'a'"),
+        (lambda p: pb.GaussianPrior(1.0).slope("a"), TypeError, "`utilities` must be an array of real numbers"),
+        (lambda p: kernel_kl(pb.Annotator(p, pb.luce()), np.ma.array([1.0, 2.0], mask=[0, 1]), pb.ProductProposal(p)),
+         ValueError, "`utilities` must be free of masked entries; got 1 of 2"),
+        (lambda p: next(batch_order([1.5], 2, rng=0)), TypeError, "`lengths` must be a vector of whole numbers"),
+    ],
+)  # fmt: skip
+def test_what_hung_or_named_nothing(call, error, match):
+    with pytest.raises(error, match=match):
+        call(pb.uniform([0, 1]))

@@ -154,6 +154,10 @@ BAD = {
     "rows": ({"log_p": DATA["log_p"][0]}, "`log_p` must have two rows, *; got shape (60,)"),
     "shape": ({**DATA, "lengths": DATA["lengths"][:, :9]}, "`lengths` must have the shape of `log_p`; got (2, 9)"),
     "clusters": ({**DATA, "clusters": [0, 1]}, "`clusters` must have one entry for each comparison, 60; got 2"),
+    "few clusters": (
+        {**DATA, "clusters": np.arange(60) % 4},
+        "`clusters` must be more than the columns, 4; got 4",
+    ),
     "same": (
         {**DATA, "log_reference": DATA["log_p"] - 1.0},
         "columns must not be collinear within pairs, *; got 'log p', 'log π_pre': leave one out",
@@ -251,3 +255,13 @@ def test_the_simulation_prints_its_table(capsys):
     assert first == capsys.readouterr().out
     assert "seed 7: 2 data sets" in first
     assert max(map(len, first.splitlines())) <= 80
+
+
+def test_fit_says_that_votes_alone_do_not_tell_processes_apart(tmp_path, capsys):
+    """Where a process is given or items are texts; not for matches, where nobody asked."""
+    file = tmp_path / "votes.csv"
+    file.write_text("chosen,rejected\ntea,coffee\ncoffee,tea\ntea,coffee\n")
+    assert main(["fit", str(file)]) == 0
+    assert "pbde-ref process" not in capsys.readouterr().err
+    assert main(["fit", str(file), "--f", "2"]) == 0
+    assert "every process f·log p + g fits these comparisons equally well" in capsys.readouterr().err

@@ -269,6 +269,17 @@ def test_each_regulariser_pulls_to_its_own_law(law):
     assert min(distances, key=distances.get) == law
 
 
+def test_delta_scales_every_log_ratio_alike():
+    """A.2's "non-uniform smoothing": in log-probabilities it is uniform, π_δ ∝ π_1^δ, and no bound on their range."""
+    problem = pb.paper_problem(64)
+    annotator, reference = pb.Annotator(problem.implicit_preference_distribution, pb.luce()), problem.reference
+    pairs = pb.ProductProposal(reference)
+    found = {d: pb.minimize_slic(annotator, pairs, delta=d, lambda_=0.0, reference=reference) for d in (0.25, 1.0)}
+    assert found[1.0].unique
+    assert found[0.25].utilities == pytest.approx(0.25 * found[1.0].utilities, abs=1e-12)
+    assert np.ptp(found[1.0].utilities) == pytest.approx(34.0)
+
+
 # --- proofs/identified.md ---
 
 

@@ -8,17 +8,28 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from pbde_ref.catalogue import optima
-from pbde_ref.catalogue.batches import ANSWERS, PAIRS
-from pbde_ref.catalogue.ingredients import LENGTHS, POLICIES, REFERENCES, names_of, outcome_of, reduction_of
+from pbde_ref.catalogue.batches import ANSWERS, PAIRS, REWARDS
+from pbde_ref.catalogue.ingredients import (
+    FOUR,
+    LENGTHS,
+    POLICIES,
+    REFERENCES,
+    REWARD_PAIR,
+    calls,
+    names_of,
+    outcome_of,
+    reduction_of,
+)
 from pbde_ref.catalogue.processes import DPO
 from pbde_ref.catalogue.records import Arrays, Conventions, Input, Loss, Margins, Outcome, Parameter
 from pbde_ref.exact.results import Optimum
-from pbde_ref.losses import BatchLoss, answer_loss, log_ratio_loss
+from pbde_ref.losses import BatchLoss, answer_loss, aot_loss, centred_reward_loss, log_ratio_loss
 from pbde_ref.losses.log_ratios import (
     PairObjective,
     apo_down,
@@ -44,6 +55,7 @@ BETA = DPO.parameters["beta"]
 WEIGHT = Parameter("non-negative", 1.0, 0.6, 0.3, ("likelihood_weight", "rpo_alpha", "cpo_alpha", "alpha"))
 AVERAGE = Parameter("switch", False)
 BASELINE = Parameter("non-negative", 0.0, 0.4, 0.9, ("baseline", "kl", "delta"), "z")
+CENTRE = Parameter("positive", None, 0.1, 0.3, ("coefficient", "center_rewards_coefficient"), "c")
 # What is no parameter of the pair's own loss.
 _AROUND = {"likelihood_weight", "average_likelihood", "desirable_weight", "undesirable_weight"}
 
@@ -77,11 +89,11 @@ def _best(
 def _of_pairs(
     name: str, title: str, formula: str, source: str, make: Callable[..., PairObjective],
     parameters: Mapping[str, Parameter], *, reference: bool = True, per_token: bool = False,
-    solve: Callable[..., Optimum] = optima.of_scores, **more: Any,
+    solve: Callable[..., Optimum] = optima.of_scores, constants: tuple[Input, ...] = (), **more: Any,
 ) -> Loss:  # fmt: skip
     """A loss of the two log-ratios of a pair, or of two log-probabilities."""
     likely = "average_likelihood" in parameters
-    given = POLICIES + (REFERENCES if reference else ())
+    given = POLICIES + (REFERENCES if reference else ()) + constants
 
     def inputs(conventions: Conventions) -> tuple[Input, ...]:
         return given + (LENGTHS if per_token or (likely and conventions["average_likelihood"]) else ())
@@ -177,6 +189,23 @@ def _of_answers(
     )  # fmt: skip
 
 
+def _wpo_loss(*four: Any, chosen_lengths: Any, rejected_lengths: Any, beta: float, **named: Any) -> BatchLoss:
+    """DPO, each pair weighted by the mean probabilities of its tokens."""
+    per_token = np.asarray(four[0]) / np.asarray(chosen_lengths), np.asarray(four[1]) / np.asarray(rejected_lengths)
+    weights = np.exp(per_token[0] + per_token[1])
+    return log_ratio_loss(of_margin(BRADLEY_TERRY, beta), *four, weights=weights, **named)
+
+
+def _aot(name: str, title: str, formula: str, paired: bool) -> Loss:
+    parameters = {n: DPO.parameters[n] for n in ("beta", "label_smoothing")}
+    return Loss(
+        name=name, title=title, equation="", family="batch", inputs=lambda c: POLICIES + REFERENCES,
+        evaluate=calls(aot_loss, FOUR, lambda a, c: {"paired": paired, **{n: c[n] for n in parameters}}),
+        batches=PAIRS, parameters=parameters, batch=partial(aot_loss, paired=paired), formula=formula,
+        source=f"Melnyk et al. 2024, arXiv 2406.05882; {_TRL} {name}",
+    )  # fmt: skip
+
+
 # a = log π(chosen)/ref(chosen) and b the same of the rejected answer, m = β (a − b), s = log-probabilities per token.
 IN_USE = (
     _of_margin(
@@ -202,6 +231,32 @@ IN_USE = (
         {"beta": BETA}, per_token=True, solve=optima.of_ratios_per_token, learns="p*", margins=_per_token_margins,
         objective=lambda c: BRADLEY_TERRY, aliases=("sigmoid_norm",),
     ),
+    _of_pairs(
+        "soft_dpo", "DPO with soft labels", "-p log σ(m) - (1 - p) log σ(-m), m = β (a - b)",
+        "Mitchell 2023 (cDPO, one p for all); p of an annotator or a reward model for each pair",
+        lambda beta: of_margin(BRADLEY_TERRY, beta), {"beta": BETA}, constants=(Input("labels", "constant"),),
+        solve=optima.best_dpo, learns="p*",
+    ),
+    Loss(
+        name="centred_reward", title="Bradley–Terry reward loss, rewards held near zero", equation="",
+        family="pairwise", inputs=lambda c: REWARD_PAIR, batches=REWARDS,
+        evaluate=calls(centred_reward_loss, names_of(REWARD_PAIR), lambda a, c: {"coefficient": c["coefficient"]}),
+        parameters={"coefficient": CENTRE}, batch=centred_reward_loss,
+        optimum=_best(optima.of_centred, {"coefficient": CENTRE}, ()),
+        formula="-log σ(r_w - r_l) + c (r_w + r_l)²",
+        source=f"Eisenstein et al. 2023, arXiv 2312.09244; {_TRL} center_rewards_coefficient",
+    ),
+    Loss(
+        name="wpo", title="DPO weighted by the policy", equation="", family="pairwise",
+        inputs=lambda c: POLICIES + REFERENCES + LENGTHS,
+        evaluate=calls(_wpo_loss, FOUR, lambda a, c: {"beta": c["beta"], **{i.name: a[i.name] for i in LENGTHS}}),
+        batches=PAIRS, parameters={"beta": BETA}, batch=_wpo_loss,
+        formula="-w log σ(β (a - b)), w = exp(s_w + s_l) without gradient, s = log π/length",
+        source=f"Zhou et al. 2024, arXiv 2406.11827, Eq. (2); {_TRL} use_weighting divides by Σ p² as well",
+    ),
+    _aot("aot", "alignment by optimal transport, paired",
+         "-log σ(β (u - v)), both sorted, u = log π(w)/π(l), v = log ref(w)/ref(l)", True),
+    _aot("aot_unpaired", "alignment by optimal transport, unpaired", "-log σ(β (a - b)), a and b sorted", False),
     _of_link(
         "f_dpo", "f-DPO", "-log σ(β (h(a) - h(b))), h: a | 1 - exp(-a) | log 2 + log σ(a) | (exp((α-1) a) - 1)/(α-1)",
         f"Wang et al. 2024, arXiv 2309.16240; {_TRL} f_divergence_type", "",
@@ -245,7 +300,7 @@ IN_USE = (
         cal_dpo, {"beta": BETA},
     ),
     _of_pairs(
-        "dpop", "DPO-positive", "-log σ(β (a - b - λ max(-a, 0)))", "Pal et al. 2024, arXiv 2402.13228, Eq. (3)", dpop,
+        "dpop", "DPO-positive", "-log σ(β (a - b - ρ max(-a, 0)))", "Pal et al. 2024, arXiv 2402.13228, Eq. (3)", dpop,
         {"beta": BETA, "penalty": Parameter("non-negative", None, 2.0, 5.0, ("penalty", "dpop_lambda"), "ρ")},
     ),
     _of_pairs(
@@ -277,7 +332,7 @@ IN_USE = (
         learns="winners",
     ),
     _of_answers(
-        "bco_single", "binary classifier optimisation of single answers",
+        "bco_each", "binary classifier optimisation of single answers",
         "-w_D log σ(β (t - z)) if desirable, else -w_U log σ(β (z - t)), t = log π/ref; z no gradient",
         "Jung et al. 2024, arXiv 2404.04656", bco, {"beta": BETA, "baseline": BASELINE}, learns="rates",
     ),

@@ -27,11 +27,11 @@ from pbde_ref.exact.minimizers import minimize_expected_loss
 from pbde_ref.exact.mixtures import expected_mixture_loss, fit_annotator_mixture
 from pbde_ref.exact.optima import optimal_policy, policy_bound, policy_of
 from pbde_ref.exact.pairwise_minima import minimize_by_pairs
-from pbde_ref.exact.policy_losses import minimize_policy_loss, wins_with_ties
+from pbde_ref.exact.policy_losses import minimize_policy_loss, minimize_reward_loss, wins_with_ties
 from pbde_ref.exact.projection import projected_policy
 from pbde_ref.exact.ranking import minimize_rrhf
 from pbde_ref.exact.results import NoMinimumError, Optimum, unmet
-from pbde_ref.losses.log_ratios import Link, PairObjective, of_halves
+from pbde_ref.losses.log_ratios import Link, PairObjective, centred, of_halves
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, robust, smoothed, with_margin
 from pbde_ref.pbde import PBDE, dpo, geometric_average, length_normalized, luce
 from pbde_ref.proposals import ProductProposal, Proposal
@@ -39,8 +39,8 @@ from pbde_ref.validation import choice, positive_number, vector
 
 __all__ = [
     "best_dpo", "best_geometric", "best_hinge", "best_ipo", "best_length_normalized", "best_mixture", "best_pbde",
-    "best_reward", "best_rlhf", "best_rrhf", "best_rso", "best_slic", "of_answers", "of_dpo_margin", "of_link",
-    "of_process", "of_ratios_per_token", "of_scores", "of_sigmoids",
+    "best_reward", "best_rlhf", "best_rrhf", "best_rso", "best_slic", "of_answers", "of_centred", "of_dpo_margin",
+    "of_link", "of_process", "of_ratios_per_token", "of_scores", "of_sigmoids",
 ]  # fmt: skip
 
 EPS = float(np.finfo(float).eps)
@@ -76,6 +76,8 @@ def of_process(
         return _closed_form(annotator, proposal, process)
     if finite_fit_exists(annotator, proposal):
         return projected_policy(annotator, process, proposal)
+    if prompts_of(annotator) is not None:
+        return _undetermined(annotator, "at some prompt no finite utilities are best: ask each prompt by itself")
     limit = limit_fit(annotator, proposal)
     if not limit.unique:
         return _undetermined(annotator, "several groups of outcomes never lose: their shares are open", limit.loss)
@@ -347,6 +349,14 @@ def of_scores(
             make(**parameters), annotator, proposal, reference=reference, lengths=tokens, per_token=per_token,
             likelihood_weight=likelihood_weight,
         )  # fmt: skip
+    except NoMinimumError as error:
+        return _undetermined(annotator, str(error))
+
+
+def of_centred(annotator: PreferenceModel, proposal: Proposal, *, coefficient: float) -> Optimum:
+    """The rewards of a loss that also holds them near zero, and their softmax."""
+    try:
+        return minimize_reward_loss(centred(coefficient), annotator, proposal)
     except NoMinimumError as error:
         return _undetermined(annotator, str(error))
 

@@ -122,7 +122,7 @@ class Loss:
     ----------
     name, title, equation : str
     family : str
-        "pairwise", "answers", "ranking" or "mixture"; "sequence" and "reading" for what comes before a loss.
+        "pairwise", "answers", "batch", "ranking" or "mixture"; "sequence" and "reading" for what comes before a loss.
     inputs : callable
         From conventions to the arrays that it is called with, in their order.
     evaluate : callable

@@ -18,9 +18,9 @@ from pbde_ref.benchmarking.tables import as_markdown, as_text
 from pbde_ref.benchmarking.targets import judge
 from pbde_ref.benchmarking.timing import QUICK, THOROUGH
 from pbde_ref.cli.arguments import output_path, real, whole, words
-from pbde_ref.cli.check import subject_named
 from pbde_ref.files import write_json
 from pbde_ref.foreign import Reached, ask_child
+from pbde_ref.oracle.calling.naming import subject_named
 
 __all__ = ["add_arguments", "measure_there", "run"]
 

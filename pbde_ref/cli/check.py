@@ -7,30 +7,31 @@ passed, 1 if a check failed.
 from __future__ import annotations
 
 import argparse
-import importlib
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
 from pbde_ref.catalogue import LOSSES, Parameter
-from pbde_ref.cli.arguments import option_of, output_path, real, short, whole
-from pbde_ref.files import write_json
+from pbde_ref.cli.arguments import option_of, output_path, real, whole
+from pbde_ref.files import write_atomically, write_json
 from pbde_ref.foreign import Answer, Reached, ask_child
-from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs, check_sequence_rewards
+from pbde_ref.oracle.calling.naming import subject_named
+from pbde_ref.oracle.conformance import conformance_table, junit_xml
+from pbde_ref.oracle.entry import REDUCTION, check_loss, check_sequence_log_probs, check_sequence_rewards
+from pbde_ref.oracle.reduction.check import check_reduction
+from pbde_ref.oracle.reduction.parts import OVER
 from pbde_ref.oracle.report import CheckResult, Report
 from pbde_ref.oracle.rewards import SEQUENCE_REWARDS
 from pbde_ref.oracle.sequences import SEQUENCE_LOG_PROBS
 from pbde_ref.oracle.tolerances import DTYPES
 
 __all__ = [
-    "add_arguments", "check_there", "compliance_table", "expected_failure", "report_on_each", "run", "subject_named",
+    "add_arguments", "add_outputs", "check_there", "compliance_table", "expected_failure", "report_on_each", "run",
 ]  # fmt: skip
 
-_OF_TOKENS = (SEQUENCE_LOG_PROBS.name, SEQUENCE_REWARDS.name)
+_OTHERS = (SEQUENCE_LOG_PROBS.name, SEQUENCE_REWARDS.name, REDUCTION)
 # Everything that some loss has to declare, in the order of the catalogue.
 _PARAMETERS: dict[str, Parameter] = {
     **{n: p for record in (*LOSSES.values(), SEQUENCE_LOG_PROBS) for n, p in record.parameters.items()},
@@ -49,9 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     >>> parser.parse_args(["package.module:function", "--loss", "dpo", "--beta", "0.1"]).beta
     0.1
     """
-    losses = [*LOSSES, *(alias for d in LOSSES.values() for alias in d.aliases), *_OF_TOKENS]
+    losses = [*LOSSES, *(alias for d in LOSSES.values() for alias in d.aliases), *_OTHERS]
     parser.add_argument("subjects", nargs="+", metavar="MODULE:FUNCTION", help="what to check; several make a table")
-    parser.add_argument("--loss", required=True, choices=losses, metavar="LOSS", help=f"one of {', '.join(losses)}")
+    against = parser.add_mutually_exclusive_group(required=True)
+    against.add_argument("--loss", choices=losses, metavar="LOSS", help=f"one of {', '.join(losses)}")
+    against.add_argument("--objective", metavar="MODULE:FUNCTION",
+                         help="or your own formula of a margin, or of two log-ratios")  # fmt: skip
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=NUMBER", help="a number of your formula")
     conventions = parser.add_argument_group("what the function computes")
     for name, parameter in _PARAMETERS.items():
         if parameter.rule == "switch":
@@ -64,6 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             conventions.add_argument(option_of(name), dest=name, choices=parameter.rule)
         else:
             conventions.add_argument(option_of(name), dest=name, type=real, metavar="NUMBER")
+    conventions.add_argument("--over", choices=tuple(OVER), help="a reduction: what the batch's loss is the mean over")
+    conventions.add_argument("--across", choices=("mean", "sum"), help="a reduction: what becomes of ranks' gradients")
     calling = parser.add_argument_group("how it is called")
     calling.add_argument("--framework", choices=("auto", "numpy", "torch", "jax"), default="auto", help="[auto]")
     calling.add_argument("--dtype", choices=tuple(DTYPES), default="float64", help="[float64]")
@@ -77,7 +84,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     calling.add_argument("--expect", action="append", default=[], metavar="CHECK=REASON", help="a check known to fail")
     calling.add_argument("--timeout", type=whole(1, 10**6), default=600, metavar="SECONDS",
                          help="after which a subject's process is ended [600]")  # fmt: skip
+    add_outputs(parser)
+
+
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Where reports are written beside the terminal."""
     parser.add_argument("--json", metavar="PATH", type=output_path(), help="also write the reports there")
+    parser.add_argument("--junit", metavar="PATH", type=output_path(), help="also write them as JUnit's XML")
+    parser.add_argument("--markdown", metavar="PATH", type=output_path(), help="also write a table for a README")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -90,8 +104,8 @@ def run(options: argparse.Namespace) -> int:
         others.
     """
     return report_on_each(options, "pbde_ref.cli.check:check_there", lambda name, fault: Report(
-        name, options.loss, _declared(options), (CheckResult("process", "failed", fault),), options.framework,
-        options.dtype,
+        name, options.loss or options.objective, _declared(options), (CheckResult("process", "failed", fault),),
+        options.framework, options.dtype,
     ))  # fmt: skip
 
 
@@ -112,6 +126,10 @@ def report_on_each(options: argparse.Namespace, task: str, broken: Callable[[str
         print(compliance_table(reports))
     if options.json:
         write_json(options.json, {"reports": [report.as_dict() for report in reports.values()]})
+    if options.junit:
+        write_atomically(options.junit, junit_xml([*reports.values()]))
+    if options.markdown:
+        write_atomically(options.markdown, f"{conformance_table([*reports.values()])}\n".encode())
     refused = dict.fromkeys(answer.refused for answer in answers.values() if answer.refused)
     if refused:
         raise ValueError("; ".join(refused))
@@ -148,34 +166,6 @@ def _judged(name: str, answer: Answer, broken: Callable[[str, str], Report]) -> 
     return replace(report, changes=(*report.changes, *answer.notes))
 
 
-def subject_named(name: str) -> Callable[..., Any]:
-    """The function that "package.module:function" names; the current folder is looked at first.
-
-    Examples
-    --------
-    >>> subject_named("math:fsum")([0.5, 0.5])
-    1.0
-    """
-    module_name, _, path = name.partition(":")
-    if not module_name or not path:
-        raise ValueError(f"a subject must be named as package.module:function; got {name!r}")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        value: Any = importlib.import_module(module_name)
-        for part in path.split("."):
-            value = getattr(value, part)
-    except Exception as error:
-        # Whatever stands in a module may raise whatever it likes.
-        said = str(error) if isinstance(error, (ImportError, AttributeError)) else f"{type(error).__name__}: {error}"
-        raise ValueError(short(f"the subject {name!r} cannot be found: {said}")) from error
-    if not callable(value):
-        raise ValueError(f"the subject {name!r} must be callable; got {type(value).__name__}")
-    function: Callable[..., Any] = value
-    return function
-
-
 def compliance_table(reports: dict[str, Report]) -> str:
     """Checks by subject, then what each failing subject was diagnosed with."""
     names = list(dict.fromkeys(result.name for report in reports.values() for result in report.results))
@@ -193,6 +183,12 @@ def compliance_table(reports: dict[str, Report]) -> str:
 
 def _report(function: Callable[..., Any], options: argparse.Namespace) -> Report:
     declared = _declared(options)
+    parts = {name: getattr(options, name) for name in ("over", "across") if getattr(options, name) is not None}
+    if options.loss == REDUCTION:
+        return check_reduction(function, **declared, **parts, framework=options.framework, gradients=options.gradients,
+                               seed=options.seed, on_failure="report")  # fmt: skip
+    if parts:
+        raise TypeError(f"--over and --across belong to {REDUCTION}; got --loss {options.loss}")
     passed_on = ("framework", "dtype", "gradients", "returns_gradients", "expect_checks")
     calling = {name: getattr(options, name) for name in passed_on} | {
         "on_failure": "report",
@@ -204,9 +200,14 @@ def _report(function: Callable[..., Any], options: argparse.Namespace) -> Report
         raise TypeError(f"--no-shift belongs to {SEQUENCE_LOG_PROBS.name}; got --loss {options.loss}")
     if options.loss == SEQUENCE_REWARDS.name:
         return check_sequence_rewards(function, **declared, **calling)
+    if options.objective:
+        declared |= dict(_number(text) for text in options.set)
+    elif options.set:
+        raise TypeError(f"--set belongs to --objective; got --loss {options.loss}")
+    objective = subject_named(options.objective) if options.objective else None
     return check_loss(
-        function, options.loss, **declared, **calling, detached_reference=options.detached_reference,
-        returns_rewards=options.returns_rewards, random_search=options.random_search, seed=options.seed,
+        function, options.loss, objective=objective, **declared, **calling, random_search=options.random_search,
+        detached_reference=options.detached_reference, returns_rewards=options.returns_rewards, seed=options.seed,
     )  # fmt: skip
 
 
@@ -217,6 +218,13 @@ def _declared(options: argparse.Namespace) -> dict[str, Any]:
 
 def _margin(text: str) -> float | str:
     return "per_example" if text in ("per_example", "per-example") else real(text)
+
+
+def _number(text: str) -> tuple[str, float]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set must be given as NAME=NUMBER; got {text!r}")
+    return name, real(value)
 
 
 def expected_failure(text: str) -> tuple[str, str]:

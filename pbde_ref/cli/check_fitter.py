@@ -13,9 +13,10 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from pbde_ref.cli.arguments import output_path, whole
-from pbde_ref.cli.check import expected_failure, report_on_each, subject_named
+from pbde_ref.cli.arguments import whole
+from pbde_ref.cli.check import add_outputs, expected_failure, report_on_each
 from pbde_ref.foreign import Reached
+from pbde_ref.oracle.calling.naming import subject_named
 from pbde_ref.oracle.fitters.check import check_fitter
 from pbde_ref.oracle.fitters.definition import TIES
 from pbde_ref.oracle.report import CheckResult, Report
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     calling.add_argument("--expect-checks", type=whole(1, 10**6), metavar="N", help="how many must hold something")
     calling.add_argument("--timeout", type=whole(1, 10**6), default=600, metavar="SECONDS",
                          help="after which a subject's process is ended [600]")  # fmt: skip
-    parser.add_argument("--json", metavar="PATH", type=output_path(), help="also write the reports there")
+    add_outputs(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -62,6 +62,10 @@ examples:
   pbde-ref fit judged.tsv --left a --right b --winner won --annotator judge
 """
 REMEDY = "keep the largest group (--incomparable drop), or add --prior pseudo:1"
+ANY_PROCESS = (
+    "every process f·log p + g fits these comparisons equally well, each with another p*; log-probabilities and "
+    "lengths of the answers tell which it was: pbde-ref process"
+)
 DEFAULT_PRIOR = PseudoCounts(0.5)
 # Items up to which what half wins do to utilities is shown by another fit.
 MOST_COMPARED = 300
@@ -179,6 +183,8 @@ def run(options: argparse.Namespace) -> int:
     drawn = f"bootstrap of {options.bootstrap:,} draws" if options.bootstrap else None
     intervals = "profile likelihood" if options.profile else drawn
     print(summary(fit, table, ties, _with_ties(table, fit, ties), intervals))
+    if options.pbde is not None or options.f != 1.0 or (table.roles is not None and table.roles.answers):
+        print(ANY_PROCESS, file=sys.stderr)
     if models is not None and table.annotators is not None:
         print(f"seed {options.seed}\n")
         print(model_table(models, table.annotators.size))

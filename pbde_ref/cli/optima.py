@@ -18,14 +18,14 @@ from pbde_ref.files import write_atomically, write_json
 
 __all__ = ["add_arguments", "run"]
 
-HEADERS = ["", "loss", "gap", "±", "TV\np*", "TV\nref", "TV\n(16)", "chosen", "learns"]
+HEADERS = ["", "loss", "gap", "±", "TV\np*", "TV\nref", "TV\n(16)", "won", "learns"]
 FAMILIES = list(dict.fromkeys(rule.family for rule in RULES.values()))
 INTRODUCTION = """# The atlas of preference losses
 
 Where every loss of the catalogue leads on the problem of Eq. (10), on {size} grid points, with pairs drawn from the
 reference and a Luce annotator: what `pbde-ref optima --page docs/atlas.md` writes. `gap` bounds the loss above the
 least possible one, `±` the policy's total variation from the best one; an empty cell: nothing is proved. TV is the
-total variation to p\\*, to the reference and to Eq. (16) at the loss's own β, `chosen` the mean log-ratio of policy and
+total variation to p\\*, to the reference and to Eq. (16) at the loss's own β, `won` the mean log-ratio of policy and
 reference of the answers that were chosen, in nats: negative where these become rarer, -inf where some are given up.
 `learns` is what the optimum determines of the annotator: p\\* itself, how often answers win (rates), or which ones win
 more often than not (winners).
@@ -108,12 +108,15 @@ def _page(families: dict[str, list[AtlasRow]], pictures: dict[str, str], size: i
         names = list(dict.fromkeys(RULES[row.name].loss for row in rows))
         records = [LOSSES[name] for name in names if isinstance(name, str)]
         parts.append(f"## {family.capitalize()}\n\n| loss | formula | source |\n|---|---|---|")
-        parts += [f"| `{r.name}` {r.title} | {r.formula or r.equation} | {r.source or 'the paper'} |" for r in records]
+        cells = ((f"`{r.name}` {r.title}", r.formula or r.equation, r.source or "the paper") for r in records)
+        parts += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
         parts.append(f"\n| {headings} |\n|---|" + "---:|" * 7 + "---|")
         parts += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
-        parts += [f"\n- {', '.join(labels)}: {says}." for says, labels in _open_ends(rows).items()]
+        parts += ["", *(f"- {', '.join(labels)}: {says}." for says, labels in _open_ends(rows).items())]
         parts.append(f"\n![The best policies: {family}]({pictures[family]})\n")
-    return "\n".join(parts)
+    parts.append("## Batch functions alone\n\nTheir optima are not computed here.\n")
+    parts += [f"- `{r.name}` {r.title}: {r.formula}. {r.source}." for r in LOSSES.values() if not r.optimum]
+    return "\n".join([*parts, ""])
 
 
 def _settings(options: argparse.Namespace) -> list[tuple[str, dict[str, float]]]:

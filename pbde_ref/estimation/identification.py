@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import linprog
 from scipy.special import expit
 from scipy.stats import chi2
 from scipy.stats import f as f_distribution
@@ -22,6 +21,7 @@ from scipy.stats import f as f_distribution
 from pbde_ref.estimation.connectivity import NoFiniteEstimateError
 from pbde_ref.estimation.newton import newton
 from pbde_ref.estimation.regression import ColumnChoices, Dependence
+from pbde_ref.exact.separation import separating_direction
 from pbde_ref.validation import (
     FloatArray,
     array,
@@ -221,6 +221,8 @@ def identify_process(
         if value.size != size:
             raise ValueError(f"`{name}` must have one entry for each comparison, {size}; got {value.size}")
     comparison_weights("weights", times)
+    if grouped is not None and np.unique(grouped).size <= len(columns):
+        raise ValueError(f"`clusters` must be more than the columns, {len(columns)}; got {np.unique(grouped).size}")
     _check_collinear(columns, times)
     design, dependence, width = np.column_stack(list(columns.values())), Dependence(grouped), len(columns)
     full = _fit(design, times, np.zeros(width), np.eye(width), dependence)
@@ -349,7 +351,7 @@ def _test(
     if has_parameter:
         parameter, error = float(restricted.free[0]), float(np.sqrt(restricted.covariance[0, 0]))
         if name == "geometric":
-            parameter, error = 1.0 / parameter, error / parameter**2
+            parameter, error = (1.0 / parameter, error / parameter**2) if parameter else (np.inf, np.inf)
     return ProcessTest(
         name, formula, parameter, error, restricted.log_likelihood,
         2.0 * (restricted.free.size - restricted.log_likelihood), restricted.free.size, statistic, degrees, p_value,
@@ -359,9 +361,9 @@ def _test(
 def _explain(design: FloatArray, names: list[str]) -> None:
     """Raise if a combination of columns is on the winner's side in every comparison."""
     rows = design / np.abs(design).max(axis=0)
-    found = linprog(-rows.sum(axis=0), -rows, np.zeros(len(rows)), bounds=(-1.0, 1.0))
-    if found.status == 0 and -found.fun > 1e-7:
-        grown = [repr(name) for name, value in zip(names, found.x, strict=True) if abs(value) > 1e-6]
+    found = separating_direction(rows)
+    if found is not None:
+        grown = [repr(name) for name, value in zip(names, found, strict=True) if abs(value) > 1e-6]
         raise NoFiniteEstimateError(
             f"comparisons must have exceptions to every rule; got {len(rows)} that a combination of "
             f"{', '.join(grown)} explains without one",

@@ -115,6 +115,9 @@ def fit_comparisons(
     Time and memory are linear in the number of comparisons and of different pairs; an array with all pairs of items is
     formed only where it is small beside the comparisons. Newton's method, its steps by conjugate gradients.
 
+    Every `pbde` reaches the same likelihood, each with another distribution: comparisons alone do not tell which
+    process made them (``proofs/process_identified.md``). `identify_process` asks log-probabilities and lengths.
+
     References
     ----------
     L. R. Ford, Jr.: Solution of a ranking problem from binary comparisons. American Mathematical Monthly 64 (1957).

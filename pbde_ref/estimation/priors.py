@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import expit
 
 from pbde_ref.numerics import softplus
-from pbde_ref.validation import FloatArray, positive_number
+from pbde_ref.validation import FloatArray, array, positive_number
 
 __all__ = ["GaussianPrior", "Prior", "PseudoCounts"]
 
@@ -70,17 +70,19 @@ class GaussianPrior:
         """The `PseudoCounts` with the same curvature at zero."""
         return 2.0 / self.scale**2
 
+    @np.errstate(over="ignore")
     def log_density(self, utilities: FloatArray) -> float:
         """Sum of the log-densities, without the constants."""
-        return -0.5 * float(np.square(utilities / self.scale).sum())
+        return -0.5 * float(np.square(array("utilities", utilities) / self.scale).sum())
 
+    @np.errstate(over="ignore")
     def slope(self, utilities: FloatArray) -> FloatArray:
         """Derivative of the negative log-density, elementwise."""
-        return utilities / self.scale**2
+        return array("utilities", utilities) / self.scale**2
 
     def curvature(self, utilities: FloatArray) -> FloatArray:
         """Its second derivative, positive."""
-        return np.full_like(utilities, 1.0 / self.scale**2)
+        return np.full_like(array("utilities", utilities), 1.0 / self.scale**2)
 
 
 @dataclass(frozen=True)
@@ -120,14 +122,17 @@ class PseudoCounts:
         """The same as `count`."""
         return self.count
 
+    @np.errstate(over="ignore")
     def log_density(self, utilities: FloatArray) -> float:
         """Sum of the log-densities, without the constants."""
+        utilities = array("utilities", utilities)
         return -self.count * float((softplus(utilities) + softplus(-utilities)).sum())
 
     def slope(self, utilities: FloatArray) -> FloatArray:
         """Derivative of the negative log-density, elementwise."""
-        return np.asarray(self.count * np.tanh(0.5 * utilities))
+        return np.asarray(self.count * np.tanh(0.5 * array("utilities", utilities)))
 
     def curvature(self, utilities: FloatArray) -> FloatArray:
         """Its second derivative, positive."""
+        utilities = array("utilities", utilities)
         return np.asarray(2.0 * self.count * expit(utilities) * expit(-utilities))

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.optimize import linprog
 from scipy.sparse import csr_array, diags_array, vstack
 from scipy.special import expit
 
 from pbde_ref.estimation.connectivity import NoFiniteEstimateError
 from pbde_ref.estimation.newton import DENSE_LIMIT, Maximum, newton, spread
 from pbde_ref.estimation.priors import Prior
+from pbde_ref.exact.separation import separating_direction
 from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = [
@@ -386,11 +386,11 @@ def _explain(choices: Choices, names: NDArray[Any]) -> None:
         # A tie's likelihood does not fall where the threshold grows as fast as any lead.
         tied = np.isin(choices.units, choices.threshold_ties)[repeated]
         gains = csr_array(diags_array(np.where(tied, -1.0, 1.0)) @ gains)
-    found = linprog(-np.asarray(gains.sum(axis=0)).ravel(), -gains, np.zeros(gains.shape[0]), bounds=(-1.0, 1.0))
-    if found.status != 0 or -found.fun < 1e-7:
+    found = separating_direction(gains)
+    if found is None:
         return
-    direction = found.x[: choices.n_items] - np.median(found.x[: choices.n_items])
-    effects = zip(choices.effects, found.x[choices.n_items :], strict=True)
+    direction = found[: choices.n_items] - np.median(found[: choices.n_items])
+    effects = zip(choices.effects, found[choices.n_items :], strict=True)
     grown = [f"the effect {name!r}" for name, value in effects if abs(value) > 1e-6]
     grown += [repr(str(names[i])) for i in np.flatnonzero(np.abs(direction) > 1e-6)]
     listed = ", ".join(name[:30] for name in grown[:4]) + (f" and {len(grown) - 4} more" if len(grown) > 4 else "")

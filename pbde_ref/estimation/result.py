@@ -129,14 +129,10 @@ class ComparisonFit(Shown):
         size = self.utilities.size
         chosen = np.arange(size) if items is None else indices("items", items)
         reject("items", f"an index below the number of items, {size}", chosen, chosen >= size)
-        other = None if relative_to is None else whole_number("relative_to", relative_to)
-        if other is not None:
-            reject(
-                "relative_to", f"an index below the number of items, {size}", np.array(other), np.array(other >= size)
-            )
-            if self.prior is None:
-                apart = self.components[chosen] != self.components[other]
-                reject(f"items compared with item {other}", "in its component", chosen, apart)
+        other = None if relative_to is None else whole_number("relative_to", relative_to, most=size - 1)
+        if other is not None and self.prior is None:
+            apart = self.components[chosen] != self.components[other]
+            reject(f"items compared with item {other}", "in its component", chosen, apart)
         if size <= DENSE_LIMIT and (size <= SMALL or chosen.size > FEW):
             if other is not None and self.scores_squared is None and isinstance(self.information, Information):
                 variance = self.information.variances(chosen, np.full(chosen.size, other))
@@ -189,7 +185,8 @@ class ComparisonFit(Shown):
     def relative_utilities(self, relative_to: int | None = None) -> FloatArray:
         """Utilities less that of an item, or less their mean, shape (n,)."""
         if relative_to is not None:
-            return np.asarray(self.utilities - self.utilities[relative_to])
+            other = whole_number("relative_to", relative_to, most=self.utilities.size - 1)
+            return np.asarray(self.utilities - self.utilities[other])
         return np.asarray(self.utilities - (0.0 if self.prior is None else self.utilities.mean()))
 
     def win_probabilities(self) -> FloatArray:

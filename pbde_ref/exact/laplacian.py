@@ -70,7 +70,9 @@ class Elimination:
         forward = solve_triangular(
             np.eye(right.size) - self.shares, right, trans="T", unit_diagonal=True, check_finite=False
         )
-        return self.potentials(np.ldexp(forward, self.exponent))
+        # In units of about the largest, so that neither it nor the conductances' scale leads out of float64.
+        unit = int(np.frexp(np.abs(forward).max())[1])
+        return np.asarray(np.ldexp(self.potentials(np.ldexp(forward, self.exponent - unit)), unit))
 
     def root(self) -> FloatArray:
         r"""M, non-negative, with :math:`M M^\top` the inverse where the last outcome of each component is grounded."""

@@ -25,14 +25,15 @@ from scipy.linalg import cho_factor, cho_solve
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.expected import check_models
-from pbde_ref.exact.results import NoMinimumError, Optimum, unmet
+from pbde_ref.exact.optima import with_luce_policy
+from pbde_ref.exact.results import Certificate, NoMinimumError, Optimum, unmet
 from pbde_ref.exact.selection import win_weights, win_weights_error
 from pbde_ref.losses.log_ratios import PairObjective
 from pbde_ref.numerics import logsumexp
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray, non_negative_number
 
-__all__ = ["PolicyProblem", "descend", "minimize_policy_loss", "wins_with_ties"]
+__all__ = ["PolicyProblem", "descend", "minimize_policy_loss", "minimize_reward_loss", "wins_with_ties"]
 
 EPS = float(np.finfo(float).eps)
 POLICY_TOLERANCE = 1e-6
@@ -315,6 +316,62 @@ def minimize_policy_loss(
         steps=sum(each[-1] for each in found),
         reason=reason,
     )
+
+
+def minimize_reward_loss(objective: PairObjective, annotator: PreferenceModel, proposal: Proposal) -> Optimum:
+    r"""The rewards of least expected loss, of a convex loss that also says where they lie, and their softmax.
+
+    The loss is strongly convex with a modulus that its Hessian has everywhere: that of the pull towards zero.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> from pbde_ref.losses.log_ratios import centred
+    >>> annotator = pb.Annotator(pb.FiniteDistribution.from_weights([3, 1]), pb.luce())
+    >>> found = minimize_reward_loss(centred(0.1), annotator, pb.ProductProposal([1, 1]))
+    >>> np.diff(found.utilities).round(3), found.converged  # less than log 3: ties pull as well
+    (array([-0.564]), True)
+    """
+    n = annotator.size
+    wins = wins_with_ties(annotator, proposal)
+    zeros, relative = np.zeros(n), win_weights_error(annotator, proposal)
+    problem = PolicyProblem(objective, wins, zeros, np.ones(n), zeros, relative)
+
+    def bend(rewards: FloatArray) -> FloatArray:
+        a, b = rewards[:, None], rewards[None, :]
+        ends = [objective.parts(a + s * STEP, b, 0.0) for s in (1.0, -1.0)]
+        of_aa, of_ab = ((ends[0][i] - ends[1][i]) / (2.0 * STEP) * wins for i in (1, 2))
+        ends = [objective.parts(a, b + s * STEP, 0.0) for s in (1.0, -1.0)]
+        of_bb = (ends[0][2] - ends[1][2]) / (2.0 * STEP) * wins
+        return np.asarray(of_ab + of_ab.T + np.diag(of_aa.sum(axis=1) + of_bb.sum(axis=0)))
+
+    # One more coordinate, which is taken off the others, makes the loss one that does not notice constants.
+    lift = np.hstack([np.eye(n), -np.ones((n, 1))])
+
+    def evaluate(x: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+        rewards = lift @ x
+        value, gradient, _ = problem.parts(rewards, 0.0)
+        return value, lift.T @ gradient, lift.T @ bend(rewards) @ lift
+
+    x, steps = descend(evaluate, np.zeros(n + 1))
+    rewards = lift @ x
+    loss, gradient, size = problem.parts(rewards, 0.0)
+    # At margins without end the logistic part has no curvature left.
+    modulus = 0.99 * float(np.linalg.eigvalsh(bend(np.zeros(n)) - _logistic(wins))[0])
+    error = float(np.linalg.norm(np.abs(gradient) + (relative + ULPS * EPS * n) * size))
+    if modulus <= 0.0:
+        raise NoMinimumError("`proposal` must hold all rewards in place: some may move together without a loss")
+    gap = error * error / (2.0 * modulus) + 64.0 * EPS * abs(loss)
+    rewards.flags.writeable = False
+    certificate = Certificate(gap, error, modulus, np.zeros(n, int), 2.0 * error / modulus)
+    reason = unmet(("gap", gap, 1e-9), ("utility error", certificate.utility_error, 1e-8))
+    return with_luce_policy(rewards, annotator, loss, certificate, steps, reason)
+
+
+def _logistic(wins: FloatArray) -> FloatArray:
+    """What the logistic part bends by at zero."""
+    quarter = 0.25 * (wins + wins.T)
+    return np.asarray(np.diag(quarter.sum(axis=1)) - quarter)
 
 
 def _least_likelihood(weights: FloatArray) -> float:

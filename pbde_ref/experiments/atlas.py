@@ -224,7 +224,8 @@ def _family(loss: Loss) -> str:
         return "single answers"
     if "likelihood_weight" in loss.parameters:
         return "likelihoods"
-    return "margins" if loss.has_margins or "h(a)" in loss.formula or "exp(a)" in loss.formula else "log-ratios"
+    linked = loss.learns == "p*" or "exp(" in loss.formula
+    return "margins" if loss.has_margins or linked or not loss.has_policy else "log-ratios"
 
 
 def _sweep(loss: Loss) -> dict[str, tuple[float, ...]]:
@@ -270,7 +271,7 @@ RULES: Mapping[str, Rule] = {
     **{
         name: Rule(name, name, "", loss.title, _sweep(loss), family=_family(loss))
         for name, loss in LOSSES.items()
-        if not loss.equation
+        if not loss.equation and loss.optimum
     },
 }  # fmt: skip
 """Rows of the atlas by name: a loss of the catalogue, who answers, and the paper's values of each parameter."""

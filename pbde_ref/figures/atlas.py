@@ -36,6 +36,10 @@ def draw_optima(rows: Sequence[AtlasRow]) -> Figure:
         axis.set_axis_off()
     for axis in axes[: len(panels)][-columns:]:
         axis.tick_params(labelbottom=True)
+    # A policy on one answer would flatten all others.
+    highest = max(line.get_ydata().max() for line in axes[0].get_lines()[:1])
+    top = min(axes[0].get_ylim()[1], 2.0 * highest)
+    axes[0].set_ylim(-0.04 * top, top)
     handles = axes[0].get_lines()[:2]
     figure.legend(handles, ["$p^*$ (Eq. 10)", r"$\pi_{pre}$"], loc="outside upper center", ncols=2, frameon=False)
     return figure

@@ -77,7 +77,7 @@ def log_probabilities(
     return result
 
 
-def reference_log_probabilities(name: str, value: ArrayLike, *, shape: tuple[int, ...]) -> FloatArray:
+def reference_log_probabilities(name: str, value: ArrayLike, *, shape: tuple[int, ...] | None) -> FloatArray:
     """Numbers in (-inf, 0]: a reference of zero would make the policy's utility infinite."""
     result = log_probabilities(name, value, shape=shape)
     reject(name, "finite", result, np.isinf(result))

@@ -16,15 +16,26 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pbde_ref.losses.chunks import evaluated, write
-from pbde_ref.losses.inputs import LENGTHS, LOG_PROBABILITIES, REAL, REFERENCE, policies, precision
-from pbde_ref.losses.result import BatchLoss, Reduction
+from pbde_ref.losses.inputs import (
+    FINITE,
+    LENGTHS,
+    LOG_PROBABILITIES,
+    NON_NEGATIVE,
+    REAL,
+    REFERENCE,
+    policies,
+    precision,
+    reference_log_probabilities,
+)
+from pbde_ref.losses.result import BatchLoss, Reduction, batch_loss, batch_size
 from pbde_ref.numerics import expit, softplus, weighted
-from pbde_ref.objectives import LEAST_TAU, Objective
-from pbde_ref.validation import FloatArray, choice, non_negative_number, positive_number
+from pbde_ref.objectives import LEAST_TAU, Objective, smoothed
+from pbde_ref.validation import FloatArray, choice, non_negative_number, positive_number, reject
 
 __all__ = [
-    "Link", "PairObjective", "answer_loss", "apo_down", "bco", "bpo", "cal_dpo", "dpop", "kto", "link", "linked",
-    "log_ratio_loss", "nca", "odds_ratio", "of_halves", "of_margin", "sppo",
+    "Link", "PairObjective", "answer_loss", "aot_loss", "apo_down", "bco", "bpo", "cal_dpo", "centred",
+    "centred_reward_loss", "dpop", "kto", "link", "linked", "log_ratio_loss", "nca", "odds_ratio", "of_halves",
+    "of_margin", "sppo",
 ]  # fmt: skip
 
 Parts = tuple[Any, Any, Any]
@@ -331,6 +342,53 @@ def odds_ratio(beta: float) -> PairObjective:
     return PairObjective("odds_ratio", parts)
 
 
+def centred(coefficient: float) -> PairObjective:
+    r"""The reward model's loss, and a pull of rewards towards zero: :math:`-\log \sigma(a - b) + c (a + b)^2`."""
+    c = non_negative_number("coefficient", coefficient)
+
+    def parts(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
+        slope, pull = expit(b - a), 2.0 * c * (a + b)
+        return softplus(b - a) + c * (a + b) ** 2, pull - slope, pull + slope
+
+    return PairObjective("centred", parts, convex=True)
+
+
+def centred_reward_loss(
+    chosen_rewards: ArrayLike, rejected_rewards: ArrayLike, *, coefficient: float, reduction: Reduction = "mean"
+) -> BatchLoss:
+    r"""The reward model's loss with rewards held near zero, :math:`-\log \sigma(r_w - r_l) + c (r_w + r_l)^2`.
+
+    Parameters
+    ----------
+    chosen_rewards, rejected_rewards : array_like, shape (B,)
+        Finite.
+    coefficient : float
+        :math:`c`, non-negative.
+    reduction : {"mean", "sum"}
+
+    Returns
+    -------
+    BatchLoss
+        Gradients: chosen_rewards, rejected_rewards.
+
+    Examples
+    --------
+    >>> import pbde_ref.losses as losses
+    >>> losses.centred_reward_loss([1.0], [1.0], coefficient=0.25).losses  # log 2 + 1
+    array([1.69314718])
+    """
+    parts = centred(coefficient).parts
+    both = {"chosen_rewards": (chosen_rewards, FINITE), "rejected_rewards": (rejected_rewards, FINITE)}
+
+    def compute(a: Any, b: Any, *, out: list[NDArray[Any]], share: float, usual: bool) -> tuple[float, float]:
+        value, slope_a, slope_b = parts(a, b, 0.0)
+        for values, place in zip((value, share * slope_a, share * slope_b), out, strict=True):
+            write(values, place)
+        return float(np.add.reduce(value)), 0.0
+
+    return evaluated(both, compute, reduction=reduction, dtype=precision(chosen_rewards, rejected_rewards))
+
+
 def log_ratio_loss(
     objective: PairObjective,
     policy_chosen: ArrayLike,
@@ -342,6 +400,8 @@ def log_ratio_loss(
     rejected_lengths: ArrayLike | None = None,
     per_token: bool = False,
     likelihood_weight: float = 0.0,
+    labels: ArrayLike | None = None,
+    weights: ArrayLike = 1.0,
     reduction: Reduction = "mean",
 ) -> BatchLoss:
     r"""Any loss of two scores, :math:`\ell(a, b) - \lambda \log \pi_\theta(x_w)`.
@@ -360,13 +420,18 @@ def log_ratio_loss(
         Whether the scores are too, which needs lengths.
     likelihood_weight : float
         :math:`\lambda`, non-negative.
+    labels : array_like, shape (B,), optional
+        Probability p that the chosen outcome is the better one: the loss is then
+        :math:`p\, \ell(a, b) + (1 - p)\, \ell(b, a)`.
+    weights : float or array_like, shape (B,)
+        What each pair counts, non-negative; no gradient flows into it.
     reduction : {"mean", "sum"}
         Over pairs; "mean" divides the sum by their number.
 
     Returns
     -------
     BatchLoss
-        Gradients: policy_chosen, policy_rejected; none flows into the reference.
+        Gradients: policy_chosen, policy_rejected; none flows into the reference, labels or weights.
 
     Raises
     ------
@@ -383,7 +448,10 @@ def log_ratio_loss(
     weight = non_negative_number("likelihood_weight", likelihood_weight)
     references = () if reference_chosen is None else (reference_chosen, reference_rejected)
     four: tuple[Any, ...] = (policy_chosen, policy_rejected, *references)
-    arguments = policies(*four)
+    arguments = policies(*four) | {"weights": (weights, NON_NEGATIVE)}
+    if labels is not None:
+        arguments["labels"] = labels, NON_NEGATIVE
+        reject("labels", "at most 1", np.asarray(labels, float), np.asarray(labels, float) > 1.0)
     if chosen_lengths is not None:
         arguments |= {"chosen_lengths": (chosen_lengths, LENGTHS), "rejected_lengths": (rejected_lengths, LENGTHS)}
     elif per_token:
@@ -393,12 +461,19 @@ def log_ratio_loss(
         pre_w, pre_l = own[2:4] if references else (0.0, 0.0)
         tokens_w, tokens_l = own[-2:] if chosen_lengths is not None else (1.0, 1.0)
         scale_w, scale_l = (1.0 / tokens_w, 1.0 / tokens_l) if per_token else (1.0, 1.0)
-        value, slope_w, slope_l = objective.parts((own[0] - pre_w) * scale_w, (own[1] - pre_l) * scale_l, 0.0)
-        slope_w = slope_w * scale_w
+        a, b, counts = (own[0] - pre_w) * scale_w, (own[1] - pre_l) * scale_l, own[len(four)]
+        value, slope_w, slope_l = objective.parts(a, b, 0.0)
+        if labels is not None:
+            p, other = own[len(four) + 1], objective.parts(b, a, 0.0)
+            value, slope_w, slope_l = (
+                weighted(p, here) + weighted(1.0 - p, there)
+                for here, there in zip((value, slope_w, slope_l), (other[0], other[2], other[1]), strict=True)
+            )
+        value, slope_w, slope_l = counts * value, counts * slope_w * scale_w, counts * slope_l * scale_l
         if weight:
             # An excluded outcome that was chosen costs everything.
             value, slope_w = value - weight / tokens_w * own[0], slope_w - weight / tokens_w
-        return value, slope_w, slope_l * scale_l
+        return value, slope_w, slope_l
 
     def compute(*own: Any, out: list[NDArray[Any]], share: float, usual: bool) -> tuple[float, float]:
         value, slope_w, slope_l = parts(own)
@@ -474,3 +549,66 @@ def answer_loss(
         return float(np.add.reduce(value)), 0.0
 
     return evaluated(arguments, compute, reduction=reduction, dtype=precision(policy, reference), differentiated=1)
+
+
+def aot_loss(
+    policy_chosen: ArrayLike,
+    policy_rejected: ArrayLike,
+    reference_chosen: ArrayLike,
+    reference_rejected: ArrayLike,
+    *,
+    beta: float,
+    paired: bool = True,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+) -> BatchLoss:
+    r"""Alignment by optimal transport (Melnyk et al. 2024): DPO of sorted numbers, a loss of the whole batch.
+
+    .. math:: -\log \sigma(\beta (u_{(i)} - v_{(i)})), \qquad u_{(1)} \le u_{(2)} \le \dots, \quad
+              v_{(1)} \le v_{(2)} \le \dots
+
+    Paired, u are the policy's margins and v the reference's; unpaired, u are the chosen outcomes' log-ratios and v the
+    rejected ones'.
+
+    Parameters
+    ----------
+    policy_chosen, policy_rejected : array_like, shape (B,)
+        :math:`\log \pi_\theta`, at most 0 and finite.
+    reference_chosen, reference_rejected : array_like, shape (B,)
+        :math:`\log \pi_{pre}`, at most 0 and finite.
+    beta : float
+        Positive.
+    paired : bool
+    label_smoothing : float
+        :math:`\epsilon`, in [0, 1/2), as in cDPO.
+    reduction : {"mean", "sum"}
+
+    Returns
+    -------
+    BatchLoss
+        `losses` in the order of u. Gradients: policy_chosen, policy_rejected; of equal numbers the first comes first.
+
+    Notes
+    -----
+    Of all ways to pair u with v the sorted one has the least loss, as the logistic loss is convex.
+
+    Examples
+    --------
+    >>> import pbde_ref.losses as losses
+    >>> batch = [-1.0, -2.0], [-3.0, -1.0], [-2.0, -2.0], [-2.0, -2.0]  # u = -1, 2; v = 0, 0
+    >>> losses.aot_loss(*batch, beta=1.0).losses
+    array([1.31326169, 0.12692801])
+    """
+    beta, objective = positive_number("beta", beta), smoothed(label_smoothing)
+    four = policy_chosen, policy_rejected, reference_chosen, reference_rejected
+    pc = reference_log_probabilities("policy_chosen", policy_chosen, shape=None)
+    names = ("policy_rejected", "reference_chosen", "reference_rejected")
+    pr, rc, rr = (reference_log_probabilities(n, x, shape=pc.shape) for n, x in zip(names, four[1:], strict=True))
+    u, v = (pc - pr, rc - rr) if paired else (pc - rc, pr - rr)
+    first, second = np.argsort(u, kind="stable"), np.argsort(v, kind="stable")
+    m, count = beta * (u[first] - v[second]), batch_size(reduction, pc.size)
+    rising, falling = np.empty(pc.size), np.empty(pc.size)
+    rising[first] = falling[first if paired else second] = beta * objective.derivative(m) / count
+    values, dtype = objective.value(m), precision(*four)
+    gradients = {"policy_chosen": rising.astype(dtype), "policy_rejected": (0.0 - falling).astype(dtype)}
+    return batch_loss(float(values.sum()) / count, values.astype(dtype), gradients)

@@ -10,7 +10,7 @@ True
 >>> print(check_loss(lambda *batch: -mine(*batch, beta=0.3), "dpo", beta=0.3, on_failure="report"))
 function held against dpo (beta=0.3, label_smoothing=0.0, variant='cdpo',
   reduction='mean'), NumPy arrays of float64
-21 checks: 9 passed, 7 failed, 5 skipped
+24 checks: 10 passed, 9 failed, 5 skipped
 <BLANKLINE>
 Diagnosis
   - matches a known bug: sign inverted (Liger-Kernel #481, #484): minus the
@@ -22,6 +22,7 @@ from pbde_ref.oracle.conventions import CONVENTIONS, Convention
 from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs, check_sequence_rewards, iter_checks, run_check
 from pbde_ref.oracle.fitters.check import check_fitter
 from pbde_ref.oracle.known_bugs import CATALOGUE, KnownBug
+from pbde_ref.oracle.reduction.check import Counts, Part, check_reduction
 from pbde_ref.oracle.report import CheckResult, LossCheckError, Report
 from pbde_ref.oracle.training.check import TrainingError, TrainingReport, check_training
 
@@ -30,13 +31,16 @@ __all__ = [
     "CONVENTIONS",
     "CheckResult",
     "Convention",
+    "Counts",
     "KnownBug",
     "LossCheckError",
+    "Part",
     "Report",
     "TrainingError",
     "TrainingReport",
     "check_fitter",
     "check_loss",
+    "check_reduction",
     "check_sequence_log_probs",
     "check_sequence_rewards",
     "check_training",

@@ -15,7 +15,9 @@ from pbde_ref.oracle import laws, masks
 from pbde_ref.oracle.calling.subjects import rounded_case
 from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.context import Context, FailedCheckError, SkippedCheckError
+from pbde_ref.oracle.corners import Corner, corners, lopsided, shifted, stacked, trial_values
 from pbde_ref.oracle.diagnosis import diagnose_check
+from pbde_ref.oracle.own import OWN_NUMBER
 from pbde_ref.oracle.rewards import REWARD_SITUATIONS
 from pbde_ref.oracle.tolerances import difference, reward_allowance
 
@@ -26,6 +28,9 @@ Check = Callable[[Context], None]
 
 # How a caller has returned rewards looked at.
 DECLARE_REWARDS = "returns_rewards=True"
+
+# Families whose examples are sequences of tokens.
+OF_TOKENS = ("sequence", "reading")
 
 # One, two and three; the first that no micro-batch of two divides; a prime; and more than a block of 64.
 SIZES = (1, 2, 3, 5, 7, 100)
@@ -74,21 +79,24 @@ def checks_of_loss(
         checks |= {"swap": laws.swap} if family != "ranking" else {"candidate_permutation": laws.candidate_permutation}
     if laws.is_translation_invariant(case):
         checks["translation_invariance"] = laws.translation_invariance
-    checks |= {
-        "batch_independence": laws.batch_independence, "batch_permutation": laws.batch_permutation,
-        "batch_sizes": batch_sizes,
-    }  # fmt: skip
+    # What is sorted, or averaged, over the batch makes each example's loss depend on the others.
+    checks |= {} if family == "batch" else {"batch_independence": laws.batch_independence}
+    checks |= {"batch_permutation": laws.batch_permutation, "batch_sizes": batch_sizes}
     for batch in ("zero_margin", "near_certain"):
         if batch in case.definition.batches:
             checks[batch] = partial(on_batch, batch=batch)
+    checks["extreme_gaps"] = partial(on_batch, batch="extreme")
+    if family not in OF_TOKENS:
+        checks |= {"single_inputs": single_inputs, "lopsided_batches": lopsided_batches}
     checks |= {
-        "extreme_gaps": partial(on_batch, batch="extreme"), "finite": finite,
+        "finite": finite,
         "float32": partial(precision, dtype="float32"), "bfloat16": partial(precision, dtype="bfloat16"),
     }  # fmt: skip
     if returns_rewards:
         if not case.has_margins:
             raise TypeError(f"the loss {case.definition.name!r} has no rewards of pairs; got {DECLARE_REWARDS}")
         checks["rewards"] = rewards
+    checks["many_calls"] = laws.many_calls
     return checks
 
 
@@ -110,25 +118,50 @@ def gradient(context: Context, name: str) -> None:
 
 def on_batch(context: Context, batch: str) -> None:
     """Value and gradients are right on a batch of difficult inputs too, and on each of its examples alone."""
-    _hold_known(context, batch, _all_parts(context, f"on the batch {batch!r}"))
     case = context.batch(batch)
-    if case.definition.family in ("sequence", "reading"):
-        return
+    held = context.hold(case, context.known(batch), _all_parts(context, f"on the batch {batch!r}"))
     # In a mean of losses of thousands a small one is not seen.
-    for place in range(case.size):
+    for place in range(case.size) if case.definition.family not in OF_TOKENS else ():
         alone = case.take([place])
         where = f"on example {place} of the batch {batch!r} alone"
-        context.hold(alone, context.compute(alone, gradients=True), _all_parts(context, where))
+        held |= context.hold(alone, context.compute(alone, gradients=True), _all_parts(context, where))
+    if not held:
+        raise SkippedCheckError(_beyond(context, batch))
 
 
 def _hold_known(context: Context, batch: str, parts: Mapping[str, str]) -> None:
     if not context.hold(context.batch(batch), context.known(batch), parts):
-        raise SkippedCheckError(f"what is right on the batch {batch!r} is beyond the numbers of {context.dtype}")
+        raise SkippedCheckError(_beyond(context, batch))
+
+
+def _beyond(context: Context, batch: str) -> str:
+    return f"what is right on the batch {batch!r} is beyond the numbers of {context.dtype}"
+
+
+def single_inputs(context: Context) -> None:
+    """One input alone far off, nearly 0 or 0, all of one kind far off, two that are equal; alone, and in batches."""
+    # float16 ends at 65504.
+    far = {"far": 16.37} if context.dtype == "float16" else {}
+    found = [Corner(says, rounded_case(case, context.dtype)) for says, case in corners(context.batch("generic"), **far)]
+    if not found:
+        raise SkippedCheckError("no example of this kind has a finite loss")
+    batches = [Corner("where single inputs are extreme, or equal", b) for b in stacked(found, context.generic.size)]
+    for says, case in [*found, *shifted(context.batch("generic")), *batches]:
+        context.hold(case, context.compute(case, gradients=True), _all_parts(context, says))
+
+
+def lopsided_batches(context: Context) -> None:
+    """Ordinary examples keep their losses and gradients in a batch that is won, or lost, by far."""
+    found = list(lopsided(context.batch("generic"), context.batch("extreme")))
+    if not found:
+        raise SkippedCheckError("no single losses to tell the examples apart by")
+    for says, case in found:
+        context.hold(case, context.compute(case, gradients=True), _all_parts(context, says))
 
 
 def batch_sizes(context: Context) -> None:
     """Value and gradients are right whatever the size of the batch: odd, prime, one, more than a block."""
-    for size in SIZES if context.generic.definition.family not in ("sequence", "reading") else SIZES_OF_SEQUENCES:
+    for size in SIZES if context.generic.definition.family not in OF_TOKENS else SIZES_OF_SEQUENCES:
         case = rounded_case(context.batch("generic").of_size(size), context.dtype)
         where = f"on a batch of {size}"
         try:
@@ -183,13 +216,17 @@ def hyperparameters_used(context: Context) -> None:
             continue
         varied += 1
         base = context.batch("generic")
-        case = base.with_conventions(**{name: other})
-        computed = context.compute(case, gradients=True)
-        changed = difference(
-            computed.outcome.value, context.known("generic").outcome.value, np.zeros_like(computed.outcome.value)
-        )
-        ignored = "" if changed else f" (it has no effect: {own}={base.conventions[name]} gives the same)"
-        context.hold(case, computed, _all_parts(context, f"with {own}={other}{ignored}"))
+        rule = definition.parameters[name]
+        for place, tried in enumerate(trial_values(other, partial(rule.checked, name), near=rule.rule == OWN_NUMBER)):
+            case = base.with_conventions(**{name: tried})
+            # What has no effect has none at the first; gradients at each would be one more program for JAX.
+            computed = context.compute(case, gradients=place == 0)
+            changed = difference(
+                computed.outcome.value, context.known("generic").outcome.value, np.zeros_like(computed.outcome.value)
+            )
+            ignored = "" if changed else f" (it has no effect: {own}={base.conventions[name]} gives the same)"
+            parts = _all_parts(context, f"with {own}={tried:.6g}{ignored}")
+            context.hold(case, computed, parts if place == 0 else {"": parts[""]})
     if not varied:
         names = ", ".join(n for n, h in definition.parameters.items() if h.other is not None) or "none"
         raise SkippedCheckError(f"the function takes none of its hyperparameters as a keyword ({names})")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -60,6 +61,11 @@ class Context:
     first: Computed
     _known: dict[tuple[str, str], Computed] = field(default_factory=dict)
     _diagnoses: dict[str, tuple[bool, str]] = field(default_factory=dict)
+
+    @cached_property
+    def first_allowed(self) -> Outcome:
+        """How far a result may be from that of the first call."""
+        return self.allowance(self.batch("generic"))
 
     @property
     def differentiable(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pbde_ref.catalogue import LOSSES
 from pbde_ref.oracle.cases import Case
+from pbde_ref.oracle.own import OF_MARGINS, OF_RATIOS
 
 __all__ = ["CONVENTIONS", "Convention"]
 
@@ -119,7 +120,9 @@ _REDUCTIONS = {
 
 CONVENTIONS: tuple[Convention, ...] = (
     *(
-        Convention(f"reduction: {name}", tuple(LOSSES), _reduction(name), text, "reduction={reduction!r}")
+        Convention(
+            f"reduction: {name}", (*LOSSES, OF_MARGINS, OF_RATIOS), _reduction(name), text, "reduction={reduction!r}",
+        )
         for name, text in _REDUCTIONS.items()
     ),
     Convention(

@@ -7,8 +7,11 @@ from typing import Any
 
 from pbde_ref.catalogue import loss_named
 from pbde_ref.catalogue.records import Loss
+from pbde_ref.objectives import Objective
 from pbde_ref.oracle.calling.preparation import conventions_of
 from pbde_ref.oracle.calling.readiness import Options, bench_for, checks_of, generic_case
+from pbde_ref.oracle.own import OwnLoss, own_loss
+from pbde_ref.oracle.reduction.check import CUTS, check_reduction
 from pbde_ref.oracle.report import (
     EXPECT_CHECKS,
     CheckResult,
@@ -19,14 +22,19 @@ from pbde_ref.oracle.report import (
 )
 from pbde_ref.oracle.rewards import SEQUENCE_REWARDS
 from pbde_ref.oracle.sequences import SEQUENCE_LOG_PROBS
+from pbde_ref.validation import choice
 
 __all__ = ["check_loss", "check_sequence_log_probs", "check_sequence_rewards", "iter_checks", "run_check"]
+
+# What `check_reduction` is called among the losses.
+REDUCTION = "reduction"
 
 
 def check_loss(
     function: Callable[..., Any],
-    loss: str,
+    loss: str | None = None,
     *,
+    objective: Objective | Callable[..., Any] | None = None,
     framework: str = "auto",
     dtype: str = "float64",
     gradients: bool = True,
@@ -40,7 +48,7 @@ def check_loss(
     expect_checks: int | None = None,
     **conventions: Any,
 ) -> Report:
-    """Hold a loss function against its definition.
+    r"""Hold a loss function against its definition.
 
     Parameters
     ----------
@@ -57,9 +65,17 @@ def check_loss(
         - "annotator_mixture" ("mixture"): policy_chosen, policy_rejected, each of shape (B, k), and weight_logits of
           shape (k,).
 
+        - your own `objective`: policy_chosen, policy_rejected, reference_chosen, reference_rejected, or the first two
+          with ``reference_free=True``.
+
         It returns the loss, or a tuple whose first element is the loss.
-    loss : str
-        Which definition.
+    loss : str, optional
+        Which definition; or else `objective`.
+    objective : callable or Objective, optional
+        Your own definition of a pair's loss: a function, in NumPy's arithmetic and elementwise, of an array of margins
+        :math:`m = a - b`, or of the two arrays of log-ratios :math:`a = \log \pi(y_w) - \log \pi_{ref}(y_w)` and b,
+        the same of the rejected outcome. Further arguments are its hyperparameters. Its gradients are differences; near
+        a kink, as of ``np.maximum``, they are held only as far as both sides agree. `Objective` brings its own.
     framework : {"auto", "numpy", "torch", "jax"}
         What arrays it takes. "auto": the framework that its code mentions; otherwise NumPy, and if it raises TypeError
         or AttributeError on NumPy arrays, PyTorch or JAX if they are installed.
@@ -115,8 +131,18 @@ def check_loss(
     >>> report = check_loss(mine, "dpo", beta=0.3, on_failure="report")
     >>> report.passed, report.diagnoses[0]
     (False, 'matches a known bug: β applied twice (MaxText #1530): the margin is multiplied by β²')
+
+    A definition of one's own, held against a function that has lost the reference:
+
+    >>> def exponential(margin, beta):
+    ...     return np.exp(-beta * margin)
+    >>> def lost(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta):
+    ...     return np.mean(np.exp(-beta * (policy_chosen - policy_rejected)))
+    >>> report = check_loss(lost, objective=exponential, beta=0.3, on_failure="report")
+    >>> report.loss, report.diagnoses[0].split(" (")[0]
+    ('exponential', 'matches a known bug: reference model missing')
     """
-    definition = loss_named(loss)
+    definition = _definition(loss, objective, conventions)
     options = Options(
         framework, dtype, gradients, returns_gradients, detached_reference, random_search, seed, returns_rewards,
         expect_checks,
@@ -229,30 +255,32 @@ def check_sequence_rewards(
     return _check(function, SEQUENCE_REWARDS, {"reduction": "none"}, options, on_failure, expected_failed_checks or {})
 
 
-def iter_checks(loss: str, **conventions: Any) -> Iterator[str]:
+def iter_checks(loss: str | None = None, **conventions: Any) -> Iterator[str]:
     """The names of the checks that `check_loss` runs.
 
     Parameters
     ----------
     loss : str
-        As in `check_loss`; or "sequence_log_probs", or "sequence_rewards".
+        As in `check_loss`; or "sequence_log_probs", "sequence_rewards" or "reduction".
     **conventions
-        As in `check_loss`, and its options that add checks: ``returns_rewards=True``, ``random_search=N``,
-        ``expect_checks=N``. Conventions left out have generic values.
+        As in `check_loss`, ``objective=...`` among them, and its options that add checks: ``returns_rewards=True``,
+        ``random_search=N``, ``expect_checks=N``. Conventions left out have generic values.
 
     Examples
     --------
     >>> list(iter_checks("dpo"))[:5]
     ['call', 'repeatability', 'statelessness', 'inputs_unmodified', 'value']
     """
-    definition = _definition(loss)
+    if loss == REDUCTION:
+        return iter(CUTS)
     options, declared = _split(conventions)
+    definition = _definition(loss, declared.pop("objective", None), declared)
     case = generic_case(definition, conventions_of(definition, declared, set(definition.parameters)))
     pinned = [EXPECT_CHECKS] if options.expect_checks is not None else []
     return iter(["call", *checks_of(case, options), *pinned])
 
 
-def run_check(name: str, function: Callable[..., Any], loss: str, **conventions: Any) -> CheckResult:
+def run_check(name: str, function: Callable[..., Any], loss: str | None = None, **conventions: Any) -> CheckResult:
     """Run one check.
 
     Parameters
@@ -261,7 +289,7 @@ def run_check(name: str, function: Callable[..., Any], loss: str, **conventions:
         As given by `iter_checks`; or "random_search", with ``random_search=N``; or "expect_checks", with
         ``expect_checks=N``, which runs all others.
     function, loss
-        As in `check_loss`; `loss` may be "sequence_log_probs" or "sequence_rewards".
+        As in `check_loss`; `loss` may be "sequence_log_probs", "sequence_rewards" or "reduction".
     **conventions
         Conventions, and the keywords of `check_loss` that say how the function is to be called.
 
@@ -275,8 +303,12 @@ def run_check(name: str, function: Callable[..., Any], loss: str, **conventions:
     >>> run_check("value", lambda c, r: np.mean(np.logaddexp(0.0, r - c)), "reward").status
     'passed'
     """
+    if loss == REDUCTION:
+        results = check_reduction(function, **conventions, on_failure="report").results
+        return next(result for result in results if result.name == choice("name", name, CUTS))
     options, declared = _split(conventions)
-    bench = bench_for(function, _definition(loss), declared, options)
+    definition = _definition(loss, declared.pop("objective", None), declared)
+    bench = bench_for(function, definition, declared, options)
     names = ["call", *bench.checks]
     if name == EXPECT_CHECKS and options.expect_checks is not None:
         return as_many_as_expected([*bench.run(names)], options.expect_checks)
@@ -285,7 +317,12 @@ def run_check(name: str, function: Callable[..., Any], loss: str, **conventions:
     return next(result for result in bench.run([name]))
 
 
-def _definition(loss: str) -> Loss:
+def _definition(loss: str | None, objective: Any, conventions: Mapping[str, Any]) -> Loss:
+    if (loss is None) == (objective is None):
+        both = "neither" if loss is None else "both"
+        raise TypeError(f"check_loss takes `loss`, a name, or `objective`, your own formula; got {both}")
+    if loss is None:
+        return own_loss(objective, conventions)
     of_tokens = {definition.name: definition for definition in (SEQUENCE_LOG_PROBS, SEQUENCE_REWARDS)}
     return of_tokens[loss] if loss in of_tokens else loss_named(loss)
 
@@ -318,9 +355,8 @@ def _check(
     shown = {name: value for name, value in bench.case.conventions.items() if name not in rare or value}
     framework = bench.subject.framework.name
     changes = tuple(sorted(bench.subject.changes))
-    report = Report(
-        bench.subject.name, definition.name, shown, results, framework, options.dtype, bench.notes, changes
-    )
+    against = definition.title if isinstance(definition, OwnLoss) else definition.name
+    report = Report(bench.subject.name, against, shown, results, framework, options.dtype, bench.notes, changes)
     if on_failure == "raise" and not report.passed:
         raise LossCheckError(report)
     return report

@@ -15,7 +15,7 @@ from scipy.optimize import brentq
 from pbde_ref.catalogue.records import Outcome
 from pbde_ref.oracle.cases import Case
 
-__all__ = ["Fit", "another_value", "constant_factor", "extra_likelihood", "nan_gradient", "temperature"]
+__all__ = ["Fit", "another_value", "constant_factor", "extra_likelihood", "nan_gradient", "solutions", "temperature"]
 
 Formula = Callable[[Case, str], "Outcome | None"]
 Fit = Callable[[Case, Outcome], Iterator[tuple[str, Formula]]]
@@ -56,7 +56,7 @@ def _ratio(computed: Any, right: Any) -> float | None:
 
 def _fraction(factor: float) -> str:
     whole = round(1.0 / factor)
-    return f"1/{whole}" if whole > 1 and abs(whole * factor - 1.0) < 1e-6 else f"{factor:.6g}"
+    return f"1/{whole}" if whole > 1 and abs(whole * factor - 1.0) < 1e-6 else f"{factor:.8g}"
 
 
 def another_value(case: Case, computed: Outcome) -> Iterator[tuple[str, Formula]]:
@@ -70,7 +70,7 @@ def another_value(case: Case, computed: Outcome) -> Iterator[tuple[str, Formula]
         def at(value: float, case: Case = case, name: str = name) -> Outcome:
             return case.with_conventions(**{name: value}).expected()
 
-        for value in _solutions(at, computed, case.expected(), grid):
+        for value in solutions(at, computed, case.expected(), grid):
             yield f"{name}={value:.6g} instead of {declared:g}", _bound(name, value)
 
 
@@ -80,7 +80,7 @@ def _bound(name: str, value: float) -> Formula:
 
 def temperature(case: Case, computed: Outcome) -> Iterator[tuple[str, Formula]]:
     """The policy's log-probabilities are divided by a number, the reference's are not."""
-    for value in _solutions(lambda t: _cooled(case, t), computed, case.expected(), _POSITIVE):
+    for value in solutions(lambda t: _cooled(case, t), computed, case.expected(), _POSITIVE):
         yield f"the policy's log-probabilities over {value:.6g}", _at_temperature(value)
 
 
@@ -143,7 +143,7 @@ def nan_gradient(case: Case, computed: Outcome) -> Iterator[tuple[str, Formula]]
         yield f"{count} of its entries", lambda other, dtype: Outcome(value, broken) if other is case else None
 
 
-def _solutions(at: Callable[[float], Outcome], computed: Outcome, right: Outcome, grid: Any) -> list[float]:
+def solutions(at: Callable[[float], Outcome], computed: Outcome, right: Outcome, grid: Any) -> list[float]:
     """Where a formula with an unknown number gives the entry of the value that is furthest from what is right."""
     if computed.value.shape != right.value.shape or not np.all(np.isfinite(computed.value)):
         return []

@@ -14,6 +14,7 @@ import numpy as np
 from pbde_ref.catalogue.records import Outcome
 from pbde_ref.losses import token_log_probs_from_logits
 from pbde_ref.oracle.cases import Case
+from pbde_ref.oracle.fitted_bugs import solutions
 from pbde_ref.oracle.sequences import sequence_mask
 from pbde_ref.oracle.tolerances import allowance
 from pbde_ref.validation import FloatArray
@@ -21,10 +22,9 @@ from pbde_ref.validation import FloatArray
 __all__ = ["HEAD_BUGS", "fitted"]
 
 TRIED = 64
-ZOOMS = 7
 DIGITS = 3
 
-# What a function returns for a case, with one number for all sequences or one for each.
+# What a function returns for a case, with one number.
 WithNumber = Callable[[Case, Any], FloatArray]
 Formula = Callable[[Case, str], "Outcome | None"]
 
@@ -43,7 +43,9 @@ def fitted(says: str, values: WithNumber, low: float, high: float) -> Callable[.
     """
 
     def fit(case: Case, computed: Outcome) -> Iterator[tuple[str, Formula]]:
-        for number in _numbers(values, low, high, case, computed.value):
+        grid = np.geomspace(low, high, TRIED)
+        for found in solutions(lambda number: Outcome(values(case, number), {}), computed, case.expected(), grid):
+            number = float(f"{found:.{DIGITS}g}")
             off = np.abs(values(case, 1.01 * number) - computed.value)
             # What another number explains as well is not evidence for this one.
             if np.any(off > 2.0 * allowance(case, case.expected(), "float64").value):
@@ -54,29 +56,6 @@ def fitted(says: str, values: WithNumber, low: float, high: float) -> Callable[.
 
 def _at(values: WithNumber, number: float) -> Formula:
     return lambda case, dtype: Outcome(values(case, number), {})
-
-
-def _numbers(values: WithNumber, low: float, high: float, case: Case, computed: FloatArray) -> list[float]:
-    """Numbers near those at which a formula gives what was computed for the most clearly wrong sequence."""
-    right = case.expected().value
-    if computed.shape != right.shape or not np.isfinite(computed).all():
-        return []
-    row = int(np.argmax(np.abs(computed - right) / (1.0 + np.abs(right))))
-    many = case.take(np.full(TRIED, row))
-
-    def places(low: float, high: float) -> list[tuple[float, float]]:
-        """Neighbours on a grid between which the computed number lies."""
-        grid = np.geomspace(low, high, TRIED)
-        above = values(many, grid) >= computed[row]
-        return [(float(grid[i]), float(grid[i + 1])) for i in np.flatnonzero(above[:-1] != above[1:])]
-
-    found = []
-    for place in places(low, high):
-        for _ in range(ZOOMS):
-            # Where rounding hides the change of sign, the interval is as narrow as it gets.
-            place = next(iter(places(*place)), place)
-        found.append(float(f"{np.sqrt(place[0] * place[1]):.{DIGITS}g}"))
-    return found
 
 
 def _with_logits(change: Callable[[Any, Any], Any]) -> WithNumber:

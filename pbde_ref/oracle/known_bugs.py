@@ -27,6 +27,7 @@ from pbde_ref.oracle.fitted_bugs import (
 )
 from pbde_ref.oracle.head_bugs import HEAD_BUGS
 from pbde_ref.oracle.mask_bugs import MASK_BUGS
+from pbde_ref.oracle.own import OF_MARGINS, OF_RATIOS
 from pbde_ref.oracle.rewards import REWARD_BUGS
 
 __all__ = ["CATALOGUE", "KnownBug"]
@@ -81,12 +82,13 @@ class KnownBug:
         return f"matches a known bug: {self.name}{thread}: {self.effect}"
 
 
-ALL = tuple(LOSSES)
-REFERENCED = tuple(name for name, loss in LOSSES.items() if loss.has_reference)
+OWN = OF_MARGINS, OF_RATIOS
+ALL = (*LOSSES, *OWN)
+REFERENCED = (*(n for n, loss in LOSSES.items() if loss.has_reference and loss.family == "pairwise"), *OWN)
 LOGISTIC = tuple(name for name, loss in LOSSES.items() if loss.is_logistic)
-PAIRED = tuple(name for name, loss in LOSSES.items() if loss.family in ("pairwise", "mixture"))
-PAIRWISE = tuple(name for name, loss in LOSSES.items() if loss.has_margins)
-POLICY_PAIRS = tuple(name for name in PAIRWISE if LOSSES[name].has_policy)
+PAIRED = (*(name for name, loss in LOSSES.items() if loss.family in ("pairwise", "mixture")), *OWN)
+PAIRWISE = (*(name for name, loss in LOSSES.items() if loss.has_margins), OF_MARGINS)
+POLICY_PAIRS = (*(name for name in PAIRWISE if name in LOSSES and LOSSES[name].has_policy), *OWN)
 LENGTHENED = tuple(name for name, loss in LOSSES.items() if loss.has_lengths)
 OF_TOKENS = SEQUENCES, REWARDS = ("sequence_log_probs", "sequence_rewards")
 

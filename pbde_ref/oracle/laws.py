@@ -12,33 +12,48 @@ from pbde_ref.oracle.tolerances import agrees
 
 __all__ = [
     "batch_independence", "batch_permutation", "candidate_permutation", "inputs_unmodified", "is_translation_invariant",
-    "no_derivative", "no_gradient_to_reference", "reduction", "repeatability", "statelessness", "swap",
+    "many_calls", "no_derivative", "no_gradient_to_reference", "reduction", "repeatability", "statelessness", "swap",
     "translation_invariance",
 ]  # fmt: skip
 
 
 def repeatability(context: Context) -> None:
     """Two equal calls in a row give the same."""
-    case = context.batch("generic")
-    again = context.compute(case)
-    if not agrees(again.outcome, context.first.outcome, context.allowance(case), None):
-        raise FailedCheckError(
-            f"the same call gave {_shown(context.first)} first, and {_shown(again)} at once afterwards\n\n"
-            f"{context.subject.source(case, context.dtype)}",
-            context.unsteadiness(case, [context.first.outcome, again.outcome]),
-        )
+    _hold_first(context, "at once afterwards")
 
 
 def statelessness(context: Context) -> None:
     """A call gives the same result whatever was called before."""
+    context.compute(_another(context.batch("generic")))
+    _hold_first(context, "after other calls")
+
+
+# More than any number of calls that the other checks make, so that what is counted to is passed.
+CALLS = 100
+
+
+def many_calls(context: Context) -> None:
+    """The same call gives the same however often it is made, gradients too; all other checks were made by few calls."""
+    for _ in range(CALLS):
+        _hold_first(context, "after many calls")
     case = context.batch("generic")
-    context.compute(_another(case))
+    last, known = context.compute(case, gradients=True).outcome, context.known("generic").outcome
+    for name, gradient in last.gradients.items():
+        context.hold_relation(
+            f"after many calls the gradient with respect to {name} must be what it was", gradient,
+            known.gradients[name], 2.0 * context.allowance(case).gradients[name],
+        )  # fmt: skip
+
+
+def _hold_first(context: Context, when: str) -> None:
+    """The very first call's result, made again."""
+    case, first = context.batch("generic"), context.first
     again = context.compute(case)
-    if not agrees(again.outcome, context.first.outcome, context.allowance(case), None):
+    if not agrees(again.outcome, first.outcome, context.first_allowed, None):
         raise FailedCheckError(
-            f"the same call gave {_shown(context.first)} first, and {_shown(again)} after other calls\n\n"
+            f"the same call gave {_shown(first)} first, and {_shown(again)} {when}\n\n"
             f"{context.subject.source(case, context.dtype)}",
-            context.unsteadiness(case, [context.first.outcome, again.outcome]),
+            context.unsteadiness(case, [first.outcome, again.outcome]),
         )
 
 
@@ -157,7 +172,7 @@ def batch_permutation(context: Context) -> None:
     order = np.roll(np.arange(case.size), 1)
     listed = context.compute(case.take(order), gradients=True).outcome
     known, allowed = context.known("generic").outcome, context.allowance(case)
-    each = known.value.ndim > 0
+    each = known.value.ndim > 0 and case.definition.family != "batch"
     says = "the order of the examples must have no effect"
     context.hold_relation(
         says, listed.value, known.value[order] if each else known.value,

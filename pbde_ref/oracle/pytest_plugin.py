@@ -15,7 +15,7 @@ From the command line, without a test file::
 
     pytest --pbde-subject package.module:my_dpo --pbde-loss dpo --pbde beta=0.1 -v
 
-With ``expect_checks=17`` (``--pbde expect_checks=17``) one more test fails unless so many checks held something.
+With ``expect_checks=20`` (``--pbde expect_checks=20``) one more test fails unless so many checks held something.
 
 The options are declared by the module ``pytest_pbde_ref``, which pytest finds by itself where the package is installed
 (elsewhere: ``-p pytest_pbde_ref``).
@@ -24,7 +24,6 @@ The options are declared by the module ``pytest_pbde_ref``, which pytest finds b
 from __future__ import annotations
 
 import ast
-import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,8 +32,9 @@ from typing import Any
 import pytest
 
 from pbde_ref.oracle import iter_checks, run_check
+from pbde_ref.oracle.calling.naming import subject_named
 
-__all__ = ["Check", "Subject", "items_from_options", "load", "parametrize_with_checks", "subject"]
+__all__ = ["Check", "Subject", "items_from_options", "parametrize_with_checks", "subject"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Subject:
     """A function to be checked, and what it is declared to compute; made by `subject`."""
 
     function: Callable[..., Any] | str
-    loss: str
+    loss: str | None
     keywords: Mapping[str, Any] = field(default_factory=dict)
     expected_failed_checks: Mapping[str, str] = field(default_factory=dict)
 
@@ -54,6 +54,11 @@ class Subject:
         return getattr(self.function, "__name__", type(self.function).__name__)
 
     @property
+    def definition(self) -> str:
+        """What it is held against."""
+        return self.loss or str(getattr(self.keywords["objective"], "__name__", "objective"))
+
+    @property
     def checks(self) -> list[str]:
         """The names of its checks."""
         return list(iter_checks(self.loss, **self.keywords))
@@ -61,7 +66,7 @@ class Subject:
 
 def subject(
     function: Callable[..., Any] | str,
-    loss: str,
+    loss: str | None = None,
     *,
     expected_failed_checks: Mapping[str, str] | None = None,
     **keywords: Any,
@@ -73,7 +78,7 @@ def subject(
     function : callable or str
         The function, or "package.module:function", which is imported when the first check runs.
     loss : str
-        As in `check_loss`; or "sequence_log_probs".
+        As in `check_loss`; or "sequence_log_probs". Without it, ``objective=...`` among the keywords.
     expected_failed_checks : mapping of str to str, optional
         Names of checks that are known to fail, with the reason: they become expected failures (xfail).
     **keywords
@@ -116,12 +121,12 @@ class Check:
         __tracebackhide__ = True
         function = self.subject.function
         if isinstance(function, str):
-            function = load(function)
+            function = subject_named(function)
         result = run_check(self.name, function, self.subject.loss, **self.subject.keywords)
         if result.status == "skipped":
             pytest.skip(result.message)
         if result.status == "failed":
-            text = f"{self.subject.name} held against {self.subject.loss}, {self.name}\n\n{result.message}"
+            text = f"{self.subject.name} held against {self.subject.definition}, {self.name}\n\n{result.message}"
             pytest.fail(f"{text}\n\nDiagnosis: {result.diagnosis}" if result.diagnosis else text, pytrace=False)
 
 
@@ -156,31 +161,14 @@ def parametrize_with_checks(subjects: Sequence[Subject], *, argument: str = "che
     return pytest.mark.parametrize(argument, parameters)
 
 
-def load(name: str) -> Callable[..., Any]:
-    """The function called "package.module:function".
-
-    Examples
-    --------
-    >>> load("pbde_ref.losses:dpo_loss").__name__
-    'dpo_loss'
-    """
-    module, colon, path = name.partition(":")
-    if not (module and colon and path):
-        raise ValueError(f"the subject must be named like package.module:function; got {name!r}")
-    result: Any = importlib.import_module(module)
-    for part in path.split("."):
-        result = getattr(result, part)
-    if not callable(result):
-        raise TypeError(f"{name} must be callable; got {type(result).__name__}")
-    return result
-
-
 def items_from_options(session: pytest.Session) -> list[pytest.Item]:
     """The checks of the subjects that the command line names."""
     options = session.config.option
-    if not options.pbde_loss:
-        raise pytest.UsageError("--pbde-subject needs --pbde-loss")
+    if not (options.pbde_loss or options.pbde_objective):
+        raise pytest.UsageError("--pbde-subject needs --pbde-loss, or --pbde-objective")
     keywords = {name: _value(text) for name, text in _assignments("--pbde", options.pbde_conventions)}
+    if options.pbde_objective:
+        keywords["objective"] = subject_named(options.pbde_objective)
     expected = dict(_assignments("--pbde-expected-failure", options.pbde_expected))
     items: list[pytest.Item] = []
     for name in options.pbde_subject:
@@ -188,7 +176,7 @@ def items_from_options(session: pytest.Session) -> list[pytest.Item]:
             one = subject(name, options.pbde_loss, expected_failed_checks=expected, **keywords)
         except (TypeError, ValueError) as error:
             raise pytest.UsageError(f"{name}: {error}") from error
-        node = _SubjectNode.from_parent(session, name=name, nodeid=f"{name}[{options.pbde_loss}]")
+        node = _SubjectNode.from_parent(session, name=name, nodeid=f"{name}[{one.definition}]")
         node.subject = one
         items += node.collect()
     return items
@@ -234,9 +222,9 @@ def _expected_failure(one: Subject, check: str) -> pytest.MarkDecorator:
 
 
 def _labels(subjects: Sequence[Subject]) -> list[str]:
-    short = [f"{one.name}-{one.loss}" for one in subjects]
+    short = [f"{one.name}-{one.definition}" for one in subjects]
     return [
-        f"{label}({','.join(f'{name}={value}' for name, value in one.keywords.items())})"
+        f"{label}({','.join(f'{name}={value}' for name, value in one.keywords.items() if name != 'objective')})"
         if short.count(label) > 1 and one.keywords
         else label
         for label, one in zip(short, subjects, strict=True)

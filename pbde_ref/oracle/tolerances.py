@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pbde_ref.catalogue.records import Outcome
 from pbde_ref.oracle.cases import Case
+from pbde_ref.oracle.own import OwnLoss
 from pbde_ref.oracle.sequences import sequence_mask
 from pbde_ref.validation import FloatArray
 
@@ -88,13 +89,16 @@ def allowance(case: Case, expected: Outcome, dtype: str) -> Outcome:
     parts = [_moved(case, expected, tolerance.perturbation)]
     if case.definition.family == "sequence":
         parts.append(_rounded_normalizers(case, tolerance.unit))
+    if isinstance(case.definition, OwnLoss):
+        parts.append(case.definition.doubt(case.arrays, case.conventions))
     for part in parts:
         value = value + part.value
         gradients = {n: g + part.gradients[n] for n, g in gradients.items()}
-    # What is beyond the last number of the precision has no neighbour there.
+    # What is beyond the last number of the precision has no neighbour there; nor has what is no number, as the caller's
+    # own formula may give.
     return Outcome(
-        np.where(np.abs(expected.value) > tolerance.largest, np.inf, value),
-        {n: np.where(np.abs(expected.gradients[n]) > tolerance.largest, np.inf, g) for n, g in gradients.items()},
+        np.where(np.abs(expected.value) <= tolerance.largest, value, np.inf),
+        {n: np.where(np.abs(expected.gradients[n]) <= tolerance.largest, g, np.inf) for n, g in gradients.items()},
     )
 
 

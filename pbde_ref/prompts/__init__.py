@@ -7,5 +7,9 @@ from pbde_ref.prompts.log_linear import (
     minimize_log_linear,
 )
 from pbde_ref.prompts.pairs import prompt_pairs
+from pbde_ref.prompts.tabular import minimize_at_prompts
 
-__all__ = ["LogLinearOptimum", "LogLinearPolicies", "LogLinearRegression", "minimize_log_linear", "prompt_pairs"]
+__all__ = [
+    "LogLinearOptimum", "LogLinearPolicies", "LogLinearRegression", "minimize_at_prompts", "minimize_log_linear",
+    "prompt_pairs",
+]  # fmt: skip

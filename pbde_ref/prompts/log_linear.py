@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import linprog
 from scipy.sparse import csr_array
 from scipy.special import expit
 
@@ -24,6 +23,7 @@ from pbde_ref.annotators import PreferenceModel
 from pbde_ref.conditional import ConditionalDistribution, Prompts
 from pbde_ref.exact.expected import check_models
 from pbde_ref.exact.results import NoMinimumError, Optimum, unmet
+from pbde_ref.exact.separation import separating_direction
 from pbde_ref.numerics import softplus
 from pbde_ref.pbde import PBDE
 from pbde_ref.proposals import PairListProposal, Proposal
@@ -225,17 +225,13 @@ class LogLinearRegression:
         return float(np.abs(change[self.a] - change[self.b]).max(initial=0.0))
 
     def separating(self) -> FloatArray | None:
-        """A direction along which no pair's loss rises and some pair's falls, for ever, if there is one."""
+        """In units of each feature's largest difference, where no pair's loss rises and some pair's falls, for ever."""
         if self.a.size * self.features.shape[1] > LARGEST_PROGRAMME:
             return None
         rows = self.features[self.a] - self.features[self.b]
         scale = np.abs(rows).max(axis=0)
         rows /= np.where(scale > 0.0, scale, 1.0)
-        bounds = np.concatenate([-rows[self.won > 0.0], rows[self.lost > 0.0]])
-        found = linprog(bounds.sum(axis=0), bounds, np.zeros(len(bounds)), bounds=(-1.0, 1.0))
-        if found.status != 0 or -found.fun < 1e-7:
-            return None
-        return np.asarray(found.x / np.where(scale > 0.0, scale, 1.0))
+        return separating_direction(np.concatenate([rows[self.won > 0.0], -rows[self.lost > 0.0]]))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -426,12 +422,24 @@ def _bounds(
     decrement = float(np.linalg.norm(whitening.T @ point.gradient)) + rounding
     # The true curvature is at least this share of the one computed: margins' curvatures change by their exponentials.
     share = math.exp(-1.01 * moved - 1e-9) - lost / float(values[0])
-    reached = widest * decrement / share
-    if not 0.0 < reached < 1.0:
-        return math.inf, math.inf
-    error = -math.log1p(-reached)
+    gap, error = gap_of(np.array(decrement), np.array(widest), np.array(share))
+    return float(gap), float(error)
+
+
+def gap_of(decrement: FloatArray, widest: FloatArray, share: FloatArray) -> tuple[FloatArray, FloatArray]:
+    r"""Bounds on the gap and on the error of margins from :math:`\lambda`, r and c of ``proofs/log_linear.md``, part 2.
+
+    Examples
+    --------
+    >>> gap, error = gap_of(np.array([0.1, 2.0]), np.array([1.0, 1.0]), np.array([1.0, 1.0]))
+    >>> gap.round(5), error.round(5)
+    (array([0.00518,     inf]), array([0.10536,     inf]))
+    """
+    reached = np.where(share > 0.0, widest * decrement / np.where(share > 0.0, share, 1.0), np.inf)
+    proved = reached < 1.0
+    e = np.where(proved, reached, 0.5)
+    error = -np.log1p(-e)
     # The series is 1/2 + E/6 + E²/12 + E³/20 + …
-    factor = 0.5 + reached / 6.0 + reached**2 / 11.0
-    if reached > 0.01:
-        factor = (reached - (1.0 - reached) * error) / reached**2
-    return decrement**2 / share * factor, error
+    factor = np.where(e > 0.01, (e - (1.0 - e) * error) / np.maximum(e, 0.01) ** 2, 0.5 + e / 6.0 + e**2 / 11.0)
+    gap = decrement**2 / np.where(share > 0.0, share, 1.0) * factor
+    return np.where(proved, gap, np.inf), np.where(proved, error, np.inf)

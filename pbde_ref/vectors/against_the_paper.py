@@ -18,6 +18,7 @@ import numpy as np
 from pbde_ref import paper
 from pbde_ref.vectors.definitions import DEFINITIONS, SHARED, counted, regulariser, token_log_probabilities
 from pbde_ref.vectors.derivatives import Dual, differentiable, value_of
+from pbde_ref.vectors.drawn import STEEP
 
 __all__ = ["DECIMAL", "batch_by_definition", "checked", "exact", "most_digits", "tokens_by_definition"]
 
@@ -56,7 +57,7 @@ def checked(
     >>> checked("bradley_terry", {}, inputs, {"value": 0.7, "losses": [0.7], "gradients": {}})
     Traceback (most recent call last):
     ...
-    ArithmeticError: bradley_terry: `losses` must be 0.693147180559945 by the paper's text; got 0.7 at index 0
+    ArithmeticError: bradley_terry: `losses` must be 0.693147180559945 by its definition; got 0.7 at index 0
     """
     slack = LEAST
     if name in DEFINITIONS:
@@ -106,7 +107,7 @@ def _require(label: str, found: Any, right: Decimal, slack: Decimal, place: tupl
     if not abs(Decimal(float(found)) - right) <= slack + RELATIVE * abs(right):
         where = f" at index {', '.join(map(str, place))}" if place else ""
         raise ArithmeticError(
-            f"{label} must be {float(right):.15g} by the paper's text; got {float(found):.15g}{where}"
+            f"{label} must be {float(right):.15g} by its definition; got {float(found):.15g}{where}"
         )
 
 
@@ -136,7 +137,8 @@ def batch_by_definition(
     size = len(next(values for key, values in inputs.items() if key not in SHARED))
     losses = []
     for i in range(size):
-        with localcontext(Context(prec=most_digits(parameters, _example(inputs, i)))):
+        digits = MOST_DIGITS if name in STEEP else most_digits(parameters, _example(inputs, i))
+        with localcontext(Context(prec=digits)):
             losses.append(DEFINITIONS[name](parameters, _example(marked, i), arithmetic))
     with localcontext(Context(prec=MOST_DIGITS)):
         total = sum(losses) / (1 if parameters.get("reduction") == "sum" else size)

@@ -1,7 +1,7 @@
-"""What a loss is for one example, by the text of `pbde_ref.paper`; the same lines run in any arithmetic.
+"""What a loss is for one example, by the text of `pbde_ref.paper`, or where the paper has none by its own formula.
 
-`DEFINITIONS[name](parameters, example, arithmetic)` is the loss. `arithmetic` has `exp` and `log`, and all numbers are
-of its kind.
+The same lines run in any arithmetic: `DEFINITIONS[name](parameters, example, arithmetic)`, where `arithmetic` has `exp`
+and `log`, and all numbers are of its kind.
 """
 
 from __future__ import annotations
@@ -128,10 +128,144 @@ def _policy_gradient(parameters: Numbers, example: Numbers, arithmetic: Any) -> 
     return -slope * example["policy"]
 
 
+# --- Losses in use that the paper does not have; a and b are the log-ratios of the chosen and the rejected outcome ---
+
+
+def _nll(z: Number, arithmetic: Any) -> Number:
+    """-log sigma(z)"""
+    return -arithmetic.log(paper.sigma(z, arithmetic))
+
+
+def _of_ratios(formula: Callable[..., Number]) -> Callable[[Numbers, Numbers, Any], Number]:
+    """A loss from ``formula(a, b, parameters, arithmetic)``."""
+
+    def definition(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
+        a = example["policy_chosen"] - example["reference_chosen"]
+        b = example["policy_rejected"] - example["reference_rejected"]
+        if "chosen_lengths" in example:
+            a, b = a / example["chosen_lengths"], b / example["rejected_lengths"]
+        return formula(a, b, parameters, arithmetic)
+
+    return definition
+
+
+def _exo(a: Number, b: Number, p: Numbers, arithmetic: Any) -> Number:
+    return paper.bernoulli_kl(paper.sigma(p["beta"] * (a - b), arithmetic), 1 - p["epsilon"], arithmetic)
+
+
+def _discopop(a: Number, b: Number, p: Numbers, arithmetic: Any) -> Number:
+    m = p["beta"] * (a - b)
+    s = paper.sigma(m / p["discopop_tau"], arithmetic)
+    return (1 - s) * _nll(m, arithmetic) + s * arithmetic.exp(-m)
+
+
+def _linked(h: Callable[..., Number]) -> Callable[[Numbers, Numbers, Any], Number]:
+    """-log sigma(beta (h(a) - h(b)))"""
+    return _of_ratios(
+        lambda a, b, p, arithmetic: _nll(p["beta"] * (h(a, p, arithmetic) - h(b, p, arithmetic)), arithmetic)
+    )
+
+
+def _f_dpo_link(t: Number, p: Numbers, arithmetic: Any) -> Number:
+    """f'(e^t) up to a constant."""
+    if p["divergence"] == "forward_kl":
+        return -arithmetic.exp(-t)
+    if p["divergence"] == "js_divergence":
+        return -_nll(t, arithmetic)
+    if p["divergence"] == "alpha_divergence":
+        return arithmetic.exp((p["alpha"] - 1) * t) / (p["alpha"] - 1)
+    return t
+
+
+def _targets(a: Number, b: Number, p: Numbers) -> Number:
+    return (a - 1 / (2 * p["beta"])) ** 2 + (b + 1 / (2 * p["beta"])) ** 2
+
+
+def _with_likelihood(loss: Callable[..., Number]) -> Callable[[Numbers, Numbers, Any], Number]:
+    """Less the weight times the log-likelihood of the chosen outcome, per token where lengths are there."""
+
+    def definition(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
+        likelihood = example["policy_chosen"]
+        if "chosen_lengths" in example:
+            likelihood = likelihood / example["chosen_lengths"]
+        return loss(parameters, example, arithmetic) - parameters["likelihood_weight"] * likelihood
+
+    return definition
+
+
+def _sums_only(example: Numbers) -> Numbers:
+    return {key: x for key, x in example.items() if not key.endswith("lengths")}
+
+
+def _cpo(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
+    return _nll(parameters["beta"] * (example["policy_chosen"] - example["policy_rejected"]), arithmetic)
+
+
+def _orpo(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
+    per_token = [
+        arithmetic.exp(example[f"policy_{side}"] / example[f"{side}_lengths"]) for side in ("chosen", "rejected")
+    ]
+    odds = [arithmetic.log(p / (1 - p)) for p in per_token]
+    return parameters["beta"] * _nll(odds[0] - odds[1], arithmetic)
+
+
+def _of_answers(good: Callable[..., Number], bad: Callable[..., Number]) -> Callable[[Numbers, Numbers, Any], Number]:
+    def definition(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
+        wanted = example["desirable"]
+        t = example["policy"] - example["reference"] - parameters["baseline"]
+        z = parameters["beta"] * t
+        weight = parameters["desirable_weight" if wanted else "undesirable_weight"]
+        return weight * (good if wanted else bad)(z, arithmetic)
+
+    return definition
+
+
+IN_USE: dict[str, Callable[[Numbers, Numbers, Any], Number]] = {
+    "exo": _of_ratios(_exo),
+    "discopop": _of_ratios(_discopop),
+    "odpo": _of_ratios(lambda a, b, p, arithmetic: _nll(p["beta"] * (a - b) - p["offset"], arithmetic)),
+    "ln_dpo": _of_ratios(lambda a, b, p, arithmetic: _nll(p["beta"] * (a - b), arithmetic)),
+    "f_dpo": _linked(_f_dpo_link),
+    "chi_po": _linked(lambda t, p, arithmetic: arithmetic.exp(t) + t),
+    "squared_po": _linked(lambda t, p, arithmetic: t * arithmetic.exp(-t)),
+    "nca": _of_ratios(
+        lambda a, b, p, arithmetic: _nll(p["beta"] * a, arithmetic)
+        + (_nll(-p["beta"] * a, arithmetic) + _nll(-p["beta"] * b, arithmetic)) / 2
+    ),
+    "bco": _of_ratios(
+        lambda a, b, p, arithmetic: _nll(p["beta"] * (a - p["baseline"]), arithmetic)
+        + _nll(p["beta"] * (p["baseline"] - b), arithmetic)
+    ),
+    "sppo": _of_ratios(lambda a, b, p, arithmetic: _targets(a, b, p)),
+    "apo_zero": _of_ratios(
+        lambda a, b, p, arithmetic: paper.sigma(-p["beta"] * a, arithmetic) + paper.sigma(p["beta"] * b, arithmetic)
+    ),
+    "apo_down": _of_ratios(
+        lambda a, b, p, arithmetic: paper.sigma(p["beta"] * a, arithmetic)
+        + paper.sigma(p["beta"] * (b - a), arithmetic)
+    ),
+    "cal_dpo": _of_ratios(lambda a, b, p, arithmetic: _nll(a - b, arithmetic) + _targets(a, b, p)),
+    "dpop": _of_ratios(
+        lambda a, b, p, arithmetic: _nll(p["beta"] * (a - b - p["penalty"] * paper.positive_part(-a)), arithmetic)
+    ),
+    "bpo": _of_ratios(
+        lambda a, b, p, arithmetic: _nll(
+            p["beta"] * (a - paper.positive_part(a + p["balance"] * b)), arithmetic
+        )
+    ),
+    "rpo": _with_likelihood(lambda p, example, arithmetic: _dpo(p, _sums_only(example), arithmetic)),
+    "cpo": _with_likelihood(_cpo),
+    "orpo": _with_likelihood(_orpo),
+    "kto": _of_answers(
+        lambda z, arithmetic: paper.sigma(-z, arithmetic), lambda z, arithmetic: paper.sigma(z, arithmetic)
+    ),
+    "bco_single": _of_answers(_nll, lambda z, arithmetic: _nll(-z, arithmetic)),
+}  # fmt: skip
+
 DEFINITIONS: dict[str, Callable[[Numbers, Numbers, Any], Number]] = {
     "annotator_mixture": _annotator_mixture, "bradley_terry": _bradley_terry, "dpo": _dpo, "geometric": _geometric,
     "ipo": _ipo, "length_normalized": _length_normalized, "pbde": _pbde, "policy_gradient": _policy_gradient,
-    "rrhf": _rrhf, "rso": _rso, "slic": _slic,
+    "rrhf": _rrhf, "rso": _rso, "slic": _slic, **IN_USE,
 }  # fmt: skip
 
 

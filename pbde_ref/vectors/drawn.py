@@ -1,7 +1,7 @@
 """Test vectors drawn in large numbers: nobody chose their sizes, scales and parameters.
 
 Each document of a loss or of tokens gets the same number of them, the same ones each time. All numbers are exact in
-bfloat16, and no hinge is met on its kink: its threshold is an odd multiple of 1/256, no margin is.
+bfloat16, and no loss is met on its kink: a hinge's threshold is an odd multiple of 1/256, and no margin is.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import numpy as np
 
 from pbde_ref.vectors.format import Document, Group, Test
 
-__all__ = ["TESTS_OF_EACH", "drawn_groups"]
+__all__ = ["STEEP", "TESTS_OF_EACH", "drawn_groups"]
 
-PARAMETER_SETS, TESTS_OF_EACH = 20, 20
+PARAMETER_SETS, TESTS_OF_EACH = 20, 10
 # Of log-probabilities and rewards, in nats: almost certain, tokens, sentences, and where a naive formula overflows.
 SCALES = (2.0**-20, 0.5, 8.0, 64.0, 1024.0)
+# With exponentials of log-ratios, which far apart are no doubles.
+STEEP = ("discopop", "f_dpo", "chi_po", "squared_po")
 MOST_EXAMPLES = 3
 CANDIDATES, VOCABULARY = 4, 5
 END, PADDING = 1, 0
@@ -36,23 +38,24 @@ def drawn_groups(document: Document, tests: int = TESTS_OF_EACH) -> list[Group]:
     patterns = [g for g in document.groups if g.tests[0].result != "invalid" and "Kink" not in g.tests[0].flags]
     # A generator for each group: its first tests do not depend on how many there are.
     generators = np.random.default_rng(list(document.name.encode())).spawn(PARAMETER_SETS)
-    return [_drawn_group(patterns[k % len(patterns)], tests, rng) for k, rng in enumerate(generators)]
+    scales = (*SCALES[:2], 4.0) if document.name in STEEP else SCALES
+    return [_drawn_group(patterns[k % len(patterns)], tests, scales, rng) for k, rng in enumerate(generators)]
 
 
-def _drawn_group(pattern: Group, tests: int, rng: np.random.Generator) -> Group:
+def _drawn_group(pattern: Group, tests: int, scales: tuple[float, ...], rng: np.random.Generator) -> Group:
     model = pattern.tests[0]
     parameters = {
         name: _odd(rng) if isinstance(value, float) and value else value for name, value in pattern.parameters.items()
     }
-    if "label_smoothing" in parameters:
-        parameters["label_smoothing"] = int(rng.integers(1, 8)) / 16.0
+    for share in parameters.keys() & {"epsilon", "label_smoothing"}:
+        parameters[share] = int(rng.integers(1, 8)) / 16.0
     draw = _tokens if "logits" in model.inputs else _examples
     flags = ("Drawn", *(["Convention"] if model.result == "acceptable" else []))
 
     def drawn(scale: float) -> Test:
         return Test(f"drawn at scale {scale:g}", flags, draw(model.inputs, scale, rng), model.result)
 
-    return Group(parameters, [drawn(float(rng.choice(SCALES))) for _ in range(tests)], pattern.convention)
+    return Group(parameters, [drawn(float(rng.choice(scales))) for _ in range(tests)], pattern.convention)
 
 
 def _odd(rng: np.random.Generator) -> float:
@@ -83,6 +86,11 @@ def _examples(inputs: Mapping[str, Any], scale: float, rng: np.random.Generator)
                 row[int(rng.integers(inner[0]))] = 1
         elif name.startswith("f_"):
             drawn[name] = _multiples(rng, 1.0, 1, 128, size)
+        elif name == "desirable":
+            drawn[name] = rng.integers(0, 2, size).tolist()
+        elif name.startswith("reference"):
+            # No log-ratio is zero.
+            drawn[name] = (-scale / 128.0 * (2 * rng.integers(0, 127, size) + 1)).tolist()
         elif name == "weight_logits":
             drawn[name] = _multiples(rng, 1.0, -127, 128, len(values))
         elif name == "margin":

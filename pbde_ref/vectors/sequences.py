@@ -11,7 +11,10 @@ from typing import Any
 
 from pbde_ref import losses
 from pbde_ref.catalogue import LOSSES
+from pbde_ref.catalogue.records import Loss
 from pbde_ref.losses.result import BatchLoss
+from pbde_ref.vectors.definitions import IN_USE
+from pbde_ref.vectors.drawn import STEEP
 from pbde_ref.vectors.format import Document, Group, Test, acceptable, invalid, valid
 
 __all__ = ["SEQUENCE_DOCUMENTS", "evaluate"]
@@ -252,6 +255,65 @@ SEQUENCE_DOCUMENTS = [
         ],
     ),
 ]  # fmt: skip
+
+
+# --- Losses in use: their tests follow from their records ---
+
+# Their kink is where the policy is the reference.
+WITH_A_KINK = ("dpop", "bpo")
+
+
+def _answers(policy: Mapping[str, list[float]], reference: Mapping[str, list[float]]) -> dict[str, list[Any]]:
+    """Pairs' outcomes as single answers, every other one desirable."""
+    answers = [*policy["policy_chosen"], *policy["policy_rejected"]]
+    return {
+        "policy": answers, "reference": [*reference["reference_chosen"], *reference["reference_rejected"]],
+        "desirable": [1 - place % 2 for place in range(len(answers))],
+    }  # fmt: skip
+
+
+def _of_record(record: Loss) -> Document:
+    """The same tests for each choice of parameters; the words of a parameter are all tried."""
+    words = {name: p.rule for name, p in record.parameters.items() if isinstance(p.rule, tuple)}
+    generic = {name: _dyadic(value) for name, value in record.generic.items() if isinstance(value, float)}
+    other = {name: _dyadic(p.other) for name, p in record.parameters.items() if isinstance(p.other, float)}
+    spelled = [{}] if not words else [{name: word} for name, rule in words.items() for word in rule]
+    groups = [numbers | spelling for spelling in spelled for numbers in (generic, generic | other)]
+    names = [i.name for i in record.inputs(record.generic)]
+
+    def batch(policy: dict[str, list[float]], reference: dict[str, list[float]], lengths: Any) -> dict[str, Any]:
+        everything = policy | reference | lengths | _answers(policy, reference)
+        return {name: everything[name] for name in names}
+
+    generic_batch = batch(POLICY, REFERENCE, LENGTHS)
+    tests = [
+        valid("a generic batch", "Generic" if record.has_reference else "Generic ReferenceFree", **generic_batch),
+        valid("one example", "SingleExample", **_first(generic_batch)),
+        valid("probabilities of almost 1", "NearCertain", **batch(SURE_POLICY, SURE_REFERENCE, SURE_LENGTHS)),
+    ]
+    if record.has_reference:
+        flags = "FirstStep Kink" if record.name in WITH_A_KINK else "FirstStep"
+        tests.append(valid("the policy is the reference", flags, **batch(_start(REFERENCE), REFERENCE, LENGTHS)))
+    if record.name not in STEEP:
+        far = batch(FAR_POLICY, FAR_REFERENCE, FAR_LENGTHS)
+        tests.append(valid("margins of hundreds, of both signs", "ExtremeGap", **far))
+    summed = Group({**groups[0], "reduction": "sum"}, [acceptable("a generic batch", "Generic", **generic_batch)], SUM)
+    shorter = {**generic_batch, names[0]: [-1.0]}
+    refused = Group(groups[0], [
+        invalid("arrays of different lengths", "InvalidShape", **shorter),
+        invalid("an empty batch", "InvalidShape", **_first(generic_batch, 0)),
+    ])  # fmt: skip
+    bad = Group({**groups[0], "beta": 0.0}, [_refused_parameter(**generic_batch)])
+    everything = [*(Group(parameters, tests) for parameters in groups), summed, refused, bad]
+    return Document(record.name, "sequence", record.title, record.formula, everything, [record.source])
+
+
+def _dyadic(number: float) -> float:
+    """A parameter near it that is exact in bfloat16, and not a whole number where it was none."""
+    return round(number * 16) / 16 if number >= 0.125 else round(number * 256) / 256
+
+
+SEQUENCE_DOCUMENTS += [_of_record(LOSSES[name]) for name in IN_USE]
 
 FUNCTIONS: dict[str, Callable[..., BatchLoss]] = {
     **{record.name: record.batch for record in LOSSES.values() if record.batch},

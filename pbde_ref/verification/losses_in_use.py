@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.optimize import brentq, minimize
 
@@ -19,6 +21,8 @@ from pbde_ref.verification.problems import LARGEST, Problem
 
 __all__ = ["LOSSES_IN_USE"]
 
+# What a quasi-Newton method leaves of a loss where its line search finds nothing lower.
+LEFT = 1e-7
 # Probabilities below it hide what a total variation would show, and derivatives lose them.
 RARE = 1e-9
 
@@ -57,9 +61,14 @@ def _with_likelihood(problem: Problem, weight: float) -> float | None:
     return abs(loss(found.policy.log_pmf)[0] - float(climbed))
 
 
-def _likelihood_forgotten(problem: Problem) -> float | None:
-    error = _with_likelihood(problem, 0.0)
-    return error if error is not None and error > MARGIN else None
+def _where_wrong(check: Callable[[Problem], float | None]) -> Callable[[Problem], float | None]:
+    """A control that is tried where what it breaks makes a difference."""
+
+    def control(problem: Problem) -> float | None:
+        error = check(problem)
+        return error if error is not None and error > MARGIN else None
+
+    return control
 
 
 def _nca(problem: Problem, beta: float) -> float | None:
@@ -70,11 +79,6 @@ def _nca(problem: Problem, beta: float) -> float | None:
     found = minimize_policy_loss(nca(beta), problem.luce, pairs, reference=problem.reference)
     assert found.policy is not None
     return second_paths.variation(found.policy.pmf, _wins(problem).sum(axis=1))
-
-
-def _nca_elsewhere(problem: Problem) -> float | None:
-    error = _nca(problem, 2.0)
-    return error if error is not None and error > 10.0 * MARGIN else None
 
 
 def _sigmoids(problem: Problem, share: float) -> float | None:
@@ -96,23 +100,13 @@ def _sigmoids(problem: Problem, share: float) -> float | None:
     return second_paths.variation(mixed, pre * ratios(float(log_mu)))
 
 
-def _exo(problem: Problem) -> float | None:
-    """On a path: each pair's difference, in units of what IPO asks for."""
-    return _on_a_path(problem, lambda logit: np.tanh(0.5 * logit))
-
-
-def _exo_like_dpo(problem: Problem) -> float | None:
-    """A logit would be more than a divergence with two sides can ask for."""
-    error = _on_a_path(problem, lambda logit: logit)
-    return error if error is not None and error > MARGIN else None
-
-
-def _on_a_path(problem: Problem, aim: object) -> float | None:
+def _on_a_path(problem: Problem, aim: Callable[[FloatArray], FloatArray]) -> float | None:
+    """On a path each pair has the difference that it wants, `aim` of its log-odds."""
     if not problem.positive or problem.size < 2 or problem.size > LARGEST:
         return None
     places = np.arange(problem.size - 1)
     found = minimize_by_pairs(exo(0.1), problem.luce, PairListProposal(places, places + 1))
-    wanted = aim(np.diff(problem.preference.log_pmf)) * np.log(9.0)  # type: ignore[operator]
+    wanted = aim(np.diff(problem.preference.log_pmf)) * np.log(9.0)
     return float(np.max(np.abs(np.diff(found.utilities) - wanted)))
 
 
@@ -131,35 +125,30 @@ def _linked(problem: Problem, name: str) -> float | None:
     return float(np.ptp(gaps)) / size
 
 
-def _unlinked(problem: Problem) -> float | None:
-    error = _linked(problem, "forward_kl")
-    return error if error is not None and error > MARGIN else None
-
-
 LOSSES_IN_USE = (
     Claim(
         "policy_losses", "–", "DPO with the chosen answer's likelihood has one certified optimum.",
-        "quasi-Newton", lambda problem: _with_likelihood(problem, 1.0), 1e-9,
-        "likelihood forgotten", _likelihood_forgotten,
+        "quasi-Newton", lambda problem: _with_likelihood(problem, 1.0), LEFT,
+        "likelihood forgotten", _where_wrong(lambda problem: _with_likelihood(problem, 0.0)),
     ),
     Claim(
         "nca", "–", "NCA at beta = 1 learns what wins of pairs from the reference.",
-        "winners in decimals", lambda problem: _nca(problem, 1.0), 1e-9,
-        "beta = 2", _nca_elsewhere,
+        "winners in decimals", lambda problem: _nca(problem, 1.0), SOLVER,
+        "beta = 2", _where_wrong(lambda problem: _nca(problem, 2.0)),
     ),
     Claim(
         "kept_answers", "–", "KTO keeps only answers that are wanted more often than not.",
-        "water-filling", lambda problem: _sigmoids(problem, 0.0), 1e-9,
+        "water-filling", lambda problem: _sigmoids(problem, 0.0), SOLVER,
         "a share for all", lambda problem: _sigmoids(problem, 0.01),
     ),
     Claim(
         "exo", "–", "EXO asks of a pair what IPO asks: a margin linear in how often it wins.",
-        "the pair's own margin", _exo, SOLVER,
-        "log-odds", _exo_like_dpo,
+        "the pair's own margin", lambda problem: _on_a_path(problem, lambda logit: np.tanh(0.5 * logit)), SOLVER,
+        "log-odds", _where_wrong(lambda problem: _on_a_path(problem, lambda logit: logit)),
     ),
     Claim(
         "links", "–", "Another link than the logarithm has one policy with given utilities.",
         "its equation", lambda problem: _linked(problem, "chi_po"), SOLVER,
-        "forward KL's link", _unlinked,
+        "forward KL's link", _where_wrong(lambda problem: _linked(problem, "forward_kl")),
     ),
 )  # fmt: skip

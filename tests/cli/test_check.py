@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from xml.etree import ElementTree
 
 import pytest
 
@@ -24,6 +25,15 @@ def inverted(chosen, rejected):
 
 def with_beta(policy_chosen, policy_rejected, beta):
     return right(beta * policy_chosen, beta * policy_rejected)
+
+def logistic(margin, beta):
+    return np.logaddexp(0.0, -beta * margin)
+
+def means(part, counts):
+    return (part.losses * part.mask).sum() / counts.sequences / counts.micro_batches
+
+def of_part(part, counts):
+    return (part.losses * part.mask).sum() / counts.all_sequences
 
 def ranking(*arrays):
     policy, lengths, scores = arrays[:3]
@@ -220,3 +230,33 @@ def test_one_that_cannot_be_found_hides_nobody(capsys):
     with pytest.raises(ValueError, match="'nowhere:f' cannot be found"):
         status("nowhere:f", "subjects_of_this_test:inverted", "--loss", "reward")
     assert "sign inverted" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("here")
+def test_a_formula_of_ones_own_and_the_files_beside_the_terminal(capsys, tmp_path):
+    """`--objective` with its numbers; JUnit's XML and a Markdown table of the same reports."""
+    arguments = ("subjects_of_this_test:with_beta", "--objective", "subjects_of_this_test:logistic", "--reference-free")
+    junit, table = tmp_path / "junit.xml", tmp_path / "table.md"
+    files = ("--junit", str(junit), "--markdown", str(table))
+    assert status(*arguments, "--set", "beta=0.3", *files) == 0
+    suite = ElementTree.parse(junit).getroot()[0]
+    assert suite.get("failures") == "0"
+    assert suite.get("tests") == str(len(suite)) == "23"
+    assert "| with_beta  | logistic (beta=0.3, reference_free=True, reduction=mean)" in table.read_text("utf-8")
+    assert status("subjects_of_this_test:inverted", "--loss", "reward", *files) == 1
+    suite = ElementTree.parse(junit).getroot()[0]
+    assert int(suite.get("failures")) == sum(case.find("failure") is not None for case in suite) > 3
+    assert "Diagnosis: matches a known bug: sign inverted" in suite.find("testcase/failure").text
+    assert "matches a known bug: sign inverted" in table.read_text("utf-8")
+    for wrong, says in ((("--set", "beta"), "NAME=NUMBER"), (("--over", "tokens"), "belong to reduction")):
+        with pytest.raises((ValueError, TypeError), match=says):
+            status(*arguments, *wrong)
+
+
+@pytest.mark.usefixtures("here")
+def test_losses_of_parts(capsys):
+    """Pairs are sequences; who averages micro-batches is named."""
+    subject = ("subjects_of_this_test:means", "--loss", "reduction", "--over", "sequences")
+    assert status(*subject) == 1
+    assert "mean of micro-batch means" in capsys.readouterr().out
+    assert status("subjects_of_this_test:of_part", *subject[1:], "--across", "sum") == 0

@@ -5,6 +5,7 @@ Against drawn policies and closed forms: proofs/policy_losses.md, proofs/nca.md,
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 import pbde_ref as pb
 from pbde_ref.exact.pairwise_minima import minimize_by_pairs
@@ -90,6 +91,26 @@ def test_no_drawn_utilities_are_below_what_pairs_have_alone(objective):
     for scale in (0.1, 1.0, 10.0):
         other = found.utilities + scale * rng.normal(size=annotator.size)
         assert pb.expected_loss(objective, annotator, other, pairs).value >= found.loss - found.gap
+
+
+def test_centred_rewards_are_where_a_quasi_newton_method_ends():
+    """And not at log p*: what holds rewards near zero takes a share of every difference."""
+    rng, annotator, reference, pairs = drawn()
+    n, q = len(reference), pairs.matrix(len(reference))
+    won = annotator.preference_probabilities() * (q + q.T)
+
+    def loss(r):
+        return float((won * (np.logaddexp(0.0, r - r[:, None]) + 0.2 * (r[:, None] + r) ** 2)).sum())
+
+    found = pb.optimum("centred_reward", annotator, pairs, coefficient=0.2)
+    assert found.converged
+    assert found.loss == pytest.approx(minimize(loss, rng.normal(size=n), options={"gtol": 1e-9}).fun, abs=1e-10)
+    assert found.loss == pytest.approx(loss(found.utilities), abs=1e-12)
+    free = pb.optimum("reward", annotator, pairs)
+    assert np.ptp(found.utilities) < np.ptp(free.utilities)
+    alone = pb.optimum("centred_reward", annotator, pb.PairListProposal([0], [1]), coefficient=0.2)
+    assert alone.policy is None
+    assert "hold all rewards in place" in alone.reason
 
 
 def test_an_answer_that_is_never_compared_is_named():

@@ -31,15 +31,14 @@ N = 5
 # Results, which users read and do not make, and a function that reads files, which has a fuzzer of its own.
 NOT_CALLED = {
     "BRADLEY_TERRY", "BatchLoss", "Certificate", "ComparisonFit", "Comparisons", "ExpectedLoss", "Identifiability",
-    "IpoSolution", "LimitFit", "LogLinearOptimum", "MixtureLoss", "MixtureSolution", "NoFiniteEstimateError", "NormalizingConstant",
-    "Objective", "Optimum", "PaperProblem", "PolicyError", "PolicySolution", "RRHFSolution", "RejectionSample",
-    "SlicSolution", "Solution",
-    "compare_annotator_models", "read_comparisons", "stigler_citations",
+    "IpoSolution", "LimitFit", "LogLinearOptimum", "MixtureLoss", "MixtureSolution", "NoFiniteEstimateError",
+    "NormalizingConstant", "Objective", "Optimum", "PaperProblem", "PolicyError", "PolicySolution", "RRHFSolution",
+    "RejectionSample", "SlicSolution", "Solution", "compare_annotator_models", "read_comparisons", "stigler_citations",
 }  # fmt: skip
 
 
 # What an argument is made of: a proposal's pairs, a process's f and g, and the quantities of the paper.
-PARTS = ("`x_a`", "`x_b`", "`f`", "`g`", "`f·log p`", "χ − g", "`mask`")
+PARTS = ("`proposal`", "`x_a`", "`x_b`", "`f`", "`g`", "`f·log p`", "χ − g", "`mask`")
 
 
 def good(rng):
@@ -89,6 +88,7 @@ def good(rng):
         "prior": pb.GaussianPrior(2.0), "counts": None, "callback": None, "parameters": None,
         "old": r, "target": q, "advantages": rng.normal(size=N), "epsilon": 0.2, "candidates": 6,
         "psi": lambda won, lost: won**2,
+        "values": rng.normal(size=N), "items": [0, 2], "relative_to": 1, "level": 0.9,
     }  # fmt: skip
 
 
@@ -134,6 +134,11 @@ OWN = {
     "minimize_rrhf": {"lengths": None},
     "uniform": {"support": list("abcde")},
     "optimum": {"loss": "bradley_terry"},
+    "PBDE.utility": {"log_p": np.log(np.arange(1.0, N + 1))},
+    "FiniteDistribution.from_weights": {"weights": np.arange(1.0, N + 1)},
+    **{f"{kind}Proposal.matrix": {"size": N} for kind in ("Joint", "Product", "PairList")},
+    **{f"DecisionProcess.{name}": {"logits": np.arange(6.0).reshape(2, 3), "start": [0.5, 0.5]}
+       for name in ("values", "action_values", "visits", "stationary", "gradient")},
     "DecisionProcess": {"transition": np.full((2, 3, 2), 0.5), "rewards": np.arange(6.0).reshape(2, 3), "gamma": 0.5},
 }  # fmt: skip
 
@@ -213,9 +218,25 @@ def hostile_values(rng):
     return scalars + containers + arrays + things
 
 
+P = pb.FiniteDistribution(np.arange(N))
+INSTANCES = [
+    P, pb.PBDE(0.5, np.arange(N)), pb.GaussianPrior(2.0), pb.PseudoCounts(1.0), pb.JointProposal(np.ones((N, N))),
+    pb.ProductProposal(P), pb.PairListProposal([0, 1], [1, 4]), pb.DecisionProcess(**OWN["DecisionProcess"]),
+    pb.fit_comparisons(np.array([0, 1, 2, 0]), np.array([1, 2, 0, 2]), support=list("abc"), pbde=pb.luce()),
+]  # fmt: skip
+METHODS = (
+    "utility", "from_weights", "expectation", "sample", "log_density", "slope", "curvature", "matrix", "values",
+    "action_values", "visits", "stationary", "gradient", "standard_errors", "confidence_intervals",
+    "relative_utilities",
+)  # fmt: skip
+
+
 def functions():
-    """The functions and types that are called, by name: those of `pbde_ref` itself, and of models underneath."""
+    """What is called, by name: the functions, types and methods of `pbde_ref` itself, and functions of models."""
     return {name: getattr(pb, name) for name in pb.__all__ if name not in NOT_CALLED} | {
+        f"{type(instance).__name__}.{name}": getattr(instance, name)
+        for instance in INSTANCES for name in METHODS if callable(getattr(instance, name, None))
+    } | {
         f.__name__: f for f in (
             adam_step, batch_order, held_out_loss, kernel_kl, loss_and_error, token_log_probs,
             weighted_loss_and_gradient,

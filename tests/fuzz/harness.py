@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import secrets
 import signal
+import sys
 from collections.abc import Mapping
 
 import numpy as np
@@ -76,6 +77,7 @@ def main(fuzz, what, description):
     parser.add_argument("--only", nargs="*", help="kinds")
     options = parser.parse_args()
     count, seed = getattr(options, what), secrets.randbelow(2**32) if options.seed is None else options.seed
+    sys.stdout.reconfigure(errors="backslashreplace")
     print("seed", seed, flush=True)
     found = fuzz(count, seed, options.only)
     for kind, (example, times) in sorted(found.items()):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import pbde_ref as pb
-from tests.fuzz import api, commands, files, harness, kills
+from tests.fuzz import api, commands, files, harness, kills, trees
 from tests.seeds import drawn_seed
 
 
@@ -29,6 +29,20 @@ def test_every_function_is_called_rightly():
 def test_nothing_public_is_forgotten():
     known = api.NOT_CALLED | set(api.functions())
     assert set(pb.__all__) <= known
+
+
+def test_a_draw_of_trees():
+    """No changed loss crashes the oracle, or passes though it is wrong; most are found."""
+    counts, faults = trees.fuzz(40, seed=drawn_seed())
+    assert faults == {}
+    assert counts["found"] > 20
+
+
+def test_an_oracle_that_holds_nothing_is_noticed(monkeypatch):
+    """Control: without checks wrong trees pass, and 50 digits tell."""
+    monkeypatch.setattr(trees, "bench_for", lambda *_: SimpleNamespace(checks=(), run=lambda names: ()))
+    counts, _ = trees.fuzz(8, seed=0)
+    assert counts["PASSED though wrong"] >= 4
 
 
 def changes_its_input(x):

@@ -149,7 +149,8 @@ def in_use(name, formula, needs, constants=(), kinds=Case.kinds, **parameters):
     """A loss of the catalogue that the paper does not have."""
 
     def loss(*arrays, **k):
-        lengths = dict(zip(("chosen_lengths", "rejected_lengths"), constants, strict=False))
+        named = ("chosen_lengths", "rejected_lengths") if len(constants) == 2 else ("labels",)
+        lengths = dict(zip(named, constants, strict=False))
         return LOSSES[name].batch(*arrays, **lengths, **parameters, **k)
 
     return Case(loss, formula, needs, constants, flips=True, kinds=kinds)
@@ -160,6 +161,12 @@ CASES = {
         lambda a, b, **k: pl.bradley_terry_loss(a, b, margin=GAMMA, **k),
         lambda ns: lambda a, b: cross_entropy(ns, paper.equation_2([a - ns.number(GAMMA), b], 0, 1, ns)),
         ("chosen_rewards", "rejected_rewards"),
+    ),
+    "centred reward": Case(
+        lambda a, b, **k: pl.centred_reward_loss(a, b, coefficient=TAU, **k),
+        lambda ns: lambda a, b: -log_sigmoid(ns, a - b) + ns.number(TAU) * (a + b) * (a + b),
+        ("chosen_rewards", "rejected_rewards"),
+        flips=True,
     ),
     "pbde": Case(
         lambda a, b, **k: pl.pbde_loss(a, b, f_chosen=F[0], f_rejected=F[1], g_chosen=G[0], g_rejected=G[1], **k),
@@ -206,6 +213,17 @@ CASES = {
     "ipo": Case(lambda *a, **k: pl.ipo_loss(*a, tau=TAU, **k), lambda ns: lambda *a: ipo(ns, *a), FOUR),
     "exo": in_use("exo", of_ratios(exo), FOUR, beta=BETA, epsilon=EPSILON),
     "discopop": in_use("discopop", of_ratios(discopop), FOUR, beta=BETA, discopop_tau=TAU),
+    "soft_dpo": in_use(
+        "soft_dpo",
+        of_ratios(
+            lambda ns, a, b, p: (
+                -p * log_sigmoid(ns, ns.number(BETA) * (a - b)) - (1 - p) * log_sigmoid(ns, ns.number(BETA) * (b - a))
+            )
+        ),
+        FOUR,
+        (np.array([0.9, 0.25, 1.0, 0.625]),),
+        beta=BETA,
+    ),
     "odpo": in_use(
         "odpo",
         of_ratios(lambda ns, a, b: -log_sigmoid(ns, ns.number(BETA) * (a - b) - ns.number(GAMMA))),

@@ -87,9 +87,11 @@ VALID = {
         record.batch.__name__: {i.name: V for i in record.inputs(record.generic)}
         | dict.fromkeys(NEEDED[record.batch.__name__], 1.0)
         for record in LOSSES.values()
-        if record.batch and record.batch.__name__ in NEEDED
+        if getattr(record.batch, "__name__", "") in NEEDED
     },
     "log_ratio_loss": {"objective": nca(1.0), **ALL_FOUR},
+    "centred_reward_loss": {"chosen_rewards": V, "rejected_rewards": V, "coefficient": 1.0},
+    "aot_loss": {**ALL_FOUR, "beta": 1.0},
     "answer_loss": {"objective": kto(1.0), "policy": V, "reference": V, "desirable": [1, 0]},
     "bradley_terry_loss": {"chosen_rewards": V, "rejected_rewards": V},
     "pairwise_loss": {"chosen_utilities": V, "rejected_utilities": V},
@@ -224,6 +226,12 @@ BAD_VALUES += [
     ("log_ratio_loss", {"likelihood_weight": -1.0}, "`likelihood_weight` must be non-negative; got -1.0"),
     ("log_ratio_loss", {"reference_chosen": [-inf, 0.0]}, "`reference_chosen` must be finite; got -inf at index 0"),
     ("log_ratio_loss", {"objective": apo_down(1.0), **EXCLUDED}, "a loss together; got -inf and -inf at index 1"),
+    ("log_ratio_loss", {"labels": [0.5, 1.5]}, "`labels` must be at most 1; got 1.5 at index 1"),
+    ("log_ratio_loss", {"weights": [-1.0, 1.0]}, "`weights` must be non-negative; got -1.0 at index 0"),
+    ("centred_reward_loss", {"coefficient": -0.1}, "`coefficient` must be non-negative; got -0.1"),
+    ("centred_reward_loss", {"chosen_rewards": [1.0, inf]}, "`chosen_rewards` must be finite; got inf at index 1"),
+    ("aot_loss", {"beta": 0.0}, "`beta` must be positive; got 0.0"),
+    ("aot_loss", {"policy_rejected": [-1.0, -inf]}, "`policy_rejected` must be finite; got -inf at index 1"),
     ("answer_loss", {"objective": apo_down(1.0)}, "`objective` must be a sum of two functions"),
     ("answer_loss", {"undesirable_weight": 0.0}, "`undesirable_weight` must be positive; got 0.0"),
     ("answer_loss", {"policy": [-1.0, 0.5]}, "`policy` must be at most 0 (a log-probability); got 0.5 at index 1"),
@@ -240,7 +248,7 @@ BAD_TYPES = [
 BAD_VALUES += [
     (record.batch.__name__, {name: -0.125}, f"`{name}` must be {record.parameters[name].rule}; got -0.125")
     for record in LOSSES.values()
-    if record.batch and record.batch.__name__ in NEEDED
+    if getattr(record.batch, "__name__", "") in NEEDED
     for name in NEEDED[record.batch.__name__]
 ]
 BAD = [(*row, ValueError) for row in BAD_VALUES] + [(*row, TypeError) for row in BAD_TYPES]

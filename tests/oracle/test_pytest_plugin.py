@@ -116,15 +116,15 @@ def test_a_pinned_number_of_checks(project):
         from mylosses import right
         from pbde_ref.oracle.pytest_plugin import parametrize_with_checks, subject
 
-        @parametrize_with_checks([subject(right, "dpo", beta=0.3, expect_checks=count) for count in (17, 18)])
+        @parametrize_with_checks([subject(right, "dpo", beta=0.3, expect_checks=count) for count in (20, 21)])
         def test_losses(check):
             check()
         """
     )
-    run(project).assert_outcomes(passed=2 * 17 + 1, failed=1, skipped=8)
-    result = run(project, *command("--pbde", "beta=0.3", "--pbde", "expect_checks=16"), "-k", "expect_checks")
+    run(project).assert_outcomes(passed=2 * 20 + 1, failed=1, skipped=8)
+    result = run(project, *command("--pbde", "beta=0.3", "--pbde", "expect_checks=19"), "-k", "expect_checks")
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["*17 checks held something, 16 were expected to; skipped: gradient_policy_chosen*"])
+    result.stdout.fnmatch_lines(["*20 checks held something, 19 were expected to; skipped: gradient_policy_chosen*"])
 
 
 def test_paths_and_subjects_together(project):

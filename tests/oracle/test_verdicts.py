@@ -625,15 +625,15 @@ def test_what_float16_does_not_have_is_not_held():
 
     def ipo(*four, factor=1.0):
         with np.errstate(over="ignore"):
-            squares = (margin(*four, beta=1.0) - 100.0) ** 2
+            squares = (margin(*four, beta=1.0) - 1000.0) ** 2
             return np.where(squares > 40000.0, factor, 1.0).astype(squares.dtype) @ squares
 
     for factor in (1.0, 2.0):
         wrong = functools.partial(ipo, factor=factor)
-        half = report_of(wrong, "ipo", tau=0.005, dtype="float16", reduction="sum")
+        half = report_of(wrong, "ipo", tau=0.0005, dtype="float16", reduction="sum")
         assert status_of(half, "extreme_gaps") == "skipped"
         assert "beyond the numbers of float16" in " ".join(str(half).split())
-        double = report_of(wrong, "ipo", tau=0.005, reduction="sum")
+        double = report_of(wrong, "ipo", tau=0.0005, reduction="sum")
         assert ("extreme_gaps" in failed(double)) == (factor == 2.0)
 
 

@@ -2,13 +2,16 @@
 
 import re
 from fractions import Fraction
+from inspect import Parameter
 
 import numpy as np
 import pytest
 from scipy.special import logsumexp
 
 import pbde_ref as pb
+from pbde_ref.catalogue.losses import LOSSES, optimum_parameters
 from pbde_ref.exact.mixtures import expected_mixture_hessian
+from pbde_ref.exact.results import NoMinimumError
 from tests.seeds import drawn_seed
 
 PROMPTS = pb.Prompts("aabbb")
@@ -254,3 +257,95 @@ def test_ten_thousand_prompts_need_no_loop():
     weights = (r.log_pmf + p.log_pmf / 2.0).reshape(10_000, 16)
     expected = weights - logsumexp(weights, axis=1, keepdims=True)
     np.testing.assert_allclose(policy.log_pmf, expected.ravel(), atol=1e-11)
+
+
+VALUES = {"beta": 0.5, "alpha": 0.6, "tau": 0.5, "delta": 1.0, "lambda_": 0.1, "epsilon": 0.1, "offset": 0.3,
+          "discopop_tau": 0.05, "baseline": 0.1, "penalty": 0.2, "balance": 0.5,
+          "likelihood_weight": 0.5, "desirable_weight": 1.0, "undesirable_weight": 1.0, "scale": 2.0,
+          "f": np.array([1.0, 2.0, 0.5, 3.0, 1.0])}  # fmt: skip
+LED = {"bradley_terry", "dpo", "pbde", "length_normalized", "geometric"}
+LENGTHS = np.array([3.0, 5.0, 7.0, 4.0, 6.0])
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("loss", [name for name, record in LOSSES.items() if record.optimum])
+def test_every_loss_is_led_prompt_by_prompt_or_refuses(loss, several):
+    """The optimum at each prompt is that of the prompt alone, with prompts weighted alike or not at all."""
+    members = [P_STAR, REFERENCE] if several else [P_STAR]
+    given = {name: REFERENCE if name == "reference" else LENGTHS if name == "lengths" else VALUES.get(name, default)
+             for name, default in optimum_parameters(loss).items() if name in VALUES or default is Parameter.empty
+             or name == "reference"}  # fmt: skip
+    crowd = pb.AnnotatorMixture(np.ones(len(members)), [pb.Annotator(p, pb.luce()) for p in members])
+    who = crowd if several else crowd.annotators[0]
+    try:
+        found = pb.optimum(loss, who, pb.prompt_pairs(PROMPTS), **given)
+    except TypeError as error:
+        if loss in LED or not re.search("FiniteDistribution|outcomes of one distribution", str(error)):
+            raise
+        return
+    assert found.converged or loss not in LED
+    if found.policy is None:
+        assert found.reason
+        return
+    assert isinstance(found.policy, pb.ConditionalDistribution)
+    for part in parts(PROMPTS):
+        alone_given = {
+            name: alone(value, part) if name == "reference" else value[part] if np.ndim(value) else value
+            for name, value in given.items()
+        }
+        inside = pb.AnnotatorMixture(np.ones(len(members)), [pb.Annotator(alone(p, part), pb.luce()) for p in members])
+        one = inside if several else inside.annotators[0]
+        own = pb.optimum(loss, one, pb.ProductProposal(np.ones(one.size)), **alone_given)
+        if found.converged:
+            np.testing.assert_allclose(found.policy.pmf[part], own.policy.pmf, atol=found.policy_error + 1e-7)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 500])
+@pytest.mark.parametrize("draw", range(8))
+def test_all_prompts_at_once_are_the_dense_minimiser(draw, steps):
+    """Utilities over tens of nats, ragged prompts, weights over decades, trees and open prompts; the bounds hold where
+    it is stopped early, against the dense minimiser, whose certificate is another.
+    """
+    rng, prompts, *_ = drawn([drawn_seed(), draw])
+    spread = float(rng.choice([1.0, 5.0, 20.0]))
+    members = [
+        pb.Annotator(pb.ConditionalDistribution(rng.uniform(0, spread, prompts.size), prompts), pb.luce())
+        for _ in range(3)
+    ]
+    both = pb.AnnotatorMixture(rng.uniform(0.1, 1.0, 3), members)
+    x_a, x_b = some_pairs(prompts, rng, share=0.5 if draw % 2 else 1.0)
+    q = pb.PairListProposal(x_a, x_b, 10.0 ** rng.uniform(-4, 0, x_a.size))
+    found = pb.minimize_at_prompts(both, q, max_steps=steps)
+    dense = pb.minimize_expected_loss("bradley_terry", both, q)
+    components = pb.comparison_components(q, prompts.size)
+    apart = found.utilities - dense.utilities
+    together = components[:, None] == components
+    worst = float(np.abs(np.where(together, apart[:, None] - apart, 0.0)).max())
+    assert worst <= found.utility_error + 1e-10
+    assert found.loss - dense.loss <= found.gap + 1e-14
+    assert found.unique == dense.unique
+    if steps == 500:
+        assert found.converged
+        assert worst < 1e-8
+        assert found.policy_error == 1.0 or found.policy_error < 1e-6
+        np.testing.assert_allclose(found.policy.pmf, dense.policy.pmf, atol=1e-8)
+
+
+def some_pairs(prompts, rng, share):
+    """About that share of each prompt's pairs, at least one in all."""
+    a, b = prompts.pairs()
+    keep = (a != b) & (rng.random(a.size) < share)
+    keep[1] = True
+    return a[keep], b[keep]
+
+
+def test_all_prompts_at_once_refuse_what_has_no_minimum():
+    sure = pb.ConditionalDistribution([0, -np.inf, 0, 0, 0], PROMPTS)
+    with pytest.raises(NoMinimumError, match="at every prompt"):
+        pb.minimize_at_prompts(pb.Annotator(sure, pb.luce()), pb.prompt_pairs(PROMPTS))
+    with pytest.raises(TypeError, match="`annotator` must compare answers to prompts"):
+        pb.minimize_at_prompts(pb.Annotator(pb.uniform("ab"), pb.luce()), pb.ProductProposal([1, 1]))
+    crowd = pb.AnnotatorMixture([1, 2], [pb.Annotator(sure, pb.luce())] * 2)
+    found = pb.optimum("dpo", crowd, pb.prompt_pairs(PROMPTS), beta=1.0, reference=REFERENCE)
+    assert found.policy is None
+    assert "ask each prompt by itself" in found.reason

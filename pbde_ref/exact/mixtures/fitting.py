@@ -321,7 +321,7 @@ def fit_annotator_mixture(
     base = np.tile(process.utility(reference.log_pmf), (k, 1)) if start is None else start
     base = _utility_rows("start" if start is not None else "the reference's utilities", base, size, rows=k)
     shares = probability_weights("weights", np.ones(k) if weights is None else _positive_weights(weights, k))
-    noise, n_starts = number("noise", noise), whole_number("n_starts", n_starts, least=1)
+    noise, n_starts = number("noise", noise), whole_number("n_starts", n_starts, least=1, most=10**6)
     if not 0.0 <= noise <= 1e100:
         raise ValueError(f"`noise` must be {'non-negative' if noise < 0.0 else 'at most 1e100'}; got {noise}")
     if noise == 0.0 and n_starts > 1:

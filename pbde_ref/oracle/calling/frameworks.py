@@ -67,6 +67,9 @@ def _literal(values: NDArray[Any]) -> str:
 
 
 def _float64(result: Any) -> NDArray[Any] | None:
+    """As float64; None if it is no array of real numbers."""
+    if result is None or isinstance(result, (str, dict)):
+        return None
     try:
         values = np.asarray(result)
         # A complex loss has an imaginary part that a comparison would not see.
@@ -105,9 +108,7 @@ class Numpy:
         changed = (not np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in zip(arrays, before, strict=True))
         return Returned(result, {}, "", tuple(i for i, different in enumerate(changed) if different))
 
-    def numbers(self, result: Any) -> NDArray[Any] | None:
-        """As float64."""
-        return None if result is None or isinstance(result, (str, dict)) else _float64(result)
+    numbers = staticmethod(_float64)
 
     def expression(self, given: Given) -> str:
         """Source code that makes the array."""
@@ -238,20 +239,23 @@ class Jax:
         """Call it as one program, if it is one: a function may branch on values."""
         try:
             # Without arguments that are not used, functions of different arguments would have one text.
-            lowered = self.jax.jit(function, keep_unused=True).lower(*arrays)
+            traced = self.jax.jit(function, keep_unused=True).trace(*arrays)
         except (TypeError, IndexError):
             return function(*arrays)
-        # Traced every time, so that state shows; equal programs are compiled once in a process.
-        text = lowered.as_text()
+        # Traced every time, so that state shows; equal programs are compiled once in a process. Arrays that the
+        # function has closed over are not in the text.
+        closed = [(np.shape(c), str(np.asarray(c).dtype), np.asarray(c).tobytes()) for c in traced.jaxpr.consts]
+        text = f"{traced.jaxpr} {closed}"
+        if "callback" in text or " at 0x" in text:
+            # What stands behind an address may be another function next time.
+            return traced.lower().compile()(*arrays)
         if text not in _PROGRAMS:
             if len(_PROGRAMS) >= MOST_PROGRAMS:
                 del _PROGRAMS[next(iter(_PROGRAMS))]
-            _PROGRAMS[text] = lowered.compile()
+            _PROGRAMS[text] = traced.lower().compile()
         return _PROGRAMS[text](*arrays)
 
-    def numbers(self, result: Any) -> NDArray[Any] | None:
-        """As float64."""
-        return None if result is None or isinstance(result, (str, dict)) else _float64(result)
+    numbers = staticmethod(_float64)
 
     def expression(self, given: Given) -> str:
         """Source code that makes the array."""

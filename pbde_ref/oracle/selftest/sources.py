@@ -210,6 +210,60 @@ def loss(logits, labels, mask):
 }
 
 
+# What trainers have and the paper does not: hyperparameters beside β, and each pair's loss.
+_OF_RATIOS = {
+    "exo": ("epsilon", "exp(log_sigmoid(m)) * (log_sigmoid(m) - log(1 - epsilon + 0 * m))"
+                       " + exp(log_sigmoid(-m)) * (log_sigmoid(-m) - log(epsilon + 0 * m))"),
+    "discopop": ("discopop_tau", "-exp(log_sigmoid(-m / discopop_tau)) * log_sigmoid(m)"
+                                 " + exp(log_sigmoid(m / discopop_tau) - m)"),
+    "odpo": ("offset", "-log_sigmoid(m - offset)"),
+    "chi_po": ("", "-log_sigmoid(beta * (exp(chosen) + chosen - exp(rejected) - rejected))"),
+    "nca": ("", "-log_sigmoid(beta * chosen) - 0.5 * (log_sigmoid(-beta * chosen) + log_sigmoid(-beta * rejected))"),
+    "bco": ("baseline=0.0", "-log_sigmoid(beta * (chosen - baseline)) - log_sigmoid(beta * (baseline - rejected))"),
+    "sppo": ("", "(chosen - 0.5 / beta) ** 2 + (rejected + 0.5 / beta) ** 2"),
+    "apo_zero": ("", "exp(log_sigmoid(-beta * chosen)) + exp(log_sigmoid(beta * rejected))"),
+    "apo_down": ("", "exp(log_sigmoid(beta * chosen)) + exp(log_sigmoid(-m))"),
+    "cal_dpo": ("", "-log_sigmoid(chosen - rejected) + (chosen - 0.5 / beta) ** 2 + (rejected + 0.5 / beta) ** 2"),
+    "dpop": ("penalty", "-log_sigmoid(m - beta * penalty * relu(-chosen))"),
+    "bpo": ("balance=0.5", "-log_sigmoid(where(chosen <= -balance * rejected, beta * chosen,"
+                           " -balance * beta * rejected))"),
+    "rpo": ("likelihood_weight=1.0", "-log_sigmoid(m) - likelihood_weight * policy_chosen"),
+}
+SOURCES |= {
+    name: f"""
+def loss({_FOUR}, *, beta{', ' * bool(own)}{own}):{_MARGIN}
+    m = beta * (chosen - rejected)
+    return reduce({each})
+"""
+    for name, (own, each) in _OF_RATIOS.items()
+} | {
+    "centred_reward": """
+def loss(chosen_rewards, rejected_rewards, *, coefficient):
+    each = -log_sigmoid(chosen_rewards - rejected_rewards)
+    return reduce(each + coefficient * (chosen_rewards + rejected_rewards) ** 2)
+""",
+    "ln_dpo": f"""
+def loss({_FOUR}, chosen_lengths, rejected_lengths, *, beta):{_MARGIN}
+    return reduce(-log_sigmoid(beta * (chosen / chosen_lengths - rejected / rejected_lengths)))
+""",
+    "cpo": f"""
+def loss({_PAIR}, *, beta, likelihood_weight=1.0):
+    return reduce(-log_sigmoid(beta * (policy_chosen - policy_rejected)) - likelihood_weight * policy_chosen)
+""",
+    "kto": """
+def loss(policy, reference, desirable, *, beta, baseline=0.0, desirable_weight=1.0, undesirable_weight=1.0):
+    m = beta * (policy - detach(reference) - baseline)
+    good, bad = exp(log_sigmoid(-m)), exp(log_sigmoid(m))
+    return reduce(where(desirable != 0, desirable_weight * good, undesirable_weight * bad))
+""",
+    "bco_each": """
+def loss(policy, reference, desirable, *, beta, baseline=0.0, desirable_weight=1.0, undesirable_weight=1.0):
+    m = beta * (policy - detach(reference) - baseline)
+    return reduce(-where(desirable != 0, desirable_weight * log_sigmoid(m), undesirable_weight * log_sigmoid(-m)))
+""",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Subject:
     """A correct implementation and what is declared of it."""
@@ -282,6 +336,15 @@ CORRECT: tuple[Subject, ...] = (
     Subject("rrhf", "rrhf"),
     Subject("rrhf", "rrhf", {"likelihood_weight": 0.5}),
     Subject("mixture", "mixture"),
+    Subject("centred_reward", "centred_reward", {"coefficient": 0.1}),
+    Subject("exo", "exo", {"beta": 0.3, "epsilon": 0.1}),
+    Subject("discopop", "discopop", {"beta": 0.3, "discopop_tau": 0.3}),
+    Subject("odpo", "odpo", {"beta": 0.3, "offset": 0.4}),
+    Subject("dpop", "dpop", {"beta": 0.3, "penalty": 2.0}),
+    *(Subject(name, name, {"beta": 0.3}) for name in (
+        "chi_po", "nca", "bco", "sppo", "apo_zero", "apo_down", "cal_dpo", "bpo", "rpo", "ln_dpo", "cpo", "kto",
+        "bco_each",
+    )),
     Subject("sequence_log_probs", "sequence_log_probs", _LENGTHS),
     Subject("sequence_log_probs mean", "sequence_log_probs", {**_LENGTHS, "average": True}),
     Subject("sequence_log_probs by mask", "sequence_log_probs", {"layout": "mask"}),

@@ -1,7 +1,7 @@
 """How good the oracle is, measured: the kill table and the false-alarm table, as Markdown.
 
-``python -m pbde_ref.oracle.selftest.tables`` prints both, for the frameworks that are installed or named; after
-the word ``pairs`` or ``tokens``, at that level alone.
+``python -m tests.oracle.selftest.tables`` prints them, for the frameworks that are installed or named; after the word
+``pairs``, ``tokens`` or ``reductions``, at that level alone.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from pbde_ref.oracle.conventions import CONVENTIONS
 from pbde_ref.oracle.entry import check_loss, check_sequence_log_probs, check_sequence_rewards
 from pbde_ref.oracle.known_bugs import CATALOGUE
 from pbde_ref.oracle.report import Report
-from pbde_ref.oracle.selftest.mutants import KNOWN, UNKNOWN
 from pbde_ref.oracle.selftest.sources import CORRECT, Planted, Subject, build
+from tests.oracle.selftest.mutants import KNOWN, UNKNOWN
+from tests.oracle.selftest.reductions import CORRECT_REDUCTIONS, PLANTED_REDUCTIONS, reports
 
 __all__ = ["Alarm", "Kill", "false_alarm_table", "false_alarms", "installed_frameworks", "kill_table", "kills", "main"]
 
@@ -140,11 +141,11 @@ def false_alarm_table(frameworks: Sequence[str] = ("numpy",), correct_ones: Sequ
         by_loss: dict[str, list[Report]] = {}
         for alarm in false_alarms(framework, correct_ones):
             by_loss.setdefault(alarm.subject.loss, []).append(alarm.report)
-        for loss, reports in by_loss.items():
-            ran = sum(r.status != "skipped" for report in reports for r in report.results)
-            failed = sum(r.status == "failed" for report in reports for r in report.results)
+        for loss, own in by_loss.items():
+            ran = sum(r.status != "skipped" for report in own for r in report.results)
+            failed = sum(r.status == "failed" for report in own for r in report.results)
             total, alarms = total + ran, alarms + failed
-            lines.append(f"| {loss} | {framework} | {len(reports)} | {ran} | {failed} |")
+            lines.append(f"| {loss} | {framework} | {len(own)} | {ran} | {failed} |")
     return "\n".join([*lines, "", f"{alarms} false alarms in {total} checks."])
 
 
@@ -153,7 +154,24 @@ def installed_frameworks() -> list[str]:
     return ["numpy", *(name for name in ("torch", "jax") if importlib.util.find_spec(name))]
 
 
-LEVELS = ("pairs", "tokens")
+def reduction_table(frameworks: Sequence[str] = ("numpy",)) -> str:
+    """Markdown: a line for each planted reduction and each right one, with the checks that failed."""
+    lines = ["| bug | mean over | loss of a part | in | found by | named |", "|---|---|---|---|---|---|"]
+    found = named = alarms = 0
+    for framework in frameworks:
+        for one, report in reports(framework, (*PLANTED_REDUCTIONS, *CORRECT_REDUCTIONS)):
+            failed = ", ".join(result.name for result in report.results if result.status == "failed")
+            name = any(f": {one.bug}" in line for line in report.diagnoses)
+            found, named = found + bool(one.bug and failed), named + bool(one.bug and name)
+            alarms += bool(failed and not one.bug)
+            cells = [one.bug or "(right)", one.over, f"`{one.text}`", framework, failed or "nothing"]
+            lines.append(f"| {' | '.join([*cells, 'yes' if one.bug and name else ''])} |")
+    count, right = len(PLANTED_REDUCTIONS) * len(frameworks), len(CORRECT_REDUCTIONS) * len(frameworks)
+    says = f"{found} of {count} found, {named} of {count} named; {alarms} false alarms in {right} right ones."
+    return "\n".join([*lines, "", says])
+
+
+LEVELS = ("pairs", "tokens", "reductions")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -164,6 +182,11 @@ def main(arguments: Sequence[str]) -> int:
     def meant(subject: Subject) -> bool:
         return LEVELS[subject.loss in OF_TOKENS] in levels
 
+    if "reductions" in levels:
+        print("## Losses of parts\n")
+        print(reduction_table(frameworks), "\n")
+    if levels == ["reductions"]:
+        return 0
     print("## Known bugs and undeclared conventions\n")
     print(kill_table(frameworks, [bug for bug in KNOWN if meant(bug.subject)]))
     print("\n## Bugs that the catalogue does not know\n")

@@ -39,6 +39,17 @@ _UNSHIFTED = Subject("sequence_log_probs not shifted", "sequence_log_probs", {"s
 _SCORES = Subject("sequence_rewards", "sequence_rewards")
 _SCORES_AT = Subject("sequence_rewards by positions", "sequence_rewards")
 
+_NEW = {
+    name: Subject(name, name, {"beta": 0.3, **more})
+    for name, more in {
+        "exo": {"epsilon": 0.1}, "discopop": {"discopop_tau": 0.3}, "odpo": {"offset": 0.4}, "dpop": {"penalty": 2.0},
+        "bco": {"baseline": 0.4}, "kto": {"baseline": 0.4, "desirable_weight": 1.3}, "rpo": {"likelihood_weight": 0.6},
+        "chi_po": {}, "nca": {}, "sppo": {}, "apo_zero": {}, "apo_down": {}, "cal_dpo": {}, "bpo": {}, "ln_dpo": {},
+        "cpo": {},
+    }.items()
+}  # fmt: skip
+_OF_RATIOS = [name for name in _NEW if name not in ("kto", "rpo", "ln_dpo", "cpo")]
+
 _GRADIENT = ("torch", "jax")
 _OWN_GRADIENT = ("numpy",)
 _ASSIGNED = ("numpy", "torch")
@@ -47,6 +58,11 @@ _COUNTED = "counted = mask[:, 1:]"
 _MASK = "mask = (positions(labels) >= prompt_lengths[:, None]) & (attention_mask != 0)"
 
 KNOWN: tuple[Planted, ...] = (
+    *(Planted("sign inverted", subject, "return reduce(", "return -1 * reduce(") for subject in _NEW.values()),
+    *(Planted("chosen and rejected swapped", _NEW[name], "    m =", "    chosen, rejected = rejected, chosen\n    m =")
+      for name in _OF_RATIOS),
+    *(Planted("reference model missing", _NEW[name], "    m =",
+              "    chosen, rejected = policy_chosen, policy_rejected\n    m =") for name in _OF_RATIOS),
     Planted("β applied twice", _DPO, "beta * (", "beta * beta * ("),
     Planted("β applied twice", _SIMPO, "m = scale * (", "m = scale * scale * ("),
     Planted("β applied twice", _HINGE, "beta * (", "beta * beta * ("),
@@ -283,6 +299,23 @@ KNOWN: tuple[Planted, ...] = (
 )  # fmt: skip
 
 UNKNOWN: tuple[Planted, ...] = (
+    Planted("", _NEW["exo"], "(log_sigmoid(-m) - log(epsilon", "(log_sigmoid(-m) + log(epsilon"),
+    Planted("", _NEW["discopop"], "log_sigmoid(m / discopop_tau)", "log_sigmoid(m)"),
+    Planted("", _NEW["nca"], "- 0.5 * (", "- ("),
+    Planted("", _NEW["bco"], "(baseline - rejected)", "(-baseline - rejected)"),
+    Planted("", _NEW["sppo"], "rejected + 0.5", "rejected - 0.5"),
+    Planted("", _NEW["sppo"], "(chosen - 0.5 / beta)", "(beta * chosen - 0.5)"),
+    Planted("", _NEW["apo_zero"], "log_sigmoid(beta * rejected)", "log_sigmoid(-beta * rejected)"),
+    Planted("", _NEW["apo_down"], "log_sigmoid(-m)", "log_sigmoid(-beta * chosen)"),
+    Planted("", _NEW["cal_dpo"], "log_sigmoid(chosen - rejected)", "log_sigmoid(m)"),
+    Planted("", _NEW["dpop"], "relu(-chosen)", "relu(-rejected)"),
+    Planted("", _NEW["dpop"], "m - beta * penalty", "m - penalty"),
+    Planted("", _NEW["bpo"], "chosen <= ", "chosen > "),
+    Planted("", _NEW["rpo"], "likelihood_weight * policy_chosen", "likelihood_weight * policy_rejected"),
+    Planted("", _NEW["ln_dpo"], "rejected / rejected_lengths", "rejected / chosen_lengths"),
+    Planted("", _NEW["cpo"], "beta * (policy_chosen", "(policy_chosen"),
+    Planted("", _NEW["kto"], "- baseline)", "+ baseline)"),
+    Planted("", _NEW["kto"], "desirable_weight * good, un", "undesirable_weight * good, "),
     Planted("", _DPO, "(chosen - rejected)", "(chosen + rejected)"),
     Planted("", _DPO, "policy_rejected - detach(reference_rejected)", "policy_rejected"),
     Planted("", _DPO, "log_sigmoid(-m))", "log_sigmoid(m))"),

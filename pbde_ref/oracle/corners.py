@@ -1,0 +1,185 @@
+"""Examples that differ from the generic ones in one respect: an input far off, nearly 0 or 0, or equal to another.
+
+A fixed batch moves all inputs of an example together, so that a function which is wrong where two of them are equal, or
+where one alone is large, is right on it. Batches won or lost by far in the mean have ordinary examples too, whose loss
+and gradient such a mean might switch off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+from pbde_ref.oracle.cases import Case, exchanged_name, is_of_examples
+
+__all__ = ["Corner", "corners", "lopsided", "shifted", "stacked", "trial_values"]
+
+# Powers of ten and whole numbers are what a rounded or clipped input would still agree at.
+FAR, NEAR = 1000.37, 1.37e-9
+
+# In nats; enough to leave every clip behind, and not beyond float16.
+LOWER = 137.37
+
+OFF_THE_GRID = 1.0373
+SPREAD = (1.0 / 13.71, 5.29)
+
+
+class Corner(NamedTuple):
+    """One example, and what is special about it."""
+
+    says: str
+    case: Case
+
+
+Edit = Callable[[Case], Case]
+
+
+def corners(case: Case, far: float = FAR) -> Iterator[Corner]:
+    """One example for each input and pair of inputs; those that the definition has no finite loss for are left out.
+
+    Examples
+    --------
+    >>> from pbde_ref.catalogue import loss_named
+    >>> reward = loss_named("reward")
+    >>> case = Case(reward, reward.batches["generic"], {"margin": 0.0, "reduction": "mean"})
+    >>> [corner.says for corner in corners(case)][-2:]
+    ['where rejected_rewards is 0', 'where chosen_rewards and rejected_rewards are equal']
+    """
+    for place, (says, edit) in enumerate(_edits(case, far)):
+        single = edit(case.take([place % case.size]))
+        if _is_defined(single):
+            yield Corner(f"where {says}", single)
+    yield from _beside_kinks(case)
+
+
+# How far an input is moved to find a kink, in how many steps, and how near to it examples then are.
+REACH, STEPS, BESIDE = 16.0, 49, 1e-6
+
+
+def _beside_kinks(case: Case) -> Iterator[Corner]:
+    """Examples just before and just behind the point where a derivative of the loss jumps."""
+    for place, name in enumerate(i.name for i in case.inputs if i.differentiated and is_of_examples(i.name)):
+        single = case.take([place % case.size])
+        own = float(single.arrays[name].flat[0])
+        for low, high in _jumps(single, name, own):
+            yield Corner(f"where {name} is just below a kink of the loss", _scaled(name, (low - BESIDE) / own)(single))
+            yield Corner(f"where {name} is just above a kink of the loss", _scaled(name, (high + BESIDE) / own)(single))
+
+
+def _jumps(single: Case, name: str, own: float) -> Iterator[tuple[float, float]]:
+    """Neighbouring values of an input between which the derivative with respect to it jumps."""
+
+    def slope(value: float) -> float:
+        return float(_scaled(name, value / own)(single).expected().gradients[name].flat[0])
+
+    # A log-probability stays one.
+    grid = [x for x in own + REACH * np.linspace(-1.0, 1.0, STEPS) if own > 0.0 or x < 0.0]
+    jumps = np.abs(np.diff([slope(x) for x in grid]))
+    for i in range(1, len(jumps) - 1):
+        if jumps[i] > 1e-6 + 3.0 * max(jumps[i - 1], jumps[i + 1]):
+            low, high = grid[i], grid[i + 1]
+            for _ in range(40):
+                middle = (low + high) / 2.0
+                before = abs(slope(middle) - slope(low)) > abs(slope(high) - slope(middle))
+                low, high = (low, middle) if before else (middle, high)
+            yield low, high
+
+
+def _edits(case: Case, far: float) -> Iterator[tuple[str, Edit]]:
+    own = [i.name for i in case.inputs if is_of_examples(i.name)]
+    moved = [i.name for i in case.inputs if i.name in own and i.role != "constant"]
+    for says, factor in (("far from the other inputs", far), ("nearly 0", NEAR), ("0", 0.0)):
+        for name in moved:
+            yield f"{name} is {says}", _scaled(name, factor)
+    for one, other in combinations(own, 2):
+        alike = case.arrays[one].shape == case.arrays[other].shape
+        if alike and ({one, other} <= set(moved) or exchanged_name(one) == other):
+            yield f"{one} and {other} are equal", _equal(one, other)
+    for name in moved:
+        if case.arrays[name].ndim > 1:
+            yield f"two of {name} are equal", _first_two_equal(name)
+
+
+def _scaled(name: str, factor: float) -> Edit:
+    def edit(single: Case) -> Case:
+        values = single.arrays[name].copy()
+        # Of several candidates only one.
+        values[(0,) * values.ndim] *= factor
+        return single.with_arrays(**{name: values})
+
+    return edit
+
+
+def _equal(one: str, other: str) -> Edit:
+    return lambda single: single.with_arrays(**{other: single.arrays[one]})
+
+
+def _first_two_equal(name: str) -> Edit:
+    def edit(single: Case) -> Case:
+        values = single.arrays[name].copy()
+        values[:, 1] = values[:, 0]
+        return single.with_arrays(**{name: values})
+
+    return edit
+
+
+def _is_defined(single: Case) -> bool:
+    try:
+        value, gradients = single.expected()
+    except (ValueError, ArithmeticError):
+        return False
+    return all(np.isfinite(numbers).all() for numbers in (value, *gradients.values()))
+
+
+def stacked(corners: list[Corner], size: int) -> Iterator[Case]:
+    """All of them in batches of that size; what is left of the last one is filled with the first ones."""
+    cases = [corner.case for corner in corners]
+    for start in range(0, len(cases), size):
+        rows = (cases[start : start + size] + cases * size)[:size]
+        # Arrays that these conventions have no use for stay beside them, in the same number of examples.
+        names = [name for name in rows[0].arrays if is_of_examples(name)]
+        yield rows[0].with_arrays(**{n: np.concatenate([row.arrays[n] for row in rows]) for n in names})
+
+
+def shifted(case: Case) -> Iterator[Corner]:
+    """Batches in which the policy, the reference or the rewards are far lower everywhere; margins stay ordinary."""
+    for role in ("policy", "reference", "reward"):
+        names = [i.name for i in case.inputs if i.role == role and is_of_examples(i.name)]
+        lower = case.with_arrays(**{name: case.arrays[name] - LOWER for name in names})
+        if names and _is_defined(lower):
+            yield Corner(f"where every {role} is far lower", lower)
+
+
+def lopsided(generic: Case, extreme: Case) -> Iterator[Corner]:
+    """Batches of ordinary examples, beside which all others have a very small loss, or a very large one."""
+    losses = extreme.with_conventions(reduction="none").expected().value
+    if losses.shape != (extreme.size,):
+        return
+    order, ordinary = np.argsort(losses), list(range(generic.size // 2))
+    for says, rows in (("won", order[: extreme.size // 2]), ("lost", order[-(extreme.size // 2) :])):
+        alone = [generic.take([i]) for i in ordinary] + [extreme.take([int(i)]) for i in rows]
+        batch = next(stacked([Corner(says, case) for case in alone], generic.size))
+        yield Corner(f"where all but a few examples are {says} by far", batch)
+
+
+def trial_values(value: float, allowed: Callable[[float], float], *, near: bool = False) -> list[float]:
+    """Values at which a hyperparameter is tried: near the given one but off every decimal grid, smaller, and larger.
+
+    Those that are not allowed are left out; with `near`, where nobody said what is allowed, only the first is tried.
+
+    Examples
+    --------
+    >>> [round(tried, 5) for tried in trial_values(0.5, lambda epsilon: 1 / (epsilon < 1.0))]
+    [0.51865, 0.03647]
+    """
+    found = []
+    for factor in (OFF_THE_GRID, *(() if near else SPREAD)):
+        try:
+            allowed(value * factor)
+        except (ValueError, ArithmeticError):
+            continue
+        found.append(value * factor)
+    return found

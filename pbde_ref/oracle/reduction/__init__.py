@@ -1,0 +1,1 @@
+"""Does a loss of parts add up to that of the whole? Micro-batches, ranks, shards, packing and padding, simulated."""
