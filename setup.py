@@ -22,7 +22,7 @@ DEVELOPMENT = [*TEST, "ruff>=0.6", "mypy>=1.11"]
 
 setup(
     name="pbde-ref",
-    version="0.1.0",
+    version="0.2.0",
     description="Exact reference implementation of learning from pairwise preferences as density estimation",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -76,7 +76,12 @@ setup(
     },
     classifiers=[
         "Intended Audience :: Science/Research",
+        "Development Status :: 4 - Beta",
+        "Operating System :: OS Independent",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Typing :: Typed",
     ],

@@ -246,7 +246,9 @@ class ConditionalDistribution:
 def _listed(name: str, value: Any) -> list[Any]:
     """Hashable labels."""
     if isinstance(value, np.ndarray):
-        value = plain_array(name, value).tolist()
+        value = plain_array(name, value)
+        # Lists, as rows would be, have no hash; and as many of them as it may hold take for ever.
+        value = value.tolist() if value.ndim == 1 else value
     try:
         result = list(value)
         for label in result:

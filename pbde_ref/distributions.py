@@ -94,7 +94,8 @@ class FiniteDistribution(Shown):
     def __init__(self, log_weights: ArrayLike, support: Sequence[Hashable] | NDArray[Any] | None = None) -> None:
         support = _index_of(log_weights) if support is None else support
         log_weights = vector("log_weights", log_weights)
-        if log_weights.size > 1 and log_weights.min() >= 0.0 and abs(log_weights.sum() - 1.0) < 1e-9:
+        # A utility of 1 beside zeros is no mistake.
+        if log_weights.min() >= 0.0 and log_weights.max() < 1.0 and abs(log_weights.sum() - 1.0) < 1e-9:
             warnings.warn(
                 "`log_weights` look like probabilities; these go to FiniteDistribution.from_weights", stacklevel=2
             )

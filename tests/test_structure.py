@@ -302,7 +302,7 @@ def test_source_rules_allow_what_is_allowed(rule, source):
 def test_every_equation_has_an_address_and_a_home_that_exist():
     """The README's table names each equation's address, 1–30, and each function beside it can be imported."""
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    table = readme[readme.index("| equation |") : readme.index("The [table of proofs]")]
+    table = readme[readme.index("| equation |") : readme.index("## How far to trust it")]
     addresses = re.findall(r"`paper\.(\w+)`", table)
     assert addresses == [*(f"equation_{number}" for number in range(1, 31)), "lemma_1", "theorem_1", "theorem_2"]
     for address in addresses:
@@ -313,7 +313,7 @@ def test_every_equation_has_an_address_and_a_home_that_exist():
         pkgutil.resolve_name(home)
 
 
-BUDGET = 24_900
+BUDGET = 29_000
 """Lines of code of the whole package, docstrings, comments, imports and blank lines apart."""
 
 

@@ -189,11 +189,15 @@ def _of_answers(
     )  # fmt: skip
 
 
-def _wpo_loss(*four: Any, chosen_lengths: Any, rejected_lengths: Any, beta: float, **named: Any) -> BatchLoss:
+def _wpo_loss(
+    policy_chosen: Any, policy_rejected: Any, reference_chosen: Any, reference_rejected: Any, *,
+    chosen_lengths: Any, rejected_lengths: Any, beta: float, **named: Any,
+) -> BatchLoss:  # fmt: skip
     """DPO, each pair weighted by the mean probabilities of its tokens."""
-    per_token = np.asarray(four[0]) / np.asarray(chosen_lengths), np.asarray(four[1]) / np.asarray(rejected_lengths)
-    weights = np.exp(per_token[0] + per_token[1])
-    return log_ratio_loss(of_margin(BRADLEY_TERRY, beta), *four, weights=weights, **named)
+    chosen = np.asarray(policy_chosen) / np.asarray(chosen_lengths)
+    rejected = np.asarray(policy_rejected) / np.asarray(rejected_lengths)
+    four = policy_chosen, policy_rejected, reference_chosen, reference_rejected
+    return log_ratio_loss(of_margin(BRADLEY_TERRY, beta), *four, weights=np.exp(chosen + rejected), **named)
 
 
 def _aot(name: str, title: str, formula: str, paired: bool) -> Loss:

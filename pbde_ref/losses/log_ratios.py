@@ -81,6 +81,7 @@ def _soft_plus(x: FloatArray, softness: float) -> tuple[FloatArray, FloatArray]:
 
 def of_margin(objective: Objective, beta: float) -> PairObjective:
     r""":math:`\ell(\beta (a - b))`, for losses to which another term is added."""
+    beta = positive_number("beta", beta)
 
     def parts(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
         m = beta * (a - b)

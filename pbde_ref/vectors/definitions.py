@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pbde_ref import paper
+from pbde_ref.vectors.derivatives import value_of
 
 __all__ = ["DEFINITIONS", "SHARED", "counted", "regulariser", "token_log_probabilities"]
 
@@ -209,6 +210,19 @@ def _orpo(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
     return parameters["beta"] * _nll(odds[0] - odds[1], arithmetic)
 
 
+def _soft_dpo(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
+    pi, pre = _policy(example, arithmetic), _reference(example, arithmetic)
+    kept = example["labels"]
+    answers = [(0, 1, 1, kept), (1, 0, 1, 1 - kept)]
+    return _logistic(lambda a, b: paper.equation_14(pi, pre, parameters["beta"], a, b, arithmetic), arithmetic, answers)
+
+
+def _wpo(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
+    """DPO, weighted by both answers' probabilities per token, into which no gradient flows."""
+    per_token = sum(value_of(example[f"policy_{side}"]) / example[f"{side}_lengths"] for side in ("chosen", "rejected"))
+    return arithmetic.exp(per_token) * _dpo(parameters, _sums_only(example), arithmetic)
+
+
 def _of_answers(good: Callable[..., Number], bad: Callable[..., Number]) -> Callable[[Numbers, Numbers, Any], Number]:
     def definition(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
         wanted = example["desirable"]
@@ -253,13 +267,19 @@ IN_USE: dict[str, Callable[[Numbers, Numbers, Any], Number]] = {
             p["beta"] * (a - paper.positive_part(a + p["balance"] * b)), arithmetic
         )
     ),
+    "soft_dpo": _soft_dpo,
+    "wpo": _wpo,
+    "centred_reward": lambda p, example, arithmetic: (
+        _nll(example["chosen_rewards"] - example["rejected_rewards"], arithmetic)
+        + p["coefficient"] * (example["chosen_rewards"] + example["rejected_rewards"]) ** 2
+    ),
     "rpo": _with_likelihood(lambda p, example, arithmetic: _dpo(p, _sums_only(example), arithmetic)),
     "cpo": _with_likelihood(_cpo),
     "orpo": _with_likelihood(_orpo),
     "kto": _of_answers(
         lambda z, arithmetic: paper.sigma(-z, arithmetic), lambda z, arithmetic: paper.sigma(z, arithmetic)
     ),
-    "bco_single": _of_answers(_nll, lambda z, arithmetic: _nll(-z, arithmetic)),
+    "bco_each": _of_answers(_nll, lambda z, arithmetic: _nll(-z, arithmetic)),
 }  # fmt: skip
 
 DEFINITIONS: dict[str, Callable[[Numbers, Numbers, Any], Number]] = {

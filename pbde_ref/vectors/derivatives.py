@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-__all__ = ["Dual", "differentiable"]
+__all__ = ["Dual", "differentiable", "value_of"]
 
 
 class Dual:

@@ -86,6 +86,8 @@ def _examples(inputs: Mapping[str, Any], scale: float, rng: np.random.Generator)
                 row[int(rng.integers(inner[0]))] = 1
         elif name.startswith("f_"):
             drawn[name] = _multiples(rng, 1.0, 1, 128, size)
+        elif name == "labels":
+            drawn[name] = _multiples(rng, 1.0, 0, 65, size)
         elif name == "desirable":
             drawn[name] = rng.integers(0, 2, size).tolist()
         elif name.startswith("reference"):

@@ -261,6 +261,7 @@ SEQUENCE_DOCUMENTS = [
 
 # Their kink is where the policy is the reference.
 WITH_A_KINK = ("dpop", "bpo")
+LABELS = [0.75, 0.25, 1.0, 0.5]
 
 
 def _answers(policy: Mapping[str, list[float]], reference: Mapping[str, list[float]]) -> dict[str, list[Any]]:
@@ -281,21 +282,26 @@ def _of_record(record: Loss) -> Document:
     groups = [numbers | spelling for spelling in spelled for numbers in (generic, generic | other)]
     names = [i.name for i in record.inputs(record.generic)]
 
-    def batch(policy: dict[str, list[float]], reference: dict[str, list[float]], lengths: Any) -> dict[str, Any]:
-        everything = policy | reference | lengths | _answers(policy, reference)
+    def batch(
+        policy: dict[str, list[float]], reference: dict[str, list[float]], lengths: Any, rewards: Any = REWARDS
+    ) -> dict[str, Any]:
+        labels = {"labels": LABELS[: len(policy["policy_chosen"])]}
+        everything = policy | reference | lengths | rewards | labels | _answers(policy, reference)
         return {name: everything[name] for name in names}
 
     generic_batch = batch(POLICY, REFERENCE, LENGTHS)
     tests = [
         valid("a generic batch", "Generic" if record.has_reference else "Generic ReferenceFree", **generic_batch),
         valid("one example", "SingleExample", **_first(generic_batch)),
-        valid("probabilities of almost 1", "NearCertain", **batch(SURE_POLICY, SURE_REFERENCE, SURE_LENGTHS)),
     ]
+    if record.has_policy:
+        sure = batch(SURE_POLICY, SURE_REFERENCE, SURE_LENGTHS)
+        tests.append(valid("probabilities of almost 1", "NearCertain", **sure))
     if record.has_reference:
         flags = "FirstStep Kink" if record.name in WITH_A_KINK else "FirstStep"
         tests.append(valid("the policy is the reference", flags, **batch(_start(REFERENCE), REFERENCE, LENGTHS)))
     if record.name not in STEEP:
-        far = batch(FAR_POLICY, FAR_REFERENCE, FAR_LENGTHS)
+        far = batch(FAR_POLICY, FAR_REFERENCE, FAR_LENGTHS, FAR_REWARDS)
         tests.append(valid("margins of hundreds, of both signs", "ExtremeGap", **far))
     summed = Group({**groups[0], "reduction": "sum"}, [acceptable("a generic batch", "Generic", **generic_batch)], SUM)
     shorter = {**generic_batch, names[0]: [-1.0]}
@@ -303,7 +309,7 @@ def _of_record(record: Loss) -> Document:
         invalid("arrays of different lengths", "InvalidShape", **shorter),
         invalid("an empty batch", "InvalidShape", **_first(generic_batch, 0)),
     ])  # fmt: skip
-    bad = Group({**groups[0], "beta": 0.0}, [_refused_parameter(**generic_batch)])
+    bad = Group(dict.fromkeys(groups[0], -0.5), [_refused_parameter(**generic_batch)])
     everything = [*(Group(parameters, tests) for parameters in groups), summed, refused, bad]
     return Document(record.name, "sequence", record.title, record.formula, everything, [record.source])
 

@@ -81,6 +81,9 @@ def test_one_outcome():
     assert solution.converged
     assert solution.steps == 0
     np.testing.assert_array_equal(solution.value, [0.0])
+    # Nor have three that nobody compares: no direction is left in which the loss could fall.
+    found = solve(pb.Annotator(pb.uniform(range(3)), pb.luce()), pb.JointProposal(np.eye(3))).certificate
+    assert (found.gap, found.smallest_eigenvalue, found.utility_error) == (0.0, INF, 0.0)
     assert solution.loss == pytest.approx(math.log(2.0), rel=1e-15)
     assert solution.certificate.gap == 0.0
 

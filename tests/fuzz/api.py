@@ -34,6 +34,8 @@ NOT_CALLED = {
     "IpoSolution", "LimitFit", "LogLinearOptimum", "MixtureLoss", "MixtureSolution", "NoFiniteEstimateError",
     "NormalizingConstant", "Objective", "Optimum", "PaperProblem", "PolicyError", "PolicySolution", "RRHFSolution",
     "RejectionSample", "SlicSolution", "Solution", "compare_annotator_models", "read_comparisons", "stigler_citations",
+    # Results, and functions of prompts and of processes that have tests of their own and no fuzzer yet.
+    "ProcessIdentification", "identify_process", "minimize_at_prompts", "minimize_log_linear", "prompt_pairs",
 }  # fmt: skip
 
 
@@ -99,6 +101,8 @@ MODEL = {
 }  # fmt: skip
 # Where one name means different things.
 OWN = {
+    "Prompts": {"prompts": list("aabbb")},
+    "LogLinearPolicies": {"features": np.arange(10.0).reshape(N, 2), "prompts": pb.Prompts("aabbb")},
     "adam_step": {"parameters": np.ones(3), "gradient": np.ones(3), "state": initial_adam_state(np.ones(3)),
                   "beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-8, "weight_decay": 0.1},
     "batch_order": {"lengths": [2, 9, 2], "tokens_per_batch": 4},

@@ -526,13 +526,13 @@ def outside_the_definition(parameters, inputs):
     lengths = {len(v) for n, v in inputs.items() if isinstance(v, list) and n not in SHARED}
     flat = {n: list(numbers_in(v)) for n, v in inputs.items() if isinstance(v, list)}
     yield min(positive) <= 0 or beta < 0 or (beta == 0 and not beta_may_be_zero)
-    yield parameters.get("delta", 0) < 0 or parameters.get("margin", 0) < 0
+    yield min(parameters.get(name, 0) for name in ("delta", "margin", "coefficient")) < 0
     yield parameters.get("label_smoothing", 0) >= 0.5
     yield len(lengths) > 1 or 0 in lengths
     yield any(max(v, default=0) > 0 for n, v in flat.items() if n.startswith(("policy_c", "policy_r", "reference_c")))
     yield any(min(v, default=1) <= 0 for n, v in flat.items() if n.endswith("lengths") and n != "prompt_lengths")
     yield "weight_logits" in inputs and len(inputs["weight_logits"]) != len(inputs["policy_chosen"][0])
-    if "labels" in inputs:
+    if "logits" in inputs:
         yield any(len(z) != len(y) for z, y in zip(inputs["logits"], inputs["labels"], strict=True))
         rows = zip(inputs["labels"], inputs["prompt_lengths"], strict=True)
         yield any(not counted_positions(labels, prompt, inputs) for labels, prompt in rows)
