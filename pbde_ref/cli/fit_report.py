@@ -119,7 +119,8 @@ def item_table(fit: ComparisonFit, ranked: Ranking, most: int, elo: bool = False
     at = f" ({label(ranked.reference)} at {zero:g})" if ranked.reference is not None else ""
     what = "ratings in units of Elo" if elo else "utilities in nats"
     title = f"{what}{at} and implicit preference distribution p\n\n"
-    headers = ["rank", "item", "rating" if elo else "utility", f"{100 * ranked.level:g} % interval", "p", "n"]
+    order, score = "rank" if len(ranked.ranks) else "place", "rating" if elo else "utility"
+    headers = [order, "item", score, f"{100 * ranked.level:g} % interval", "p", "n"]
     align = ("right", "left", "right", "left", "right", "right")
     text = tabulate(rows, headers, tablefmt="simple", disable_numparse=True, colalign=align)
     missing = ranked.order.size - len(rows)
