@@ -46,6 +46,7 @@ BASES = [
     ["fit", "votes.jsonl", "--prior", "pseudo:1", "--annotator", "judge"],
     ["check", "subjects:right", "--loss", "reward"],
     ["check", "subjects:right", "subjects:wrong", "--loss", "reward"],
+    ["check-fitter", "subjects:right", "--scale", "elo", "--anchor", "mean:0"],
     ["bench", "--function", "subjects:bradley_terry_loss", "--sizes", "64", "--quick", "--no-memory"],
     ["vectors", "--out", "vectors"],
     ["list"],
@@ -358,14 +359,14 @@ def fault(words, changed, surroundings):
     for line in said.splitlines():
         if len(line) > MOST_CHARACTERS and not line.startswith(("PASSED", "Matplotlib")):
             return f"a line of {len(line)} characters: {line[:100]!r}"
-    subjects = [word.split("=")[-1] for word in words if words[0] in ("check", "bench")]
+    subjects = [word.split("=")[-1] for word in words if words[0] in ("check", "check-fitter", "bench")]
     if status == 0 and set(subjects) & set(HOSTILE_SUBJECTS):
         return "a wrong loss passes"
     if surroundings:
         return None
     if not changed and status != int("subjects:wrong" in words):
         return f"status {status} for a right command: {said[-200:]!r}"
-    if status == 2 and len(said.strip().splitlines()) != 1 and words[0] not in ("check", "bench", "reproduce"):
+    if status == 2 and len(said.strip().splitlines()) != 1 and words[0] not in ("check", "check-fitter", "bench", "reproduce"):
         return f"{len(said.splitlines())} lines for a wrong use: {said[-200:]!r}"
     if status == 2 and len(changed) == 1 and not _named(changed[0], words, said):
         return f"does not name {changed[0]}: {said.strip()[-200:]!r}"
