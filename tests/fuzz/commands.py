@@ -63,6 +63,10 @@ import ctypes, os, signal, subprocess, sys, threading, time
 import numpy as np
 import pbde_ref
 
+# Commands that run foreign code, and one more that says several things.
+FOREIGN = ("check", "check-fitter", "bench", "reproduce")
+
+
 def right(chosen, rejected):
     return np.logaddexp(0.0, rejected - chosen).mean()
 
@@ -359,14 +363,14 @@ def fault(words, changed, surroundings):
     for line in said.splitlines():
         if len(line) > MOST_CHARACTERS and not line.startswith(("PASSED", "Matplotlib")):
             return f"a line of {len(line)} characters: {line[:100]!r}"
-    subjects = [word.split("=")[-1] for word in words if words[0] in ("check", "check-fitter", "bench")]
+    subjects = [word.split("=")[-1] for word in words if words[0] in FOREIGN[:3]]
     if status == 0 and set(subjects) & set(HOSTILE_SUBJECTS):
         return "a wrong loss passes"
     if surroundings:
         return None
     if not changed and status != int("subjects:wrong" in words):
         return f"status {status} for a right command: {said[-200:]!r}"
-    if status == 2 and len(said.strip().splitlines()) != 1 and words[0] not in ("check", "check-fitter", "bench", "reproduce"):
+    if status == 2 and len(said.strip().splitlines()) != 1 and words[0] not in FOREIGN:
         return f"{len(said.splitlines())} lines for a wrong use: {said[-200:]!r}"
     if status == 2 and len(changed) == 1 and not _named(changed[0], words, said):
         return f"does not name {changed[0]}: {said.strip()[-200:]!r}"
