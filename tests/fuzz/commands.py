@@ -28,6 +28,8 @@ from pbde_ref.cli import COMMANDS, _parser
 from tests.fuzz import harness
 from tests.fuzz.harness import MOST_CHARACTERS, Faults
 
+# Commands that run foreign code, and one more that says several things.
+FOREIGN = ("check", "check-fitter", "bench", "reproduce")
 ROOT = Path(__file__).parents[2]
 MOST_MEMORY = 2**33
 SMALL_LANGUAGE = [f"--set={s}" for s in (
@@ -62,10 +64,6 @@ SUBJECTS = '''
 import ctypes, os, signal, subprocess, sys, threading, time
 import numpy as np
 import pbde_ref
-
-# Commands that run foreign code, and one more that says several things.
-FOREIGN = ("check", "check-fitter", "bench", "reproduce")
-
 
 def right(chosen, rejected):
     return np.logaddexp(0.0, rejected - chosen).mean()
