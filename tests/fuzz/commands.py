@@ -28,6 +28,8 @@ from pbde_ref.cli import COMMANDS, _parser
 from tests.fuzz import harness
 from tests.fuzz.harness import MOST_CHARACTERS, Faults
 
+# Commands that run foreign code, and one more that says several things.
+FOREIGN = ("check", "check-fitter", "bench", "reproduce")
 ROOT = Path(__file__).parents[2]
 MOST_MEMORY = 2**33
 SMALL_LANGUAGE = [f"--set={s}" for s in (
@@ -46,6 +48,7 @@ BASES = [
     ["fit", "votes.jsonl", "--prior", "pseudo:1", "--annotator", "judge"],
     ["check", "subjects:right", "--loss", "reward"],
     ["check", "subjects:right", "subjects:wrong", "--loss", "reward"],
+    ["check-fitter", "subjects:right", "--scale", "elo", "--anchor", "mean:0"],
     ["bench", "--function", "subjects:bradley_terry_loss", "--sizes", "64", "--quick", "--no-memory"],
     ["vectors", "--out", "vectors"],
     ["list"],
@@ -358,14 +361,14 @@ def fault(words, changed, surroundings):
     for line in said.splitlines():
         if len(line) > MOST_CHARACTERS and not line.startswith(("PASSED", "Matplotlib")):
             return f"a line of {len(line)} characters: {line[:100]!r}"
-    subjects = [word.split("=")[-1] for word in words if words[0] in ("check", "bench")]
+    subjects = [word.split("=")[-1] for word in words if words[0] in FOREIGN[:3]]
     if status == 0 and set(subjects) & set(HOSTILE_SUBJECTS):
         return "a wrong loss passes"
     if surroundings:
         return None
     if not changed and status != int("subjects:wrong" in words):
         return f"status {status} for a right command: {said[-200:]!r}"
-    if status == 2 and len(said.strip().splitlines()) != 1 and words[0] not in ("check", "bench", "reproduce"):
+    if status == 2 and len(said.strip().splitlines()) != 1 and words[0] not in FOREIGN:
         return f"{len(said.splitlines())} lines for a wrong use: {said[-200:]!r}"
     if status == 2 and len(changed) == 1 and not _named(changed[0], words, said):
         return f"does not name {changed[0]}: {said.strip()[-200:]!r}"
