@@ -78,7 +78,9 @@ def plain_array(name: str, value: Any, kind: str = "an array") -> NDArray[Any]:
         raise
     except Exception as error:
         # An object's own conversion may raise anything.
-        part = ", such as its `log_pmf` or `pmf`" if hasattr(value, "log_pmf") else ""
+        # Asked of the type: what an object answers itself may be anything.
+        known = getattr(type(value), "__dataclass_fields__", ())
+        part = ", such as its `log_pmf` or `pmf`" if "log_pmf" in known else ""
         raise TypeError(f"`{name}` must be {kind}{part}; got {shown(value)}") from error
 
 

@@ -1,4 +1,7 @@
-"""The closed loop of section 2.2, against rounds written out, and what it says where it cannot go on."""
+"""The closed loop of section 2.2, against rounds written out, and what it says where it cannot go on.
+
+Proof: ``proofs/closed_loop.md``.
+"""
 
 import numpy as np
 import pytest

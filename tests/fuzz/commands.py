@@ -277,6 +277,7 @@ def ended(words, folder, surroundings, seconds=30.0):
     script = "import os, runpy, sys; sys.argv[0] = 'pbde-ref'; "
     script += "os.rmdir(os.getcwd()); " if where != folder else ""
     script += "sys.path.pop(0); from pbde_ref.cli import main; sys.exit(main())"
+    ours = frozenset(orphans(session=-1))
     process = subprocess.Popen(
         [sys.executable, "-c", script, *(os.fsencode(_argument(word)) for word in words)], cwd=where, env=environment,
         stdin=subprocess.DEVNULL, stdout=leads[1], stderr=leads[2], preexec_fn=before, start_new_session=True,
@@ -295,7 +296,7 @@ def ended(words, folder, surroundings, seconds=30.0):
             status = None
             process.kill()
             process.wait()
-    return status, late, err.read_text("utf-8", "replace"), leftovers(process.pid)
+    return status, late, err.read_text("utf-8", "replace"), leftovers(process.pid, ours)
 
 
 def _argument(word):
@@ -303,10 +304,10 @@ def _argument(word):
     return word.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape").replace("\0", "")
 
 
-def leftovers(session, patience=10.0):
-    """Processes that stayed behind for so many seconds; they are ended."""
+def leftovers(session, ours=frozenset(), patience=10.0):
+    """Processes, except ours, that stayed behind for so many seconds; they are ended."""
     deadline = time.monotonic() + patience
-    while (found := orphans(session)) and time.monotonic() < deadline:
+    while (found := set(orphans(session)) - ours) and time.monotonic() < deadline:
         time.sleep(0.02)
     for number in found:
         with contextlib.suppress(OSError):

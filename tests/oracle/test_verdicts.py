@@ -1,6 +1,7 @@
 """Verdicts that were wrong once: no gradient, batches that hide bugs, noise, names, messages; each with a control."""
 
 import functools
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -422,7 +423,9 @@ def test_a_length_off_by_one_is_named(change):
 
 
 def test_every_formula_of_the_catalogue_can_be_computed():
-    """On every fixed batch of every loss that it belongs to, or it says that it does not apply."""
+    """On every fixed batch of every loss that it belongs to, or it says that it does not apply, as does a definition
+    that has no value there.
+    """
     rng = np.random.default_rng(3)
     computed = 0
     for name, definition in LOSSES.items():
@@ -431,7 +434,8 @@ def test_every_formula_of_the_catalogue_can_be_computed():
             case = Case(definition, arrays, conventions)
             for bug in bugs_of(name):
                 for formula in (bug.formula, *bug.variants):
-                    with np.errstate(all="ignore"):
+                    outcome = None
+                    with np.errstate(all="ignore"), suppress(ValueError):
                         outcome = formula(case, "float64")
                     computed += outcome is not None
                     assert outcome is None or set(outcome.gradients) <= {i.name for i in case.inputs}
