@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.fuzz import harness
-from tests.fuzz.commands import ROOT, adopting, leftovers, sentences
+from tests.fuzz.commands import ROOT, adopting, leftovers, orphans, sentences
 from tests.fuzz.harness import MOST_CHARACTERS, Faults
 
 TOY = ["reproduce", "figure-8", "--preset", "quick", "--out", "out", "--json", "out/numbers.json"]
@@ -45,10 +45,10 @@ class Work:
 
 
 WORKS = {
-    "toy": Work(tuple(TOY), (("--seed=0",), ("--seed=1",)), "runs/*.json", "--jobs"),
+    "toy": Work(tuple(TOY), (("--seed=0",), ("--seed=1",)), "runs/**/*.json", "--jobs"),
     "language": Work(tuple(LANGUAGE), (("--seed=0",), ("--seed=1",)), "runs/**/*"),
     "verify": Work(tuple(VERIFY), (("--seeds=0-5",), ("--seeds=0-5", "--support=17")), "journal", "--workers"),
-    "vectors": Work(("vectors", "--out", "out"), ((), ()), "*.json"),
+    "vectors": Work(("vectors", "--out", "out", "--drawn", "0"), ((), ()), "*.json"),
 }
 BYTES = {"full disk": (64, 30_000)}
 
@@ -63,6 +63,7 @@ class Given:
             if most_bytes is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
 
+        self.others = frozenset(orphans(session=-1))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pbde_ref", *words], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}, start_new_session=True,
@@ -78,7 +79,7 @@ class Given:
         """End it as nobody can prevent; how many of its processes stay."""
         self.process.kill()
         # What stays holds the other end of the pipes.
-        left = leftovers(self.process.pid)
+        left = leftovers(self.process.pid, self.others)
         self.process.communicate()
         return left
 

@@ -147,7 +147,7 @@ def test_a_process_that_stays_is_seen():
     with commands.adopting():
         process = subprocess.Popen(["sh", "-c", "sleep 100 & exit"], start_new_session=True)
         process.wait()
-        assert commands.leftovers(process.pid, 0.2) == 1
+        assert commands.leftovers(process.pid, patience=0.2) == 1
         assert commands.leftovers(process.pid) == 0
 
 
