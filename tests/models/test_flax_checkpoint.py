@@ -453,16 +453,21 @@ BOMBS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("bomb", BOMBS)
-def test_declared_sizes_allocate_nothing(read, bomb):
-    """Whatever a file declares, it is refused, and memory stays below a few times the file's size."""
+def peak_of_a_refusal(read, content):
     tracemalloc.start()
     try:
         with pytest.raises(CheckpointError):
-            read(BOMBS[bomb])
-        peak = tracemalloc.get_traced_memory()[1]
+            read(content)
+        return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_declared_sizes_allocate_nothing(read, bomb):
+    """Whatever a file declares, it is refused, and memory stays below a few times the file's size."""
+    # Threads that other tests left behind are counted too: the least of three is the reader's own.
+    peak = min(peak_of_a_refusal(read, BOMBS[bomb]) for _ in range(3))
     # Two thirds of a megabyte cover the unpacker's own buffer and small objects.
     assert peak < 700_000 + 4 * len(BOMBS[bomb])
 
