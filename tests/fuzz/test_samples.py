@@ -145,10 +145,11 @@ def test_the_page_on_trust_names_what_exists():
 def test_a_process_that_stays_is_seen():
     """Control."""
     with commands.adopting():
+        ours = frozenset(commands.orphans(session=-1))
         process = subprocess.Popen(["sh", "-c", "sleep 100 & exit"], start_new_session=True)
         process.wait()
-        assert commands.leftovers(process.pid, patience=0.2) == 1
-        assert commands.leftovers(process.pid) == 0
+        assert commands.leftovers(process.pid, ours, patience=0.2) == 1
+        assert commands.leftovers(process.pid, ours) == 0
 
 
 def test_a_draw_of_kills():
