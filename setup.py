@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 REQUIRED = [
     "numpy>=2.0",
@@ -31,37 +31,7 @@ setup(
     license_files=["LICENSE"],
     author="The pbde_ref developers",
     python_requires=">=3.11",
-    packages=[
-        "pbde_ref",
-        "pbde_ref.benchmarking",
-        "pbde_ref.benchmarking.suites",
-        "pbde_ref.catalogue",
-        "pbde_ref.cli",
-        "pbde_ref.cli.pages",
-        "pbde_ref.estimation",
-        "pbde_ref.exact",
-        "pbde_ref.exact.hinge",
-        "pbde_ref.exact.lengths",
-        "pbde_ref.exact.linear_time",
-        "pbde_ref.exact.mixtures",
-        "pbde_ref.exact.ranking",
-        "pbde_ref.experiments",
-        "pbde_ref.experiments.language",
-        "pbde_ref.experiments.toy",
-        "pbde_ref.figures",
-        "pbde_ref.language",
-        "pbde_ref.losses",
-        "pbde_ref.models",
-        "pbde_ref.oracle",
-        "pbde_ref.oracle.calling",
-        "pbde_ref.oracle.reduction",
-        "pbde_ref.oracle.selftest",
-        "pbde_ref.oracle.training",
-        "pbde_ref.sampling",
-        "pbde_ref.strategies",
-        "pbde_ref.vectors",
-        "pbde_ref.verification",
-    ],
+    packages=find_packages(include=["pbde_ref", "pbde_ref.*"]),
     package_data={
         "pbde_ref": [
             "py.typed", "vectors/vectors.schema.json", "vectors/VECTORS.md", "vectors/readers/*",
