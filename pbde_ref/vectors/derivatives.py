@@ -10,7 +10,7 @@ __all__ = ["Dual", "differentiable", "value_of"]
 
 
 class Dual:
-    """A number with its derivatives by named inputs, over any kind of number that has + - * / and **.
+    """A number with its derivatives by named inputs, over any kind of number that can be added, multiplied and divided.
 
     Examples
     --------
