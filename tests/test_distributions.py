@@ -4,6 +4,7 @@ import dataclasses
 import math
 import warnings
 from math import inf, log, nan
+from types import SimpleNamespace
 
 import mpmath
 import numpy as np
@@ -421,12 +422,26 @@ def test_other_log_weights_are_not_doubted(weights):
         assert len(pb.FiniteDistribution(weights)) == len(weights)
 
 
+class Series:
+    """As little of a pandas Series as is needed."""
+
+    def __init__(self, values, index):
+        self.values, self.index = np.array(values), SimpleNamespace(to_numpy=lambda: np.array(index, object))
+
+    def to_numpy(self):
+        return self.values
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.values, dtype)
+
+
 def test_the_index_of_a_series_is_kept():
-    pandas = pytest.importorskip("pandas")
-    series = pandas.Series([3.0, 1.0], index=["tea", "coffee"])
-    for p in (pb.FiniteDistribution.from_weights(series), pb.FiniteDistribution(np.log(series))):
+    """Unless a support is given."""
+    index = ["tea", "coffee"]
+    weights, log_weights = Series([3.0, 1.0], index), Series(np.log([3.0, 1.0]), index)
+    for p in (pb.FiniteDistribution.from_weights(weights), pb.FiniteDistribution(log_weights)):
         assert p["tea"] == pytest.approx(0.75)
-    assert pb.FiniteDistribution.from_weights(series, "ab")["a"] == 0.75
+    assert pb.FiniteDistribution.from_weights(weights, "ab")["a"] == 0.75
 
 
 def test_plot_returns_axes():

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 
 from pbde_ref import paper
-from pbde_ref.vectors.definitions import DEFINITIONS, SHARED, counted, regulariser, token_log_probabilities
+from pbde_ref.vectors.definitions import DEFINITIONS, SHARED, STEEP, counted, regulariser, token_log_probabilities
 from pbde_ref.vectors.derivatives import Dual, differentiable, value_of
-from pbde_ref.vectors.drawn import STEEP
 
 __all__ = ["DECIMAL", "batch_by_definition", "checked", "exact", "most_digits", "tokens_by_definition"]
 
@@ -130,7 +129,7 @@ def batch_by_definition(
     name: str, parameters: Mapping[str, Any], inputs: Mapping[str, Numbers], differentiated: Sequence[str],
     arithmetic: Any = DECIMAL,
 ) -> dict[str, Any]:  # fmt: skip
-    """Value, losses and gradients of a batch by the paper's text, in numbers of `arithmetic`'s kind."""
+    """Value, losses and gradients of a batch by its definition, in numbers of `arithmetic`'s kind."""
     if name == "policy_gradient":
         inputs = {**inputs, "held_constant": inputs["policy"]}
     marked = {key: _marked(values, key) if key in differentiated else values for key, values in inputs.items()}

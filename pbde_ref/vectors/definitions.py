@@ -12,7 +12,7 @@ from typing import Any
 from pbde_ref import paper
 from pbde_ref.vectors.derivatives import value_of
 
-__all__ = ["DEFINITIONS", "SHARED", "counted", "regulariser", "token_log_probabilities"]
+__all__ = ["DEFINITIONS", "IN_USE", "SHARED", "STEEP", "counted", "regulariser", "token_log_probabilities"]
 
 Number = Any
 Numbers = Mapping[str, Any]
@@ -281,6 +281,9 @@ IN_USE: dict[str, Callable[[Numbers, Numbers, Any], Number]] = {
     ),
     "bco_single": _of_answers(_nll, lambda z, arithmetic: _nll(-z, arithmetic)),
 }  # fmt: skip
+
+# With exponentials of log-ratios, which far apart are no doubles.
+STEEP = ("discopop", "f_dpo", "chi_po", "squared_po")
 
 DEFINITIONS: dict[str, Callable[[Numbers, Numbers, Any], Number]] = {
     "annotator_mixture": _annotator_mixture, "bradley_terry": _bradley_terry, "dpo": _dpo, "geometric": _geometric,

@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from pbde_ref.vectors.definitions import STEEP
 from pbde_ref.vectors.format import Document, Group, Test
 
-__all__ = ["STEEP", "TESTS_OF_EACH", "drawn_groups"]
+__all__ = ["TESTS_OF_EACH", "drawn_groups"]
 
 PARAMETER_SETS, TESTS_OF_EACH = 20, 10
 # Of log-probabilities and rewards, in nats: almost certain, tokens, sentences, and where a naive formula overflows.
 SCALES = (2.0**-20, 0.5, 8.0, 64.0, 1024.0)
-# With exponentials of log-ratios, which far apart are no doubles.
-STEEP = ("discopop", "f_dpo", "chi_po", "squared_po")
 MOST_EXAMPLES = 3
 CANDIDATES, VOCABULARY = 4, 5
 END, PADDING = 1, 0

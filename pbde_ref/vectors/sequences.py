@@ -13,8 +13,7 @@ from pbde_ref import losses
 from pbde_ref.catalogue import LOSSES
 from pbde_ref.catalogue.records import Loss
 from pbde_ref.losses.result import BatchLoss
-from pbde_ref.vectors.definitions import IN_USE
-from pbde_ref.vectors.drawn import STEEP
+from pbde_ref.vectors.definitions import IN_USE, STEEP
 from pbde_ref.vectors.format import Document, Group, Test, acceptable, invalid, valid
 
 __all__ = ["SEQUENCE_DOCUMENTS", "evaluate"]

@@ -88,7 +88,7 @@ def write_vectors(directory: str | PathLike[str], drawn: int = TESTS_OF_EACH) ->
     directory : path
         Files of the same names are replaced; others are left alone.
     drawn : int
-        As for `make_vectors`. All of the default take about a quarter of a minute.
+        As for `make_vectors`. All of the default take about half a minute.
 
     Returns
     -------
