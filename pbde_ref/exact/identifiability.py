@@ -25,8 +25,18 @@ from pbde_ref.exact.pair_flows import pair_information, weight_exponent
 from pbde_ref.objectives import BRADLEY_TERRY
 from pbde_ref.pairs import PairBlock
 from pbde_ref.pbde import luce
-from pbde_ref.proposals import Proposal
-from pbde_ref.validation import FloatArray, IndexArray, indices, instance, plain_array, reject, vector, whole_number
+from pbde_ref.proposals import ProductProposal, Proposal
+from pbde_ref.validation import (
+    FloatArray,
+    IndexArray,
+    indices,
+    instance,
+    plain_array,
+    reject,
+    same_size,
+    vector,
+    whole_number,
+)  # fmt: skip
 
 __all__ = [
     "Identifiability", "asymptotic_covariance", "comparison_components", "difference_variances",
@@ -49,7 +59,7 @@ def comparison_components(proposal: Proposal, size: int) -> IndexArray:
     """
     instance("proposal", proposal, Proposal, "a proposal")
     size = whole_number("size", size, least=1, most=2**31 - 1)
-    return _contract((_edges(block) for block in proposal.blocks(size)), size, "weak")
+    return _contract(_spanning_edges(proposal, size), size, "weak")
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,12 +158,16 @@ def preference_components(annotator: PreferenceModel, proposal: Proposal) -> Ind
     >>> preference_components(preferences, pb.ProductProposal([1, 1, 1]))
     array([0, 0, 1])
     """
+    if _always_possible(annotator):
+        return comparison_components(proposal, annotator.size)
     return _contract(_arrows(annotator, proposal), annotator.size, "strong")
 
 
 def groups_that_lose(annotator: PreferenceModel, proposal: Proposal, groups: IndexArray) -> NDArray[np.bool_]:
     """Whether some outcome of each group is beaten, with positive probability, by one of another group."""
     lost = np.zeros(groups.max() + 1, dtype=bool)
+    if _always_possible(annotator) and np.array_equal(groups, comparison_components(proposal, annotator.size)):
+        return lost
     for winner, loser in _arrows(annotator, proposal):
         lost[groups[loser[groups[winner] != groups[loser]]]] = True
     return lost
@@ -177,6 +191,13 @@ def _can_win(annotator: PreferenceModel, block: PairBlock) -> tuple[NDArray[np.b
         possible = _possible(annotator)
         return np.broadcast_to(possible[block.a], forward.shape), np.broadcast_to(possible[block.b], forward.shape)
     return forward > 0.0, backward > 0.0
+
+
+def _always_possible(annotator: PreferenceModel) -> bool:
+    """Whether every outcome may win against every other because every member has positive probabilities."""
+    if isinstance(annotator, AnnotatorMixture):
+        return all(_always_possible(annotator.annotators[i]) for i in np.flatnonzero(annotator.weights))
+    return isinstance(annotator, Annotator) and bool(_possible(annotator).all())
 
 
 def _possible(annotator: PreferenceModel) -> NDArray[np.bool_]:
@@ -436,6 +457,21 @@ def _edges(block: PairBlock, mask: NDArray[np.bool_] | bool = True) -> tuple[Ind
     return np.broadcast_to(block.a, chosen.shape)[chosen], np.broadcast_to(block.b, chosen.shape)[chosen]
 
 
+def _spanning_edges(proposal: Proposal, size: int) -> Iterator[tuple[IndexArray, IndexArray]]:
+    """Edges with the components of all: of a product's, those of the outcomes that each factor draws most often.
+
+    Where a(A) b(B) is positive, so are a(A) max b, max a b(B) and max a max b, after rounding as well.
+    """
+    if not isinstance(proposal, ProductProposal):
+        yield from map(_edges, proposal.blocks(size))
+        return
+    same_size("proposal", proposal.a.size, size)
+    often_a, often_b = int(proposal.a.argmax()), int(proposal.b.argmax())
+    a = np.flatnonzero(proposal.a * proposal.b[often_b])
+    b = np.flatnonzero(proposal.a[often_a] * proposal.b)
+    yield np.append(a, np.full(b.size, often_a)), np.append(np.full(a.size, often_b), b)
+
+
 def _contract(
     edges: Iterator[tuple[IndexArray, IndexArray]], size: int, connection: Literal["weak", "strong"]
 ) -> IndexArray:
@@ -443,7 +479,11 @@ def _contract(
     labels = np.arange(size)
     kept = np.empty((2, 0), dtype=np.intp)
     for a, b in edges:
-        kept = np.concatenate([kept, labels[np.stack([a, b])]], axis=1)
+        new = labels[np.stack([a, b])]
+        new = new[:, new[0] != new[1]]
+        if not new.size:
+            continue
+        kept = np.concatenate([kept, new], axis=1)
         graph = coo_array((np.ones(kept.shape[1], dtype=np.int8), tuple(kept)), shape=(size, size)).tocsr()
         found = connected_components(graph, directed=True, connection=connection)[1]
         labels, kept = found[labels], found[kept]

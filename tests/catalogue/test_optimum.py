@@ -200,8 +200,8 @@ def test_a_policy_that_comparisons_leave_open_is_not_called_the_only_one():
 
 
 def test_a_closed_form_of_many_outcomes_needs_no_pairs():
-    annotator = pb.Annotator(pb.FiniteDistribution(np.linspace(-3.0, 3.0, 5_000)), pb.luce())
-    found = pb.optimum("pbde", annotator, pb.ProductProposal(np.ones(5_000)))
+    annotator = pb.Annotator(pb.FiniteDistribution(np.linspace(-3.0, 3.0, 20_000)), pb.luce())
+    found = pb.optimum("pbde", annotator, pb.ProductProposal(np.ones(20_000)))
     assert found.converged
     assert pb.total_variation(found.policy, annotator.distribution) < 1e-12
 
