@@ -15,8 +15,9 @@ REQUIRED = [
     "msgpack>=1.0.8",
     "sentencepiece>=0.2.0",
 ]
-TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "mpmath>=1.3", "jsonschema>=4"]
 FILES = ["pyarrow>=15", "zstandard>=0.22"]
+TABLES = ["polars>=1", "xarray>=2024.7"]
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "mpmath>=1.3", "jsonschema>=4", *FILES, *TABLES]
 DASK = ["distributed>=2024.8"]
 DOCS = ["sphinx>=8", "myst-parser>=4", "furo>=2024.8", "numpydoc>=1.8", "sphinx-mathjax-offline>=0.0.2"]
 DEVELOPMENT = [*TEST, *DASK, "ruff>=0.6", "mypy>=1.11"]

@@ -66,10 +66,15 @@ def measure_contest(
     methods = {name: getattr(instance, method) for name, method in contest.methods("time_").items()}
     reasons = {name: f"{package} is not installed" for name, m in methods.items() if (package := missing_package(m))}
     present = {name: partial(method, *values) for name, method in methods.items() if name not in reasons}
-    first, failed = first_calls(present)
+    accuracy = getattr(instance, "accuracy", None)
+    tracked: dict[str, dict[str, float]] = {}
+
+    def look(name: str, answer: Any) -> None:
+        tracked[name] = {} if accuracy is None else {q: _finite(x) for q, x in accuracy(name, answer).items()}
+
+    first, failed = first_calls(present, look)
     reasons |= failed
     seconds = interleaved({name: present[name] for name in first}, effort, first)
-    accuracy = getattr(instance, "accuracy", None)
     measurers = contest.methods("peakmem_") if memory else {}
     measurements = [
         Measurement(
@@ -81,7 +86,7 @@ def measure_contest(
             parameters,
             tuple(times),
             _ratios(times, seconds.get(contest.reference, [])),
-            {} if accuracy is None else {q: _finite(x) for q, x in accuracy(name, present[name]()).items()},
+            tracked[name],
             peak_beyond_inputs(contest, measurers[name], values) if name in measurers else None,
         )
         for name, times in seconds.items()
@@ -89,17 +94,25 @@ def measure_contest(
     return measurements, [Skipped(contest.suite, contest.name, n, parameters, r) for n, r in reasons.items()]
 
 
-def first_calls(contenders: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, float], dict[str, str]]:
-    """Seconds of each contender's second call, the first one having warmed it up; and who is not there, and why."""
+def first_calls(
+    contenders: Mapping[str, Callable[[], Any]], look: Callable[[str, Any], None] | None = None
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Seconds of each contender's second call, the first one having warmed it up; and who is not there, and why.
+
+    `look` is given each name and what the first call returned.
+    """
     seconds, reasons = {}, {}
     for name, function in contenders.items():
         start = time.perf_counter()
         try:
-            function()
+            answer = function()
         except NotImplementedError as error:
             reasons[name] = str(error)
             continue
         elapsed = time.perf_counter() - start
+        if look is not None:
+            look(name, answer)
+        del answer
         # Imports and caches weigh on a short first call; a long one tells enough.
         if elapsed < 0.5:
             start = time.perf_counter()

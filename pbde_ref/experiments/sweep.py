@@ -98,6 +98,25 @@ class Sweep:
             write_atomically(path.with_suffix(".parquet"), buffer.getvalue().to_pybytes())
         return path.with_suffix(".csv")
 
+    def to_xarray(self) -> Any:
+        """The numbers on the grid of what was varied, an `xarray.Dataset` (xarray must be installed).
+
+        Raises
+        ------
+        ValueError
+            If a setting has one value twice: the grid has two points at one place.
+        """
+        xarray = import_module("xarray")
+        grid = {name: list(dict.fromkeys(self.settings[name])) for name in self.varied}
+        shape = [len(values) for values in grid.values()]
+        if any(len(column) != math.prod(shape) for column in self.settings.values()):
+            raise ValueError(f"the settings must have each value once; got {', '.join(self.varied)!r:.100}")
+        variables = {
+            name: (self.varied, np.array(column, dtype=float).reshape(shape)) for name, column in self.numbers.items()
+        }
+        same = {name: column[0] for name, column in self.settings.items() if name not in grid}
+        return xarray.Dataset(variables, coords=grid, attrs=same)
+
 
 def sweep(
     subject: Subject | Callable[..., Numbers], over: Mapping[str, Sequence[Any]], folder: Path, *,

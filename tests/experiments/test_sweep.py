@@ -35,6 +35,22 @@ def test_the_grid_is_the_product(tmp_path):
     assert [row["kl_preference"] for row in rows_of(found.write(tmp_path / "table"))] == list(map(repr, expected))
 
 
+def test_the_grid_as_a_dataset(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    found = sweep(optimum, {"size": [32, 48], "beta": [0.5, 2.0]}, tmp_path, settings={"loss": "dpo"}).to_xarray()
+    assert isinstance(found, xarray.Dataset)
+    assert found.attrs == {"loss": "dpo"}
+    expected = atlas_row("dpo", size=48, beta=0.5).distances["kl_preference"]
+    assert float(found["kl_preference"].sel(size=48, beta=0.5)) == expected
+
+
+def test_a_grid_with_a_point_twice_is_no_dataset(tmp_path):
+    pytest.importorskip("xarray")
+    twice = sweep(identification, {"seed": [0, 0, 1]}, tmp_path, settings={"items": 3})
+    with pytest.raises(ValueError, match="each value once; got 'seed'"):
+        twice.to_xarray()
+
+
 def test_a_larger_grid_takes_over_what_is_there(tmp_path):
     sweep(identification, {"seed": range(2)}, tmp_path, settings={"items": 5})
     first = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
