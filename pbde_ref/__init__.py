@@ -26,6 +26,7 @@ from importlib import import_module as _import_module
 from importlib.metadata import version as _version
 from typing import Any as _Any
 
+import pbde_ref_command as _  # noqa: F401 - Ctrl-C has one word from here on
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceMatrix
 from pbde_ref.catalogue import optimum
 from pbde_ref.conditional import ConditionalDistribution, Prompts

@@ -2,7 +2,7 @@
 
 import sys
 
-from pbde_ref.cli import main
+from pbde_ref_command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import pkgutil
+import secrets
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ import numpy as np
 from pbde_ref.processes import end_with_parent
 
 __all__ = [
-    "MOST_ANSWER", "MOST_OUTPUT", "MOST_SHOWN", "Answer", "ask_child", "child_main", "watched",
+    "MOST_ANSWER", "MOST_OUTPUT", "MOST_SHOWN", "Answer", "ask_child", "child_main", "raised", "watched",
 ]  # fmt: skip
 
 MOST_SHOWN = 10_000
@@ -101,7 +102,7 @@ def ask_child(task: str, request: Any, *, timeout: float) -> Answer:
     process: Any = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
-    heard = _Heard()
+    heard = _Heard(secrets.token_hex())
     threads = [
         threading.Thread(target=heard.messages, args=(process.stdout,), daemon=True),
         threading.Thread(target=heard.output, args=(process.stderr,), daemon=True),
@@ -112,7 +113,7 @@ def ask_child(task: str, request: Any, *, timeout: float) -> Answer:
     try:
         with contextlib.suppress(OSError):
             # It stays open: when it closes, this process has ended.
-            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.write(json.dumps([heard.token, request]).encode() + b"\n")
             process.stdin.flush()
         while process.poll() is None and not ended:
             if time.monotonic() > deadline:
@@ -133,18 +134,19 @@ def ask_child(task: str, request: Any, *, timeout: float) -> Answer:
 
 
 class _Heard:
-    """What a child has said so far."""
+    """What a child has said so far; its own messages follow a token that the foreign code was not given."""
 
-    def __init__(self) -> None:
-        self.written = 0
+    def __init__(self, token: str) -> None:
+        self.token, self.written = token, 0
         self._said: dict[str, Any] = {"at": "while Python started"}
 
     def messages(self, stream: IO[bytes]) -> None:
         """Its messages, a JSON object a line."""
         with stream, contextlib.suppress(OSError):
             for line in iter(lambda: stream.readline(MOST_ANSWER), b""):
-                with contextlib.suppress(ValueError, TypeError):
-                    self._said.update(json.loads(line))
+                _, own, said = line.partition(self.token.encode())
+                with contextlib.suppress(ValueError):
+                    self._said.update(json.loads(said) if own else {})
 
     def output(self, stream: IO[bytes]) -> None:
         """What the foreign code writes; more than is shown is counted."""
@@ -194,7 +196,7 @@ def child_main() -> None:
     end_with_parent(int(parent))
     # The foreign code gets streams of its own: it can neither read the lifeline nor write into the messages.
     lifeline, channel = os.fdopen(os.dup(0), "rb", buffering=0), os.fdopen(os.dup(1), "wb")
-    request = lifeline.readline()
+    token, request = json.loads(lifeline.readline())
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     threading.Thread(target=_end_when_closed, args=(lifeline,), daemon=True).start()
@@ -205,18 +207,18 @@ def child_main() -> None:
     def say(**said: Any) -> None:
         if os.getpid() != own:
             os._exit(0)
-        channel.write(json.dumps(said).encode() + b"\n")
+        channel.write(f"{token}{json.dumps(said)}\n".encode())
         channel.flush()
 
     try:
-        answer = pkgutil.resolve_name(task)(json.loads(request), lambda place: say(at=place))
+        answer = pkgutil.resolve_name(task)(request, lambda place: say(at=place))
         say(answer=answer, notes=[f"started {len(forks)} processes by fork"] if forks else [])
     except SystemExit as error:
         say(fault=f"it called sys.exit({error.code!r:.80})")
     except _WRONG_USAGE as error:
         say(refused=str(error))
     except BaseException as error:
-        say(fault=f"it raised {type(error).__name__}: {error!s:.200}")
+        say(fault=f"it raised {raised(error)}")
     finally:
         with contextlib.suppress(Exception):
             sys.stdout.flush()
@@ -229,6 +231,21 @@ def _end_when_closed(lifeline: IO[bytes]) -> None:
     while lifeline.read(1):
         pass
     os._exit(1)
+
+
+def raised(error: BaseException) -> str:
+    """What foreign code raised, in one line, even if its error has no words.
+
+    Examples
+    --------
+    >>> raised(ValueError("two", "words"))
+    "ValueError: ('two', 'words')"
+    """
+    try:
+        says = " ".join(str(error).split())
+    except BaseException:
+        says = "(an error that raises when asked what it says)"
+    return f"{type(error).__name__:.100}: {says:.300}"
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -108,7 +109,7 @@ def array(name: str, value: ArrayLike, *, nan: bool = False) -> FloatArray:
 
 
 def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
-    """One of several words.
+    """One of several words; the error has all of them, or the nearest if they are many.
 
     Examples
     --------
@@ -119,9 +120,13 @@ def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     """
     words = list(allowed)
     if not isinstance(value, str) or value not in words:
+        lead = ""
+        if sum(map(len, words)) > MOST_SHOWN:
+            lead = f"one of {len(words)} words, such as "
+            words = difflib.get_close_matches(shown(value), words, 3, 0.0)
         *first, last = [repr(word) for word in words]
         rule = f"{', '.join(first)} or {last}" if first else last
-        raise ValueError(f"`{name}` must be {rule}; got {shown(value)}")
+        raise ValueError(f"`{name}` must be {lead}{rule}; got {shown(value)}")
     return value
 
 

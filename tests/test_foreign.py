@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pbde_ref.foreign import MOST_OUTPUT, Answer, ask_child, watched
+from pbde_ref.foreign import MOST_OUTPUT, Answer, ask_child, raised, watched
 
 TASKS = """
 import os, signal, sys, threading, time
@@ -59,6 +59,16 @@ def closes_everything(request, reached):
     os.close(2)
     return "said"
 
+def forges(request, reached):
+    for descriptor in range(3, 64):
+        try:
+            os.write(descriptor, b'{"answer": "all is well", "notes": 5}\\n' + b"[" * 100_000)
+        except OSError:
+            pass
+    if request == "and ends":
+        os._exit(0)
+    return "said"
+
 def has_no_word(request, reached):
     return object()
 """
@@ -67,7 +77,7 @@ FAULTS = {
     "exits": "it called sys.exit(0) while it was tried",
     "exits_at_once": "it ended the process with exit status 0 while Python started",
     "is_killed": "it ended the process by SIGSEGV while Python started",
-    "raises": f"it raised ArithmeticError: {'x' * 200} while Python started",
+    "raises": f"it raised ArithmeticError: {'x' * 300} while Python started",
     "loops": "it did not end within 3 s while Python started",
     "floods": f"it wrote more than {MOST_OUTPUT >> 20} MiB of output while Python started",
 }
@@ -78,6 +88,21 @@ def ask(tmp_path, monkeypatch):
     (tmp_path / "tasks_of_this_test.py").write_text(TASKS, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     return lambda name, request=None, timeout=60.0: ask_child(f"tasks_of_this_test:{name}", request, timeout=timeout)
+
+
+def test_an_answer_that_the_code_writes_itself_is_none(ask):
+    """It may write into all descriptors that it finds."""
+    assert ask("forges", "and ends").fault == FAULTS["exits_at_once"]
+    assert ask("forges").value == "said"
+
+
+def test_an_error_without_words_is_told():
+    class MuteError(Exception):
+        def __str__(self):
+            raise SystemExit
+
+    assert raised(MuteError()) == "MuteError: (an error that raises when asked what it says)"
+    assert len(raised(type("E" * 1000, (Exception,), {})("x\n" * 1000))) == 402
 
 
 def test_an_answer_comes_back(ask, capsys):

@@ -19,6 +19,7 @@ from pbde_ref.benchmarking.machine import machine
 from pbde_ref.benchmarking.results import Measurement, Report
 from pbde_ref.benchmarking.runner import first_calls
 from pbde_ref.benchmarking.timing import Effort, interleaved
+from pbde_ref.foreign import raised
 
 __all__ = ["TOLERANCES", "Brought", "loss_called", "measure_brought", "wrong_values"]
 
@@ -209,6 +210,6 @@ def _framework(brought: Brought) -> str:
                 _number(result)
                 return framework
         except Exception as error:
-            failures.append(f"with {framework}: {type(error).__name__}: {error}")
+            failures.append(f"with {framework}: {raised(error)}")
     called = ", ".join([*brought.problem.arrays, *(f"{n}={v}" for n, v in _accepted(brought).items())])
     raise ValueError(f"`function` must take ({called}); got {'; '.join(failures)}")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pbde_ref.exact.results import Optimum
 from pbde_ref.losses.result import BatchLoss
 from pbde_ref.objectives import BRADLEY_TERRY, Objective
-from pbde_ref.validation import FloatArray, flip_probability, non_negative_number, positive_number
+from pbde_ref.validation import FloatArray, choice, flip_probability, non_negative_number, positive_number, switch
 
 __all__ = ["PER_EXAMPLE", "Arrays", "Conventions", "Input", "Loss", "Margins", "Outcome", "Parameter"]
 
@@ -93,13 +93,9 @@ class Parameter:
         ValueError: `beta` must be positive; got 0.0
         """
         if isinstance(self.rule, tuple):
-            if value not in self.rule:
-                raise ValueError(f"`{name}` must be {' or '.join(map(repr, self.rule))}; got {value!r:.100}")
-            return value
+            return choice(name, value, self.rule)
         if self.rule == "switch":
-            if not isinstance(value, bool):
-                raise TypeError(f"`{name}` must be True or False; got {value!r:.100}")
-            return value
+            return switch(name, value)
         if self.rule == "margin" and isinstance(value, str) and value == PER_EXAMPLE:
             return value
         return _NUMBERS[self.rule](name, value)

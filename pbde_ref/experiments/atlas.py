@@ -28,6 +28,7 @@ from pbde_ref.numerics import weighted
 from pbde_ref.paper_problem import PaperProblem, paper_problem
 from pbde_ref.pbde import dpo
 from pbde_ref.proposals import ProductProposal
+from pbde_ref.validation import choice
 
 __all__ = ["LETTERS", "RULES", "AtlasRow", "Rule", "atlas", "atlas_row"]
 
@@ -183,9 +184,7 @@ def atlas_row(name: str, *, size: int = 256, **parameters: float) -> AtlasRow:
     >>> round(slic.distances["total_variation_preference"], 3)
     0.111
     """
-    if name not in RULES:
-        raise ValueError(f"`name` must be one of {', '.join(map(repr, RULES))}; got {name!r:.100}")
-    rule = RULES[name]
+    rule = RULES[choice("name", name, RULES)]
     if set(parameters) != set(rule.sweep):
         raise TypeError(
             f"{name!r} must have {', '.join(f'`{each}`' for each in rule.sweep) or 'no parameters'}; "

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pbde_ref.validation import non_negative_number, positive_number, whole_number
+from pbde_ref.validation import choice, non_negative_number, positive_number, whole_number
 
 __all__ = ["changed", "check_numbers", "presets_of", "rng_for"]
 
@@ -48,12 +48,9 @@ def changed(presets: Mapping[str, Settings], name: str, changes: Mapping[str, An
     ValueError, TypeError
         If the preset or a setting is unknown, or a value is out of range.
     """
-    if name not in presets:
-        raise ValueError(f"`preset` must be one of {', '.join(map(repr, presets))}; got {name!r:.100}")
-    known = asdict(presets[name])
+    known = asdict(presets[choice("preset", name, presets)])
     for key in changes:
-        if key not in known:
-            raise ValueError(f"the setting must be one of {', '.join(known)}; got {key!r:.100}")
+        choice("changes", key, known)
     return replace(presets[name], **changes)
 
 

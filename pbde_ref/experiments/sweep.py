@@ -40,6 +40,7 @@ from pbde_ref.pbde import luce
 from pbde_ref.processes import Workers
 from pbde_ref.proposals import JointProposal, ProductProposal
 from pbde_ref.sampling.comparisons import sample_comparisons
+from pbde_ref.validation import choice
 
 __all__ = ["SUBJECTS", "Subject", "Sweep", "identification", "optimum", "subject_of", "sweep", "two_annotators"]
 
@@ -155,7 +156,7 @@ def sweep(
     settings, empty = dict(settings or {}), inspect.Parameter.empty
     for name in (*over, *settings):
         if not subject.open_ended and name not in subject.settings:
-            raise ValueError(f"the setting must be one of {', '.join(subject.settings)}; got {name!r:.100}")
+            choice("over", name, subject.settings)
         if name in over and (name in settings or not len(over[name])):
             raise ValueError(f"`over` must have values of {name}, which is no other setting; got {over[name]!r:.100}")
     given = {*over, *settings}

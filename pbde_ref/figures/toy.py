@@ -29,6 +29,7 @@ from pbde_ref.figures.style import (
     density,
     on_the_grid,
 )
+from pbde_ref.validation import choice
 
 __all__ = ["draw_toy_figure"]
 
@@ -56,8 +57,7 @@ def draw_toy_figure(name: str, records: Records, settings: ToySettings) -> Figur
     ValueError
         If there is no figure of that name.
     """
-    if name not in FIGURES:
-        raise ValueError(f"`name` must be one of {', '.join(map(repr, FIGURES))}; got {name!r:.100}")
+    choice("name", name, FIGURES)
     if name in _FIGURES:
         return _FIGURES[name](records, settings)
     return _sweep(name, records, settings)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pbde_ref.language.corpora import Corpus
 from pbde_ref.language.tokenizers import LENGTH_RANGES, PADDING, Tokenizer, count_lengths, within
 from pbde_ref.models.transformer import TransformerConfig
-from pbde_ref.validation import IndexArray, generator_of, indices, instance, plain_array, shown, whole_number
+from pbde_ref.validation import IndexArray, choice, generator_of, indices, instance, plain_array, shown, whole_number
 
 __all__ = ["TrainingData", "batch_order", "padded", "token_vectors", "training_data"]
 
@@ -185,9 +185,7 @@ def padded(sequences: Sequence[Tokens]) -> NDArray[np.intp]:
 
 def _limits(lengths: str | tuple[int, int]) -> tuple[int, int]:
     if isinstance(lengths, str):
-        if lengths not in LENGTH_RANGES:
-            raise ValueError(f"`lengths` must be one of {', '.join(LENGTH_RANGES)}; got {lengths!r}")
-        return LENGTH_RANGES[lengths]
+        return LENGTH_RANGES[choice("lengths", lengths, LENGTH_RANGES)]
     least, most = (whole_number("lengths", value, least=1) for value in lengths)
     if least > most:
         raise ValueError(f"`lengths` must be the least and the greatest length; got {least} and {most}")

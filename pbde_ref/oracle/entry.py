@@ -312,9 +312,7 @@ def run_check(name: str, function: Callable[..., Any], loss: str | None = None, 
     names = ["call", *bench.checks]
     if name == EXPECT_CHECKS and options.expect_checks is not None:
         return as_many_as_expected([*bench.run(names)], options.expect_checks)
-    if name not in names:
-        raise ValueError(f"`name` must be one of {', '.join(names)}; got {name!r}")
-    return next(result for result in bench.run([name]))
+    return next(result for result in bench.run([choice("name", name, names)]))
 
 
 def _definition(loss: str | None, objective: Any, conventions: Mapping[str, Any]) -> Loss:
@@ -341,13 +339,11 @@ def _check(
     on_failure: str,
     expected: Mapping[str, str],
 ) -> Report:
-    if on_failure not in ("raise", "report"):
-        raise ValueError(f"`on_failure` must be 'raise' or 'report'; got {on_failure!r}")
+    choice("on_failure", on_failure, ("raise", "report"))
     bench = bench_for(function, definition, conventions, options)
     names = ["call", *bench.checks]
     for name in expected:
-        if name not in names:
-            raise ValueError(f"`expected_failed_checks` must have names of checks ({', '.join(names)}); got {name!r}")
+        choice("expected_failed_checks", name, names)
     results = tuple(as_expected(result, expected) for result in bench.run(names))
     if options.expect_checks is not None:
         results = (*results, as_many_as_expected(results, options.expect_checks))

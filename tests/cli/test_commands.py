@@ -270,12 +270,14 @@ def test_an_interruption_is_one_word(tmp_path):
     assert process.returncode == 130
 
 
-def test_an_interruption_while_the_package_is_loaded_is_one_word(tmp_path):
-    """As the script does it, with a NumPy that never ends to load."""
+@pytest.mark.parametrize(
+    "words", [("-c", "import sys, pbde_ref_command as c; sys.exit(c.main())"), ("-m", "pbde_ref")], ids=["script", "-m"]
+)
+def test_an_interruption_while_the_package_is_loaded_is_one_word(tmp_path, words):
+    """With a NumPy that never ends to load."""
     (tmp_path / "numpy.py").write_text("print('begun', flush=True)\nwhile True: pass", encoding="utf-8")
     process = subprocess.Popen(
-        [sys.executable, "-c", "import sys, pbde_ref_command as c; sys.exit(c.main())"], text=True, cwd=tmp_path,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, *words], text=True, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(Path(__file__).parents[2])))},
     )  # fmt: skip
     assert process.stdout.readline() == "begun\n"

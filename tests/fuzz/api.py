@@ -6,24 +6,30 @@ A call must return, without NaN, a warning or a changed input; or raise ``TypeEr
 of at most 300 characters that names an argument. ``MemoryError`` is right for what fits into no memory.
 """
 
+import atexit
 import enum
 import inspect
 import re
+import shutil
 import sys
+import tempfile
 import warnings
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 
 import pbde_ref as pb
 from pbde_ref.exact.linear_time.kernel_sums import kernel_kl
 from pbde_ref.experiments.process_simulation import simulated_pairs
+from pbde_ref.experiments.sweep import sweep
 from pbde_ref.language.training import held_out_loss, loss_and_error
 from pbde_ref.language.training_data import batch_order
 from pbde_ref.models.adam import adam_step, initial_adam_state
 from pbde_ref.models.transformer import TransformerConfig, token_log_probs, weighted_loss_and_gradient
 from pbde_ref.models.transformer_parameters import parameter_count
+from pbde_ref.oracle import check_fitter, check_reduction
 from tests.fuzz import harness
 from tests.fuzz.harness import MOST_CHARACTERS, Faults, Hung, has_nan, limited
 
@@ -104,6 +110,16 @@ PROMPTS = pb.Prompts("aabbb")
 CONDITIONAL = pb.ConditionalDistribution(np.arange(N) / 3.0, PROMPTS)
 ON_PROMPTS = {"annotator": pb.Annotator(CONDITIONAL, pb.luce()), "proposal": pb.prompt_pairs(PROMPTS)}
 
+ASKED = {"seed": 0, "on_failure": "report", "expected_failed_checks": None, "expect_checks": None}
+SWEPT = Path(tempfile.mkdtemp())
+atexit.register(shutil.rmtree, SWEPT)
+
+
+def swept(x, y):
+    """What is swept."""
+    return {"sum": x + y}
+
+
 # Where one name means different things.
 OWN = {
     "adam_step": {"parameters": np.ones(3), "gradient": np.ones(3), "state": initial_adam_state(np.ones(3)),
@@ -156,6 +172,12 @@ OWN = {
         "loss": "bradley_terry", "rounds": 2, "reference": "last", "start": pb.FiniteDistribution(np.arange(N)),
     },
     "next_comparison": {"comparisons": 100},
+    "check_fitter": ASKED | {"function": lambda left, right, outcome: {}, "ties": None, "scale": 1.0, "ridge": 0.0,
+                             "anchor": None, "tolerance": 1e-5, "repetitions": 1},
+    "check_reduction": ASKED | {"function": lambda part, counts: (part.losses * part.mask).sum(), "over": "tokens",
+                                "across": "mean", "framework": "numpy", "gradients": False},
+    "sweep": {"subject": swept, "over": {"x": [1.0, 2.0]}, "folder": SWEPT, "settings": {"y": 3.0}, "executor": 1,
+              "reporter": None},
     "PBDE.utility": {"log_p": np.log(np.arange(1.0, N + 1))},
     "FiniteDistribution.from_weights": {"weights": np.arange(1.0, N + 1)},
     **{f"{kind}Proposal.matrix": {"size": N} for kind in ("Joint", "Product", "PairList")},
@@ -261,7 +283,7 @@ def functions():
     } | {
         f.__name__: f for f in (
             adam_step, batch_order, held_out_loss, kernel_kl, loss_and_error, token_log_probs,
-            weighted_loss_and_gradient,
+            weighted_loss_and_gradient, check_fitter, check_reduction, sweep,
         )
     }  # fmt: skip
 

@@ -110,7 +110,7 @@ def test_what_cannot_be_called_fails_once(function, match):
 @pytest.mark.parametrize(
     ("declared", "match"),
     [
-        ({"ties": "quarter"}, "`ties` must be one of 'drop'"),
+        ({"ties": "quarter"}, "`ties` must be 'drop'"),
         ({"scale": 0.0}, "`scale` must be positive"),
         ({"ridge": -1.0}, "`ridge` must be non-negative"),
         ({"anchor": "mean"}, "`anchor` must be such as mean:0"),

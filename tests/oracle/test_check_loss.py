@@ -240,7 +240,7 @@ def test_tuple_results_and_single_numbers_in_arrays():
         ({"beta": 1.0, "dtype": "float8"}, ValueError, "`dtype` must be"),
         ({"beta": 1.0, "framework": "mlx"}, ValueError, "`framework` must be"),
         ({"beta": 1.0, "on_failure": "ignore"}, ValueError, "`on_failure` must be"),
-        ({"beta": 1.0, "expected_failed_checks": {"valu": ""}}, ValueError, "names of checks"),
+        ({"beta": 1.0, "expected_failed_checks": {"valu": ""}}, ValueError, "`expected_failed_checks` must be"),
     ],
 )
 def test_wrong_declarations_are_refused(keywords, error, says):

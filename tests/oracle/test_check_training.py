@@ -244,7 +244,7 @@ def test_bad_trainers_are_told_what_was_called(train, words):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"loss": "simpo"}, "`loss` must be one of 'dpo'"),
+        ({"loss": "simpo"}, "`loss` must be 'dpo'"),
         ({}, r"'dpo' must have the parameters \['beta'\]"),
         ({"beta": 0.5, "tau": 1.0}, r"may have \['label_smoothing'\]"),
         ({"beta": -1.0}, "`beta` must be positive"),

@@ -27,6 +27,7 @@ from pbde_ref.pbde import PBDE
 from pbde_ref.validation import (
     FloatArray,
     array,
+    choice,
     instance,
     number,
     positive_number,
@@ -151,10 +152,8 @@ def bin_members(lengths: ArrayLike, name: str) -> NDArray[np.bool_]:
     >>> bin_members([20, 21, 29, 30], "M")
     array([False,  True,  True, False])
     """
-    if name not in LENGTH_BINS:
-        raise ValueError(f"`name` must be one of {', '.join(map(repr, LENGTH_BINS))}; got {name!r:.100}")
+    first, last = LENGTH_BINS[choice("name", name, LENGTH_BINS)]
     lengths = vector("lengths", lengths)
-    first, last = LENGTH_BINS[name]
     return (lengths >= first) & (lengths <= last)
 
 

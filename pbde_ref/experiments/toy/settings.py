@@ -12,7 +12,7 @@ from pbde_ref.experiments.annotators import problem_with
 from pbde_ref.experiments.presets import changed, check_numbers, presets_of, rng_for
 from pbde_ref.models.mlp import MLP
 from pbde_ref.paper_problem import PaperProblem
-from pbde_ref.validation import whole_number
+from pbde_ref.validation import choice, whole_number
 
 __all__ = ["PRESETS", "ToySettings", "preset"]
 
@@ -99,10 +99,8 @@ class ToySettings:
         whole_number("grid", self.grid, least=16)
         whole_number("outcomes", self.outcomes, least=2)
         problem_with(self.outcomes, self.annotators)
-        if self.data not in ("sample", "population"):
-            raise ValueError(f"`data` must be 'sample' or 'population'; got {self.data!r}")
-        if self.reward_pairs not in ("uniform", "reference"):
-            raise ValueError(f"`reward_pairs` must be 'uniform' or 'reference'; got {self.reward_pairs!r:.100}")
+        choice("data", self.data, ("sample", "population"))
+        choice("reward_pairs", self.reward_pairs, ("uniform", "reference"))
         if self.least_comparisons > self.most_comparisons:
             raise ValueError(
                 f"`most_comparisons` must be at least `least_comparisons`, {self.least_comparisons}; "

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pbde_ref.validation import choice
+
 __all__ = ["FRAMEWORKS", "Framework", "Given", "Returned", "framework_named"]
 
 
@@ -274,8 +276,7 @@ def framework_named(name: str) -> Framework:
     >>> framework_named("numpy").dtypes
     ('float64', 'float32', 'float16')
     """
-    if name not in FRAMEWORKS:
-        raise ValueError(f"`framework` must be 'auto', {', '.join(map(repr, FRAMEWORKS))}; got {name!r}")
+    choice("framework", name, ("auto", *FRAMEWORKS))
     try:
         framework: Framework = FRAMEWORKS[name]()
     except ImportError as error:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pbde_ref.foreign import raised
+
 __all__ = ["subject_named"]
 
 def subject_named(name: str) -> Callable[..., Any]:
@@ -30,7 +32,7 @@ def subject_named(name: str) -> Callable[..., Any]:
             value = getattr(value, part)
     except Exception as error:
         # Whatever stands in a module may raise whatever it likes.
-        said = str(error) if isinstance(error, (ImportError, AttributeError)) else f"{type(error).__name__}: {error}"
+        said = str(error) if isinstance(error, (ImportError, AttributeError)) else raised(error)
         raise ValueError(f"the subject {name!r:.100} cannot be found: {' '.join(said.split()):.150}") from error
     if not callable(value):
         raise ValueError(f"the subject {name!r} must be callable; got {type(value).__name__}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pbde_ref.catalogue.records import Loss
-from pbde_ref.oracle.calling.frameworks import framework_named
+from pbde_ref.oracle.calling.frameworks import FRAMEWORKS, framework_named
 from pbde_ref.oracle.calling.preparation import conventions_of, keywords_of, misplaced_arguments, with_lengths
 from pbde_ref.oracle.calling.recognition import frameworks_to_try
 from pbde_ref.oracle.calling.subjects import Subject, SubjectError, WrongResultError, name_of, rounded_case
@@ -20,6 +20,7 @@ from pbde_ref.oracle.diagnosis import diagnose_shape
 from pbde_ref.oracle.report import CheckResult
 from pbde_ref.oracle.search import random_search_check
 from pbde_ref.oracle.tolerances import DTYPES
+from pbde_ref.validation import choice, shown, switch, whole_number
 
 __all__ = ["Bench", "Options", "bench_for", "checks_of", "generic_case"]
 
@@ -39,11 +40,14 @@ class Options:
     expect_checks: int | None = None
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise ValueError(f"`dtype` must be one of {', '.join(map(repr, DTYPES))}; got {self.dtype!r}")
-        expected = self.expect_checks
-        if expected is not None and (isinstance(expected, bool) or not isinstance(expected, int) or expected < 1):
-            raise ValueError(f"`expect_checks` must be a positive whole number; got {expected!r}")
+        choice("dtype", self.dtype, DTYPES)
+        choice("framework", self.framework, ("auto", *FRAMEWORKS))
+        for name in ("gradients", "returns_gradients", "detached_reference", "returns_rewards"):
+            switch(name, getattr(self, name))
+        for name in ("random_search", "seed"):
+            whole_number(name, getattr(self, name))
+        if self.expect_checks is not None:
+            whole_number("expect_checks", self.expect_checks, least=1)
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def bench_for(
         name = function.__name__
         raise TypeError(f"`function` must be a function or an instance; got the class {name}, so pass {name}(...)")
     if not callable(function):
-        raise TypeError(f"`function` must be callable; got {function!r}")
+        raise TypeError(f"`function` must be callable; got {shown(function)}")
     keywords = keywords_of(function, definition, declared)
     conventions = with_lengths(function, definition, conventions_of(definition, declared, set(keywords)))
     case = rounded_case(generic_case(definition, conventions), options.dtype)

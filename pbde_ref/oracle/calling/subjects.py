@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pbde_ref.catalogue.records import Input, Outcome
-from pbde_ref.foreign import watched
+from pbde_ref.foreign import raised, watched
 from pbde_ref.oracle.calling.frameworks import Framework, Given, Returned, first_of
 from pbde_ref.oracle.calling.recognition import framework_of
 from pbde_ref.oracle.cases import Case
@@ -173,12 +173,12 @@ class Subject:
         return "\n".join([f"{self.name}(", *lines, ")"])
 
     def _raised(self, case: Case, dtype: str, error: BaseException) -> str:
-        lines = [f"it raised {type(error).__name__}: {str(error)[:400]}", self.call_description(case, dtype)]
+        lines = [f"it raised {raised(error)}", self.call_description(case, dtype)]
         if not self.takes(case):
             names = ", ".join(i.name for i in case.inputs)
             lines.append(f"expected   a function of these {len(case.inputs)} arrays; wrap yours: lambda {names}: ...")
             lines += self.why_not(case)
-        if any(word in str(error).lower() for word in _GPU):
+        if any(word in raised(error).lower() for word in _GPU):
             lines.append("hint       the oracle calls with arrays on the CPU; wrap the function so that it moves them")
         return "\n".join(lines)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pbde_ref.estimation.result import ComparisonFit
+from pbde_ref.foreign import raised, watched
 from pbde_ref.oracle.context import FailedCheckError
 from pbde_ref.oracle.fitters.definition import Declared, optimum
 from pbde_ref.oracle.fitters.votes import CASES, Votes, with_ties
@@ -48,6 +49,7 @@ class Bench:
     level: float = 0.95
     repetitions: int = 200
     explain: Callable[[Bench, Votes, FloatArray], str] = lambda bench, votes, utilities: ""
+    changes: set[str] = field(default_factory=set)
     _known: dict[str, Found] = field(default_factory=dict)
 
     def rng(self, what: str) -> np.random.Generator:
@@ -83,12 +85,12 @@ class Bench:
             If what it returns is no mapping from labels to numbers.
         """
         keywords = {} if votes.weights is None else {"weights": votes.weights.tolist()}
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as said, watched(self.changes):
             warnings.simplefilter("always")
             try:
                 result = self.function(*votes.arguments(), **keywords)
             except Exception as error:
-                raise RefusedError(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+                raise RefusedError(raised(error)) from error
         scores, beside = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
         values = _in_order("scores", scores, votes.names)
         if values.ndim > 1:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from pbde_ref.oracle.calling.subjects import name_of
 from pbde_ref.oracle.context import FailedCheckError, SkippedCheckError
 from pbde_ref.oracle.fitters.bench import Bench, RefusedError
 from pbde_ref.oracle.fitters.definition import Declared
 from pbde_ref.oracle.fitters.known_bugs import diagnose
 from pbde_ref.oracle.fitters.laws import CHECKS
 from pbde_ref.oracle.report import CheckResult, LossCheckError, Report, as_expected, as_many_as_expected
-from pbde_ref.validation import choice, whole_number
+from pbde_ref.validation import choice, instance, shown, whole_number
 
 __all__ = ["check_fitter"]
 
@@ -81,10 +82,11 @@ def check_fitter(
     'all differences times 173.7 (scale=173.7): another unit than declared'
     """
     if isinstance(function, type) or not callable(function):
-        raise TypeError(f"`function` must be a function or an instance that can be called; got {function!r:.100}")
+        raise TypeError(f"`function` must be a function or an instance that can be called; got {shown(function)}")
     choice("model", model, ("bradley_terry",))
     choice("on_failure", on_failure, ("raise", "report"))
-    expected = expected_failed_checks or {}
+    expected = {} if expected_failed_checks is None else expected_failed_checks
+    instance("expected_failed_checks", expected, Mapping, "a mapping from checks to reasons")
     for name in expected:
         choice("expected_failed_checks", name, ("call", *CHECKS))
     declared = Declared(ties, scale, ridge, anchor, tolerance)
@@ -93,9 +95,9 @@ def check_fitter(
     results = tuple(as_expected(result, expected) for result in _run(bench))
     if expect_checks is not None:
         results = (*results, as_many_as_expected(results, expect_checks))
-    shown = {**asdict(declared), "seed": bench.seed}
-    name = getattr(function, "__name__", type(function).__name__)
-    report = Report(name, model, shown, results, "lists", "labels")
+    says = {**asdict(declared), "seed": bench.seed}
+    changes = tuple(sorted(bench.changes))
+    report = Report(name_of(function), model, says, results, "lists", "labels", changes=changes)
     if on_failure == "raise" and not report.passed:
         raise LossCheckError(report)
     return report

@@ -7,6 +7,7 @@ r"""What a fitter is held against: the certified maximum of the likelihood, and 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +19,23 @@ from pbde_ref.estimation.likelihood import TIE_MODELS, fit_comparisons
 from pbde_ref.estimation.priors import GaussianPrior, Prior, PseudoCounts
 from pbde_ref.estimation.result import ComparisonFit
 from pbde_ref.oracle.fitters.votes import TIE, Votes
-from pbde_ref.validation import FloatArray, number, positive_number
+from pbde_ref.validation import FloatArray, choice, instance, non_negative_number, number, positive_number, shown
 
 __all__ = ["ANCHORS", "ELO", "Declared", "optimum", "score_residual"]
 
 ELO = 400.0 / math.log(10.0)
 ANCHORS = ("mean", "sum", "first", "last")
 TIES = ("drop", *TIE_MODELS)
+
+
+def _worded(name: str, text: Any, words: Sequence[str], such_as: str) -> tuple[str, float]:
+    """A word and a number, with a colon between them."""
+    instance(name, text, str, f"text such as {such_as}")
+    word, _, value = text.partition(":")
+    try:
+        return choice(name, word, words), number(name, float(value))
+    except ValueError:
+        raise ValueError(f"`{name}` must be such as {such_as}, one of {', '.join(words)}; got {shown(text)}") from None
 
 
 @dataclass(frozen=True)
@@ -38,9 +49,11 @@ class Declared:
     tolerance: float = 1e-5
 
     def __post_init__(self) -> None:
-        if self.ties not in (None, *TIES):
-            raise ValueError(f"`ties` must be one of {', '.join(map(repr, TIES))}; got {self.ties!r}")
-        if self.scale not in ("odds", "elo"):
+        if self.ties is not None:
+            choice("ties", self.ties, TIES)
+        if isinstance(self.scale, str):
+            choice("scale", self.scale, ("odds", "elo"))
+        else:
             positive_number("scale", self.scale)
         if not 1e-9 <= number("tolerance", self.tolerance) <= 0.1:
             raise ValueError(f"`tolerance` must be from 1e-9 to 0.1 nats; got {self.tolerance}")
@@ -49,12 +62,10 @@ class Declared:
     @property
     def prior(self) -> Prior | None:
         """The prior that `ridge` stands for."""
-        kind, _, count = str(self.ridge).partition(":")
-        if kind == "pseudo" and count:
-            return PseudoCounts(float(count))
-        curvature = number("ridge", self.ridge)
-        if curvature < 0.0:
-            raise ValueError(f"`ridge` must be non-negative, or pseudo:COUNT; got {self.ridge}")
+        if isinstance(self.ridge, str):
+            _, count = _worded("ridge", self.ridge, ("pseudo",), "pseudo:0.5")
+            return PseudoCounts(count)
+        curvature = non_negative_number("ridge", self.ridge)
         return GaussianPrior(curvature**-0.5) if curvature else None
 
     @property
@@ -62,10 +73,7 @@ class Declared:
         """What is pinned, and to what."""
         if self.anchor is None:
             return None
-        what, _, value = self.anchor.partition(":")
-        if what not in ANCHORS or not value:
-            raise ValueError(f"`anchor` must be such as mean:0, one of {', '.join(ANCHORS)}; got {self.anchor!r}")
-        return what, float(value)
+        return _worded("anchor", self.anchor, ANCHORS, "mean:0")
 
     def nats(self, scores: FloatArray) -> FloatArray:
         """Scores as utilities, up to a constant."""

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pbde_ref.oracle.calling.frameworks import Framework, Given, framework_named
+from pbde_ref.foreign import raised, watched
+from pbde_ref.oracle.calling.frameworks import FRAMEWORKS, Framework, Given, framework_named
 from pbde_ref.oracle.calling.recognition import frameworks_to_try
 from pbde_ref.oracle.calling.subjects import name_of
 from pbde_ref.oracle.reduction.bugs import REDUCTION_BUGS, Weighting, right
 from pbde_ref.oracle.reduction.parts import OVER, Batch, Counts, Cut, Part, Piece, draw_batch, pieces
 from pbde_ref.oracle.report import CheckResult, LossCheckError, Report
-from pbde_ref.validation import FloatArray, choice, generator_of, whole_number
+from pbde_ref.validation import FloatArray, choice, generator_of, switch, whole_number
 
 __all__ = ["CUTS", "Counts", "Part", "check_reduction"]
 
@@ -106,15 +107,19 @@ def check_reduction(
     choice("over", over, OVER)
     choice("across", across, ("mean", "sum"))
     choice("on_failure", on_failure, ("raise", "report"))
+    choice("framework", framework, ("auto", *FRAMEWORKS))
+    switch("gradients", gradients)
     whole_number("seed", seed)
     arrays = framework_named(frameworks_to_try(function)[0] if framework == "auto" else framework)
     tried = list(_drawn(over, generator_of(seed)))
-    found = [_found(function, arrays, one, across, gradients) for one in tried]
+    changes: set[str] = set()
+    with watched(changes):
+        found = [_found(function, arrays, one, across, gradients) for one in tried]
     named = _diagnosis(tried, found, over, across)
     results = [_result(name, tried, found, over, across, seed, named) for name in CUTS]
     report = Report(
         name_of(function), OVER[over], {"over": over, "across": across, "seed": seed}, tuple(results), arrays.name,
-        "float64",
+        "float64", changes=tuple(sorted(changes)),
     )  # fmt: skip
     if on_failure == "raise" and not report.passed:
         raise LossCheckError(report)
@@ -163,7 +168,7 @@ def _found(function: Function, arrays: Framework, tried: _Tried, across: str, gr
         try:
             returned = arrays.call(lambda *three, counts=counts: function(Part(*three), counts), given, {})
         except Exception as error:
-            return _Found(problem=f"it raised {type(error).__name__}: {str(error)[:400]}")
+            return _Found(problem=f"it raised {raised(error)}")
         result = returned.result if isinstance(returned.result, (tuple, list)) else (returned.result,)
         # What is no number is as good as an empty array here.
         numbers = [np.empty(0) if n is None else n for n in map(arrays.numbers, result)]

@@ -14,11 +14,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pbde_ref.foreign import raised, watched
 from pbde_ref.numerics import logsumexp
 from pbde_ref.oracle.training.report import TrainingError, TrainingReport, describe
 from pbde_ref.oracle.training.rivals import Fit, fit_family, spread
 from pbde_ref.oracle.training.samples import Comparisons, Sample, draw_sample
-from pbde_ref.validation import FloatArray, positive_number, whole_number
+from pbde_ref.validation import FloatArray, choice, positive_number, whole_number
 
 __all__ = ["Comparisons", "TrainingError", "TrainingReport", "check_training"]
 
@@ -105,8 +106,7 @@ def check_training(
     """
     if not callable(train):
         raise TypeError(f"`train` must be callable; got {type(train).__name__}")
-    if on_failure not in ("raise", "report"):
-        raise ValueError(f"`on_failure` must be 'raise' or 'report'; got {on_failure!r}")
+    choice("on_failure", on_failure, ("raise", "report"))
     tolerance = positive_number("tolerance", tolerance)
     sample = draw_sample(
         loss, conventions, whole_number("support_size", support_size, least=4),
@@ -132,9 +132,10 @@ def _train(train: Train, sample: Sample) -> tuple[FloatArray, str]:
         f"expected: the policy's log-probabilities, shape {reference.shape}"
     )
     try:
-        given = train(comparisons, reference)
+        with watched(set()):
+            given = train(comparisons, reference)
     except Exception as error:
-        return nothing, f"{called}; it raised {type(error).__name__}: {error}"
+        return nothing, f"{called}; it raised {raised(error)}"
     before = (*sample.comparisons, sample.reference)
     if not all(np.array_equal(a, b) for a, b in zip((*comparisons, reference), before, strict=True)):
         return nothing, f"{called}; it modified its input"

@@ -24,6 +24,7 @@ from pbde_ref.sampling.comparisons import observed_preferences
 from pbde_ref.validation import (
     FloatArray,
     IndexArray,
+    choice,
 )
 
 __all__ = ["Comparisons", "Sample", "draw_sample"]
@@ -170,8 +171,7 @@ _LEFT_OUT = ("reference", "variant", "f", "g", "margin")
 
 def _optimizer(loss: str, conventions: Mapping[str, Any]) -> _Optimizer:
     """The declared objective as a function from preferences to its optimum."""
-    if loss not in _TRAINED:
-        raise ValueError(f"`loss` must be one of {', '.join(map(repr, _TRAINED))}; got {loss!r:.100}")
+    choice("loss", loss, _TRAINED)
     name = _CALLED.get(loss, loss)
     known = optimum_parameters(name)
     declared = {each: default for each, default in known.items() if each not in _LEFT_OUT}
