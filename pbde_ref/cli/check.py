@@ -159,10 +159,13 @@ def check_there(request: Mapping[str, Any], reached: Reached) -> dict[str, Any]:
 
 def _judged(name: str, answer: Answer, broken: Callable[[str, str], Report]) -> Report:
     """The report that came back, or one that says why none did."""
-    if answer.fault:
-        report = broken(name.rpartition(":")[2].rpartition(".")[2], answer.fault)
-    else:
-        report = Report.from_dict(answer.value)
+    report, fault = None, answer.fault
+    if not fault:
+        try:
+            report = Report.from_dict(answer.value)
+        except (TypeError, ValueError, LookupError, AttributeError):
+            fault = "it changed what became of its report"
+    report = report or broken(name.rpartition(":")[2].rpartition(".")[2], fault)
     return replace(report, changes=(*report.changes, *answer.notes))
 
 

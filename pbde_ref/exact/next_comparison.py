@@ -75,6 +75,8 @@ def next_comparison(utilities: ArrayLike, proposal: Proposal, comparisons: int) 
     if comparison_components(proposal, utilities.size).any():
         raise ValueError("`proposal` must connect all outcomes; got several components")
     covariance = asymptotic_covariance(utilities, proposal, comparisons)
+    if covariance.max() > 1e150:
+        raise ValueError(f"`proposal` must determine utilities with variances up to 1e150; got {covariance.max():.3g}")
     differences = utilities[:, None] - utilities
     weights = expit(differences) * expit(-differences)
     slopes = weights * _of_differences(covariance @ covariance)

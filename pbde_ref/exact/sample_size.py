@@ -110,8 +110,8 @@ def comparisons_needed(
         raise TypeError("exactly one of `total_variation` and `nats` must be given")
     one = _of_one_comparison(utilities, proposal)[0]
     if nats is None:
-        return math.ceil((one.total_variation / positive_number("total_variation", total_variation)) ** 2)
-    return math.ceil(one.nats / positive_number("nats", nats))
+        return math.ceil((one.total_variation / positive_number("total_variation", total_variation, least=1e-100)) ** 2)
+    return math.ceil(one.nats / positive_number("nats", nats, least=1e-100))
 
 
 def comparisons_per_sample(utilities: ArrayLike, proposal: Proposal) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,6 +22,7 @@ from pbde_ref.experiments.records import Record, file_digest, read_record, write
 from pbde_ref.files import content_digest
 from pbde_ref.processes import TICK, Call, Workers, finished
 from pbde_ref.threads import one_blas_thread
+from pbde_ref.validation import instance, whole_number
 
 __all__ = ["Experiment", "Reporter", "Run", "execute", "execute_all", "runs_folder"]
 
@@ -130,7 +132,10 @@ def execute_all(
     ValueError
         If a run needs one that is not there.
     """
-    reporter = reporter or Reporter()
+    if not isinstance(executor, Executor):
+        executor = whole_number("executor", executor, least=1, most=1024)
+    reporter = Reporter() if reporter is None else reporter
+    instance("reporter", reporter, Reporter, "a Reporter")
     works = [_Work(experiment, reporter) for experiment in experiments]
     reporter.start(sum(run.steps for work in works for run in work.waiting))
     begun: dict[str, tuple[_Work, Run]] = {}

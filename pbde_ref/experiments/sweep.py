@@ -7,10 +7,8 @@ not computed again, in whatever grid it turns up next.
 from __future__ import annotations
 
 import csv
-import hashlib
 import inspect
 import io
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -18,6 +16,7 @@ from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import permutations, product
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +34,12 @@ from pbde_ref.experiments.records import Record, file_digest
 from pbde_ref.experiments.runs import Experiment, Progress, Reporter, Run, execute_all
 from pbde_ref.experiments.toy.settings import ToySettings
 from pbde_ref.experiments.toy.settings import preset as toy_preset
-from pbde_ref.files import write_atomically
+from pbde_ref.files import content_digest, write_atomically
 from pbde_ref.pbde import luce
 from pbde_ref.processes import Workers
 from pbde_ref.proposals import JointProposal, ProductProposal
 from pbde_ref.sampling.comparisons import sample_comparisons
-from pbde_ref.validation import choice
+from pbde_ref.validation import choice, instance, shown
 
 __all__ = ["SUBJECTS", "Subject", "Sweep", "identification", "optimum", "subject_of", "sweep", "two_annotators"]
 
@@ -153,7 +152,13 @@ def sweep(
     [1.04, 0.45]
     """
     subject = subject if isinstance(subject, Subject) else subject_of(subject)
-    settings, empty = dict(settings or {}), inspect.Parameter.empty
+    settings, empty = {} if settings is None else settings, inspect.Parameter.empty
+    instance("over", over, Mapping, "a mapping from names to lists of values")
+    instance("settings", settings, Mapping, "a mapping from names to values")
+    for values in over.values():
+        instance("over", values, (Sequence, np.ndarray), "lists of values")
+    instance("folder", folder, (str, PathLike), "a path")
+    folder = Path(folder)
     for name in (*over, *settings):
         if not subject.open_ended and name not in subject.settings:
             choice("over", name, subject.settings)
@@ -163,7 +168,7 @@ def sweep(
     missing = [name for name, default in subject.settings.items() if default is empty and name not in given]
     if missing:
         raise ValueError(f"the settings must have {missing[0]!r}; got {', '.join([*over, *settings]) or 'none'}")
-    points = [settings | dict(zip(over, values, strict=True)) for values in product(*over.values())]
+    points = [{**settings, **dict(zip(over, values, strict=True))} for values in product(*map(_plain, over.values()))]
     experiments = [subject.experiment(point, folder / _digest(point), _label(point, over)) for point in points]
     found = execute_all(experiments, executor=executor, reporter=reporter)
     rows = [_row(records) for records in found]
@@ -175,8 +180,16 @@ def sweep(
     )
 
 
+def _plain(values: Any) -> list[Any]:
+    # JSON has no word for NumPy's numbers.
+    return [value.item() if isinstance(value, np.generic) else value for value in values]
+
+
 def _digest(point: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(point, sort_keys=True).encode()).hexdigest()[:16]
+    try:
+        return content_digest(point)[:16]
+    except (TypeError, ValueError, RecursionError):
+        raise TypeError(f"`over` and `settings` must be numbers, words, or lists of them; got {shown(point)}") from None
 
 
 def _label(point: Mapping[str, Any], over: Mapping[str, Any]) -> str:
@@ -191,18 +204,21 @@ def _row(records: Mapping[str, Record]) -> dict[str, float | None]:
 
 def subject_of(function: Callable[..., Numbers]) -> Subject:
     """A function of a module, from settings by keyword to numbers by name, as what can be swept."""
-    parameters = inspect.signature(function).parameters.values()
+    try:
+        parameters, source = inspect.signature(function).parameters.values(), inspect.getsourcefile(function)
+        own = function.__qualname__
+    except Exception:
+        raise TypeError(f"`subject` must be a Subject or a function of a module; got {shown(function)}") from None
     wide = any(p.kind is p.VAR_KEYWORD for p in parameters)
     settings = {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
-    source = inspect.getsourcefile(function)
     # What a changed function has left is of no use.
-    stamp = {"function": function.__qualname__, "source": file_digest(Path(source)) if source else ""}
+    stamp = {"function": own, "source": file_digest(Path(source)) if source else ""}
 
     def experiment(point: Mapping[str, Any], folder: Path, name: str) -> Experiment:
         runs = [Run("result", partial(_result, function))]
         return Experiment(runs, point, folder, {**point, **stamp}, name=name)
 
-    summary = (inspect.getdoc(function) or function.__qualname__).split("\n")[0]
+    summary = (inspect.getdoc(function) or own).split("\n")[0]
     return Subject(summary, settings, experiment, wide)
 
 

@@ -92,6 +92,8 @@ def check_fitter(
     declared = Declared(ties, scale, ridge, anchor, tolerance)
     repetitions = whole_number("repetitions", repetitions, least=1)
     bench = Bench(function, declared, whole_number("seed", seed), level, repetitions, diagnose)
+    if expect_checks is not None:
+        whole_number("expect_checks", expect_checks, least=1)
     results = tuple(as_expected(result, expected) for result in _run(bench))
     if expect_checks is not None:
         results = (*results, as_many_as_expected(results, expect_checks))

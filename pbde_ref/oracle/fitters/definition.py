@@ -111,8 +111,8 @@ def score_residual(votes: Votes, utilities: FloatArray, prior: Prior | None) -> 
     wins = votes.wins
     expected = (wins + wins.T) * expit(np.subtract.outer(utilities, utilities))
     result = wins.sum(axis=1) - expected.sum(axis=1)
-    if prior is not None:
-        # The prior knows where zero is; the scores do not say.
-        at = brentq(lambda c: float(prior.slope(utilities + c).sum()), -1e3, 1e3)
+    if prior is not None and np.isfinite(utilities).all():
+        # The prior knows where zero is; the scores do not say, and theirs may be far away.
+        at = brentq(lambda c: float(prior.slope(utilities + c).sum()), -utilities.max() - 1.0, 1.0 - utilities.min())
         result -= prior.slope(utilities + at)
     return np.asarray(result / (wins + wins.T).sum(axis=1))
