@@ -15,7 +15,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pbde_ref.numerics import grouped_logsumexp
-from pbde_ref.validation import FloatArray, IndexArray, generator_of, plain_array, reject, same_size, shown, vector
+from pbde_ref.validation import (
+    FloatArray,
+    IndexArray,
+    generator_of,
+    indices,
+    plain_array,
+    reject,
+    same_size,
+    shown,
+    vector,
+)
 
 __all__ = ["ConditionalDistribution", "Prompts"]
 
@@ -234,9 +244,9 @@ class ConditionalDistribution:
         >>> p.sample([1, 0, 1], rng=0)
         array([2, 0, 2])
         """
-        asked = plain_array("prompts", prompts).astype(np.intp)
-        bad = (asked < 0) | (asked >= len(self.support.names))
-        reject("prompts", f"numbers of prompts, below {len(self.support.names)}", asked, bad)
+        asked = indices("prompts", prompts)
+        count = len(self.support.names)
+        reject("prompts", f"numbers of prompts, below {count}", asked, asked >= count)
         # One cumulated sum for all prompts, each of which has a unit of it.
         ends = np.concatenate([[0.0], np.cumsum(self.pmf)])
         first, last = ends[self.support.start[asked]], ends[self.support.start[asked + 1]]

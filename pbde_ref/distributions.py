@@ -160,6 +160,7 @@ class FiniteDistribution(Shown):
         from matplotlib import pyplot  # only who draws needs it
 
         axes = pyplot.subplots()[1] if axes is None else axes
+        instance("axes", axes, pyplot.Axes, "axes of matplotlib")
         if self.support.dtype.kind in "iuf":
             axes.plot(self.support, self.pmf, **style)
         else:
@@ -229,11 +230,11 @@ def labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int) -> NDAr
         try:
             hash(label)
         except Exception:
-            raise TypeError(f"`support` must hold hashable labels; got {label!r:.100} at index {index}") from None
+            raise TypeError(f"`support` must hold hashable labels; got {shown(label)} at index {index}") from None
         if isinstance(label, float) and label != label:
             raise ValueError(f"`support` must hold labels that equal themselves; got nan at index {index}")
         if label in seen:
-            raise ValueError(f"`support` must hold distinct labels; got {label!r:.100} again at index {index}")
+            raise ValueError(f"`support` must hold distinct labels; got {shown(label)} again at index {index}")
         seen.add(label)
     result: NDArray[Any] | None = None
     alike = len({type(label) for label in given}) == 1 and np.ndim(given[0]) == 0

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from pbde_ref.numerics import bernoulli_kl, sigmoid_difference, softplus, weighted
-from pbde_ref.validation import FloatArray, flip_probability, non_negative_number, positive_number
+from pbde_ref.validation import FloatArray, flip_probability, non_negative_number, positive_number, shown
 
 __all__ = [
     "BRADLEY_TERRY", "Objective", "as_objective", "discopop", "exo", "hinge", "ipo", "robust", "rrhf", "smoothed",
@@ -462,7 +462,7 @@ def as_objective(objective: str | Objective, **parameters: float) -> Objective:
             raise TypeError(f"an Objective already has its parameters; got also {_listed(parameters)}")
         return objective
     if not isinstance(objective, str):
-        raise TypeError(f"`objective` must be a name or an Objective; got {objective!r:.100}")
+        raise TypeError(f"`objective` must be a name or an Objective; got {shown(objective)}")
     if objective not in _KNOWN:
         known = ", ".join(
             f"{name!r} ({', '.join(needs)})" if needs else repr(name) for name, (needs, _) in _KNOWN.items()

@@ -79,7 +79,7 @@ class ProductProposal(Shown):
 
     def blocks(self, size: int) -> Iterator[PairBlock]:
         """Each unordered pair once, with weight a(A) b(B) + a(B) b(A), or a(A) b(A) for A = B."""
-        same_size("proposal", self.a.size, size)
+        same_size("proposal", self.a.size, size := whole_number("size", size))
         for rows, columns in _triangle(size):
             weight = np.multiply.outer(self.a[rows], self.b[columns]) + np.multiply.outer(self.b[rows], self.a[columns])
             yield _triangle_block(rows, columns, weight)
@@ -118,7 +118,7 @@ class JointProposal(Shown):
 
     def blocks(self, size: int) -> Iterator[PairBlock]:
         """Each unordered pair once, with weight q(A, B) + q(B, A), or q(A, A) for A = B."""
-        same_size("proposal", len(self.weights), size)
+        same_size("proposal", len(self.weights), size := whole_number("size", size))
         for rows, columns in _triangle(size):
             # Copied before it is transposed, a narrow strip is read once; as a view, once for each of its columns.
             weight = self.weights[columns, rows].copy().T.copy()
@@ -171,7 +171,7 @@ class PairListProposal(Shown):
 
     def blocks(self, size: int) -> Iterator[PairBlock]:
         """The pairs as listed, in slices."""
-        self._check_size(size)
+        self._check_size(whole_number("size", size))
         for start in range(0, self.x_a.size, BLOCK_PAIRS):
             part = slice(start, start + BLOCK_PAIRS)
             yield PairBlock(self.x_a[part], self.x_b[part], self.weights[part])

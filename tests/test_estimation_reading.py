@@ -273,6 +273,15 @@ def test_damaged_gzip(write):
         read(write(b"\x1f\x8b" + b"nonsense" * 9, "x.csv.gz"))
 
 
+def test_a_single_word_is_not_taken_letter_by_letter(write):
+    """Control: the letters of `bad` would be words of their own, and every win of b a loss."""
+    path = write(b"left,right,winner\nx,y,bad\nx,y,b\n", "x.csv")
+    with pytest.raises(DataError, match="'winner' says 'b'"):
+        read_comparisons(path, left="left", right="right", winner="winner", left_wins="bad", right_wins=["good"])
+    table = read_comparisons(path, left="left", right="right", winner="winner", left_wins="bad", right_wins="b")
+    assert table.items[table.winner].tolist() == ["x", "y"]
+
+
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
@@ -286,6 +295,11 @@ def test_damaged_gzip(write):
         ({"form": "xlsx"}, ValueError, "`form` must be 'csv', 'tsv', 'jsonl', 'parquet' or 'preflib'; got 'xlsx'"),
         ({"delimiter": "||"}, ValueError, "`delimiter` must be one character"),
         ({"encoding": "klingon"}, ValueError, "`encoding` must be one that Python knows; got 'klingon'"),
+        ({"weight": 1}, TypeError, "`weight` must be a word"),
+        ({"left_wins": 1}, TypeError, "`left_wins` must be words; got 1"),
+        ({"covariates": ["style", 1]}, TypeError, r"`covariates` must be words; got \['style', 1\]"),
+        ({"limits": 2**20}, TypeError, "`limits` must be Limits; got int"),
+        ({"progress": 1}, TypeError, "`progress` must be a function; got 1"),
     ],
 )  # fmt: skip
 def test_wrong_options(write, options, error, match):

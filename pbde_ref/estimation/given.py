@@ -152,7 +152,10 @@ def given_comparisons(
             f"(numpy.unique(..., return_inverse=True) does); got {won.size} comparisons and index {size - 1}"
         )
     tied = _tied(ties, times, won.size)
-    columns = {str(name): vector(f"covariates[{name!r}]", column) for name, column in (covariates or {}).items()}
+    covariates = {} if covariates is None else covariates
+    if not hasattr(type(covariates), "items"):
+        raise TypeError(f"`covariates` must be a mapping from names to columns; got {shown(covariates)}")
+    columns = {str(name): vector(f"covariates[{name!r}]", column) for name, column in covariates.items()}
     if first is not None:
         columns["order"] = np.where(vector("first", first) > 0.0, 1.0, -1.0)
     for name, column in columns.items():

@@ -16,7 +16,7 @@ from pbde_ref.estimation.outcomes import Words
 from pbde_ref.estimation.sources import DataError, Limits
 from pbde_ref.estimation.table import ComparisonTable, held_out_share
 from pbde_ref.processes import Workers, in_order
-from pbde_ref.validation import choice, generator_of
+from pbde_ref.validation import choice, generator_of, instance, shown
 
 __all__ = ["read_comparisons"]
 
@@ -121,6 +121,12 @@ def read_comparisons(
     share = held_out_share(held_out)
     if form is not None:
         choice("form", form, FORMATS)
+    single = {"left": left, "right": right, "chosen": chosen, "rejected": rejected, "winner": winner, "margin": margin,
+              "probability": probability, "ranking": ranking, "prompt": prompt, "weight": weight, "cluster": cluster,
+              "annotator": annotator, "delimiter": delimiter, "encoding": encoding}  # fmt: skip
+    for name, word in single.items():
+        if word is not None:
+            instance(name, word, str, "a word")
     if delimiter is not None and len(delimiter) != 1:
         raise ValueError(f"`delimiter` must be one character; got {delimiter!r:.100}")
     said = {"winner": winner, "one_hot": one_hot, "scores": scores, "counts": counts, "probability": probability,
@@ -128,10 +134,15 @@ def read_comparisons(
     items = {"left": left, "right": right, "chosen": chosen, "rejected": rejected}
     outcome, says = _outcome(said, items)
     named = {name: column for name, column in items.items() if column is not None}
-    given = Columns(named, outcome, says, prompt, weight, annotator, cluster, tuple(covariates))
+    given = Columns(named, outcome, says, prompt, weight, annotator, cluster, _words("covariates", covariates))
     rules = Rules(ties, bad_lines == "skip", share, sides)
+    if limits is not None:
+        instance("limits", limits, Limits, "Limits")
     style = Style(form, delimiter, quotes, encoding, limits)
-    words = (tuple(left_wins), tuple(right_wins), tuple(tie_values))
+    if progress is not None and not callable(progress):
+        raise TypeError(f"`progress` must be a function; got {shown(progress)}")
+    values = {"left_wins": left_wins, "right_wins": right_wins, "tie_values": tie_values}
+    words = tuple(_words(name, value) for name, value in values.items())
     parts = list(path) if isinstance(path, list | tuple) else [path]
     if len(parts) == 1:
         return _assembled(parts[0], style, given, words, rules, generator_of(rng), progress).result()
@@ -169,6 +180,14 @@ def _assembled(
         return assembler
 
 
+def _words(name: str, value: Any) -> tuple[str, ...]:
+    """One word, or several."""
+    words = (value,) if isinstance(value, str) else value
+    if not isinstance(words, (Sequence, np.ndarray)) or not all(isinstance(word, str) for word in words):
+        raise TypeError(f"`{name}` must be words; got {shown(value)}")
+    return tuple(words)
+
+
 def _outcome(
     said: Mapping[str, str | Sequence[str] | None], items: Mapping[str, str | None]
 ) -> tuple[str, tuple[str, ...]]:
@@ -181,8 +200,7 @@ def _outcome(
         raise ValueError(f"columns must be {ways}; got {got}")
     if not named:
         return "chosen" if sides & {"chosen", "rejected"} else "", ()
-    columns = said[named[0]]
-    says = (columns,) if isinstance(columns, str) else tuple(columns or ())
+    says = _words(named[0], said[named[0]])
     least, most = OUTCOMES[named[0]]
     if not least <= len(says) <= most:
         raise ValueError(f"`{named[0]}` must name {least} to {most} columns; got {len(says)}")

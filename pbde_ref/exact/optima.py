@@ -20,7 +20,7 @@ from pbde_ref.exact.enclosures import policy_distance
 from pbde_ref.exact.results import Certificate, Optimum
 from pbde_ref.numerics import grouped_logsumexp, weighted
 from pbde_ref.pbde import PBDE, luce
-from pbde_ref.validation import FloatArray, IndexArray, positive_number, reject, vector
+from pbde_ref.validation import FloatArray, IndexArray, instance, positive_number, reject, vector
 
 __all__ = [
     "NormalizingConstant", "normalized_log_policy", "normalizing_constant", "optimal_policy", "policy_bound",
@@ -207,6 +207,8 @@ def _solve(utilities: ArrayLike, pbde: PBDE, prompts: Prompts | None = None) -> 
     with np.errstate(invalid="ignore", over="ignore"):
         target = np.where(np.isneginf(utilities), -np.inf, utilities - pbde.g)
     reject("χ − g", "below +inf for a normalisable policy to exist", target, ~(target < np.inf))
+    if prompts is not None:
+        instance("prompts", prompts, Prompts, "Prompts")
     start = np.zeros(1, dtype=np.intp) if prompts is None else prompts.start[:-1]
     number = np.zeros(target.size, dtype=np.intp) if prompts is None else prompts.number
     # Large common utilities would otherwise cost the sum eps · |C| / min f.

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pbde_ref.validation import shown
+
 __all__ = ["BatchLoss", "Precision", "Reduction", "batch_loss", "batch_size"]
 
 Precision = type[np.floating[Any]]
@@ -49,7 +51,7 @@ def batch_size(reduction: str, size: int) -> int:
     if not isinstance(reduction, str) or reduction not in ("mean", "sum"):
         raise ValueError(
             f"`reduction` must be 'mean' or 'sum' (each example's own loss is in the result's `losses`); "
-            f"got {reduction!r:.100}"
+            f"got {shown(reduction)}"
         )
     return size if reduction == "mean" else 1
 

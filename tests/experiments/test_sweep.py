@@ -51,6 +51,29 @@ def test_a_grid_with_a_point_twice_is_no_dataset(tmp_path):
         twice.to_xarray()
 
 
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    given = sweep(optimum, {"size": np.arange(16, 18)}, tmp_path, settings={"beta": 1.0})
+    assert given == sweep(optimum, {"size": [16, 17]}, tmp_path, settings={"beta": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"subject": "share"}, "`subject` must be a Subject or a function"),
+        ({"over": [1]}, "`over` must be a mapping"),
+        ({"over": {"size": 3}}, "`over` must be lists of values"),
+        ({"over": {"size": [object()]}}, "`over` and `settings` must be numbers"),
+        ({"settings": 1}, "`settings` must be a mapping"),
+        ({"folder": 1}, "`folder` must be a path"),
+        ({"executor": 0}, "`executor` must be at least 1"),
+        ({"reporter": 1}, "`reporter` must be a Reporter"),
+    ],
+)
+def test_wrong_arguments_are_named(tmp_path, changed, says):
+    with pytest.raises((TypeError, ValueError), match=says):
+        sweep(**{"subject": optimum, "over": {"size": [16]}, "folder": tmp_path} | changed)
+
+
 def test_a_larger_grid_takes_over_what_is_there(tmp_path):
     sweep(identification, {"seed": range(2)}, tmp_path, settings={"items": 5})
     first = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}

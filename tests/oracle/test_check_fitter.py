@@ -8,7 +8,9 @@ import pytest
 from scipy.optimize import minimize
 
 from pbde_ref.cli import main
+from pbde_ref.estimation.priors import PseudoCounts
 from pbde_ref.oracle import LossCheckError, check_fitter
+from pbde_ref.oracle.fitters.bench import Bench
 from pbde_ref.oracle.fitters.definition import Declared, optimum, score_residual
 from pbde_ref.oracle.fitters.laws import CHECKS
 from pbde_ref.oracle.fitters.votes import CASES, TIE, Votes, with_ties
@@ -107,12 +109,37 @@ def test_what_cannot_be_called_fails_once(function, match):
     assert failure.value.report.held == 1
 
 
+@pytest.mark.parametrize("scores", [{}, {"moved": 1e5}], ids=["none", "far from zero"])
+def test_scores_that_a_prior_has_no_slope_for_are_judged(scores):
+    """The residual is sought from where the scores are, and none is sought where there are no scores."""
+    votes = Bench(right, Declared()).votes("generic")
+    utilities = np.arange(float(len(votes.names))) + scores.get("moved", np.nan)
+    residual = score_residual(votes, utilities, PseudoCounts(0.5))
+    assert np.isnan(residual).all() if not scores else np.allclose(
+        residual, score_residual(votes, utilities - 1e5, PseudoCounts(0.5)), rtol=0.0, atol=1e-9
+    )  # fmt: skip
+    assert not check_fitter(lambda *rows: {}, ridge="pseudo:0.5", on_failure="report").passed
+
+
+def test_what_a_fitter_changes_for_everybody_is_put_back_and_told():
+    def fitter(*rows):
+        np.seterr(all="ignore")
+        return {}
+
+    with np.errstate(over="raise"):
+        report = check_fitter(fitter, on_failure="report")
+        assert np.geterr()["over"] == "raise"
+    assert report.changes == ("changed NumPy's error settings (np.seterr)",)
+
+
 @pytest.mark.parametrize(
     ("declared", "match"),
     [
         ({"ties": "quarter"}, "`ties` must be 'drop'"),
         ({"scale": 0.0}, "`scale` must be positive"),
         ({"ridge": -1.0}, "`ridge` must be non-negative"),
+        ({"ridge": "pseudo:many"}, "`ridge` must be such as pseudo:0.5"),
+        ({"expect_checks": np.ones(2)}, "`expect_checks` must be a whole number"),
         ({"anchor": "mean"}, "`anchor` must be such as mean:0"),
         ({"tolerance": 1e-12}, "`tolerance` must be from 1e-9"),
         ({"model": "thurstone"}, "`model` must be"),
@@ -120,7 +147,7 @@ def test_what_cannot_be_called_fails_once(function, match):
     ],
 )
 def test_declarations_are_checked(declared, match):
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises((ValueError, TypeError), match=match):
         check_fitter(right, **declared)
 
 

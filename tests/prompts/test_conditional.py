@@ -350,3 +350,11 @@ def test_all_prompts_at_once_refuse_what_has_no_minimum():
     found = pb.optimum("dpo", crowd, pb.prompt_pairs(PROMPTS), beta=1.0, reference=REFERENCE)
     assert found.policy is None
     assert "ask each prompt by itself" in found.reason
+
+
+@pytest.mark.parametrize("prompts", [[0.7], [float("nan")], [2], [-1], [[0]]])
+def test_numbers_of_prompts_are_whole_and_known(prompts):
+    """Control: 0.7 would be taken for 0."""
+    assert pb.ConditionalDistribution(np.zeros(4), pb.Prompts("aabb")).sample([0], rng=0).shape == (1,)
+    with pytest.raises((TypeError, ValueError), match="`prompts` must be"):
+        pb.ConditionalDistribution(np.zeros(4), pb.Prompts("aabb")).sample(prompts)

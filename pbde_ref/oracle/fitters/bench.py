@@ -74,6 +74,11 @@ class Bench:
             self._known[name] = self.call(self.votes(name))
         return self._known[name]
 
+    def tried(self, *rows: Any, **keywords: Any) -> Any:
+        """The function, with what it changes for everybody put back."""
+        with watched(self.changes):
+            return self.function(*rows, **keywords)
+
     def call(self, votes: Votes) -> Found:
         """Call the fitter with copies.
 
@@ -85,10 +90,10 @@ class Bench:
             If what it returns is no mapping from labels to numbers.
         """
         keywords = {} if votes.weights is None else {"weights": votes.weights.tolist()}
-        with warnings.catch_warnings(record=True) as said, watched(self.changes):
+        with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             try:
-                result = self.function(*votes.arguments(), **keywords)
+                result = self.tried(*votes.arguments(), **keywords)
             except Exception as error:
                 raise RefusedError(raised(error)) from error
         scores, beside = result if isinstance(result, tuple) and len(result) == 2 else (result, None)

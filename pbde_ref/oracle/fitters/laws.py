@@ -15,7 +15,7 @@ from pbde_ref.oracle.context import FailedCheckError, SkippedCheckError
 from pbde_ref.oracle.fitters.bench import Bench, RefusedError
 from pbde_ref.oracle.fitters.definition import score_residual
 from pbde_ref.oracle.fitters.votes import CASES, TIE, Votes
-from pbde_ref.validation import FloatArray
+from pbde_ref.validation import FloatArray, shown
 
 __all__ = ["CHECKS"]
 
@@ -37,7 +37,7 @@ def repeatability(bench: Bench) -> None:
 def inputs_unmodified(bench: Bench) -> None:
     """The lists that it is given are as they were."""
     given, kept = (bench.votes("generic").arguments() for _ in range(2))
-    bench.function(*given)
+    bench.tried(*given)
     if given != kept:
         raise FailedCheckError("a list that the fitter was given has changed")
 
@@ -191,12 +191,12 @@ def anchor(bench: Bench) -> None:
 def no_comparisons(bench: Bench) -> None:
     """No comparisons give no scores, or an error."""
     try:
-        found = bench.function([], [], [])
+        found = bench.tried([], [], [])
     except Exception:
         return
     first = found[0] if isinstance(found, tuple) else found
-    if first is not None and len(first):
-        raise FailedCheckError(f"scores came from no comparisons: {first!r:.80}", EMPTY)
+    if first is not None and (not hasattr(first, "__len__") or len(first)):
+        raise FailedCheckError(f"scores came from no comparisons: {shown(first)}", EMPTY)
 
 
 def standard_errors(bench: Bench) -> None:

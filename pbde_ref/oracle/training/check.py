@@ -19,7 +19,7 @@ from pbde_ref.numerics import logsumexp
 from pbde_ref.oracle.training.report import TrainingError, TrainingReport, describe
 from pbde_ref.oracle.training.rivals import Fit, fit_family, spread
 from pbde_ref.oracle.training.samples import Comparisons, Sample, draw_sample
-from pbde_ref.validation import FloatArray, choice, positive_number, whole_number
+from pbde_ref.validation import FloatArray, choice, positive_number, switch, whole_number
 
 __all__ = ["Comparisons", "TrainingError", "TrainingReport", "check_training"]
 
@@ -107,6 +107,7 @@ def check_training(
     if not callable(train):
         raise TypeError(f"`train` must be callable; got {type(train).__name__}")
     choice("on_failure", on_failure, ("raise", "report"))
+    switch("repeat", repeat)
     tolerance = positive_number("tolerance", tolerance)
     sample = draw_sample(
         loss, conventions, whole_number("support_size", support_size, least=4),
