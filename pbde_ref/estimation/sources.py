@@ -16,6 +16,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
+from pbde_ref.validation import instance
+
 __all__ = ["PARQUET", "SHOWN", "BadLine", "DataError", "Limits", "Note", "Text", "open_text", "optional", "shortened"]
 
 # Longest piece of a cell that a message repeats.
@@ -240,6 +242,7 @@ def open_text(path: str | os.PathLike[str], encoding: str | None, limits: Limits
         If Python does not know the encoding.
     """
     limits = Limits() if limits is None else limits
+    instance("path", path, (str, os.PathLike), "a path or a table")
     name = os.fspath(path)
     with _opened(name) as (raw, content):
         try:

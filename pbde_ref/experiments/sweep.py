@@ -35,6 +35,7 @@ from pbde_ref.experiments.runs import Experiment, Progress, Reporter, Run, execu
 from pbde_ref.experiments.toy.settings import ToySettings
 from pbde_ref.experiments.toy.settings import preset as toy_preset
 from pbde_ref.files import content_digest, write_atomically
+from pbde_ref.foreign import raised
 from pbde_ref.pbde import luce
 from pbde_ref.processes import Workers
 from pbde_ref.proposals import JointProposal, ProductProposal
@@ -225,7 +226,11 @@ def subject_of(function: Callable[..., Numbers]) -> Subject:
 def _result(
     function: Callable[..., Numbers], settings: Mapping[str, Any], needed: Mapping[str, Record], progress: Progress
 ) -> Record:
-    numbers = {name: float(value) for name, value in function(**settings).items()}
+    try:
+        numbers = {name: float(value) for name, value in function(**settings).items()}
+    except (Exception, SystemExit) as error:
+        # One that ends the process would look as if all had been computed.
+        raise ValueError(f"`subject` must return numbers by name; it raised {raised(error)}") from error
     return Record("", {}, {name: value if math.isfinite(value) else None for name, value in numbers.items()}, {})
 
 

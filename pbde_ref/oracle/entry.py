@@ -22,7 +22,7 @@ from pbde_ref.oracle.report import (
 )
 from pbde_ref.oracle.rewards import SEQUENCE_REWARDS
 from pbde_ref.oracle.sequences import SEQUENCE_LOG_PROBS
-from pbde_ref.validation import choice
+from pbde_ref.validation import choice, instance
 
 __all__ = ["check_loss", "check_sequence_log_probs", "check_sequence_rewards", "iter_checks", "run_check"]
 
@@ -147,7 +147,7 @@ def check_loss(
         framework, dtype, gradients, returns_gradients, detached_reference, random_search, seed, returns_rewards,
         expect_checks,
     )  # fmt: skip
-    return _check(function, definition, conventions, options, on_failure, expected_failed_checks or {})
+    return _check(function, definition, conventions, options, on_failure, expected_failed_checks)
 
 
 def check_sequence_log_probs(
@@ -203,7 +203,7 @@ def check_sequence_log_probs(
     conventions = {
         "average": average, "shift": shift, "temperature": temperature, "layout": layout, "reduction": "none",
     }  # fmt: skip
-    return _check(function, SEQUENCE_LOG_PROBS, conventions, options, on_failure, expected_failed_checks or {})
+    return _check(function, SEQUENCE_LOG_PROBS, conventions, options, on_failure, expected_failed_checks)
 
 
 def check_sequence_rewards(
@@ -252,7 +252,7 @@ def check_sequence_rewards(
     (['left_padding'], "matches a known bug: reward read where the mask's sum points")
     """
     options = Options(framework, dtype, gradients, returns_gradients, expect_checks=expect_checks)
-    return _check(function, SEQUENCE_REWARDS, {"reduction": "none"}, options, on_failure, expected_failed_checks or {})
+    return _check(function, SEQUENCE_REWARDS, {"reduction": "none"}, options, on_failure, expected_failed_checks)
 
 
 def iter_checks(loss: str | None = None, **conventions: Any) -> Iterator[str]:
@@ -337,9 +337,11 @@ def _check(
     conventions: Mapping[str, Any],
     options: Options,
     on_failure: str,
-    expected: Mapping[str, str],
+    expected: Mapping[str, str] | None,
 ) -> Report:
     choice("on_failure", on_failure, ("raise", "report"))
+    expected = {} if expected is None else expected
+    instance("expected_failed_checks", expected, Mapping, "a mapping from checks to reasons")
     bench = bench_for(function, definition, conventions, options)
     names = ["call", *bench.checks]
     for name in expected:

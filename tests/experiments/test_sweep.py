@@ -74,6 +74,16 @@ def test_wrong_arguments_are_named(tmp_path, changed, says):
         sweep(**{"subject": optimum, "over": {"size": [16]}, "folder": tmp_path} | changed)
 
 
+def leaves(size):
+    """As somebody's own experiment may."""
+    raise SystemExit(0)
+
+
+def test_a_function_that_ends_the_process_is_no_finished_sweep(tmp_path):
+    with pytest.raises(ValueError, match="it raised SystemExit: 0"):
+        sweep(leaves, {"size": [16]}, tmp_path)
+
+
 def test_a_larger_grid_takes_over_what_is_there(tmp_path):
     sweep(identification, {"seed": range(2)}, tmp_path, settings={"items": 5})
     first = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}

@@ -50,6 +50,10 @@ BASES = [
     ["check", "subjects:right", "subjects:wrong", "--loss", "reward"],
     ["check-fitter", "subjects:right", "--scale", "elo", "--anchor", "mean:0"],
     ["bench", "--function", "subjects:bradley_terry_loss", "--sizes", "64", "--quick", "--no-memory"],
+    ["sweep", "optimum", "--over", "beta=1,2", "--set", "size=16", "--out", "swept"],
+    ["sweep", "subjects:numbers", "--over", "n=1,2", "--out", "own"],
+    ["process", "pairs.csv"],
+    ["comparisons", "--nats", "0.1", "--support", "16"],
     ["vectors", "--out", "vectors"],
     ["list"],
 ]
@@ -57,7 +61,8 @@ BASES = [
 LONG = {
     "--repetitions", "--support", "--seeds", "--claims", "--random-search", "--bootstrap", "--sizes", "--set", "--seed",
     "--mixture", "--suite", "--preset", "--loss", "--function", "--out", "subjects", "target", "--n-outcomes",
-    "--returns-gradients", "--corpus", "--timeout", "--controls", "--problem",
+    "--returns-gradients", "--corpus", "--timeout", "--controls", "--problem", "experiment", "--over", "--simulate",
+    "--pairs", "--scheduler",
 }  # fmt: skip
 
 SUBJECTS = '''
@@ -70,6 +75,9 @@ def right(chosen, rejected):
 
 def bradley_terry_loss(chosen, rejected, **options):
     return pbde_ref.bradley_terry_loss(chosen, rejected, **options)
+
+def numbers(n=1):
+    return {"square": n**2}
 
 def wrong(chosen, rejected):
     return -right(chosen, rejected)
@@ -177,6 +185,10 @@ def furnish(folder):
     (folder / "votes.csv").write_text("chosen,rejected\n" + "".join(f"{a},{b}\n" for a, b, _ in rows))
     lines = [f'{{"chosen": "{a}", "rejected": "{b}", "judge": "{c}"}}\n' for a, b, c in rows]
     (folder / "votes.jsonl").write_text("".join(lines))
+    of_pairs = rng.normal(size=(40, 6))
+    header = "chosen_logps,rejected_logps,ref_chosen_logps,ref_rejected_logps,chosen_length,rejected_length\n"
+    pairs = "".join(",".join(map(str, [*-np.exp(row[:4]), *np.arange(2) + row[4:] ** 2])) + "\n" for row in of_pairs)
+    (folder / "pairs.csv").write_text(header + pairs)
     (folder / "wide.csv").write_text(",".join("ab" * 50_000) + "\n" + ",".join("12" * 50_000))
     (folder / "deep.json").write_text("[" * 100_000)
     (folder / "deep.jsonl").write_text(lines[0] + '{"a":' * 100_000 + "\n" + lines[1])
@@ -236,7 +248,7 @@ def mutated(words, rng):
             action = actions[int(rng.integers(len(actions)))]
             if not action.option_strings:
                 places = [i for i, word in enumerate(words) if i and not word.startswith("-")][:1]
-                value = _value(rng, subject=action.dest == "subjects")
+                value = _value(rng, subject=action.dest in ("subjects", "experiment"))
                 words[places[0] : places[0] + 1] = [value] if places else []
                 changed.append(action.dest)
             else:
