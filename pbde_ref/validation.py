@@ -20,6 +20,7 @@ __all__ = [
 ]  # fmt: skip
 
 MOST_SHOWN = 100
+MOST_SEEDS = 10_000
 
 
 def reject(name: str, rule: str, values: NDArray[Any], bad: NDArray[np.bool_]) -> None:
@@ -291,6 +292,8 @@ def generator_of(rng: Any) -> np.random.Generator:
     try:
         if isinstance(rng, (Sequence, np.ndarray)):
             # NumPy follows a list that holds itself, or a matrix, whose rows are matrices, until the process ends.
+            if len(rng) > MOST_SEEDS:
+                raise ValueError("too long")
             rng = [operator.index(part) for part in rng]
         return np.random.default_rng(rng)
     except Exception as error:

@@ -271,7 +271,7 @@ def iter_checks(loss: str | None = None, **conventions: Any) -> Iterator[str]:
     >>> list(iter_checks("dpo"))[:5]
     ['call', 'repeatability', 'statelessness', 'inputs_unmodified', 'value']
     """
-    if loss == REDUCTION:
+    if isinstance(loss, str) and loss == REDUCTION:
         return iter(CUTS)
     options, declared = _split(conventions)
     definition = _definition(loss, declared.pop("objective", None), declared)
@@ -303,7 +303,7 @@ def run_check(name: str, function: Callable[..., Any], loss: str | None = None, 
     >>> run_check("value", lambda c, r: np.mean(np.logaddexp(0.0, r - c)), "reward").status
     'passed'
     """
-    if loss == REDUCTION:
+    if isinstance(loss, str) and loss == REDUCTION:
         results = check_reduction(function, **conventions, on_failure="report").results
         return next(result for result in results if result.name == choice("name", name, CUTS))
     options, declared = _split(conventions)
@@ -316,6 +316,8 @@ def run_check(name: str, function: Callable[..., Any], loss: str | None = None, 
 
 
 def _definition(loss: str | None, objective: Any, conventions: Mapping[str, Any]) -> Loss:
+    if loss is not None:
+        instance("loss", loss, str, "a name")
     if (loss is None) == (objective is None):
         both = "neither" if loss is None else "both"
         raise TypeError(f"check_loss takes `loss`, a name, or `objective`, your own formula; got {both}")
