@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pbde_ref.cli import main
 from pbde_ref.experiments.records import Record, read_record, write_record
 from pbde_ref.experiments.runs import Experiment, Reporter, Run, execute, execute_all, runs_folder
+from pbde_ref.threads import one_blas_thread
 from tests.clusters import dask_executor
 
 RECORD = Record(
@@ -164,23 +166,23 @@ def test_a_missing_need_is_named(tmp_path):
         execute([RUNS[0], RUNS[2]], 10, tmp_path, identity={})
 
 
-TINY = ["--preset", "quick", *(f"--set={s}" for s in ("grid=32", "comparisons=512", "width=8", "layers=2"))]
-COMMAND = [sys.executable, "-m", "pbde_ref", "reproduce", "figure-8", *TINY, "--set=pretraining_steps=64"]
+TINY = ["reproduce", "figure-8", "--preset", "quick", *(f"--set={s}" for s in (
+    "grid=32", "comparisons=512", "width=8", "layers=2", "pretraining_steps=32", "steps=50",
+))]  # fmt: skip
 
 
 def files_of(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_a_killed_command_ends_with_the_files_of_an_undisturbed_one(tmp_path):
-    """SIGKILL after the first finished panel, then the same command again."""
+def test_a_killed_command_ends_with_the_files_of_an_undisturbed_one(tmp_path, capsys):
+    """SIGKILL after the first finished panel, then the same command again, here, where the package is loaded."""
     root = Path(__file__).parents[2]
     killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    steps = "--set=steps=100"
     process = subprocess.Popen(
-        [*COMMAND, steps, "--workers=2", f"--out={killed}"], cwd=root, env=environment, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        [sys.executable, "-m", "pbde_ref", *TINY, "--workers=2", f"--out={killed}"], cwd=root, env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 120.0
     while len(list(killed.glob("runs/*/*-*.json"))) < 1:
@@ -192,11 +194,9 @@ def test_a_killed_command_ends_with_the_files_of_an_undisturbed_one(tmp_path):
     process.communicate(timeout=60.0)
     assert not (killed / "README.md").exists()
     for folder in (killed, undisturbed):
-        again = subprocess.run(
-            [*COMMAND, steps, "--workers=1", f"--out={folder}"], cwd=root, env=environment, capture_output=True,
-            text=True, check=True,
-        )  # fmt: skip
-        assert ("found finished" in again.stderr) == (folder is killed)
+        with one_blas_thread():
+            assert main([*TINY, "--workers=1", f"--out={folder}"]) == 0
+        assert ("found finished" in capsys.readouterr().err) == (folder is killed)
     # What a killed writer leaves behind are temporary files, whose names begin with a dot.
     left = {name: content for name, content in files_of(killed).items() if "/." not in name}
     assert left == files_of(undisturbed)

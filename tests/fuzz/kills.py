@@ -5,6 +5,7 @@ given again and left alone, ends with the bytes of an undisturbed run, and no pr
 """
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -18,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pbde_ref.cli import main
+from pbde_ref.threads import one_blas_thread
 from tests.fuzz import harness
 from tests.fuzz.commands import ROOT, adopting, leftovers, orphans, sentences
 from tests.fuzz.harness import MOST_CHARACTERS, Faults
@@ -119,11 +122,13 @@ def furnished(place):
 
 
 def undisturbed(work, settings, place):
-    """What the command leaves in a folder of its own, and how long it takes."""
+    """What the command leaves in a folder of its own, and how long it takes; in this process, which is loaded."""
     folder, began = furnished(place), time.monotonic()
-    status, out, err = Given(work, settings, folder, 1).end()
-    assert status == 0, err
-    return results(folder, out), time.monotonic() - began
+    out, err = io.StringIO(), io.StringIO()
+    given = [*work.words, *settings, *([f"{work.processes}=1"] if work.processes else [])]
+    with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), one_blas_thread():
+        assert main(given) == 0, err.getvalue()
+    return results(folder, out.getvalue()), time.monotonic() - began
 
 
 def damage(work, folder, rng):
@@ -178,7 +183,7 @@ def disturbed(work, right, seconds, kills, place, rng):
             # The other settings in the same folder at the same time.
             given.append(Given(work, work.settings[1 - which], folder, 1))
         advanced = until_a_piece(given[0], work, folder)
-        time.sleep(float(rng.uniform(0.0, 0.5 * seconds)))
+        time.sleep(float(rng.uniform(0.0, max(0.5 * seconds, 1.0))))
         left = sum(one.kill() for one in given)
         killed += advanced
         done.append(f"kill {len(given)} of settings {which}, {processes} processes")
