@@ -1,14 +1,17 @@
 """How often intervals hold the truth: a table for docs/fit.md.
 
-python benchmarks/coverage.py [--repetitions 10000] [--seed N]; some twenty minutes of one core. A repetition draws
-comparisons of utilities that are drawn too, and looks at one item's interval, drawn as well.
+python benchmarks/coverage.py [--repetitions 10000] [--seed N] [--kept FILE]; some twenty minutes of one core. A
+repetition draws comparisons of utilities that are drawn too, and looks at one item's interval, drawn as well. Ctrl-C
+prints what there is so far; with the same seed and file it goes on from there.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import secrets
+from pathlib import Path
 
 import numpy as np
 from scipy.special import expit
@@ -161,27 +164,51 @@ KINDS = {
 }  # fmt: skip
 
 
+SLICE = 250
+
+
+def sliced(number, kind, seed, first, last):
+    """How often these repetitions hold the truth, and how many have no finite estimate."""
+    held = lost = 0
+    for repetition in range(first, last):
+        try:
+            held += bool(kind(np.random.default_rng([seed, number, repetition])))
+        except NoFiniteEstimateError:
+            lost += 1
+    return held, lost
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=10000)
     parser.add_argument("--seed", type=int, default=secrets.randbits(32))
+    parser.add_argument("--kept", type=Path, help="finished slices; with the same seed they are not computed again")
     parser.add_argument("only", nargs="*")
     options = parser.parse_args()
-    print(f"`python benchmarks/coverage.py --repetitions {options.repetitions} --seed {options.seed}`\n")
-    print("| interval | design | holds the truth | ± | no finite estimate |\n|---|---|---|---|---|")
-    for number, (name, kind) in enumerate(KINDS.items()):
-        if options.only and name not in options.only:
-            continue
-        hits = lost = 0
-        for repetition in range(options.repetitions):
-            try:
-                hits += bool(kind(np.random.default_rng([options.seed, number, repetition])))
-            except NoFiniteEstimateError:
-                lost += 1
-        count = options.repetitions - lost
-        share = hits / count
-        error = math.sqrt(share * (1.0 - share) / count)
-        print(f"| {name} | {kind.__doc__} | {share:.4f} | {error:.4f} | {lost} |", flush=True)
+    lines = options.kept.read_text().splitlines() if options.kept and options.kept.exists() else []
+    kept = {tuple(key): found for key, found in map(json.loads, lines)}
+    named = [one for one in enumerate(KINDS.items()) if not options.only or one[1][0] in options.only]
+    done = {name: np.zeros(3, dtype=int) for _, (name, _) in named}
+    try:
+        for first in range(0, options.repetitions, SLICE):
+            last = min(first + SLICE, options.repetitions)
+            for number, (name, kind) in named:
+                key = options.seed, name, first, last
+                if key not in kept:
+                    kept[key] = sliced(number, kind, options.seed, first, last)
+                    if options.kept:
+                        with options.kept.open("a") as file:
+                            print(json.dumps([key, kept[key]]), file=file)
+                done[name] += [*kept[key], last - first]
+    except KeyboardInterrupt:
+        pass
+    print(f"Seed {options.seed}.\n")
+    print("| interval | design | repetitions | holds the truth | no finite estimate |\n|---|---|---|---|---|")
+    for _, (name, kind) in named:
+        held, lost, count = done[name]
+        share = held / max(count - lost, 1)
+        error = math.sqrt(share * (1.0 - share) / max(count - lost, 1))
+        print(f"| {name} | {kind.__doc__} | {count:,} | {share:.4f} ± {error:.4f} | {lost} |")
 
 
 if __name__ == "__main__":
