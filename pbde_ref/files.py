@@ -244,6 +244,11 @@ def read_json(path: str | os.PathLike[str], *, limit: int = MOST_BYTES) -> Any:
         return json.loads(read_bytes(path, limit=limit), parse_constant=_no_constant)
     except RecursionError:
         raise ValueError(f"`path` must be nested less deeply; got {os.fspath(path)!r}") from None
+    except ValueError as error:
+        said = f"{error!s:.150}"
+        if "`path`" in said:
+            raise
+        raise ValueError(f"`path` must be JSON; got {os.fspath(path)!r}: {said}") from error
 
 
 def _no_constant(name: str) -> Any:

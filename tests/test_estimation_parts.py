@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+import pbde_ref as pb
 from pbde_ref.cli import main
 from pbde_ref.estimation import DataError, read_comparisons
 from tests.clusters import dask_executor
@@ -121,3 +122,11 @@ def test_fit_takes_several_files(parts, capsys):
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1] == printed[2]
     assert main(["fit", *files, *options, "--scheduler", "nowhere"]) == 2
+
+
+@pytest.mark.parametrize("weight", [1e5, 1e15, 1e40])
+def test_where_zero_is_belongs_to_what_converges(weight):
+    """By symmetry the mode is (d, −d); large weights drown what the prior says in the likelihood's rounding errors."""
+    fit = pb.fit_comparisons([0, 1], [1, 0], [weight, 1.0], support=range(2), prior=pb.PseudoCounts(1.0))
+    assert fit.converged == (weight == 1e5)
+    assert not fit.converged or abs(fit.utilities.sum()) < 2e-6

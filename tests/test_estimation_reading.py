@@ -430,3 +430,12 @@ def test_labels_are_numbered_in_order():
 def test_wrong_tables(arguments, error, match):
     with pytest.raises(error, match=match):
         comparison_table(**{"winner": [0], "loser": [1], **arguments})
+
+
+def test_a_weight_that_is_none_is_no_number(tmp_path):
+    """NaN of a parquet file comes as None."""
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    content = {"chosen": ["a", "b"], "rejected": ["b", "a"], "weight": [float("nan"), float("inf")]}
+    parquet.write_table(arrow.table(content), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match="'weight' must be a finite non-negative number; got None"):
+        read_comparisons(tmp_path / "x.parquet", weight="weight")

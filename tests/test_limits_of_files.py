@@ -179,3 +179,21 @@ def test_whole_files_have_a_limit(tmp_path):
     path.write_bytes(b"[NaN]")
     with pytest.raises(ValueError, match="JSON has no NaN"):
         read_json(path)
+
+
+def test_json_that_is_none_names_its_file(tmp_path):
+    for content in (b"9" * 5000, b"{", b"\xff", b"NaN"):
+        (tmp_path / "x.json").write_bytes(content)
+        with pytest.raises(ValueError, match=r"`path` must be JSON; got '.*x\.json'"):
+            read_json(tmp_path / "x.json")
+
+
+def test_the_map_of_a_sparse_member_that_is_none_names_the_archive(tmp_path):
+    member = tarfile.TarInfo("r/training-monolingual.tokenized.shuffled/news.en-00001-of-00100")
+    member.size = 12
+    member.pax_headers = {f"GNU.sparse.{name}": "1" for name in ("major", "minor", "realsize")}
+    member.pax_headers["GNU.sparse.minor"] = "0"
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(member, io.BytesIO(b"A cat sat .\n"))
+    with pytest.raises(ValueError, match=r"`path` must be an archive of plain files; got '.*x\.tar'"):
+        open_corpus(tmp_path / "x.tar", limit=10)

@@ -9,7 +9,7 @@ lowers :math:`\phi` by at least a fixed share of :math:`|\phi'(0)| / \max(1, R)`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -204,7 +204,12 @@ def maximize(
     """
     # Each item's utility against opponents of utility zero, half a win and half a loss added.
     start = np.log(tally.wins + 0.5) - np.log(tally.games - tally.wins + 0.5)
-    return newton(ItemsProblem(tally, prior, components), start, tolerance, max_steps)
+    found = newton(ItemsProblem(tally, prior, components), start, tolerance, max_steps)
+    if prior is None:
+        return found
+    # Of a shift of all items only the prior has a slope, which large weights' rounding errors hide from the criterion.
+    shift = abs(prior.slope(found.utilities).sum()) / max(prior.curvature(found.utilities).sum(), 1e-300)
+    return replace(found, remaining=max(found.remaining, shift), converged=found.converged and bool(shift <= CLOSE))
 
 
 def newton(problem: Any, start: FloatArray, tolerance: float, max_steps: int) -> Maximum:

@@ -140,7 +140,7 @@ class Words:
 def _number(cell: Any, decimal_comma: bool) -> float:
     try:
         return float(str(cell).replace(",", ".") if decimal_comma else cell)
-    except ValueError:
+    except (ValueError, TypeError):
         return float("nan")
 
 

@@ -81,6 +81,11 @@ def lm1b_sentences(
             raise ValueError(f"`path` must be an archive without chains of headers; got {str(path)!r}") from None
         except (tarfile.TarError, *GZIP_DAMAGE) as error:
             raise ValueError(f"`path` must be a whole .tar or .tar.gz archive; got {str(path)!r}: {error}") from error
+        except ValueError as error:
+            # A sparse member's map is read as numbers, whatever it holds.
+            if "`path`" in str(error):
+                raise
+            raise ValueError(f"`path` must be an archive of plain files; got {str(path)!r}: {error!s:.100}") from error
     for folder, shards in found.items():
         if not any(shards.values()):
             raise ValueError(f"`path` must hold sentences in {folder}/{SHARDS[folder][0]}; got none in {str(path)!r}")

@@ -323,6 +323,9 @@ def fault(function, arguments, names):
         return "hung"
     except MemoryError:
         return None
+    except OSError as error:
+        # It names the path itself.
+        return None if "folder" in names and len(str(error)) else "OSError"
     except (TypeError, ValueError) as error:
         message = str(error)
         if len(message) > MOST_CHARACTERS:
