@@ -172,12 +172,12 @@ def until_a_piece(given, work, folder):
     return False
 
 
-def disturbed(work, right, seconds, kills, place, rng):
+def disturbed(work, right, seconds, kills, place, rng, most=2):
     """What is wrong after so many kills, in words and with what was done; None if nothing. And how many kills."""
     folder, done, killed = furnished(place), [], 0
     mine = int(rng.integers(2))
     for _ in range(kills):
-        which, processes = int(rng.integers(2)), int(rng.integers(1, 3))
+        which, processes = int(rng.integers(2)), int(rng.integers(1, most + 1))
         given = [Given(work, work.settings[which], folder, processes)]
         if rng.random() < 0.3:
             # The other settings in the same folder at the same time.
@@ -200,7 +200,7 @@ def disturbed(work, right, seconds, kills, place, rng):
                 return f"full disk: status {status}, {err[-200:]!r}", done, killed
             if status == 2 and "File too large: '" not in lines[-1]:
                 return f"full disk: names no file: {lines[-1]!r}", done, killed
-    status, out, err = Given(work, work.settings[mine], folder, int(rng.integers(1, 3))).end()
+    status, out, err = Given(work, work.settings[mine], folder, int(rng.integers(1, most + 1))).end()
     if status != 0 or "Traceback" in err:
         return f"given again: status {status}, {err[-300:]!r}", done, killed
     found = results(folder, out, set(right[mine]))
@@ -213,8 +213,8 @@ def _holds(found, right):
     return set(right) <= set(found or ()) if isinstance(right, list) else found == right
 
 
-def fuzz(kills, seed, only=None):
-    """Faults after so many kills, each after a piece was finished."""
+def fuzz(kills, seed, only=None, most=2):
+    """Faults after so many kills, each after a piece was finished, of commands with at most so many processes."""
     rng, found, killed, turn = np.random.default_rng(seed), Faults(), 0, 0
     names = [name for name in WORKS if only is None or name in only]
     with tempfile.TemporaryDirectory() as place, adopting():
@@ -223,7 +223,8 @@ def fuzz(kills, seed, only=None):
             name = names[turn % len(names)]
             turn += 1
             right, seconds = [files for files, _ in alone[name]], alone[name][0][1]
-            wrong, done, more = disturbed(WORKS[name], right, seconds, min(int(rng.integers(1, 5)), kills), place, rng)
+            times = min(int(rng.integers(1, 5)), kills)
+            wrong, done, more = disturbed(WORKS[name], right, seconds, times, place, rng, most)
             killed += more
             found.note((name, wrong), json.dumps(done))
     return found
