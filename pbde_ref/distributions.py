@@ -237,7 +237,8 @@ def labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int) -> NDAr
             raise ValueError(f"`support` must hold distinct labels; got {shown(label)} again at index {index}")
         seen.add(label)
     result: NDArray[Any] | None = None
-    alike = len({type(label) for label in given}) == 1 and np.ndim(given[0]) == 0
+    alike = len({type(label) for label in given}) == 1 and not isinstance(given[0], FiniteDistribution)
+    alike = alike and np.ndim(given[0]) == 0
     # Every text of an array of texts takes the room of the longest.
     if alike and not (
         isinstance(given[0], str) and size * max(map(len, given)) > ROOM_FOR_TEXTS + 4 * sum(map(len, given))
@@ -247,7 +248,9 @@ def labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int) -> NDAr
     if result is None or (result.dtype.kind in "US" and result.tolist() != given):
         # Mixed and composite labels must not be converted to a common type, or split into rows.
         result = np.empty(size, dtype=object)
-        result[:] = given
+        for index, label in enumerate(given):
+            # All at once, NumPy would ask each what array it is.
+            result[index] = label
     result.flags.writeable = False
     return result
 

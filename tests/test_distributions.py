@@ -586,3 +586,10 @@ def test_bad_input_is_named(case):
     error, (call, message) = (ValueError, BAD_VALUES[case]) if case in BAD_VALUES else (TypeError, BAD_TYPES[case])
     with pytest.raises(error, match=pattern(message)):
         call()
+
+
+def test_a_label_may_be_anything_that_has_a_hash():
+    """Also what refuses to be an array, and what would become a row of one."""
+    first, second = pb.uniform("ab"), pb.uniform("ab")
+    for support in ([first, None], [first, second], [(1, 2), (3, 4)], [frozenset("a"), "a"]):
+        assert pb.uniform(support).support.tolist() == support

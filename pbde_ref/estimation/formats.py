@@ -95,7 +95,7 @@ def open_table(path: Any, style: Style) -> Iterator[Table]:
     DataError
         If it has no header, or nothing that can be read.
     """
-    if not isinstance(path, str | os.PathLike) and hasattr(path, "columns"):
+    if not isinstance(path, str | os.PathLike) and hasattr(type(path), "columns"):
         yield _frame(path)
         return
     with open_text(path, style.encoding, style.limits) as text:

@@ -148,7 +148,7 @@ def fit_comparisons(
     instance("pbde", process, PBDE, "a PBDE")
     if prior is not None:
         instance("prior", prior, Prior, "a GaussianPrior or PseudoCounts")
-    table: Any = read_comparisons(winner, ties="keep") if hasattr(winner, "columns") else winner
+    table: Any = read_comparisons(winner, ties="keep") if hasattr(type(winner), "columns") else winner
     given = given_comparisons(table, loser, weights, counts, support, ties, covariates, first, clusters, repeats)
     names, dropped = labels(given.support, given.size), ()
     process.check_size(given.size)

@@ -104,7 +104,7 @@ def closed_loop(
     instance("start", start, FiniteDistribution, "a FiniteDistribution")
     same_support("start", start.support, "annotator", annotator.support)
     choice("reference", reference, ("first", "last"))
-    rounds = whole_number("rounds", rounds, least=1)
+    rounds = whole_number("rounds", rounds, least=1, most=10**6)
     size = None if comparisons is None else whole_number("comparisons", comparisons, least=1)
     policies, optima = [start], list[Optimum]()
     for child in random_generator(rng).spawn(rounds):
