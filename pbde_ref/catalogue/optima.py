@@ -76,8 +76,6 @@ def of_process(
         return _closed_form(annotator, proposal, process)
     if finite_fit_exists(annotator, proposal):
         return projected_policy(annotator, process, proposal)
-    if prompts_of(annotator) is not None:
-        return _undetermined(annotator, "at some prompt no finite utilities are best: ask each prompt by itself")
     limit = limit_fit(annotator, proposal)
     if not limit.unique:
         return _undetermined(annotator, "several groups of outcomes never lose: their shares are open", limit.loss)

@@ -25,7 +25,9 @@ from pbde_ref.exact.expected import check_models
 from pbde_ref.exact.results import NoMinimumError, Optimum, unmet
 from pbde_ref.exact.separation import separating_direction
 from pbde_ref.numerics import softplus
+from pbde_ref.pairs import PairBlock
 from pbde_ref.pbde import PBDE
+from pbde_ref.prompts.pairs import pairs_of
 from pbde_ref.proposals import PairListProposal, Proposal
 from pbde_ref.validation import (
     FloatArray,
@@ -163,16 +165,12 @@ class LogLinearRegression:
             same_size("annotator", annotator.size, size)
         else:
             instance("proposal", proposal, PairListProposal, "a PairListProposal, winners first, without an annotator")
-        parts, constant = [], 0.0
-        for block in proposal.blocks(size):
-            a, b, weight = (x.ravel() for x in np.broadcast_arrays(block.a, block.b, block.weight))
-            p, q = (1.0, 0.0) if annotator is None else annotator.probabilities(block)
-            won, lost = (np.broadcast_to(x, block.weight.shape).ravel() * weight for x in (p, q))
-            keep = (a != b) & (weight > 0.0)
-            constant += math.log(2.0) * float(weight[a == b].sum())
-            parts.append([x[keep] for x in (a, b, won, lost)])
-        a, b, won, lost = (np.concatenate(x) for x in zip(*parts, strict=True))
-        prompts.check("proposal", a, b, np.ones(a.size, dtype=bool))
+        a, b, weight = pairs_of(proposal, size)
+        constant = math.log(2.0) * float(weight[a == b].sum())
+        a, b, weight = (x[a != b] for x in (a, b, weight))
+        p, q = (1.0, 0.0) if annotator is None else annotator.probabilities(PairBlock(a, b, weight))
+        won, lost = p * weight, q * weight
+        prompts.check("proposal", a, b)
         f, g = np.broadcast_to(pbde.f, (size,)), np.broadcast_to(pbde.g, (size,))
         uneven = f[a] != f[b]
         if uneven.any():
