@@ -235,6 +235,13 @@ def test_wrong_usage_of_the_command(arguments, message, tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_half_a_pair_of_columns_is_not_passed_over(tmp_path, capsys):
+    """Without the column that was forgotten, log p would silently not be part of the regression."""
+    half = written(tmp_path / "half.jsonl", DATA, ("chosen_logps", "other", "ref_chosen_logps", "ref_rejected_logps"))
+    assert main(["process", half]) == 2
+    assert "there is no column 'rejected_logps'" in capsys.readouterr().err
+
+
 def test_size_power_and_coverage():
     """40 data sets of each process: wrong ones rejected, the right one mostly kept, intervals that mostly cover; the
     bounds are those that 40 binomial draws leave with odds of 10,000 to 1. The table of 2,000 is in docs/process.md.
