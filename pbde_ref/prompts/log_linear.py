@@ -182,8 +182,13 @@ class LogLinearRegression:
         reject("pbde.g", "finite", g, ~np.isfinite(g))
         order = np.argsort(a, kind="stable")
         a, b, won, lost = (x[order] for x in (a, b, won, lost))
-        scaled = prompts.centred(policies.features)
-        scaled *= f[:, None]
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = prompts.centred(policies.features)
+            scaled *= f[:, None]
+            largest = np.maximum(scaled.max(axis=0), -scaled.min(axis=0))
+        # Squares and sums of what is larger or smaller leave the range of doubles.
+        extreme = (largest != 0.0) & ~((largest > 1e-100) & (largest < 1e100))
+        reject("features", "0 or of size 1e-100 to 1e100, times f", largest, extreme)
         return cls(scaled, prompts, a, b, won, lost, g[a] - g[b], constant)
 
     def margins(self, parameters: FloatArray) -> FloatArray:
@@ -302,7 +307,8 @@ def minimize_log_linear(
     NoMinimumError
         If a direction of the parameters explains all answers without exception: the loss falls for ever along it.
     ValueError
-        If `pbde.f` differs within a pair, a pair has two prompts, or sizes differ.
+        If `pbde.f` differs within a pair, a pair has two prompts, sizes differ, or features times f leave 1e-100 to
+        1e100.
 
     Notes
     -----
