@@ -188,7 +188,7 @@ class LogLinearRegression:
             largest = np.maximum(scaled.max(axis=0), -scaled.min(axis=0))
         # Squares and sums of what is larger or smaller leave the range of doubles.
         extreme = (largest != 0.0) & ~((largest > 1e-100) & (largest < 1e100))
-        reject("features", "0 or of size 1e-100 to 1e100, times f", largest, extreme)
+        reject("policies.features", "0 or of size 1e-100 to 1e100, times f", largest, extreme)
         return cls(scaled, prompts, a, b, won, lost, g[a] - g[b], constant)
 
     def margins(self, parameters: FloatArray) -> FloatArray:
