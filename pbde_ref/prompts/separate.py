@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel, prompts_of
 from pbde_ref.conditional import ConditionalDistribution, Prompts
 from pbde_ref.distributions import EITHER_DISTRIBUTION, FiniteDistribution, same_support
-from pbde_ref.exact.results import Optimum
+from pbde_ref.exact.results import Optimum, undetermined
 from pbde_ref.pbde import PBDE
 from pbde_ref.prompts.pairs import pairs_of
 from pbde_ref.proposals import PairListProposal, Proposal
@@ -68,7 +67,8 @@ def at_each_prompt(
     ends = np.searchsorted(a, prompts.start)
     share = np.add.reduceat(np.append(weights, 0.0), ends[:-1]) * (np.diff(ends) > 0)
     if not (share > 0.0).all():
-        return _open(prompts, f"comparisons leave out the prompt {shown(prompts.names[int(np.argmin(share))])}")
+        name = shown(prompts.names[int(np.argmin(share))])
+        return undetermined(prompts.size, f"comparisons leave out the prompt {name}")
     found = []
     for k, start in enumerate(prompts.start[:-1]):
         part, asked = slice(start, prompts.start[k + 1]), slice(ends[k], ends[k + 1])
@@ -101,14 +101,6 @@ def _alone(annotator: PreferenceModel, part: slice) -> PreferenceModel:
     process = annotator.pbde
     f, g = (value[part] if value.ndim else value for value in (process.f, process.g))
     return Annotator(_part(annotator.distribution, part), PBDE(f, g))
-
-
-def _open(prompts: Prompts, reason: str) -> Optimum:
-    """No policy is the best one."""
-    nothing = np.full(prompts.size, np.nan)
-    nothing.flags.writeable = False
-    return Optimum(policy=None, utilities=nothing, loss=math.nan, gap=math.inf, converged=False, unique=False,
-                   proof="", reason=reason)  # fmt: skip
 
 
 def _together(prompts: Prompts, share: FloatArray, found: list[Optimum]) -> Optimum:

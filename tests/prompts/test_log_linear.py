@@ -215,7 +215,7 @@ def test_errors_of_samples_are_those_of_the_formula():
 def test_features_that_leave_the_range_of_squares_are_refused(scale, f):
     """Squares of 1e-200 are zero: the pairs would seem to say nothing, and any parameters the best."""
     policies = pb.LogLinearPolicies(scale * np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 3.0]]), SMALL)
-    with np.errstate(all="raise"), pytest.raises(ValueError, match="`policies.features` must be 0 or of size 1e-100 to 1e100"):
+    with np.errstate(all="raise"), pytest.raises(ValueError, match="must be 0 or of size 1e-100 to 1e100, times f"):
         pb.minimize_log_linear(policies, luce([1, 2, 2]), PAIRS, pb.PBDE(f))
     # Control: within it the scale of features does not matter.
     one, other = (pb.minimize_log_linear(pb.LogLinearPolicies(s * np.array([[0.0], [1.0], [3.0]]), SMALL),
