@@ -107,26 +107,18 @@ def _together(prompts: Prompts, share: FloatArray, found: list[Optimum]) -> Opti
     """What the prompts' optima prove of their mean."""
     utilities = np.concatenate([one.utilities for one in found])
     utilities.flags.writeable = False
-    policies = [one.policy for one in found]
-    policy = None
-    if all(own is not None for own in policies):
-        policy = ConditionalDistribution(np.concatenate([own.log_pmf for own in policies]), prompts)
+    known = all(one.policy is not None for one in found)
+    policy = ConditionalDistribution(np.concatenate([one.policy.log_pmf for one in found]), prompts) if known else None
     reasons = [f"at the prompt {shown(name)}: {one.reason}"
                for name, one in zip(prompts.names, found, strict=True) if one.reason]  # fmt: skip
     more = f" (and at {len(reasons) - 1} more)" if len(reasons) > 1 else ""
     certain = [one.unique for one in found]
     loss, gap = (float(share @ np.array([getattr(one, name) for one in found])) for name in ("loss", "gap"))
     return Optimum(
-        policy=policy,
-        utilities=utilities,
-        loss=loss,
-        gap=gap * (1.0 + 1e-12),
-        utility_error=max(one.utility_error for one in found),
-        policy_error=max(one.policy_error for one in found),
+        policy=policy, utilities=utilities, loss=loss, gap=gap * (1.0 + 1e-12),
+        utility_error=max(one.utility_error for one in found), policy_error=max(one.policy_error for one in found),
         converged=all(one.converged for one in found),
         unique=False if False in certain else None if None in certain else True,
-        proof=", ".join(sorted({one.proof for one in found if one.proof})),
-        certificate=tuple(found),
-        steps=max(one.steps for one in found),
-        reason=reasons[0] + more if reasons else "",
-    )
+        proof=", ".join(sorted({one.proof for one in found if one.proof})), certificate=tuple(found),
+        steps=max(one.steps for one in found), reason=reasons[0] + more if reasons else "",
+    )  # fmt: skip

@@ -160,7 +160,7 @@ WRONG = {
     "returned over all": (trainer(dpo(), returned="all"), "dpo", {"beta": 0.5},
                           "sum to 1 over all prompts together, not at each"),
     "returned with the first's": (trainer(dpo(), returned="first too"), "dpo", {"beta": 0.5},
-                                  "or other answers than the prompt's in its sum?"),
+                                  "or answers of others in the sum?"),
     "margins centred": (trainer(margins_centred()), "dpo", {"beta": 0.5}, "margins are centred over all prompts"),
     "one policy": (trainer(dpo(), shared=True), "dpo", {"beta": 0.5},
                    "DPO with one policy for all prompts, answers numbered within each"),

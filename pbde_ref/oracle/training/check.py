@@ -178,10 +178,9 @@ def _train(train: Train, sample: Sample | PromptSample) -> tuple[FloatArray, str
     if abs(totals[worst]) > 0.02:
         if several and abs(logsumexp(log_probs)) <= 0.02:
             return nothing, f"{called}; the probabilities sum to 1 over all prompts together, not at each"
-        where = f" at prompt {worst}" if several else ""
-        also = ", or other answers than the prompt's in its sum" if several else ""
-        found = f"{np.exp(totals[worst]):.4g}, not 1 (logits instead{also}?)"
-        return nothing, f"{called}; the probabilities{where} sum to {found}"
+        where, also = (f" at prompt {worst}", ", or answers of others in the sum") if several else ("", "")
+        return nothing, (
+            f"{called}; the probabilities{where} sum to {np.exp(totals[worst]):.4g}, not 1 (logits instead{also}?)")
     return log_probs, ""
 
 
