@@ -22,9 +22,9 @@ from pbde_ref.double_double import sigmoid_excess
 from pbde_ref.numerics import sigmoid_difference, sigmoids, two_difference
 from pbde_ref.pairs import PairBlock, all_pairs
 from pbde_ref.pbde import PBDE
-from pbde_ref.validation import FloatArray, instance, matrix, probability_weights, reject, vector
+from pbde_ref.validation import FloatArray, IndexArray, instance, matrix, probability_weights, reject, vector
 
-__all__ = ["Annotator", "AnnotatorMixture", "PreferenceMatrix", "PreferenceModel", "prompts_of"]
+__all__ = ["Annotator", "AnnotatorMixture", "PreferenceMatrix", "PreferenceModel", "check_prompts", "prompts_of"]
 
 
 @runtime_checkable
@@ -283,3 +283,9 @@ class PreferenceMatrix(Shown):
 def prompts_of(annotator: PreferenceModel) -> Prompts | None:
     """What an annotator's outcomes are answers to; None where they are not grouped."""
     return annotator.support if isinstance(annotator.support, Prompts) else None
+
+
+def check_prompts(name: str, annotator: PreferenceModel, x_a: IndexArray, x_b: IndexArray) -> None:
+    """Raise ``ValueError`` if a pair has answers to two prompts, of which there is no preference."""
+    if (prompts := prompts_of(annotator)) is not None:
+        prompts.check(name, x_a, x_b)

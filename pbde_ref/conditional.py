@@ -168,7 +168,7 @@ class Prompts:
         first = np.cumsum(after) - after
         return a, a + np.arange(a.size) - first[a]
 
-    def check(self, name: str, x_a: IndexArray, x_b: IndexArray, drawn: NDArray[np.bool_]) -> None:
+    def check(self, name: str, x_a: IndexArray, x_b: IndexArray, drawn: NDArray[np.bool_] | bool = True) -> None:
         """Raise ``ValueError`` if a pair that is drawn has answers to two prompts."""
         apart = np.flatnonzero(drawn & (self.number[x_a] != self.number[x_b]))
         if apart.size:

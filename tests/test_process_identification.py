@@ -235,6 +235,21 @@ def test_wrong_usage_of_the_command(arguments, message, tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_a_column_that_explains_all_is_named_alone():
+    """A winner that p* always prefers: no other column takes part."""
+    data = simulated_pairs("DPO", 200, rng=drawn_seed())
+    sure = np.sort(np.array(data["log_p"]), axis=0)[::-1]
+    with pytest.raises(ValueError, match="got 200 that 'log p' explains without one; add comparisons of answers that"):
+        pb.identify_process(**{**data, "log_p": sure})
+
+
+def test_half_a_pair_of_columns_is_not_passed_over(tmp_path, capsys):
+    """Without the column that was forgotten, log p would silently not be part of the regression."""
+    half = written(tmp_path / "half.jsonl", DATA, ("chosen_logps", "other", "ref_chosen_logps", "ref_rejected_logps"))
+    assert main(["process", half]) == 2
+    assert "there is no column 'rejected_logps'" in capsys.readouterr().err
+
+
 def test_size_power_and_coverage():
     """40 data sets of each process: wrong ones rejected, the right one mostly kept, intervals that mostly cover; the
     bounds are those that 40 binomial draws leave with odds of 10,000 to 1. The table of 2,000 is in docs/process.md.

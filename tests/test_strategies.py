@@ -8,6 +8,7 @@ from hypothesis import find, given
 from hypothesis import strategies as st
 
 import pbde_ref as pb
+from pbde_ref.strategies import at_prompts
 from pbde_ref.strategies import batches as batch_strategies
 from pbde_ref.strategies import objects as strategies
 
@@ -16,7 +17,7 @@ SIZES = st.integers(2, 12)
 
 def test_every_name_is_documented_and_exists_once():
     """Each public function has an example; `strategies` offers the names of `batch_strategies`."""
-    for module in (strategies, batch_strategies):
+    for module in (strategies, batch_strategies, at_prompts):
         assert sorted(set(module.__all__)) == sorted(module.__all__)
         for name in module.__all__:
             value = getattr(module, name)
@@ -85,6 +86,32 @@ def test_problems_fit_together(problem):
 def test_outcomes_of_probability_zero_are_never_compared(problem):
     """Problems with zeros are defined: no two excluded outcomes meet."""
     problem.annotator.probabilities(next(problem.proposal.blocks(problem.annotator.size)))
+
+
+@given(st.booleans().flatmap(lambda zeros: at_prompts.prompt_problems(connected=True, zeros=zeros, single=True)))
+def test_problems_at_prompts_fit_together(problem):
+    """Ragged prompts of two answers or more, pairs within them, each joined; losses and optima are defined."""
+    prompts = problem.annotator.support
+    sizes = np.diff(prompts.start)
+    assert len(set(sizes)) > 1
+    assert sizes.min() >= 2
+    assert pb.comparison_components(problem.proposal, prompts.size).max() + 1 == len(prompts.names)
+    assert pb.expected_kl(problem.annotator, problem.utilities, problem.proposal).value >= 0.0
+    found = pb.optimum("bradley_terry", problem.annotator, problem.proposal)
+    np.testing.assert_allclose(prompts.sums(found.policy.pmf), 1.0)
+
+
+@given(at_prompts.prompt_problems(extremes=True, degenerate=True))
+def test_degenerate_problems_at_prompts_are_defined(problem):
+    """One prompt, ties, prompts that nobody asks: the loss is a number, and what is open is said."""
+    assert np.isfinite(pb.expected_kl(problem.annotator, problem.utilities, problem.proposal).value)
+
+
+def test_simplest_prompts_are_not_alike():
+    prompts = find(at_prompts.prompts(), lambda _: True)
+    assert np.diff(prompts.start).tolist() == [3, 2]
+    assert len(find(at_prompts.prompts(degenerate=True), lambda _: True).names) == 1
+    assert find(at_prompts.conditional_distributions(zeros=True), lambda p: np.isneginf(p.log_pmf).any())
 
 
 @given(strategies.betas(), strategies.smoothings())

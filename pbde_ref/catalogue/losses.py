@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from pbde_ref.annotators import PreferenceModel
+from pbde_ref.annotators import Annotator, PreferenceModel, prompts_of
 from pbde_ref.catalogue.alternatives import ALTERNATIVES
 from pbde_ref.catalogue.in_use import IN_USE
 from pbde_ref.catalogue.processes import CROSS_ENTROPIES
 from pbde_ref.catalogue.records import Loss
 from pbde_ref.exact.expected import check_models
 from pbde_ref.exact.results import Optimum
+from pbde_ref.prompts.separate import at_each_prompt
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import choice, instance
 
@@ -99,4 +100,8 @@ def optimum(loss: str, annotator: PreferenceModel, proposal: Proposal, **paramet
         got = ", ".join(f"`{name}`" for name in parameters) or "none"
         raise TypeError(f"the optimum of {record.name!r} takes {', '.join(words) or 'no parameters'}; got {got:.100}")
     assert record.optimum is not None
-    return record.optimum(annotator, proposal, **parameters)
+    # A closed form needs no loop over prompts, and weights of a mixture are the same at all of them.
+    closed = isinstance(annotator, Annotator) and record.is_logistic
+    if prompts_of(annotator) is None or closed or record.family == "mixture":
+        return record.optimum(annotator, proposal, **parameters)
+    return at_each_prompt(record.optimum, annotator, proposal, parameters)

@@ -30,7 +30,7 @@ from pbde_ref.exact.pairwise_minima import minimize_by_pairs
 from pbde_ref.exact.policy_losses import minimize_policy_loss, minimize_reward_loss, wins_with_ties
 from pbde_ref.exact.projection import projected_policy
 from pbde_ref.exact.ranking import minimize_rrhf
-from pbde_ref.exact.results import NoMinimumError, Optimum, unmet
+from pbde_ref.exact.results import NoMinimumError, Optimum, undetermined, unmet
 from pbde_ref.losses.log_ratios import Link, PairObjective, centred, of_halves
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, robust, smoothed, with_margin
 from pbde_ref.pbde import PBDE, dpo, geometric_average, length_normalized, luce
@@ -65,22 +65,20 @@ def of_process(
     """
     open_ended = _unconnected(annotator, proposal)
     if open_ended:
-        return _undetermined(annotator, open_ended)
+        return undetermined(annotator.size, open_ended)
     if objective is not BRADLEY_TERRY:
         try:
             solve = minimize_by_pairs if objective.least else minimize_expected_loss
             return _with_policy(solve(objective, annotator, proposal), annotator, process)
         except NoMinimumError as error:
-            return _undetermined(annotator, str(error))
+            return undetermined(annotator.size, str(error))
     if isinstance(annotator, Annotator):
         return _closed_form(annotator, proposal, process)
     if finite_fit_exists(annotator, proposal):
         return projected_policy(annotator, process, proposal)
-    if prompts_of(annotator) is not None:
-        return _undetermined(annotator, "at some prompt no finite utilities are best: ask each prompt by itself")
     limit = limit_fit(annotator, proposal)
     if not limit.unique:
-        return _undetermined(annotator, "several groups of outcomes never lose: their shares are open", limit.loss)
+        return undetermined(annotator.size, "several groups of outcomes never lose: their shares are open", limit.loss)
     known = "no policy is best: losses come ever closer to this infimum, policies to this limit"
     return replace(_with_policy(limit, annotator, process), reason=limit.reason or known)
 
@@ -155,15 +153,6 @@ def _unconnected(
     return f"comparisons fall into {len(set(components[places].tolist()))} groups: compare {pair}"
 
 
-def _undetermined(annotator: PreferenceModel, reason: str, loss: float = math.nan) -> Optimum:
-    """No policy is the best one."""
-    nothing = np.full(annotator.size, np.nan)
-    nothing.flags.writeable = False
-    return Optimum(
-        policy=None, utilities=nothing, loss=loss, gap=math.inf, converged=False, unique=False, proof="", reason=reason
-    )
-
-
 # Cross-entropies, each with its process
 
 
@@ -234,7 +223,7 @@ def best_ipo(
     """The policy of IPO, Eq. (23); with lengths, of log-ratios averaged over tokens."""
     open_ended = _unconnected(annotator, proposal, reference)
     if open_ended:
-        return _undetermined(annotator, open_ended)
+        return undetermined(annotator.size, open_ended)
     if lengths is None:
         return ipo_optimum(annotator, proposal, tau=tau, reference=reference)
     per_token = length_normalized(vector("lengths", lengths, size=annotator.size))
@@ -350,7 +339,7 @@ def of_scores(
             likelihood_weight=likelihood_weight,
         )  # fmt: skip
     except NoMinimumError as error:
-        return _undetermined(annotator, str(error))
+        return undetermined(annotator.size, str(error))
 
 
 def of_centred(annotator: PreferenceModel, proposal: Proposal, *, coefficient: float) -> Optimum:
@@ -358,7 +347,7 @@ def of_centred(annotator: PreferenceModel, proposal: Proposal, *, coefficient: f
     try:
         return minimize_reward_loss(centred(coefficient), annotator, proposal)
     except NoMinimumError as error:
-        return _undetermined(annotator, str(error))
+        return undetermined(annotator.size, str(error))
 
 
 def of_answers(

@@ -366,9 +366,13 @@ def _explain(design: FloatArray, names: list[str]) -> None:
     rows = design / np.abs(design).max(axis=0)
     found = separating_direction(rows)
     if found is not None:
-        grown = [repr(name) for name, value in zip(names, found, strict=True) if abs(value) > 1e-6]
+        # A column that does it alone is the one to look at; others only come along.
+        alone = (rows >= 0.0).all(axis=0) | (rows <= 0.0).all(axis=0)
+        grown = [repr(name) for name, is_part in zip(names, alone if alone.any() else abs(found) > 1e-6, strict=True)
+                 if is_part]  # fmt: skip
+        how = "" if alone.any() else "a combination of "
         raise NoFiniteEstimateError(
-            f"comparisons must have exceptions to every rule; got {len(rows)} that a combination of "
+            f"comparisons must have exceptions to every rule; got {len(rows)} that {how}"
             f"{', '.join(grown)} explains without one",
             "add comparisons of answers that are closer to each other, or leave out a column",
         )

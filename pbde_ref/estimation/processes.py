@@ -105,8 +105,9 @@ def read_pairs(
         there = table.headers[header].names
         found = {key: tuple(pair) for key, pair in (columns or {}).items()}
         for key, layouts in LAYOUTS.items():
-            known = next((pair for pair in layouts if set(pair) <= set(there)), None)
-            if key not in found and known is not None:
+            # Half of a pair is a column that was forgotten, and is asked for by name.
+            known = max(layouts, key=lambda pair: len(set(pair) & set(there)))
+            if key not in found and set(known) & set(there):
                 found[key] = known
         if not found:
             raise DataError(f"{table.name}: there are no columns of log-probabilities or lengths; name them")

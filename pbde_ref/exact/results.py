@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pbde_ref.display import Shown
 from pbde_ref.validation import FloatArray, IndexArray
 
-__all__ = ["Certificate", "ExpectedLoss", "NoMinimumError", "Optimum", "Solution", "unmet"]
+__all__ = ["Certificate", "ExpectedLoss", "NoMinimumError", "Optimum", "Solution", "undetermined", "unmet"]
 
 
 class NoMinimumError(ValueError):
@@ -116,6 +118,22 @@ class Optimum(Shown):
     def value(self) -> FloatArray:
         """`utilities`."""
         return self.utilities
+
+
+def undetermined(size: int, reason: str, loss: float = math.nan) -> Optimum:
+    """No policy is the best one.
+
+    Examples
+    --------
+    >>> found = undetermined(2, "nobody was asked")
+    >>> found.policy is None, found.utilities, found.reason
+    (True, array([nan, nan]), 'nobody was asked')
+    """
+    nothing = np.full(size, np.nan)
+    nothing.flags.writeable = False
+    return Optimum(
+        policy=None, utilities=nothing, loss=loss, gap=math.inf, converged=False, unique=False, proof="", reason=reason
+    )
 
 
 Solution = Optimum

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
+from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel, check_prompts
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.expected import check_models
 from pbde_ref.numerics import logsumexp
@@ -178,6 +178,7 @@ def barker_transition_matrix(annotator: PreferenceModel, kernel: ArrayLike) -> F
     """
     instance("annotator", annotator, PreferenceModel, "an annotator")
     given = transition_matrix("kernel", kernel, size=annotator.size)
+    check_prompts("kernel", annotator, *np.nonzero(given))
     proposed = given / given.sum(axis=1, keepdims=True)
     block = all_pairs(annotator.size)
     # Pairs that the kernel never proposes need no preference.

@@ -25,7 +25,9 @@ from pbde_ref.exact.expected import check_models
 from pbde_ref.exact.results import NoMinimumError, Optimum, unmet
 from pbde_ref.exact.separation import separating_direction
 from pbde_ref.numerics import softplus
+from pbde_ref.pairs import PairBlock
 from pbde_ref.pbde import PBDE
+from pbde_ref.prompts.pairs import pairs_of
 from pbde_ref.proposals import PairListProposal, Proposal
 from pbde_ref.validation import (
     FloatArray,
@@ -163,16 +165,12 @@ class LogLinearRegression:
             same_size("annotator", annotator.size, size)
         else:
             instance("proposal", proposal, PairListProposal, "a PairListProposal, winners first, without an annotator")
-        parts, constant = [], 0.0
-        for block in proposal.blocks(size):
-            a, b, weight = (x.ravel() for x in np.broadcast_arrays(block.a, block.b, block.weight))
-            p, q = (1.0, 0.0) if annotator is None else annotator.probabilities(block)
-            won, lost = (np.broadcast_to(x, block.weight.shape).ravel() * weight for x in (p, q))
-            keep = (a != b) & (weight > 0.0)
-            constant += math.log(2.0) * float(weight[a == b].sum())
-            parts.append([x[keep] for x in (a, b, won, lost)])
-        a, b, won, lost = (np.concatenate(x) for x in zip(*parts, strict=True))
-        prompts.check("proposal", a, b, np.ones(a.size, dtype=bool))
+        a, b, weight = pairs_of(proposal, size)
+        constant = math.log(2.0) * float(weight[a == b].sum())
+        a, b, weight = (x[a != b] for x in (a, b, weight))
+        p, q = (1.0, 0.0) if annotator is None else annotator.probabilities(PairBlock(a, b, weight))
+        won, lost = p * weight, q * weight
+        prompts.check("proposal", a, b)
         f, g = np.broadcast_to(pbde.f, (size,)), np.broadcast_to(pbde.g, (size,))
         uneven = f[a] != f[b]
         if uneven.any():
@@ -184,8 +182,13 @@ class LogLinearRegression:
         reject("pbde.g", "finite", g, ~np.isfinite(g))
         order = np.argsort(a, kind="stable")
         a, b, won, lost = (x[order] for x in (a, b, won, lost))
-        scaled = prompts.centred(policies.features)
-        scaled *= f[:, None]
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = prompts.centred(policies.features)
+            scaled *= f[:, None]
+            largest = np.maximum(scaled.max(axis=0), -scaled.min(axis=0))
+        # Squares and sums of what is larger or smaller leave the range of doubles.
+        extreme = (largest != 0.0) & ~((largest > 1e-100) & (largest < 1e100))
+        reject("policies.features", "0 or of size 1e-100 to 1e100, times f", largest, extreme)
         return cls(scaled, prompts, a, b, won, lost, g[a] - g[b], constant)
 
     def margins(self, parameters: FloatArray) -> FloatArray:
@@ -304,7 +307,8 @@ def minimize_log_linear(
     NoMinimumError
         If a direction of the parameters explains all answers without exception: the loss falls for ever along it.
     ValueError
-        If `pbde.f` differs within a pair, a pair has two prompts, or sizes differ.
+        If `pbde.f` differs within a pair, a pair has two prompts, sizes differ, or features times f leave 1e-100 to
+        1e100.
 
     Notes
     -----

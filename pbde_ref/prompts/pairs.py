@@ -7,10 +7,10 @@ from numpy.typing import ArrayLike
 
 from pbde_ref.conditional import ConditionalDistribution, Prompts
 from pbde_ref.distributions import common_support
-from pbde_ref.proposals import PairListProposal
-from pbde_ref.validation import instance, probability_weights, vector
+from pbde_ref.proposals import PairListProposal, Proposal
+from pbde_ref.validation import FloatArray, IndexArray, instance, probability_weights, vector
 
-__all__ = ["prompt_pairs"]
+__all__ = ["pairs_of", "prompt_pairs"]
 
 
 def prompt_pairs(
@@ -56,3 +56,18 @@ def prompt_pairs(
         x_a == x_b, a.pmf[x_a] * b.pmf[x_b], a.pmf[x_a] * b.pmf[x_b] + b.pmf[x_a] * a.pmf[x_b]
     )
     return PairListProposal(x_a, x_b, weights)
+
+
+def pairs_of(proposal: Proposal, size: int) -> tuple[IndexArray, IndexArray, FloatArray]:
+    """Pairs that are asked, ties among them, and their weights; shape (m,) each.
+
+    Examples
+    --------
+    >>> import pbde_ref as pb
+    >>> pairs_of(pb.ProductProposal([1, 3]), 2)
+    (array([0, 0, 1]), array([0, 1, 1]), array([0.0625, 0.375 , 0.5625]))
+    """
+    blocks = [np.broadcast_arrays(block.a, block.b, block.weight) for block in proposal.blocks(size)]
+    a, b, weights = (np.concatenate([x.ravel() for x in column]) for column in zip(*blocks, strict=True))
+    asked = weights > 0.0
+    return a[asked], b[asked], weights[asked]

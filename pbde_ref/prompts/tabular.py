@@ -13,7 +13,9 @@ from pbde_ref.exact.expected import check_models, expected_cross_entropy
 from pbde_ref.exact.identifiability import comparison_components, finite_fit_exists
 from pbde_ref.exact.optima import policy_bound
 from pbde_ref.exact.results import NoMinimumError, Optimum, unmet
+from pbde_ref.pairs import PairBlock
 from pbde_ref.prompts.log_linear import gap_of
+from pbde_ref.prompts.pairs import pairs_of
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray, IndexArray, positive_number, whole_number
 
@@ -81,13 +83,13 @@ def minimize_at_prompts(
     # The first weight of each prompt's square matrix, all of them one after the other.
     square = np.concatenate([[0], np.cumsum(sizes**2)])
     wins = np.zeros(square[-1])
-    for block in proposal.blocks(prompts.size):
-        a, b, weight = (x.ravel() for x in np.broadcast_arrays(block.a, block.b, block.weight))
-        keep = (a != b) & (weight > 0.0)
-        k, weight = prompts.number[a[keep]], weight[keep]
-        row, column = a[keep] - prompts.start[k], b[keep] - prompts.start[k]
-        for first, second, p in zip((row, column), (column, row), annotator.probabilities(block), strict=True):
-            np.add.at(wins, square[k] + first * sizes[k] + second, weight * p.ravel()[keep])
+    a, b, weight = pairs_of(proposal, prompts.size)
+    a, b, weight = (x[a != b] for x in (a, b, weight))
+    k = prompts.number[a]
+    row, column = a - prompts.start[k], b - prompts.start[k]
+    won_lost = annotator.probabilities(PairBlock(a, b, weight))
+    for first, second, p in zip((row, column), (column, row), won_lost, strict=True):
+        np.add.at(wins, square[k] + first * sizes[k] + second, weight * p)
     utilities, gap, error, steps = np.zeros(prompts.size), 0.0, 0.0, 0
     for size in np.unique(sizes):
         alike = np.flatnonzero(sizes == size)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pbde_ref.annotators import PreferenceModel
+from pbde_ref.annotators import PreferenceModel, check_prompts
 from pbde_ref.sampling.comparisons import check_annotator, outcome_indices, win_probability
 from pbde_ref.sampling.outcomes import random_generator
 from pbde_ref.validation import IndexArray, plain_array, transition_matrix, whole_number
@@ -51,6 +51,7 @@ def sample_barker_chain(
     """
     check_annotator(annotator)
     kernel = transition_matrix("kernel", kernel, size=annotator.size)
+    check_prompts("kernel", annotator, *np.nonzero(kernel))
     steps = whole_number("steps", steps)
     current = outcome_indices("start", np.atleast_1d(plain_array("start", start)), annotator.size)
     generator, probability = random_generator(rng), win_probability(annotator, steps * current.size)

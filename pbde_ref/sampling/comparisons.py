@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pbde_ref.annotators import PreferenceMatrix, PreferenceModel
+from pbde_ref.annotators import PreferenceMatrix, PreferenceModel, check_prompts
+from pbde_ref.exact.expected import check_models
 from pbde_ref.pairs import PairBlock
 from pbde_ref.proposals import PairListProposal, ProductProposal, Proposal
 from pbde_ref.sampling.outcomes import CHUNK, draw_outcomes, random_generator
@@ -104,6 +105,7 @@ def sample_preferences(
     first, second = outcome_indices("x_a", x_a, annotator.size), outcome_indices("x_b", x_b, annotator.size)
     if first.size != second.size:
         raise ValueError(f"`x_b` must have one entry for each of `x_a`, {first.size}; got {second.size}")
+    check_prompts("x_b", annotator, first, second)
     result = np.empty(first.size, dtype=np.bool_)
     probability = win_probability(annotator, first.size)
     for start in range(0, first.size, CHUNK):
@@ -160,7 +162,7 @@ def sample_comparisons(
     >>> round(float(drawn.y.mean()), 2)
     0.75
     """
-    check_annotator(annotator)
+    check_models(annotator, proposal)
     pair_rng, answer_rng = random_generator(rng).spawn(2)
     x_a, x_b = sample_pairs(proposal, annotator.size, size, rng=pair_rng)
     return Comparisons(x_a, x_b, sample_preferences(annotator, x_a, x_b, rng=answer_rng))

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pbde_ref.annotators import PreferenceModel
+from pbde_ref.exact.expected import check_models
 from pbde_ref.pairs import PairBlock
 from pbde_ref.proposals import Proposal
-from pbde_ref.sampling.comparisons import check_annotator
 from pbde_ref.sampling.outcomes import random_generator
-from pbde_ref.validation import FloatArray, instance, whole_number
+from pbde_ref.validation import FloatArray, whole_number
 
 __all__ = ["draw_binomial", "draw_multinomial", "sample_counts"]
 
@@ -63,8 +63,7 @@ def sample_counts(annotator: PreferenceModel, proposal: Proposal, size: int, *, 
     >>> int(counts.sum()), round(float(counts[0, 1]) / 10**12, 4)
     (1000000000000, 0.75)
     """
-    check_annotator(annotator)
-    instance("proposal", proposal, Proposal, "a proposal")
+    check_models(annotator, proposal)
     size, generator = whole_number("size", size), random_generator(rng)
     if size > LARGEST:
         raise ValueError(f"`size` must be at most 2**62; got {size}")

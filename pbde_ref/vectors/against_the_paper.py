@@ -202,6 +202,13 @@ def _softmax(logits: Sequence[Any]) -> list[Any]:
     return paper.normalized([DECIMAL.exp(x) for x in logits])
 
 
+def _at_each(inputs: Mapping[str, Numbers], logits: Sequence[Any]) -> list[Any]:
+    """Softmax at each prompt, whose answers stand together."""
+    number = inputs["prompts"]
+    parts = ([x for x, n in zip(logits, number, strict=True) if n == k] for k in dict.fromkeys(number))
+    return [p for part in parts for p in _softmax(part)]
+
+
 def _population(
     name: str, parameters: Mapping[str, Any], inputs: Mapping[str, Numbers], expected: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -231,6 +238,17 @@ def _population_loss(
         return lambda r: paper.equation_7(
             q, lambda a, b: table[a][b], lambda a, b: paper.equation_2(r, a, b, DECIMAL), DECIMAL
         )
+    if name == "population_prompts":
+        p, f = _at_each(inputs, inputs["preference_log_weights"]), [parameters["scale"] / x for x in inputs["lengths"]]
+
+        def at_prompts(x: Sequence[Any]) -> Any:
+            pi = _at_each(inputs, x)
+            return paper.equation_7(
+                q, lambda a, b: paper.equation_9(p, a, b),
+                lambda a, b: paper.equation_11(pi, f, [0] * len(f), a, b, DECIMAL), DECIMAL,
+            )  # fmt: skip
+
+        return at_prompts
     p_star, pre = _softmax(inputs["preference_log_weights"]), _softmax(inputs["reference_log_weights"])
 
     def luce(a: int, b: int) -> Any:

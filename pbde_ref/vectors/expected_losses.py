@@ -9,12 +9,14 @@ import numpy as np
 
 from pbde_ref.annotators import Annotator, PreferenceMatrix, PreferenceModel
 from pbde_ref.catalogue import loss_named, optimum
+from pbde_ref.conditional import ConditionalDistribution, Prompts
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.expected import expected_loss
 from pbde_ref.exact.hinge import expected_slic
+from pbde_ref.exact.optima import optimal_policy
 from pbde_ref.objectives import BRADLEY_TERRY, Objective
 from pbde_ref.oracle.training.sample_optima import direction
-from pbde_ref.pbde import PBDE, dpo, geometric_average, luce
+from pbde_ref.pbde import PBDE, dpo, geometric_average, length_normalized, luce
 from pbde_ref.proposals import JointProposal
 from pbde_ref.validation import FloatArray
 from pbde_ref.vectors.format import Document, Group, Test, invalid, valid
@@ -45,6 +47,16 @@ CYCLE = {
     "preferences": [[0.5, 0.875, 0.25, 0.75], [0.125, 0.5, 0.9375, 0.625], [0.75, 0.0625, 0.5, 0.5],
                     [0.25, 0.375, 0.5, 0.5]],
     "utilities": [0.25, -0.75, -1.25, 0.5],
+}  # fmt: skip
+AT_PROMPTS = {  # of two, three and two answers
+    "prompts": [0, 0, 1, 1, 1, 2, 2], "lengths": [3.0, 5.0, 2.0, 9.0, 4.0, 7.0, 1.0],
+    "preference_log_weights": [0.0, -1.5, 0.75, -2.25, 1.0, 0.5, -0.75],
+    "policy_log_weights": [0.25, -0.75, -1.25, 0.5, -2.0, 1.5, 0.0],
+    "proposal_weights": [
+        [0.0, 8.0, 0.0, 0.0, 0.0, 0.0, 0.0], [1.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0],
+        [0.0, 0.0, 0.25, 0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 3.0],
+        [0.0] * 7,
+    ],
 }  # fmt: skip
 NEVER = {
     "preferences": [[0.5, 1.0, 1.0], [0.0, 0.5, 0.75], [0.0, 0.25, 0.5]], "utilities": [0.0, 0.5, 1.0],
@@ -105,7 +117,24 @@ POPULATION_DOCUMENTS = [
              ])],
              ["preferences[A][B] is the probability that A beats B.",
               "value and gradient are at utilities, by these; optimum are the best utilities."]),
+    Document("population_prompts", "population",
+             "The optimum of the length-normalised loss, Eq. (26), under a Luce annotator, at each of three prompts",
+             "log pi(x|x0) = length(x) (log p(x|x0) + C(x0)) / scale, normalised at each prompt",
+             [Group({"scale": scale}, [valid("three prompts", "WellSpecified UnequalProposal", **AT_PROMPTS)])
+              for scale in (1.0, 3.5)],
+             [LUCE, AT, "prompts[i] is the number of answer i's prompt; every softmax runs over the answers to one "
+              "prompt, and nobody compares answers to two."]),
 ]  # fmt: skip
+
+
+def _at_prompts(scale: float, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    prompts, process = Prompts(inputs["prompts"]), length_normalized(inputs["lengths"], scale)
+    p, pi = (ConditionalDistribution(inputs[f"{who}_log_weights"], prompts) for who in ("preference", "policy"))
+    annotator, proposal = Annotator(p, luce()), JointProposal(inputs["proposal_weights"])
+    best = optimal_policy(annotator, process).log_pmf
+    found = _expected(BRADLEY_TERRY, annotator, proposal, process.utility(pi.log_pmf), process.utility(best), best)
+    slope = process.f * found["gradients"]["utilities"]
+    return found | {"gradients": {"policy_log_weights": slope - pi.pmf * prompts.sums(slope)[prompts.number]}}
 
 
 def evaluate(name: str, parameters: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,6 +152,8 @@ def evaluate(name: str, parameters: Mapping[str, Any], inputs: Mapping[str, Any]
         matrix = PreferenceMatrix(inputs["preferences"])
         best = direction("bradley_terry", matrix, proposal)
         return _expected(BRADLEY_TERRY, matrix, proposal, np.array(inputs["utilities"]), best, best)
+    if name == "population_prompts":
+        return _at_prompts(parameters["scale"], inputs)
     loss = loss_named(name.removeprefix("population_"))
     preference = FiniteDistribution(inputs["preference_log_weights"])
     reference = FiniteDistribution(inputs["reference_log_weights"])

@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 import pbde_ref as pb
 from pbde_ref.oracle.training.check import TrainingError, check_training
 from pbde_ref.oracle.training.rivals import spread
-from pbde_ref.oracle.training.samples import draw_sample
+from pbde_ref.oracle.training.several_prompts import draw_sample
 
 LENGTHS = np.array([3, 5, 2, 9, 4, 7, 6, 8])
 

@@ -211,6 +211,19 @@ def test_errors_of_samples_are_those_of_the_formula():
     np.testing.assert_allclose(right.covariance(10), right.covariance(10, robust=False), rtol=1e-9)
 
 
+@pytest.mark.parametrize(("scale", "f"), [(1e-200, 1.0), (1.0, 1e-150), (1e200, 1.0), (1.0, 1e308), (5e307, 1e308)])
+def test_features_that_leave_the_range_of_squares_are_refused(scale, f):
+    """Squares of 1e-200 are zero: the pairs would seem to say nothing, and any parameters the best."""
+    policies = pb.LogLinearPolicies(scale * np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 3.0]]), SMALL)
+    with np.errstate(all="raise"), pytest.raises(ValueError, match="must be 0 or of size 1e-100 to 1e100, times f"):
+        pb.minimize_log_linear(policies, luce([1, 2, 2]), PAIRS, pb.PBDE(f))
+    # Control: within it the scale of features does not matter.
+    one, other = (pb.minimize_log_linear(pb.LogLinearPolicies(s * np.array([[0.0], [1.0], [3.0]]), SMALL),
+                                         luce([1, 2, 2]), PAIRS, pb.luce()) for s in (1.0, 2.0**-300))  # fmt: skip
+    np.testing.assert_allclose(one.policy.pmf, other.policy.pmf, rtol=1e-12)
+    assert other.converged
+
+
 @pytest.mark.parametrize("draw", range(5))
 def test_displacement_is_predicted_and_seen(draw):
     """One pair, chosen above rejected: the chosen answer's log-probability moves as (φ_w − E φ)·(φ_w − φ_l) says,

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from argparse import ArgumentParser
+from functools import partial
 from importlib.resources import files
 
 import jsonschema
@@ -270,6 +271,12 @@ def read_tokens(parameters, inputs):
 # ----------------------------------------------------------------------------------------- the reader: populations
 
 
+def at_each(prompts, weights):
+    """log_softmax over the answers to each prompt, which stand together."""
+    parts = ([w for w, n in zip(weights, prompts, strict=True) if n == k] for k in dict.fromkeys(prompts))
+    return [x for part in parts for x in log_softmax(part)]
+
+
 def log_softmax(weights):
     total = mp.log(sum(mp.exp(w) for w in weights))
     return [w - total for w in weights]
@@ -283,8 +290,12 @@ class Population:
         self.name = name.removeprefix("population_")
         total = sum(map(sum, inputs["proposal_weights"]))
         self.proposal = [[mpf(w) / total for w in row] for row in inputs["proposal_weights"]]
+        self.log_softmax = partial(at_each, inputs["prompts"]) if "prompts" in inputs else log_softmax
         if "preferences" in inputs:
             self.wins = exact(inputs["preferences"])
+        elif self.name == "prompts":
+            p = [mp.exp(x) for x in self.log_softmax(exact(inputs["preference_log_weights"]))]
+            self.wins = [[a / (a + b) for b in p] for a in p]
         else:
             self.preference = log_softmax(exact(inputs["preference_log_weights"]))
             self.reference = log_softmax(exact(inputs["reference_log_weights"]))
@@ -299,7 +310,9 @@ class Population:
     def utilities(self, log_weights):
         if self.name == "bradley_terry":
             return log_weights
-        log_policy, p = log_softmax(log_weights), self.parameters
+        log_policy, p = self.log_softmax(log_weights), self.parameters
+        if self.name == "prompts":
+            return [p["scale"] * x / n for x, n in zip(log_policy, exact(self.inputs["lengths"]), strict=True)]
         if self.name == "slic":
             return log_policy
         ratio = [x - r for x, r in zip(log_policy, self.reference, strict=True)]
@@ -450,6 +463,16 @@ def test_reader_agrees_on_tokens(documents):
         assert_close(read, test["expected"], 1e-13, f"{name} {test['id']}")
 
 
+def test_a_policy_normalised_over_all_prompts_is_told_apart(documents):
+    """Control: with one softmax for all answers, value and optimum are others."""
+    mp.dps = 30
+    for _, parameters, test in vectors_in({"population_prompts": documents["population_prompts"]}):
+        population, expected = Population("population_prompts", parameters, test["inputs"]), test["expected"]
+        population.log_softmax = log_softmax
+        assert abs(population.value(population.start) - expected["value"]) > 0.01
+        assert max(map(abs, derivative_with(population, mpf("1e-15"), exact(expected["optimum"])))) > 0.001
+
+
 @pytest.mark.parametrize("name", [document.name for document in vectors_of_populations.POPULATION_DOCUMENTS])
 def test_reader_agrees_on_populations(documents, name):
     """Expected loss and gradient at the given point; the optimum has the loss stated and is proved to be one."""
@@ -471,7 +494,9 @@ def test_reader_agrees_on_populations(documents, name):
         else:
             assert max(map(abs, derivative_with(population, mpf("1e-25"), optimum))) < 1e-12, place
         if argument == "policy_log_weights":
-            assert abs(sum(mp.exp(x) for x in optimum) - 1) < 1e-12
+            many = len(set(test["inputs"].get("prompts", [0])))
+            assert abs(sum(mp.exp(x) for x in optimum) - many) < 1e-12
+            assert max(abs(x - y) for x, y in zip(population.log_softmax(optimum), optimum, strict=True)) < 1e-12
         else:
             assert abs(sum(optimum)) < 1e-12
 

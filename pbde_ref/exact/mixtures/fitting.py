@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pbde_ref.annotators import PreferenceModel
+from pbde_ref.annotators import PreferenceModel, prompts_of
+from pbde_ref.conditional import ConditionalDistribution
 from pbde_ref.display import Shown
 from pbde_ref.distributions import FiniteDistribution, mixture, uniform
 from pbde_ref.exact.expected import check_models, expected_entropy
@@ -24,7 +25,7 @@ from pbde_ref.exact.identifiability import comparison_components, null_projectio
 from pbde_ref.exact.mixtures.curvature import MixtureCertificate, certify, mixture_hessian
 from pbde_ref.exact.mixtures.expectation_maximization import run_one_start
 from pbde_ref.exact.mixtures.model import MixtureModel, answered_pairs, divide_answers, evaluate
-from pbde_ref.exact.optima import normalized_log_policy
+from pbde_ref.exact.optima import policy_of
 from pbde_ref.exact.results import Optimum, unmet
 from pbde_ref.exact.selection import win_weights_error
 from pbde_ref.pbde import PBDE, luce
@@ -229,7 +230,7 @@ def fit_annotator_mixture(
     n_annotators: int = 2,
     *,
     pbde: PBDE | None = None,
-    reference: FiniteDistribution | None = None,
+    reference: FiniteDistribution | ConditionalDistribution | None = None,
     start: ArrayLike | None = None,
     weights: ArrayLike | None = None,
     noise: float = 1e-4,
@@ -255,7 +256,7 @@ def fit_annotator_mixture(
         k, from 1 to 10,000.
     pbde : PBDE, optional
         The process of all annotators in the model. Default: the Luce rule of Eq. (30).
-    reference : FiniteDistribution, optional
+    reference : FiniteDistribution or ConditionalDistribution, optional
         :math:`\pi_{pre}`, positive everywhere; its utility is where each annotator starts, and its support labels the
         result. Default: uniform.
     start : array_like, shape (k, n), optional
@@ -315,8 +316,10 @@ def fit_annotator_mixture(
     size, k = annotator.size, whole_number("n_annotators", n_annotators, least=1, most=10_000)
     process = luce() if pbde is None else pbde
     instance("pbde", process, PBDE, "a PBDE")
-    reference = uniform(range(size)) if reference is None else reference
-    instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
+    prompts = prompts_of(annotator)
+    flat = uniform(range(size)) if prompts is None else ConditionalDistribution(np.zeros(size), prompts)
+    reference = flat if reference is None else reference
+    instance("reference", reference, type(flat), f"a {type(flat).__name__}")
     same_size("reference", len(reference), size)
     base = np.tile(process.utility(reference.log_pmf), (k, 1)) if start is None else start
     base = _utility_rows("start" if start is not None else "the reference's utilities", base, size, rows=k)
@@ -339,7 +342,7 @@ def fit_annotator_mixture(
     best = min(range(n_starts), key=lambda index: runs[index].model.loss)
     run = runs[best]
     utilities = run.model.utilities - run.model.utilities @ null
-    densities = tuple(FiniteDistribution(normalized_log_policy(row, process), reference.support) for row in utilities)
+    densities = tuple(policy_of(row, process, reference.support, 0.0)[0] for row in utilities)
     certificate = certify(run.hessian, run.gradient_norm, null, components, k)
     losses, start_losses = np.array(run.losses), np.array([other.model.loss for other in runs])
     for value in (utilities, losses, start_losses):

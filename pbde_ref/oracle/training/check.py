@@ -7,7 +7,7 @@ mean, in units of the distance from the reference to the sample's optimum: 0 is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Literal
@@ -18,12 +18,13 @@ from pbde_ref.foreign import raised, watched
 from pbde_ref.numerics import logsumexp
 from pbde_ref.oracle.training.report import TrainingError, TrainingReport, describe
 from pbde_ref.oracle.training.rivals import Fit, fit_family, spread
-from pbde_ref.oracle.training.samples import Comparisons, Sample, draw_sample
-from pbde_ref.validation import FloatArray, choice, positive_number, switch, whole_number
+from pbde_ref.oracle.training.samples import Comparisons, Sample
+from pbde_ref.oracle.training.several_prompts import PromptSample, draw_sample
+from pbde_ref.validation import FloatArray, choice, instance, positive_number, switch, whole_number
 
 __all__ = ["Comparisons", "TrainingError", "TrainingReport", "check_training"]
 
-Train = Callable[[Comparisons, FloatArray], Any]
+Train = Callable[..., Any]
 
 
 def check_training(
@@ -31,6 +32,7 @@ def check_training(
     *,
     loss: str = "dpo",
     support_size: int = 8,
+    answers: Sequence[int] | None = None,
     n_comparisons: int = 4000,
     seed: int = 0,
     tolerance: float = 0.02,
@@ -52,6 +54,10 @@ def check_training(
         "length_normalized" (lengths of all outcomes; scale).
     support_size : int
         Number of outcomes n, at least 4.
+    answers : sequence of K int, optional
+        Several prompts, with so many answers each, two or more; n is their sum. Then ``train(comparisons,
+        reference_log_probs, prompts)`` gets the number of each answer's prompt as well, shape (n,). Answers are
+        numbered through, log-probabilities are given the prompt, and nobody compares answers to two prompts.
     n_comparisons : int
         Size of the sample.
     seed : int
@@ -82,7 +88,10 @@ def check_training(
     The loss is that of the whole sample, each comparison weighted alike. A trainer that stops early, or whose last
     steps are large, is away from the optimum too; the nearest objective tells the two apart. For "rso" and "slic"
     without regulariser the sample is one on which the optimum is unique. SLiC's regulariser is the expectation under
-    the reference, not a sum over samples.
+    the reference, not a sum over samples; with several prompts each weighs as often as it is asked.
+
+    A policy that has parameters of its own at each prompt ends at the same optimum however prompts are weighed, and
+    whatever a normaliser that cancels was summed over; what shows is what moves the policy.
 
     Examples
     --------
@@ -110,31 +119,42 @@ def check_training(
     switch("repeat", repeat)
     tolerance = positive_number("tolerance", tolerance)
     sample = draw_sample(
-        loss, conventions, whole_number("support_size", support_size, least=4),
+        loss, conventions, _sizes(support_size, answers),
         whole_number("n_comparisons", n_comparisons, least=1), whole_number("seed", seed), tolerance,
     )  # fmt: skip
     log_probs, problem = _train(train, sample)
     report = _judge(getattr(train, "__name__", repr(train)), sample, seed, log_probs, problem, tolerance)
     if repeat and report.passed:
-        report = _with_repeat(report, *_train(train, sample))
+        report = _with_repeat(report, sample, *_train(train, sample))
     if on_failure == "raise" and not report.passed:
         raise TrainingError(report)
     return report
 
 
-def _train(train: Train, sample: Sample) -> tuple[FloatArray, str]:
+def _sizes(support_size: int, answers: Sequence[int] | None) -> int | list[int]:
+    if answers is None:
+        return whole_number("support_size", support_size, least=4)
+    instance("answers", answers, Sequence, "a sequence of numbers of answers")
+    sizes = [whole_number(f"answers[{k}]", size, least=2) for k, size in enumerate(answers)]
+    if len(sizes) < 2:
+        raise ValueError(f"`answers` must be of several prompts; got {len(sizes)}")
+    return sizes
+
+
+def _train(train: Train, sample: Sample | PromptSample) -> tuple[FloatArray, str]:
     """What the trainer returned, and what is wrong with it."""
     nothing = np.full(sample.reference.size, np.nan)
     comparisons = Comparisons(sample.comparisons.chosen.copy(), sample.comparisons.rejected.copy())
-    reference = sample.reference.copy()
+    reference, several = sample.reference.copy(), len(sample.parts) > 1
     called = (
-        f"train(comparisons, reference_log_probs) was called with {comparisons.chosen.size} comparisons (chosen and "
+        f"train(comparisons, reference_log_probs{', prompts' if several else ''}) was called with "
+        f"{comparisons.chosen.size} comparisons (chosen and "
         f"rejected: index arrays of {comparisons.chosen.dtype}) and reference_log_probs of shape {reference.shape}; "
         f"expected: the policy's log-probabilities, shape {reference.shape}"
     )
     try:
         with watched(set()):
-            given = train(comparisons, reference)
+            given = train(comparisons, reference, *([sample.prompts.number.copy()] if several else []))
     except Exception as error:
         return nothing, f"{called}; it raised {raised(error)}"
     before = (*sample.comparisons, sample.reference)
@@ -154,41 +174,53 @@ def _train(train: Train, sample: Sample) -> tuple[FloatArray, str]:
         found = log_probs[np.argmin(np.isfinite(log_probs))]
         start = "; training starts where policy and reference are equal, where 0/0 and 0 · inf lurk (TRL #1311)"
         return nothing, f"{called}, finite; it returned {found}{start if np.isnan(found) else ''}"
-    total = float(logsumexp(log_probs))
+    totals = sample.prompts.log_sums(log_probs)
+    worst = int(np.argmax(np.abs(totals)))
     # Half a percent is what bfloat16 makes of a log-softmax.
-    if abs(total) > 0.02:
-        return nothing, f"{called}; the probabilities sum to {np.exp(total):.4g}, not 1 (logits instead?)"
+    if abs(totals[worst]) > 0.02:
+        if several and abs(logsumexp(log_probs)) <= 0.02:
+            return nothing, f"{called}; the probabilities sum to 1 over all prompts together, not at each"
+        where, also = (f" at prompt {worst}", ", or answers of others in the sum") if several else ("", "")
+        return nothing, (
+            f"{called}; the probabilities{where} sum to {np.exp(totals[worst]):.4g}, not 1 (logits instead{also}?)")
     return log_probs, ""
 
 
 def _judge(
-    subject: str, sample: Sample, seed: int, log_probs: FloatArray, problem: str, tolerance: float
+    subject: str, sample: Sample | PromptSample, seed: int, log_probs: FloatArray, problem: str, tolerance: float
 ) -> TrainingReport:
-    optimum, population = sample.optima
-    way = optimum - sample.reference
+    # About the mean at each prompt: constants there are its normaliser's.
+    centred = sample.prompts.centred
+    (optimum, population), start = map(centred, sample.optima), centred(sample.reference)
+    way, where = optimum - start, centred(log_probs)
     unit = spread(way)
+    error = spread(where - optimum) / unit
     fits: tuple[Fit, ...] = ()
     if not problem:
-        found = (fit_family(family, log_probs, unit) for family in sample.families)
+        # What has several parameters always comes nearer; it explains what is wrong, not what is right.
+        known = (f for f in sample.families if f.direction is None or f.direction.ndim < 2 or error > tolerance)
+        found = (fit_family(family, where, unit) for family in known)
         # Objectives with the same optimum stay in their order, whatever rounding says.
         fits = tuple(sorted(found, key=lambda fit: round(fit.distance, 6)))
-    gone = log_probs - sample.reference
     report = TrainingReport(
         subject=subject, loss=sample.loss, conventions=MappingProxyType(dict(sample.conventions)),
         support_size=sample.reference.size, n_comparisons=sample.comparisons.chosen.size, seed=seed,
-        log_probs=log_probs, sample_optimum=optimum, population_optimum=population,
-        reference_log_probs=sample.reference, training_error=spread(log_probs - optimum) / unit,
+        log_probs=log_probs, sample_optimum=sample.optima[0], population_optimum=sample.optima[1],
+        reference_log_probs=sample.reference, training_error=error,
         finite_data_error=spread(optimum - population) / unit,
-        progress=float((way - way.mean()) @ gone) / (way.size * unit**2), repeat_error=np.nan, tolerance=tolerance,
-        fits=fits,
+        progress=float(way @ (where - start)) / (way.size * unit**2), repeat_error=np.nan, tolerance=tolerance,
+        fits=fits, n_prompts=len(sample.parts),
         message=f"{subject}: {problem}",
     )  # fmt: skip
     return report if problem else replace(report, message=describe(report))
 
 
-def _with_repeat(report: TrainingReport, log_probs: FloatArray, problem: str) -> TrainingReport:
+def _with_repeat(
+    report: TrainingReport, sample: Sample | PromptSample, log_probs: FloatArray, problem: str
+) -> TrainingReport:
     """The report, with what a second identical call returned."""
-    unit = spread(report.sample_optimum - report.reference_log_probs)
-    report = replace(report, repeat_error=np.inf if problem else spread(log_probs - report.log_probs) / unit)
+    apart, unit = (spread(sample.prompts.centred(x)) for x in (
+        log_probs - report.log_probs, report.sample_optimum - report.reference_log_probs))  # fmt: skip
+    report = replace(report, repeat_error=np.inf if problem else apart / unit)
     message = describe(report)
     return replace(report, message=f"{message}\n  The second call: {problem}." if problem else message)

@@ -51,6 +51,7 @@ class TrainingReport:
         Objectives by how near their optima come to the trained policy, the nearest first.
     message : str
         What was found, in words.
+    n_prompts : int
     passed : bool
         Whether both errors are within the tolerance.
     """
@@ -72,6 +73,7 @@ class TrainingReport:
     tolerance: float
     fits: tuple[Fit, ...]
     message: str
+    n_prompts: int = 1
 
     @property
     def passed(self) -> bool:
@@ -94,7 +96,8 @@ class TrainingReport:
             {"objective": f.objective, "parameter": f.parameter, "value": _finite(f.value), "distance": f.distance}
             for f in self.fits
         ]
-        plain = {name: getattr(self, name) for name in ("subject", "loss", "support_size", "n_comparisons", "seed")}
+        named = ("subject", "loss", "support_size", "n_prompts", "n_comparisons", "seed")
+        plain = {name: getattr(self, name) for name in named}
         conventions = {n: v.tolist() if isinstance(v, np.ndarray) else v for n, v in self.conventions.items()}
         return {**plain, "conventions": conventions, "passed": self.passed, "message": self.message, **number, **arrays,
                 "fits": fits}  # fmt: skip
@@ -113,7 +116,7 @@ def describe(report: TrainingReport) -> str:
     declared = ", ".join([report.loss, *(f"{name}={value}" for name, value in report.conventions.items())])
     lines = [
         f"{report.subject} declared as {declared}: {report.n_comparisons} comparisons of {report.support_size} "
-        "outcomes",
+        f"{'outcomes' if report.n_prompts == 1 else f'answers to {report.n_prompts} prompts'}",
         f"  training error    {report.training_error:8.3g}  trained policy to this sample's exact optimum; "
         f"at most {report.tolerance:g}",
         f"  finite-data error {report.finite_data_error:8.3g}  this sample's optimum to the population's; "
@@ -139,7 +142,8 @@ def _verdict(report: TrainingReport) -> list[str]:
     if best.objective == UNTRAINED and best.distance < 1e-6:
         return [
             f"The objective fitted best: {best}: no step was taken, or the gradient is zero where the policy is the "
-            "reference, as that of relu(-m) + log1p(exp(-|m|)) is at m = 0 in PyTorch and JAX (TRL #1627).",
+            "reference, as that of relu(-m) + log1p(exp(-|m|)) is at m = 0 in PyTorch and JAX (TRL #1627); or "
+            "margins are centred over all prompts, or the batch: by Jensen's inequality the reference is best then.",
         ]
     reason = _reason(best, report)
     if best.distance <= report.tolerance and reason is not None:

@@ -21,7 +21,7 @@ UNTRAINED = "the reference itself, untrained"
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """Optima of one objective over all values of its parameter."""
+    """Optima of one objective over all values of its parameter, or of several that nothing fixes."""
 
     objective: str
     base: FloatArray
@@ -114,7 +114,10 @@ def fit_family(family: Family, log_probs: FloatArray, unit: float) -> Fit:
     offset = offset - offset.mean()
     if family.direction is None:
         return Fit(family.objective, "", math.nan, spread(offset) / unit)
-    along = family.direction - family.direction.mean()
+    along = family.direction - family.direction.mean(axis=0)
+    if along.ndim == 2:
+        left = offset - along @ np.linalg.lstsq(along, offset)[0]
+        return Fit(family.objective, "", math.nan, spread(left) / unit)
     length = float(along @ along)
     theta = float(offset @ along) / length if length > 0.0 else 0.0
     return Fit(family.objective, family.parameter, family.value_of(theta), spread(offset - theta * along) / unit)

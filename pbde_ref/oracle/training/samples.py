@@ -13,10 +13,11 @@ import numpy as np
 from pbde_ref.annotators import Annotator, PreferenceMatrix, PreferenceModel
 from pbde_ref.catalogue import optimum
 from pbde_ref.catalogue.losses import optimum_parameters
+from pbde_ref.conditional import Prompts
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.hinge import minimize_rso
 from pbde_ref.exact.identifiability import comparison_components, finite_fit_exists
-from pbde_ref.oracle.training.rivals import Family, families, fit_family, smoothed_family, spread
+from pbde_ref.oracle.training.rivals import Family, families, smoothed_family
 from pbde_ref.oracle.training.sample_optima import ObjectiveName, direction
 from pbde_ref.pbde import luce
 from pbde_ref.proposals import JointProposal, PairListProposal, Proposal
@@ -27,13 +28,7 @@ from pbde_ref.validation import (
     choice,
 )
 
-__all__ = ["Comparisons", "Sample", "draw_sample"]
-
-ATTEMPTS = 50
-
-# How many tolerances another objective must stay away: a policy that passes is nearer to the declared one.
-APART = 2.0
-
+__all__ = ["Comparisons", "Sample", "draw_one_prompt", "has_an_optimum", "optimizer_of"]
 
 class Comparisons(NamedTuple):
     """Indices of the chosen and of the rejected outcome of each comparison."""
@@ -44,7 +39,7 @@ class Comparisons(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A population, a sample of comparisons from it, and what is to be minimised on both."""
+    """A population, a sample of comparisons from it, and what is to be minimised on both; of one prompt."""
 
     loss: str
     conventions: Mapping[str, Any]
@@ -52,6 +47,16 @@ class Sample:
     population: Annotator
     proposal: JointProposal
     comparisons: Comparisons
+
+    @property
+    def parts(self) -> list[Sample]:
+        """Samples of all prompts."""
+        return [self]
+
+    @cached_property
+    def prompts(self) -> Prompts:
+        """Which outcome is an answer to which prompt."""
+        return Prompts(np.zeros(self.reference.size, dtype=int))
 
     @cached_property
     def wins(self) -> FloatArray:
@@ -72,7 +77,7 @@ class Sample:
     @cached_property
     def optima(self) -> tuple[FloatArray, FloatArray]:
         """Log-probabilities of the declared objective's exact optimum on the sample and on the population."""
-        optimum = _optimizer(self.loss, self.conventions)
+        optimum = optimizer_of(self.loss, self.conventions)
         reference = FiniteDistribution(self.reference)
         return optimum(*self.observed, reference), optimum(self.population, self.proposal, reference)
 
@@ -91,30 +96,7 @@ class Sample:
         return usual
 
 
-def draw_sample(
-    loss: str, conventions: Mapping[str, Any], support_size: int, n_comparisons: int, seed: int, tolerance: float
-) -> Sample:
-    """The first sample of the seed's sequence that has a finite optimum which no other objective comes near.
-
-    Examples
-    --------
-    >>> sample = draw_sample("dpo", {"beta": 0.5}, 8, 4000, seed=0, tolerance=0.02)
-    >>> sample.comparisons.chosen[:5], sample.wins.sum()
-    (array([7, 7, 1, 7, 7]), np.float64(4000.0))
-    """
-    _optimizer(loss, conventions)
-    for attempt in range(ATTEMPTS):
-        sample = _draw(loss, conventions, support_size, n_comparisons, np.random.default_rng([seed, attempt]))
-        if _has_an_optimum(sample) and _tells_objectives_apart(sample, tolerance):
-            return sample
-    raise ValueError(
-        f"`n_comparisons` must be large enough for a sample with a finite optimum that no other objective comes "
-        f"within twice the tolerance of, {tolerance:g}; {ATTEMPTS} samples of {n_comparisons} comparisons of "
-        f"{support_size} outcomes had none"
-    )
-
-
-def _draw(
+def draw_one_prompt(
     loss: str, conventions: Mapping[str, Any], size: int, n_comparisons: int, rng: np.random.Generator
 ) -> Sample:
     """A Luce population with clear preferences, some pairs compared more often than others."""
@@ -141,7 +123,10 @@ def _reach(loss: str, conventions: Mapping[str, Any]) -> float:
     return 0.5 * conventions["delta"] if loss in ("rso", "slic") else 1.0
 
 
-def _has_an_optimum(sample: Sample) -> bool:
+def has_an_optimum(sample: Sample) -> bool:
+    """Whether a finite policy is the best one."""
+    if not sample.comparisons.chosen.size:
+        return False
     annotator, proposal = sample.observed
     connected = comparison_components(proposal, annotator.size).max() == 0
     if not connected or not finite_fit_exists(annotator, proposal):
@@ -152,15 +137,6 @@ def _has_an_optimum(sample: Sample) -> bool:
     return bool(minimize_rso(annotator, proposal, delta=1.0, reference=uniform).unique)
 
 
-def _tells_objectives_apart(sample: Sample, tolerance: float) -> bool:
-    """Whether every objective whose optimum is another than the declared one stays away from it."""
-    optimum, _ = sample.optima
-    unit = spread(optimum - sample.reference)
-    distances = (fit_family(family, optimum, unit).distance for family in sample.families)
-    # Some objectives have the same optimum: the geometric loss at α = 1 and the Luce rule.
-    return all(distance < 1e-6 or distance > APART * tolerance for distance in distances)
-
-
 _Optimizer = Callable[[PreferenceModel, Proposal, FiniteDistribution], FloatArray]
 
 # Where one word of the catalogue is too wide.
@@ -169,7 +145,7 @@ _TRAINED = ("dpo", "geometric", "luce", "ipo", "rso", "slic", "length_normalized
 _LEFT_OUT = ("reference", "variant", "f", "g", "margin")
 
 
-def _optimizer(loss: str, conventions: Mapping[str, Any]) -> _Optimizer:
+def optimizer_of(loss: str, conventions: Mapping[str, Any]) -> _Optimizer:
     """The declared objective as a function from preferences to its optimum."""
     choice("loss", loss, _TRAINED)
     name = _CALLED.get(loss, loss)
