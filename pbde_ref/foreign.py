@@ -25,7 +25,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from pbde_ref.processes import end_with_parent
+from pbde_ref_command import end_with_parent
 
 __all__ = [
     "MOST_ANSWER", "MOST_OUTPUT", "MOST_SHOWN", "Answer", "ask_child", "child_main", "raised", "watched",

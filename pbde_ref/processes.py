@@ -5,21 +5,17 @@ Processes start afresh, and end when their parent does, however it ends.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import io
 import multiprocessing
-import os
-import signal
-import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
-__all__ = ["Call", "Workers", "end_with_parent", "finished", "in_order", "process_pool"]
+# Where the package is not loaded yet, so that a process ends with its parent while it loads the package.
+from pbde_ref_command import begin_process
+
+__all__ = ["Call", "Workers", "finished", "in_order", "process_pool"]
 
 Workers = Executor | int
 """Who does the work: so many processes of this machine, 1 being this process itself, or any executor."""
@@ -161,7 +157,7 @@ def process_pool(size: int) -> Iterator[ProcessPoolExecutor]:
     ...     pool.submit(abs, -3).result()
     3
     """
-    pool = ProcessPoolExecutor(size, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
+    pool = ProcessPoolExecutor(size, mp_context=multiprocessing.get_context("spawn"), initializer=begin_process)
     try:
         yield pool
     except BaseException:
@@ -170,44 +166,3 @@ def process_pool(size: int) -> Iterator[ProcessPoolExecutor]:
             child.terminate()
         raise
     pool.shutdown()
-
-
-def end_with_parent(parent: int) -> None:
-    """Ask the system to end this process as soon as its parent has ended; Linux can.
-
-    Parameters
-    ----------
-    parent : int
-        Process id; if it is not the parent any more, this process ends at once.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if hasattr(os, "getppid") and os.getppid() != parent:
-        os._exit(1)
-
-
-class _NoTerminal(io.TextIOWrapper):
-    """Errors and warnings arrive; progress bars do not show themselves."""
-
-    def isatty(self) -> bool:
-        """No."""
-        return False
-
-
-def _begin() -> None:
-    # Whoever asked for the work shows how far it is: bars here would write over each other.
-    sys.stderr = _NoTerminal(open(2, "wb", closefd=False), line_buffering=True)  # noqa: SIM115
-    # Ctrl-C reaches every process of a terminal; the first one ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        if parent.pid is not None:
-            end_with_parent(parent.pid)
-        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
-
-
-def _end_after(parent: Any) -> None:
-    """A killed process cannot end its children; they would finish their pieces, and wait for others for ever."""
-    parent.join()
-    os._exit(1)

@@ -316,7 +316,7 @@ def _argument(word):
     return word.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape").replace("\0", "")
 
 
-def leftovers(session, ours=frozenset(), patience=60.0):
+def leftovers(session, ours=frozenset(), patience=10.0):
     """Processes, except ours, that stayed behind for so many seconds; they are ended.
 
     One that is still being loaded, which takes long on a busy machine, cannot end before it has been.
