@@ -36,6 +36,7 @@ setup(
         "pbde_ref": [
             "py.typed", "vectors/vectors.schema.json", "vectors/VECTORS.md", "vectors/readers/*",
             "estimation/data/*.csv", "cli/pages/*.toml", "experiments/*.toml", "experiments/toy/*.toml",
+            "explore/page.*",
         ],
     },
     py_modules=["pbde_ref_command", "pytest_pbde_ref"],

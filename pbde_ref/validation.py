@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ __all__ = [
 ]  # fmt: skip
 
 MOST_SHOWN = 100
+NEAREST = 4
 
 
 def reject(name: str, rule: str, values: NDArray[Any], bad: NDArray[np.bool_]) -> None:
@@ -116,11 +118,18 @@ def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     Traceback (most recent call last):
         ...
     ValueError: `reduction` must be 'mean' or 'sum'; got 'median'
+    >>> choice("month", "mai", (f"month {number}" for number in range(99)))
+    Traceback (most recent call last):
+        ...
+    ValueError: `month` must be one of 99 names such as 'month 0', 'month 1', 'month 2', 'month 3'; got 'mai'
     """
     words = list(allowed)
     if not isinstance(value, str) or value not in words:
         *first, last = [repr(word) for word in words]
         rule = f"{', '.join(first)} or {last}" if first else last
+        if len(rule) > MOST_SHOWN:
+            near = get_close_matches(str(value)[:MOST_SHOWN].lower(), words, NEAREST, cutoff=0.4) or words[:NEAREST]
+            rule = f"one of {len(words)} names such as {', '.join(map(repr, near))}"
         raise ValueError(f"`{name}` must be {rule}; got {shown(value)}")
     return value
 

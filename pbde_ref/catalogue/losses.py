@@ -13,7 +13,7 @@ from pbde_ref.catalogue.records import Loss
 from pbde_ref.exact.expected import check_models
 from pbde_ref.exact.results import Optimum
 from pbde_ref.proposals import Proposal
-from pbde_ref.validation import instance
+from pbde_ref.validation import choice, instance
 
 __all__ = ["LOSSES", "loss_named", "optimum", "optimum_parameters"]
 
@@ -30,13 +30,10 @@ def loss_named(loss: str) -> Loss:
     >>> loss_named("DPO")
     Traceback (most recent call last):
         ...
-    ValueError: `loss` must be one of bradley_terry (reward), dpo, pbde, ...; got 'DPO'
+    ValueError: `loss` must be one of ... names such as 'dpo', ...; got 'DPO'
     """
-    for record in LOSSES.values():
-        if loss in (record.name, *record.aliases):
-            return record
-    known = ", ".join(f"{d.name} ({', '.join(d.aliases)})" if d.aliases else d.name for d in LOSSES.values())
-    raise ValueError(f"`loss` must be one of {known}; got {loss!r:.100}")
+    known = {name: record for record in LOSSES.values() for name in (record.name, *record.aliases)}
+    return known[choice("loss", loss, known)]
 
 
 def optimum_parameters(loss: str) -> dict[str, Any]:
