@@ -34,6 +34,9 @@ COMMANDS = {
 }
 """The module of each command, which is imported if the command is given, and what it does."""
 
+EXTRAS = {"autograd": "figures", "matplotlib": "figures", "msgpack": "language", "sentencepiece": "language"}
+"""What may be missing, and what to install."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
@@ -54,6 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments = sys.argv[1:] if arguments is None else list(arguments)
         options = _parser(arguments).parse_args(arguments)
         return _run(options)
+    except ImportError as error:
+        if error.name not in EXTRAS:
+            raise
+        print(f"pbde-ref needs {error.name} here: pip install 'pbde-ref[{EXTRAS[error.name]}]'", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         # Whoever presses Ctrl-C once more wants the same.
         with contextlib.suppress(ValueError):
