@@ -38,6 +38,8 @@ numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
 html_theme = "furo"
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_title = "pbde_ref"
 html_copy_source = False
 html_show_sphinx = False
