@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 
 # The last two print tables and progress; the third keeps products of matrices the same on any number of cores.
 REQUIRED = ["numpy>=2.0", "scipy>=1.13", "threadpoolctl>=3.5", "tabulate>=0.9", "tqdm>=4.66"]
-FIGURES = ["matplotlib>=3.9", "autograd>=1.7"]
+FIGURES = ["matplotlib>=3.9", "autograd>=1.8"]
 LANGUAGE = [*FIGURES, "msgpack>=1.0.8", "sentencepiece>=0.2.0"]
 TEST = [*LANGUAGE, "pytest>=8", "pytest-xdist>=3.6.1", "hypothesis>=6.100", "mpmath>=1.3", "jsonschema>=4.18"]
 FILES = ["pyarrow>=17", "zstandard>=0.22"]
