@@ -3,6 +3,11 @@
 python -m sphinx -W --keep-going -c docs . build/site
 """
 
+import importlib.util
+from pathlib import Path
+
+from myst_parser.parsers.sphinx_ import MystParser
+
 from pbde_ref import __version__
 
 project = "pbde_ref"
@@ -14,7 +19,7 @@ root_doc = "docs/index"
 include_patterns = [
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/**", "proofs/**.md", "benchmarks/**.md", "pbde_ref/**.md",
 ]  # fmt: skip
-exclude_patterns = ["docs/conf.py", "build", "**/.*"]
+exclude_patterns = ["docs/**.py", "build", "**/.*"]
 extensions = [
     "myst_parser",
     "numpydoc",
@@ -33,6 +38,28 @@ numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
 html_theme = "furo"
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_title = "pbde_ref"
 html_copy_source = False
 html_show_sphinx = False
+
+_spec = importlib.util.spec_from_file_location("run", Path(__file__).parent / "notebooks" / "run.py")
+_run = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_run)
+
+
+class NotebookParser(MystParser):
+    """Notebooks are pages: text, code, and the outputs that stand in them, which the tests compare."""
+
+    supported = ("ipynb",)
+
+    def parse(self, inputstring, document):
+        """As Markdown."""
+        super().parse(_run.markdown_of(inputstring), document)
+
+
+def setup(app):
+    """Let Sphinx read notebooks."""
+    app.add_source_suffix(".ipynb", "ipynb")
+    app.add_source_parser(NotebookParser)

@@ -8,9 +8,11 @@ which units the margin is, belongs to the loss: :math:`\beta` of DPO is in the u
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import wraps
+from inspect import signature
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,7 @@ __all__ = [
 
 _Function = Callable[[FloatArray], FloatArray]
 _Quick = Callable[[FloatArray, NDArray[Any]], NDArray[Any]]
+_Maker = TypeVar("_Maker", bound="Callable[..., Objective]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +79,30 @@ class Objective:
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
 
+    def __reduce__(self) -> Any:
+        """Stored as the call that made it, as its functions have no names; yours are stored by their names."""
+        if "_call" in self.__dict__:
+            return _called, self.__dict__["_call"]
+        given = (getattr(self, entry.name) for entry in fields(self))
+        return Objective, tuple(dict(value) if isinstance(value, MappingProxyType) else value for value in given)
+
+
+def _called(function: Callable[..., Objective], *arguments: Any) -> Objective:
+    return function(*arguments)
+
+
+def _stored_as_call(function: _Maker) -> _Maker:
+    """Let what the function makes know how it was made."""
+
+    @wraps(function)
+    def make(*arguments: Any, **named: Any) -> Objective:
+        made = function(*arguments, **named)
+        if "_call" not in made.__dict__ and not any(argument is made for argument in (*arguments, *named.values())):
+            made.__dict__["_call"] = (make, *signature(function).bind(*arguments, **named).args)
+        return made
+
+    return cast(_Maker, make)
+
 
 def _quick_logistic(lean: float) -> _Quick:
     r""":math:`-\log \sigma(m) + \lambda m` and its derivative, :math:`\lambda - \sigma(-m)`."""
@@ -109,6 +136,7 @@ BRADLEY_TERRY = Objective(
 r"""Eq. (1), (2), (7): :math:`\ell(m) = -\log \sigma(m)`, the cross-entropy of a logistic preference."""
 
 
+@_stored_as_call
 def smoothed(epsilon: float) -> Objective:
     r"""The logistic loss with smoothed labels, known from conservative DPO (cDPO).
 
@@ -144,6 +172,7 @@ def smoothed(epsilon: float) -> Objective:
     )
 
 
+@_stored_as_call
 def robust(epsilon: float) -> Objective:
     r"""The logistic loss made unbiased for labels that were flipped with probability :math:`\epsilon` (robust DPO).
 
@@ -180,6 +209,7 @@ def robust(epsilon: float) -> Objective:
     )
 
 
+@_stored_as_call
 def hinge(delta: float) -> Objective:
     r"""The hinge loss of SLiC-HF, Eq. (20), and RSO, Eq. (21).
 
@@ -242,6 +272,7 @@ LEAST_TAU = 1e-150
 """Below it the square of 1/2τ, which is the loss at a margin of zero, is infinite, and above its inverse that of τ."""
 
 
+@_stored_as_call
 def ipo(tau: float) -> Objective:
     r"""The quadratic loss of IPO, Eq. (23).
 
@@ -287,6 +318,7 @@ def ipo(tau: float) -> Objective:
     )
 
 
+@_stored_as_call
 def exo(epsilon: float) -> Objective:
     r"""The reverse divergence of EXO for a pair (Ji et al. 2024, Eq. 16), with :math:`L = -\text{logit}(\epsilon)`.
 
@@ -332,6 +364,7 @@ def exo(epsilon: float) -> Objective:
     )
 
 
+@_stored_as_call
 def discopop(tau: float = 0.05) -> Objective:
     r"""The loss that DiscoPOP found, log-ratio modulated (Lu et al. 2024, Eq. 5), with :math:`s = \sigma(m / \tau)`.
 
@@ -382,6 +415,7 @@ def discopop(tau: float = 0.05) -> Objective:
     )
 
 
+@_stored_as_call
 def with_margin(objective: str | Objective, margin: float) -> Objective:
     r"""The objective that asks of the winner to win by a margin: :math:`m \mapsto \ell(m - \gamma)`.
 
@@ -476,6 +510,9 @@ def as_objective(objective: str | Objective, **parameters: float) -> Objective:
             f"got {_listed(parameters)}"
         )
     return make(**parameters)
+
+
+BRADLEY_TERRY.__dict__["_call"] = (as_objective, "bradley_terry")
 
 
 def _listed(names: Any) -> str:

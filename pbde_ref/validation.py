@@ -118,6 +118,10 @@ def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     Traceback (most recent call last):
         ...
     ValueError: `reduction` must be 'mean' or 'sum'; got 'median'
+    >>> choice("month", "mai", (f"month {number}" for number in range(99)))
+    Traceback (most recent call last):
+        ...
+    ValueError: `month` must be one of 99 words, such as ...; got 'mai'
     """
     words = list(allowed)
     if not isinstance(value, str) or value not in words:

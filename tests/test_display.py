@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import pbde_ref as pb
+from pbde_ref import objectives
 
 PROBLEM = pb.paper_problem(256)
 P = PROBLEM.implicit_preference_distribution
@@ -49,3 +50,62 @@ def test_small_values_are_shown_whole():
     assert repr(pb.uniform("ab")) == "FiniteDistribution(a: 0.5, b: 0.5)"
     assert repr(pb.PBDE([1.0, 2.0], 0.0)) == "PBDE(f=[1., 2.], g=0.)"
     assert repr(pb.JointProposal(np.ones((2, 2)))) == "JointProposal(weights=[2 × 2: 0.25 … 0.25])"
+
+
+def copies(value):
+    return copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [pb.BRADLEY_TERRY, pb.hinge(0.7), pb.ipo(tau=0.2), objectives.robust(0.1), objectives.robust(0.0),
+     objectives.smoothed(0.2), objectives.exo(0.1), objectives.discopop(), objectives.rrhf(),
+     objectives.with_margin("bradley_terry", 0.3),
+     objectives.with_margin(objectives.with_margin(pb.hinge(1), 0.5), 0.25),
+     pb.Objective("mine", np.exp, np.exp, np.exp, {"a": 1.0}, convex=True)],
+    ids=repr,
+)  # fmt: skip
+def test_objectives_can_be_stored(objective):
+    """Copies have the same functions; the cross-entropy stays the one object that is recognised."""
+    margins = np.array([-2.0, 0.0, 0.3, 5.0])
+    for other in copies(objective):
+        assert (other.name, dict(other.parameters), other.convex) == (
+            objective.name, dict(objective.parameters), objective.convex
+        )  # fmt: skip
+        for name in ("value", "derivative", "second_derivative"):
+            np.testing.assert_array_equal(getattr(other, name)(margins), getattr(objective, name)(margins))
+        assert (other is pb.BRADLEY_TERRY) == (objective is pb.BRADLEY_TERRY)
+
+
+def test_an_objective_of_ones_own_is_stored_by_its_functions_names():
+    own = pb.Objective("mine", np.exp, np.exp, np.exp)
+    assert objectives.with_margin(own, 0.0) is own
+    assert copies(own)[2].value is np.exp
+    with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
+        pickle.dumps(pb.Objective("mine", lambda m: m, np.exp, np.exp))
+
+
+def test_batch_losses_can_be_stored():
+    loss = pb.dpo_loss([-1.0], [-2.0], [-2.0], [-2.0], beta=2.0)
+    for other in copies(loss):
+        assert (other.value, other.gradients) == (loss.value, loss.gradients)
+        assert not other.losses.flags.writeable
+        with pytest.raises(TypeError):
+            other.gradients["policy_chosen"] = 0.0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: pb.as_objective("x" * 1000),
+        lambda: pb.closed_loop("x" * 1000, ANNOTATOR, P, rounds=1),
+        lambda: pb.closed_loop("kto", ANNOTATOR, P, rounds=1, **{"x" * 1000: 1.0}),
+        lambda: pb.optimum("kto", ANNOTATOR, PROPOSAL, **{"x" * 1000: 1.0}),
+        lambda: pb.check_loss(max, "x" * 1000),
+        lambda: pb.check_loss(max, "kto", **{"x" * 1000: 1.0}),
+    ],
+)
+def test_errors_fit_into_300_characters(call):
+    with pytest.raises((TypeError, ValueError)) as refused:
+        call()
+    assert len(str(refused.value)) <= 300

@@ -1,6 +1,7 @@
 """Files in several parts: added up as one, by whomever, to the same bytes."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -130,3 +131,26 @@ def test_where_zero_is_belongs_to_what_converges(weight):
     fit = pb.fit_comparisons([0, 1], [1, 0], [weight, 1.0], support=range(2), prior=pb.PseudoCounts(1.0))
     assert fit.converged == (weight == 1e5)
     assert not fit.converged or abs(fit.utilities.sum()) < 2e-6
+
+
+@pytest.mark.parametrize("converged", [True, False])
+def test_a_mixture_that_did_not_converge_is_never_best(tmp_path, monkeypatch, converged):
+    """A prior holds the others at a coin's loss; the mixture would lead, and does if it converged."""
+    from pbde_ref.cli.fit_report import model_table
+    from pbde_ref.estimation import annotator_models as models
+
+    path = tmp_path / "judged.csv"
+    path.write_text("chosen,rejected,judge\n" + "a,b,x\na,b,y\n" * 30, encoding="utf-8")
+    table = pb.read_comparisons(path, annotator="judge", held_out=0.2, rng=0)
+    fit = models.fit_mixture
+
+    def sure(*arguments):
+        sign = np.where(table.items == "a", 3.0, -3.0)
+        return replace(fit(*arguments), utilities=np.stack([sign, sign]), converged=converged)
+
+    monkeypatch.setattr(models, "fit_mixture", sure)
+    found = pb.compare_annotator_models(table, prior=pb.GaussianPrior(1e-3), rng=0)
+    said = model_table(found, 2)
+    assert (found.best == "mixture") == converged
+    assert ("'mixture' describes them best" in said) == converged
+    assert ("'mixture' did not converge" in said) != converged

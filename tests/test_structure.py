@@ -24,7 +24,7 @@ ORDER = [
     "conditional", "distributions", "paper_problem", "pbde", "pairs", "annotators", "proposals", "objectives", "losses",
     "exact", "prompts",
     "catalogue", "policy_optimization", "sampling", "estimation", "models", "language", "experiments", "strategies",
-    "oracle", "vectors", "verification", "benchmarking", "figures", "cli", "__main__",
+    "oracle", "vectors", "verification", "benchmarking", "figures", "explore", "cli", "__main__",
 ]  # fmt: skip
 CARRIES_ITS_OWN_STATE = {"default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64", "Philox"}
 

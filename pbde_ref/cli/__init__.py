@@ -27,11 +27,15 @@ COMMANDS = {
     "check": ("pbde_ref.cli.check", "Hold a loss function against its definition."),
     "check-fitter": ("pbde_ref.cli.check_fitter", "Hold a fitter of comparisons against the certified optimum."),
     "comparisons": ("pbde_ref.cli.comparisons", "Say how many comparisons a policy needs, or what so many are worth."),
+    "explore": ("pbde_ref.cli.explore", "Show on a page of your own what a loss learns from whom."),
     "vectors": ("pbde_ref.cli.vectors", "Write test vectors for implementations in other languages."),
     "bench": ("pbde_ref.cli.bench", "Measure what losses, samplers and fits cost."),
     "list": ("pbde_ref.cli.listing", "Say which claims and losses there are."),
 }
 """The module of each command, which is imported if the command is given, and what it does."""
+
+EXTRAS = {"autograd": "figures", "matplotlib": "figures", "msgpack": "language", "sentencepiece": "language"}
+"""What may be missing, and what to install."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,6 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments = sys.argv[1:] if arguments is None else list(arguments)
         options = _parser(arguments).parse_args(arguments)
         return _run(options)
+    except ImportError as error:
+        if error.name not in EXTRAS:
+            raise
+        print(f"pbde-ref needs {error.name} here: pip install 'pbde-ref[{EXTRAS[error.name]}]'", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         # Whoever presses Ctrl-C once more wants the same.
         with contextlib.suppress(ValueError):

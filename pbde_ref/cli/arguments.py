@@ -7,6 +7,8 @@ import importlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
+from textwrap import wrap
 from typing import Any, NoReturn
 
 from tabulate import tabulate
@@ -22,8 +24,24 @@ __all__ = [
 MOST_CHARACTERS = 300
 
 
+class _Wrapped(argparse.HelpFormatter):
+    """Paragraphs are filled; lines that are indented, such as examples, stay lines, and can be copied when broken."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines = []
+        for kept, group in groupby(text.strip().splitlines(), lambda line: not line or line[0].isspace()):
+            for line in group if kept else [" ".join(group)]:
+                end = " \\\n" if "  pbde-ref" in line else "\n"
+                parts = wrap(line, width - 2, subsequent_indent="      " * kept, break_on_hyphens=False)
+                lines.append(end.join(parts))
+        return "\n".join(lines)
+
+
 class Parser(argparse.ArgumentParser):
     """Wrong usage gets one line that names it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": _Wrapped} | options)
 
     def error(self, message: str) -> NoReturn:
         """Print the line to stderr and exit with status 2."""

@@ -59,16 +59,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=NUMBER", help="a number of your formula")
     conventions = parser.add_argument_group("what the function computes")
     for name, parameter in _PARAMETERS.items():
+        option, said = option_of(name), _explained(name, parameter)
         if parameter.rule == "switch":
             negated = parameter.default is True
-            conventions.add_argument(option_of("no_" * negated + name), dest=name, default=None,
+            conventions.add_argument(option_of("no_" * negated + name), dest=name, default=None, help=said,
                                      action="store_false" if negated else "store_true")  # fmt: skip
         elif parameter.rule == "margin":
-            conventions.add_argument("--margin", type=_margin, metavar="NUMBER", help="or per_example, for rewards")
+            said += "; per_example for rewards"
+            conventions.add_argument("--margin", type=_margin, metavar="NUMBER", help=said)
         elif isinstance(parameter.rule, tuple):
-            conventions.add_argument(option_of(name), dest=name, choices=parameter.rule)
+            conventions.add_argument(option, dest=name, choices=parameter.rule, metavar="WORD", help=said)
         else:
-            conventions.add_argument(option_of(name), dest=name, type=real, metavar="NUMBER")
+            conventions.add_argument(option, dest=name, type=real, metavar="NUMBER", help=said)
     conventions.add_argument("--over", choices=tuple(OVER), help="a reduction: what the batch's loss is the mean over")
     conventions.add_argument("--across", choices=("mean", "sum"), help="a reduction: what becomes of ranks' gradients")
     calling = parser.add_argument_group("how it is called")
@@ -85,6 +87,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     calling.add_argument("--timeout", type=whole(1, 10**6), default=600, metavar="SECONDS",
                          help="after which a subject's process is ended [600]")  # fmt: skip
     add_outputs(parser)
+
+
+def _explained(name: str, parameter: Parameter) -> str:
+    """A convention with an example, its default, and the losses that have it."""
+    owners = [record.name for record in (*LOSSES.values(), SEQUENCE_LOG_PROBS) if name in record.parameters]
+    of = f"of {', '.join(owners[:3])}{' …' * (len(owners) > 3)}" if owners else "of every loss"
+    default = f" [{parameter.default}]" if parameter.default is not None else ""
+    if parameter.rule == "switch":
+        return of
+    if isinstance(parameter.rule, tuple):
+        return f"{', '.join(parameter.rule)}; {of}{default}"
+    letter = f"{parameter.letter}, " * bool(parameter.letter)
+    return f"{letter}as in {option_of(name)} {parameter.generic:g}; {of}{default}"
 
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     >>> parser.parse_args(["package.module:function", "--scale", "elo"]).scale
     'elo'
     """
-    parser.description, parser.formatter_class = __doc__, argparse.RawDescriptionHelpFormatter
+    parser.description = __doc__
     parser.add_argument("subjects", nargs="+", metavar="MODULE:FUNCTION", help="what to check; several make a table")
     says = parser.add_argument_group("what the function computes")
     says.add_argument("--ties", choices=TIES, help="what ties count for [it is given none]")

@@ -73,7 +73,7 @@ MOST_COMPARED = 300
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.description, parser.formatter_class = DESCRIPTION, argparse.RawDescriptionHelpFormatter
+    parser.description = DESCRIPTION
     parser.add_argument("files", metavar="FILE", nargs="*",
                         help='CSV, JSON, parquet or PrefLib, packed too; "-": stdin; or several with the same columns')
     parser.add_argument("--example", action="store_true", help="Stigler's citations between journals instead of a file")

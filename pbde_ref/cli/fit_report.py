@@ -149,7 +149,11 @@ def model_table(models: AnnotatorModels, n_annotators: int) -> str:
     for name, score in models.scores.items():
         if score.log_loss > math.log(2.0):
             verdict += f"\n{name!r} is of no use: it predicts worse than a coin"
-    calibrated = min(models.scores, key=lambda name: models.scores[name].calibration_error)
+    for name in models.unfinished:
+        verdict += f"\n{name!r} did not converge: its numbers are not those of its best fit"
+    calibrated = min(
+        models.scores, key=lambda name: (name in models.unfinished, models.scores[name].calibration_error)
+    )
     return (
         f"{models.n_held_out:,.10g} held-out comparisons, predicted from {models.n_train:,.10g} others; "
         f"a coin: 0.6931\n\n{text}\n\n{verdict}\n{calibrated!r} is calibrated best"
@@ -231,6 +235,7 @@ def models_record(models: AnnotatorModels) -> dict[str, Any]:
         "margin": models.margin,
         "margin_error": models.margin_error,
         "clear": models.clear,
+        "unfinished": list(models.unfinished),
         "scores": {
             name: {
                 "parameters": models.parameters[name],

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the reference and to Eq. (16); the mean log-ratio of policy and reference of the answers that are chosen, "
         "negative where these become rarer; and what the optimum tells of p*."
     )
-    parser.add_argument("--family", choices=FAMILIES, help="only the losses of that family")
+    parser.add_argument("--family", choices=FAMILIES, metavar="NAME", help=f"only one of: {', '.join(FAMILIES)}")
     parser.add_argument("--loss", metavar="NAME", choices=list(RULES), help=f"only this one of: {', '.join(RULES)}")
     parser.add_argument("--support", metavar="N", type=whole(8, 1024), default=256, help="grid points [256]")
     for name in PARAMETERS:

@@ -32,7 +32,7 @@ KEYS = {"log_p": "of p*, or of a model that may be it", "log_reference": "of the
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.description, parser.formatter_class = DESCRIPTION, argparse.RawDescriptionHelpFormatter
+    parser.description = DESCRIPTION
     parser.add_argument("file", metavar="FILE", nargs="?", help='CSV, JSON or parquet, packed too; "-": stdin')
     for key, what in KEYS.items():
         parser.add_argument(f"--{key.replace('_', '-')}", metavar="CHOSEN,REJECTED", type=_two, dest=key,

@@ -26,7 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "one table, a row for each point (sweep.csv, and sweep.parquet if pyarrow is installed), and a figure. "
         "Finished points are kept: an interrupted command goes on where it was, and a larger grid takes them over."
     )
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "experiments:\n" + "\n".join(f"  {name:15} {s.summary}" for name, s in SUBJECTS.items())
     parser.add_argument("experiment", metavar="NAME", help="one of the list below, or MODULE:FUNCTION, a function of "
                         "yours from settings by keyword to numbers by name")  # fmt: skip

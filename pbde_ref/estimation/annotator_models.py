@@ -68,7 +68,7 @@ class AnnotatorModels:
     parameters : mapping of str to int
         Numbers that each model estimates.
     best : str
-        The model with the lowest log-loss.
+        The model with the lowest log-loss, of those whose fits converged if any did.
     runner_up : str
         The one after it.
     margin, margin_error : float
@@ -89,6 +89,11 @@ class AnnotatorModels:
     margin_error: float
     n_train: float
     n_held_out: float
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """The models whose fits did not converge."""
+        return _unfinished(self.pooled, self.each, self.mixture)
 
     @property
     def clear(self) -> bool:
@@ -180,13 +185,23 @@ def compare_annotator_models(
     parameters["mixture"] = k * size + k - 1
 
     scores = {name: held_out_score(loss, weights) for name, loss in surprise.items()}
+    unfinished = _unfinished(pooled, each, mixture)
     # Where models predict alike the smaller one is enough.
-    best, runner_up, *_ = sorted(scores, key=lambda name: (round(scores[name].log_loss, 6), parameters[name]))
+    best, runner_up, *_ = sorted(
+        scores, key=lambda name: (name in unfinished, round(scores[name].log_loss, 6), parameters[name])
+    )
     lead, lead_error = _mean(surprise[runner_up] - surprise[best], weights)
     return AnnotatorModels(
         pooled, each, mixture, scores, parameters, best, runner_up, max(lead, 0.0), lead_error,
         float(table.weights[train].sum()), float(weights.sum()),
     )  # fmt: skip
+
+
+def _unfinished(pooled: ComparisonFit, each: Mapping[str, ComparisonFit], mixture: MixtureFit) -> tuple[str, ...]:
+    ended = {
+        "pooled": pooled.converged, "each": all(fit.converged for fit in each.values()), "mixture": mixture.converged,
+    }  # fmt: skip
+    return tuple(name for name, converged in ended.items() if not converged)
 
 
 def held_out_score(surprise: FloatArray, weights: FloatArray) -> HeldOutScore:

@@ -12,7 +12,7 @@ from pbde_ref.paper_problem import PaperProblem, paper_problem
 from pbde_ref.pbde import luce
 from pbde_ref.validation import number, positive_number, probability_weights, vector
 
-__all__ = ["luce_annotator", "pooled_annotators", "problem_with"]
+__all__ = ["annotators_from", "luce_annotator", "pooled_annotators", "problem_with"]
 
 _NORMAL = re.compile(r"([^:]+):normal\(([^,]+),([^,]+)\)")
 
@@ -41,18 +41,8 @@ def problem_with(size: int, annotators: Sequence[str] = ()) -> PaperProblem:
     problem = paper_problem(size)
     if not annotators:
         return problem
-    weights, members = [], []
-    for text in annotators:
-        found = _NORMAL.fullmatch(text.replace(" ", ""))
-        try:
-            weight, mean, deviation = map(float, found.groups() if found else ())
-        except ValueError:
-            raise ValueError(
-                f"the annotator must be WEIGHT:normal(MEAN,DEVIATION), as 0.4:normal(-2.5,0.25); got {text!r:.100}"
-            ) from None
-        weights.append(weight)
-        place = number("the annotator's MEAN", mean), positive_number("the annotator's DEVIATION", deviation)
-        members.append(truncated_normal(problem.grid, *place))
+    weights, means, deviations = zip(*annotators_from(annotators), strict=True)
+    members = [truncated_normal(problem.grid, *place) for place in zip(means, deviations, strict=True)]
     shares = probability_weights("the annotators' WEIGHT", vector("the annotators' WEIGHT", weights))
     return replace(
         problem,
@@ -60,6 +50,28 @@ def problem_with(size: int, annotators: Sequence[str] = ()) -> PaperProblem:
         annotator_distributions=tuple(members),
         annotator_weights=shares,
     )
+
+
+def annotators_from(annotators: Sequence[str]) -> list[tuple[float, float, float]]:
+    """Weight, mean and standard deviation of each.
+
+    Examples
+    --------
+    >>> annotators_from(["0.4:normal(-2.5,0.25)"])
+    [(0.4, -2.5, 0.25)]
+    """
+    found = []
+    for text in annotators:
+        match = _NORMAL.fullmatch(text.replace(" ", ""))
+        try:
+            weight, mean, deviation = map(float, match.groups() if match else ())
+        except ValueError:
+            raise ValueError(
+                f"the annotator must be WEIGHT:normal(MEAN,DEVIATION), as 0.4:normal(-2.5,0.25); got {text!r:.100}"
+            ) from None
+        place = number("the annotator's MEAN", mean), positive_number("the annotator's DEVIATION", deviation)
+        found.append((weight, *place))
+    return found
 
 
 def luce_annotator(problem: PaperProblem) -> Annotator:

@@ -45,6 +45,10 @@ class BatchLoss:
     losses: NDArray[Any]
     gradients: Mapping[str, NDArray[Any]]
 
+    def __reduce__(self) -> Any:
+        """A read-only mapping cannot be stored; what it shows can."""
+        return batch_loss, (self.value, self.losses, dict(self.gradients))
+
 
 def batch_size(reduction: str, size: int) -> int:
     """What the sum over a batch of `size` examples is divided by."""

@@ -290,3 +290,13 @@ def test_a_control_that_one_problem_alone_has_no_case_of_is_not_missed(capsys):
     arguments = ("verify", "--claims", "misspecification", "--seed", "168", "--problem", "anything 2")
     assert main(arguments) == 0
     assert "1 of 1 claims hold; 0 of 0 controls caught" in capsys.readouterr().out
+
+
+def test_what_is_not_installed_is_said_in_a_line(monkeypatch, capsys, tmp_path):
+    """The core draws nothing: whoever asks for a picture is told what to install."""
+    for name in [name for name in sys.modules if name.split(".")[:2] == ["pbde_ref", "figures"]]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    arguments = ["optima", "--loss", "reward", "--support", "16", "--plot", str(tmp_path / "x.png")]
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == "pbde-ref needs matplotlib here: pip install 'pbde-ref[figures]'\n"

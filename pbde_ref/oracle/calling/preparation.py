@@ -32,7 +32,7 @@ def conventions_of(definition: Loss, declared: Mapping[str, Any], accepted: set[
     for name in declared:
         if name not in names:
             listed = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
-            raise TypeError(f"the loss {definition.name!r} has {listed} to declare; got {name!r}")
+            raise TypeError(f"the loss {definition.name!r} has {listed} to declare; got {name!r:.100}")
     result = {}
     for name, parameter in definition.parameters.items():
         value = declared.get(name)
