@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             conventions.add_argument(option_of("no_" * negated + name), dest=name, default=None,
                                      action="store_false" if negated else "store_true")  # fmt: skip
         elif parameter.rule == "margin":
-            conventions.add_argument("--margin", type=_margin, metavar="NUMBER", help="or per_example, for rewards")
+            conventions.add_argument(option_of(name), dest=name, type=_margin, metavar="NUMBER", help="or per_example")
         elif isinstance(parameter.rule, tuple):
             conventions.add_argument(option_of(name), dest=name, choices=parameter.rule)
         else:
