@@ -23,6 +23,9 @@ FAR, NEAR = 1000.37, 1.37e-9
 # In nats, times FAR; enough to leave every clip behind.
 LOWER = 0.13737
 
+# In nats: two log-ratios on either side of what a formula distinguishes, at a loss that is neither 0 nor beyond all.
+APART = 31.37
+
 OFF_THE_GRID = 1.0373
 # Smaller, larger, and beyond what clips a product of two.
 SPREAD = (1.0 / 13.71, 5.29, 137.3)
@@ -49,10 +52,14 @@ def corners(case: Case, far: float = FAR) -> Iterator[Corner]:
     >>> [corner.says for corner in corners(case)][-2:]
     ['where rejected_rewards is 0', 'where chosen_rewards and rejected_rewards are equal']
     """
+    marks = [i.name for i in case.inputs if case.arrays[i.name].dtype.kind == "b"]
     for place, (says, edit) in enumerate(_edits(case, far)):
         single = edit(case.take([place % case.size]))
-        if _is_defined(single):
-            yield Corner(f"where {says}", single)
+        # What is desirable, or a tie, has a formula of its own.
+        other = single.with_arrays(**{name: ~single.arrays[name] for name in marks})
+        for one in (single, other) if marks else (single,):
+            if _is_defined(one):
+                yield Corner(f"where {says}", one)
     yield from _beside_kinks(case)
 
 
@@ -102,6 +109,8 @@ def _edits(case: Case, far: float) -> Iterator[tuple[str, Edit]]:
     for name in own:
         if name not in moved:
             yield f"{name} is 1", _one(name)
+    for one, other in combinations(moved, 2):
+        yield f"{one} and {other} are both lower by {APART}", _both_lower(one, other)
     for one, other in combinations(own, 2):
         alike = case.arrays[one].shape == case.arrays[other].shape
         if alike and ({one, other} <= set(moved) or exchanged_name(one) == other):
@@ -120,6 +129,10 @@ def _scaled(name: str, factor: float) -> Edit:
         return single.with_arrays(**{name: values})
 
     return edit
+
+
+def _both_lower(one: str, other: str) -> Edit:
+    return lambda single: single.with_arrays(**{name: single.arrays[name] - APART for name in (one, other)})
 
 
 def _one(name: str) -> Edit:

@@ -8,6 +8,7 @@ import pytest
 import pbde_ref as pb
 from pbde_ref.catalogue import LOSSES
 from pbde_ref.experiments.atlas import RULES, atlas, atlas_row
+from pbde_ref.experiments.flows import chosen_on_the_way
 from pbde_ref.figures import draw_optima, save_figure
 
 SIZE = 48
@@ -134,3 +135,20 @@ def test_the_drawing_has_a_panel_per_loss_and_stable_bytes(rows, tmp_path):
 def test_a_figure_is_refused_in_an_unknown_format(tmp_path):
     with pytest.raises(ValueError, match=r"`path` must end in one of \.png, \.pdf, \.svg; got"):
         save_figure(draw_optima([atlas_row("dpo", size=16, beta=1.0)]), tmp_path / "a.bmp")
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "falls"),
+    [
+        ("dpo", {"beta": 1.0}, "in the end"), ("dpo", {"beta": 16.0}, "no"), ("nca", {"beta": 1.0}, "no"),
+        ("bco_single", {"beta": 1.0, "baseline": 0.4}, "no"), ("orpo", {"beta": 1.0}, "no"),
+    ],
+)  # fmt: skip
+def test_the_flow_from_the_reference_ends_at_the_optimum(name, parameters, falls):
+    """Two paths to one number: the solver's optimum, and the end of the gradient flow; control: of another β."""
+    row = atlas_row(name, size=12, **parameters)
+    path = chosen_on_the_way(LOSSES[name], parameters, row.annotator, row.problem.reference)
+    assert path[-1] == pytest.approx(row.chosen, abs=1e-5)
+    other = chosen_on_the_way(LOSSES[name], {**parameters, "beta": 2.0}, row.annotator, row.problem.reference)
+    assert abs(other[-1] - row.chosen) > 1e-3 or name == "orpo"
+    assert row.falls == falls
