@@ -137,18 +137,13 @@ def test_a_figure_is_refused_in_an_unknown_format(tmp_path):
         save_figure(draw_optima([atlas_row("dpo", size=16, beta=1.0)]), tmp_path / "a.bmp")
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters", "falls"),
-    [
-        ("dpo", {"beta": 1.0}, "in the end"), ("dpo", {"beta": 16.0}, "no"), ("nca", {"beta": 1.0}, "no"),
-        ("bco_single", {"beta": 1.0, "baseline": 0.4}, "no"), ("orpo", {"beta": 1.0}, "no"),
-    ],
-)  # fmt: skip
-def test_the_flow_from_the_reference_ends_at_the_optimum(name, parameters, falls):
-    """Two paths to one number: the solver's optimum, and the end of the gradient flow; control: of another β."""
-    row = atlas_row(name, size=12, **parameters)
-    path = chosen_on_the_way(LOSSES[name], parameters, row.annotator, row.problem.reference)
-    assert path[-1] == pytest.approx(row.chosen, abs=1e-5)
-    other = chosen_on_the_way(LOSSES[name], {**parameters, "beta": 2.0}, row.annotator, row.problem.reference)
-    assert abs(other[-1] - row.chosen) > 1e-3 or name == "orpo"
-    assert row.falls == falls
+def test_the_flow_from_the_reference_ends_at_the_optimum():
+    """Two paths to one number: the solver's optimum of NCA, and the end of its gradient flow; control: of another β."""
+    row = atlas_row("nca", size=12, beta=1.0)
+    path, other = (
+        chosen_on_the_way(LOSSES["nca"], {"beta": beta}, row.annotator, row.problem.reference) for beta in (1.0, 2.0)
+    )
+    assert path[-1] == pytest.approx(row.chosen, abs=1e-7)  # the flow is solved to 8 digits
+    assert abs(other[-1] - row.chosen) > 1e-2
+    assert row.falls == "no"
+    assert atlas_row("dpo", size=12, beta=1.0).falls == "in the end"
