@@ -115,7 +115,8 @@ def _error(future: Future[Any]) -> BaseException | None:
 def in_order(calls: Iterable[tuple[Callable[..., Any], tuple[Any, ...]]], workers: Workers = 1) -> Iterator[Any]:
     """Results in the order of the calls, whoever computes them and when: sums over them have the same digits.
 
-    No more than 32 calls are begun before the first of them has ended, so that few results wait in memory.
+    If several calls raise, the error is that of the first. No more than 32 calls are begun before the first of them has
+    ended, so that few results wait in memory.
 
     Examples
     --------
@@ -132,13 +133,25 @@ def in_order(calls: Iterable[tuple[Callable[..., Any], tuple[Any, ...]]], worker
         if begun - ended >= MOST_AHEAD or (following := next(numbered, None)) is None:
             return None
         begun += 1
-        return Call(following[0], *following[1])
+        function, arguments = following[1]
+        return Call(following[0], _attempt, (function, *arguments))
 
-    for number, result in finished(take, workers):
-        early[number] = result
+    for number, outcome in finished(take, workers):
+        early[number] = outcome
         while ended in early:
+            result, error = early.pop(ended)
+            if error is not None:
+                raise error
             ended += 1
-            yield early.pop(ended - 1)
+            yield result
+
+
+def _attempt(function: Callable[..., Any], *arguments: Any) -> tuple[Any, Exception | None]:
+    """A result, or the error instead."""
+    try:
+        return function(*arguments), None
+    except Exception as error:
+        return None, error
 
 
 @contextmanager

@@ -252,6 +252,14 @@ def flip_probability(name: str, value: Any) -> float:
     return result
 
 
+def probability(name: str, value: Any) -> float:
+    """A real number in [0, 1]."""
+    result = number(name, value)
+    if not 0.0 <= result <= 1.0:
+        raise ValueError(f"`{name}` must be in [0, 1]; got {result}")
+    return result
+
+
 def transition_matrix(name: str, value: ArrayLike, *, size: int | None = None) -> FloatArray:
     """A read-only square matrix whose rows are probabilities, up to rounding of their sums.
 

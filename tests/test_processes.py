@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -53,6 +54,17 @@ def test_errors_arrive_as_they_are(workers):
     calls = iter([Call(by, divide, (by,)) for by in (1, 0, 2)])
     with pytest.raises(ZeroDivisionError):
         list(finished(partial(next, calls, None), workers))
+
+
+def late_error(seconds, text):
+    time.sleep(seconds)
+    raise ValueError(text)
+
+
+def test_the_first_error_is_heard_whichever_comes_first():
+    calls = [(abs, (-1,)), (late_error, (0.2, "first")), (late_error, (0.0, "second"))]
+    with ThreadPoolExecutor(3) as executor, pytest.raises(ValueError, match="first"):
+        list(in_order(calls, executor))
 
 
 def test_calls_may_wait_for_others(workers):

@@ -27,15 +27,17 @@ from pbde_ref.catalogue.ingredients import (
     reduction_of,
 )
 from pbde_ref.catalogue.processes import DPO
-from pbde_ref.catalogue.records import Arrays, Conventions, Input, Loss, Margins, Outcome, Parameter
+from pbde_ref.catalogue.records import PER_EXAMPLE, Arrays, Conventions, Input, Loss, Margins, Outcome, Parameter
 from pbde_ref.exact.results import Optimum
-from pbde_ref.losses import BatchLoss, answer_loss, aot_loss, centred_reward_loss, log_ratio_loss
+from pbde_ref.losses import BatchLoss, answer_loss, aot_loss, centred_reward_loss, ld_dpo_loss, log_ratio_loss
+from pbde_ref.losses.inputs import lengths_of
 from pbde_ref.losses.log_ratios import (
     PairObjective,
     apo_down,
     bco,
     bpo,
     cal_dpo,
+    davidson,
     dpop,
     kto,
     link,
@@ -43,6 +45,7 @@ from pbde_ref.losses.log_ratios import (
     nca,
     odds_ratio,
     of_margin,
+    rao_kupper,
     sppo,
 )
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, discopop, exo, with_margin
@@ -96,10 +99,15 @@ def _of_pairs(
     given = POLICIES + (REFERENCES if reference else ()) + constants
 
     def inputs(conventions: Conventions) -> tuple[Input, ...]:
-        return given + (LENGTHS if per_token or (likely and conventions["average_likelihood"]) else ())
+        own = tuple(Input(f"{n}s", "constant") for n in parameters if conventions[n] == PER_EXAMPLE)
+        return given + own + (LENGTHS if per_token or (likely and conventions["average_likelihood"]) else ())
 
     def batch(*arrays: Any, reduction: Any = "mean", **named: Any) -> BatchLoss:
-        values = {n: p.checked(n, named.pop(n, p.default)) for n, p in parameters.items()}
+        each = {n: PER_EXAMPLE for n in parameters if f"{n}s" in named}
+        values = {n: p.checked(n, (named | each).get(n, p.default)) for n, p in parameters.items()}
+        named = {n: x for n, x in named.items() if n not in parameters}
+        if "offsets" in named:
+            named["offsets"] = np.asarray(named["offsets"], dtype=np.float64) / values["beta"]
         weight = values.get("likelihood_weight", 0.0)
         return log_ratio_loss(
             make(**_own(values)), *arrays, **named, per_token=per_token, likelihood_weight=weight, reduction=reduction
@@ -142,26 +150,73 @@ def _of_margin(
     def objective(conventions: Conventions) -> Objective:
         return make(**{n: conventions[n] for n in names})
 
+    def margins(arrays: Arrays, conventions: Conventions) -> Margins:
+        values, slopes = _dpo_margins(arrays, conventions)
+        return Margins(values - (arrays["offsets"] if conventions.get("offset") == PER_EXAMPLE else 0.0), slopes)
+
     def solve(annotator: Any, proposal: Any, *, beta: float, reference: Any, **own: Any) -> Optimum:
         return optima.of_dpo_margin(annotator, proposal, make(**own), beta, reference)
 
     return _of_pairs(
         name, title, formula, source, lambda beta, **own: of_margin(make(**own), beta), parameters, solve=solve,
-        margins=_dpo_margins, objective=objective, **more,
+        margins=margins, objective=objective, **more,
     )  # fmt: skip
 
 
-def _of_link(name: str, title: str, formula: str, source: str, kind: str, **more: Any) -> Loss:
-    parameters = {"beta": BETA, **more}
-    fixed: dict[str, Any] = {} if more else {"divergence": kind}
+def _of_link(
+    name: str, title: str, formula: str, source: str, kind: str = "", *, around: Mapping[str, Parameter] = {},
+    learns: str = "p*", reference: bool = True, **own: Parameter,
+) -> Loss:  # fmt: skip
+    """DPO with a link; `own` are the link's parameters, `around` those of what is made of it."""
+    fixed: dict[str, Any] = {"divergence": kind} if kind else {}
 
-    def solve(annotator: Any, proposal: Any, *, beta: float, reference: Any, **own: Any) -> Optimum:
-        return optima.of_link(annotator, proposal, beta, reference, link(**fixed, **own))
+    def parts(given: Own) -> tuple[Any, dict[str, Any]]:
+        return link(**fixed, **{n: given[n] for n in own}), {n: given[n] for n in around}
+
+    def make(beta: float, **given: Any) -> PairObjective:
+        of, more = parts(given)
+        return linked(beta, of, **more)
+
+    def solve(annotator: Any, proposal: Any, *, beta: float, reference: Any = None, lengths: Any = None,
+              **given: Any) -> Optimum:  # fmt: skip
+        of, more = parts(given)
+        return optima.of_link(annotator, proposal, beta, reference, of, lengths=lengths, **more)
 
     return _of_pairs(
-        name, title, formula, source, lambda beta, **own: linked(beta, link(**fixed, **own)), parameters, solve=solve,
-        learns="" if kind == "squared" else "p*",
+        name, title, formula, source, make, {"beta": BETA, **own, **around}, solve=solve, learns=learns,
+        reference=reference, per_token=not reference,
     )
+
+
+def _with_ties(
+    name: str, title: str, formula: str, make: Callable[..., tuple[PairObjective, PairObjective]],
+    own: Mapping[str, Parameter],
+) -> Loss:  # fmt: skip
+    """DPO of pairs of which some are ties."""
+    parameters = {"beta": BETA, **own}
+
+    def batch(*arrays: Any, ties: Any, **named: Any) -> BatchLoss:
+        decided, tied = make(**{n: p.checked(n, named.pop(n, p.default)) for n, p in parameters.items()})
+        labels = np.where(np.asarray(ties) != 0, 0.0, 1.0)
+        return log_ratio_loss(decided, *arrays, labels=labels, otherwise=tied, **named)
+
+    return Loss(
+        name=name, title=title, equation="", family="pairwise",
+        inputs=lambda c: (*POLICIES, *REFERENCES, Input("ties", "constant", False)),
+        evaluate=calls(batch, FOUR, lambda a, c: {"ties": a["ties"], **{n: c[n] for n in parameters}}),
+        batches=PAIRS, parameters=parameters, batch=batch, formula=formula,
+        source="Chen et al. 2024, arXiv 2409.17431",
+    )  # fmt: skip
+
+
+EXCESS = tuple(Input(f"{i.name}_excess", i.role) for i in POLICIES + REFERENCES)
+_PARTS = (*POLICIES, *EXCESS[:2], *REFERENCES, *EXCESS[2:])
+
+
+def _ld_dpo_margins(arrays: Arrays, conventions: Conventions) -> Margins:
+    (values, slopes), share = _dpo_margins(arrays, conventions), conventions["share"]
+    beyond, _ = _dpo_margins({n: arrays[f"{n}_excess"] for n in FOUR}, conventions)
+    return Margins(values + share * beyond, {**slopes, **{f"{n}_excess": share * s for n, s in slopes.items()}})
 
 
 def _of_answers(
@@ -194,8 +249,9 @@ def _wpo_loss(
     chosen_lengths: Any, rejected_lengths: Any, beta: float, **named: Any,
 ) -> BatchLoss:  # fmt: skip
     """DPO, each pair weighted by the mean probabilities of its tokens."""
-    chosen = np.asarray(policy_chosen) / np.asarray(chosen_lengths)
-    rejected = np.asarray(policy_rejected) / np.asarray(rejected_lengths)
+    shape = np.shape(policy_chosen)
+    chosen = np.asarray(policy_chosen) / lengths_of("chosen_lengths", chosen_lengths, shape=shape)
+    rejected = np.asarray(policy_rejected) / lengths_of("rejected_lengths", rejected_lengths, shape=shape)
     four = policy_chosen, policy_rejected, reference_chosen, reference_rejected
     return log_ratio_loss(of_margin(BRADLEY_TERRY, beta), *four, weights=np.exp(chosen + rejected), **named)
 
@@ -225,9 +281,10 @@ IN_USE = (
     ),
     _of_margin(
         "odpo", "DPO with an offset", "-log σ(m - γ), m = β (a - b)",
-        "Amini et al. 2024, arXiv 2402.10571; a constant offset is LLaMA-Factory's and TRL's reward margin",
-        lambda offset: with_margin(BRADLEY_TERRY, offset),
-        {"beta": BETA, "offset": Parameter("non-negative", None, 0.4, 0.9, ("offset", "margin"), "γ")},
+        "Amini et al. 2024, arXiv 2402.10571, where each pair has its own; a constant one is LLaMA-Factory's and TRL's "
+        "reward margin",
+        lambda offset: with_margin(BRADLEY_TERRY, 0.0 if offset == PER_EXAMPLE else offset),
+        {"beta": BETA, "offset": Parameter("margin", None, 0.4, 0.9, ("offset", "margin"), "γ")},
     ),
     _of_pairs(
         "ln_dpo", "DPO of log-ratios per token", "-log σ(β (a/|chosen| - b/|rejected|))",
@@ -263,7 +320,7 @@ IN_USE = (
     _aot("aot_unpaired", "alignment by optimal transport, unpaired", "-log σ(β (a - b)), a and b sorted", False),
     _of_link(
         "f_dpo", "f-DPO", "-log σ(β (h(a) - h(b))), h: a | 1 - exp(-a) | log 2 + log σ(a) | (exp((α-1) a) - 1)/(α-1)",
-        f"Wang et al. 2024, arXiv 2309.16240; {_TRL} f_divergence_type", "",
+        f"Wang et al. 2024, arXiv 2309.16240; {_TRL} f_divergence_type",
         divergence=Parameter(("forward_kl", "js_divergence", "alpha_divergence", "reverse_kl"), "forward_kl"),
         alpha=Parameter("positive", 0.5, 0.7, 1.6, ("alpha", "f_alpha_divergence_coef"), "α"),
     ),
@@ -272,8 +329,37 @@ IN_USE = (
         "chi_po",
     ),
     _of_link(
+        "clipped_chi_po", "χPO, clipped", "-log σ(clip(β (exp(a) + a - exp(b) - b), -R, R))",
+        "Huang et al. 2025, arXiv 2407.13399, Algorithm 1, where R = 2 R_max", "chi_po", learns="",
+        around={"bound": Parameter("positive", None, 1.6, 4.1, ("bound", "clip"), "R")},
+    ),
+    _of_link(
         "squared_po", "SquaredPO", "-log σ(β (a exp(-a) - b exp(-b)))", "Pipano et al. 2026, arXiv 2602.06788",
-        "squared",
+        "squared", learns="",
+    ),
+    _of_link(
+        "alphapo", "AlphaPO", "-log σ(β (h(s_w) - h(s_l)) - γ), h(s) = (1 - exp(-α s))/α, s = log π/length",
+        f"Gupta et al. 2025, arXiv 2501.03884; {_TRL} alphapo, which has SimPO's γ", "alphapo", reference=False,
+        learns="", alpha=Parameter("real", None, 0.3, 0.7, ("alpha",), "α"),
+        around={"margin": Parameter("non-negative", 0.0, 0.4, 0.9, ("margin", "gamma", "simpo_gamma"), "γ")},
+    ),
+    Loss(
+        name="ld_dpo", title="length-desensitised DPO", equation="", family="pairwise", inputs=lambda c: _PARTS,
+        evaluate=calls(ld_dpo_loss, names_of(_PARTS), lambda a, c: {n: c[n] for n in ("beta", "share")}),
+        batches=PAIRS, batch=ld_dpo_loss, margins=_ld_dpo_margins, objective=lambda c: BRADLEY_TERRY,
+        parameters={"beta": BETA, "share": Parameter("probability", None, 0.4, 0.7, ("share", "ld_alpha", "alpha"),
+                                                     "α")},
+        formula="-log σ(β (a - b)), a = that of the first min(|chosen|, |rejected|) tokens + α that of the others",
+        source=f"Liu et al. 2024, arXiv 2409.06411; {_TRL} ld_alpha",
+    ),
+    _with_ties(
+        "rao_kupper", "DPO with ties, Rao and Kupper's", "-log σ(m - α), of a tie -log σ(m - α) - log σ(-m - α) - "
+        "log(exp(2α) - 1), m = β (a - b)", rao_kupper,
+        {"threshold": Parameter("positive", None, 0.4, 0.9, ("threshold",), "α")},
+    ),
+    _with_ties(
+        "davidson", "DPO with ties, Davidson's", "log(1 + exp(-m) + 2ν exp(-m/2)), of a tie + m/2 - log 2ν, "
+        "m = β (a - b)", davidson, {"tendency": Parameter("positive", None, 0.4, 0.9, ("tendency", "nu"), "ν")},
     ),
     _of_pairs(
         "nca", "noise contrastive alignment of a pair", "-log σ(βa) - ½ log σ(-βa) - ½ log σ(-βb)",

@@ -22,7 +22,7 @@ from pbde_ref.exact.identifiability import comparison_components, finite_fit_exi
 from pbde_ref.exact.ipo import ipo_optimum
 from pbde_ref.exact.kept_answers import minimize_sigmoids
 from pbde_ref.exact.limits import limit_fit
-from pbde_ref.exact.links import with_linked_policy
+from pbde_ref.exact.links import clipped, with_linked_policy
 from pbde_ref.exact.minimizers import minimize_expected_loss
 from pbde_ref.exact.mixtures import expected_mixture_loss, fit_annotator_mixture
 from pbde_ref.exact.optima import optimal_policy, policy_bound, policy_of
@@ -312,11 +312,17 @@ def of_ratios_per_token(
 
 
 def of_link(
-    annotator: PreferenceModel, proposal: Proposal, beta: float, reference: FiniteDistribution, of: Link
-) -> Optimum:
-    """The policy of DPO with another function in the place of the logarithm."""
-    fit = best_reward(annotator, proposal)
-    return fit if fit.policy is None else with_linked_policy(fit, reference, beta, of)
+    annotator: PreferenceModel, proposal: Proposal, beta: float, reference: FiniteDistribution | None, of: Link, *,
+    lengths: ArrayLike | None = None, margin: float = 0.0, bound: float = math.inf,
+) -> Optimum:  # fmt: skip
+    """The policy of DPO with another function in the place of the logarithm, perhaps per token, perhaps clipped."""
+    fit = best_reward(annotator, proposal, margin=margin)
+    if fit.policy is None or not np.isfinite(fit.utilities).all():
+        return fit
+    log_pre = np.zeros(annotator.size) if reference is None else reference.log_pmf
+    tokens = np.ones(annotator.size) if lengths is None else vector("lengths", lengths, size=annotator.size)
+    found = with_linked_policy(fit, annotator.support, log_pre, tokens, beta, of)
+    return found if math.isinf(bound) else clipped(found, annotator, proposal, bound)
 
 
 def of_scores(

@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 from pbde_ref.exact.results import Optimum
 from pbde_ref.losses.result import BatchLoss
 from pbde_ref.objectives import BRADLEY_TERRY, Objective
-from pbde_ref.validation import FloatArray, choice, flip_probability, non_negative_number, positive_number, switch
+from pbde_ref.validation import (
+    FloatArray,
+    choice,
+    flip_probability,
+    non_negative_number,
+    number,
+    positive_number,
+    probability,
+    switch,
+)
 
 __all__ = ["PER_EXAMPLE", "Arrays", "Conventions", "Input", "Loss", "Margins", "Outcome", "Parameter"]
 
@@ -61,8 +70,8 @@ class Parameter:
     Attributes
     ----------
     rule : str or tuple of str
-        "positive", "non-negative", "flip probability", "share" (a positive one), "margin" (non-negative, or an array of
-        its own), "switch", or the words that are allowed.
+        "positive", "non-negative", "real", "probability", "flip probability", "share" (a positive one), "margin"
+        (non-negative, or an array of its own, in the plural), "switch", or the words that are allowed.
     default : object
         None means that it must be declared unless the function takes it as a keyword; then `generic` is used.
     generic : object
@@ -105,6 +114,8 @@ _NUMBERS: Mapping[str, Callable[[str, Any], float]] = {
     "positive": positive_number,
     "non-negative": non_negative_number,
     "margin": non_negative_number,
+    "real": number,
+    "probability": probability,
     "flip probability": flip_probability,
     "share": lambda name, value: positive_number(name, flip_probability(name, value)),
 }

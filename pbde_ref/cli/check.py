@@ -65,8 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             conventions.add_argument(option_of("no_" * negated + name), dest=name, default=None, help=said,
                                      action="store_false" if negated else "store_true")  # fmt: skip
         elif parameter.rule == "margin":
-            said += "; per_example for rewards"
-            conventions.add_argument("--margin", type=_margin, metavar="NUMBER", help=said)
+            said += "; per_example for one of each pair"
+            conventions.add_argument(option, dest=name, type=_margin, metavar="NUMBER", help=said)
         elif isinstance(parameter.rule, tuple):
             conventions.add_argument(option, dest=name, choices=parameter.rule, metavar="WORD", help=said)
         else:

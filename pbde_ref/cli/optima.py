@@ -18,7 +18,7 @@ from pbde_ref.files import write_atomically, write_json
 
 __all__ = ["add_arguments", "run"]
 
-HEADERS = ["", "loss", "gap", "±", "TV\np*", "TV\nref", "TV\n16", "won", "tells"]
+HEADERS = ["", "loss", "gap", "±", "TV\np*", "TV\nref", "TV\n16", "won", "falls", "tells"]
 FAMILIES = list(dict.fromkeys(rule.family for rule in RULES.values()))
 INTRODUCTION = """# The atlas of preference losses
 
@@ -27,6 +27,8 @@ reference and a Luce annotator: what `pbde-ref optima --page docs/atlas.md` writ
 least possible one, `±` the policy's total variation from the best one; an empty cell: nothing is proved. TV is the
 total variation to p\\*, to the reference and to Eq. (16) at the loss's own β, `won` the mean log-ratio of policy and
 reference of the answers that were chosen, in nats: negative where these become rarer, -inf where some are given up.
+`falls` says whether it is negative at the optimum or, if not there, anywhere on the way: along the gradient flow of the
+logits from the reference (no, on the way; empty: not computed, as where the loss has kinks).
 `tells` is what the optimum determines of the annotator: p\\* itself, how often answers win (rates), or which ones win
 more often than not (winners).
 
@@ -41,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "The exact optimum of each loss on the problem of Eq. (10), pairs drawn from the reference: the loss there; a "
         "bound on its distance from the minimum, and on the policy's; total variation (TV) from the policy to p*, to "
         "the reference and to Eq. (16); the mean log-ratio of policy and reference of the answers that are chosen, "
-        "negative where these become rarer; and what the optimum tells of p*."
+        "negative where these become rarer; whether it is so in the end, or on the way from the reference; and what "
+        "the optimum tells of p*."
     )
     parser.add_argument("--family", choices=FAMILIES, metavar="NAME", help=f"only one of: {', '.join(FAMILIES)}")
     parser.add_argument("--loss", metavar="NAME", choices=list(RULES), help=f"only this one of: {', '.join(RULES)}")
@@ -64,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         for loss, parameters in tqdm(settings, desc="optima", unit="policy", disable=None, leave=False)
     ]
     print(f"Eq. (10) on {options.support} grid points, pairs from the reference policy\n")
-    print(table([_cells(row) for row in rows], HEADERS, colalign=["left"] + ["right"] * 7 + ["left"]))
+    print(table([_cells(row) for row in rows], HEADERS, colalign=["left"] + ["right"] * 7 + ["left"] * 2))
     for says, labels in _open_ends(rows).items():
         print("\n" + fill(f"{', '.join(labels)}: {says}", 80))
     if options.json:
@@ -110,7 +113,7 @@ def _page(families: dict[str, list[AtlasRow]], pictures: dict[str, str], size: i
         parts.append(f"## {family.capitalize()}\n\n| loss | formula | source |\n|---|---|---|")
         cells = ((f"`{r.name}` {r.title}", r.formula or r.equation, r.source or "the paper") for r in records)
         parts += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
-        parts.append(f"\n| {headings} |\n|---|" + "---:|" * 7 + "---|")
+        parts.append(f"\n| {headings} |\n|---|" + "---:|" * 7 + "---|---|")
         parts += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
         parts += ["", *(f"- {', '.join(labels)}: {says}." for says, labels in _open_ends(rows).items())]
         parts.append(f"\n![The best policies: {family}]({pictures[family]})\n")
@@ -144,6 +147,7 @@ def _cells(row: AtlasRow) -> list[str]:
         f"{row.optimum.policy_error:.0e}" if row.optimum.policy_error < 1.0 else "",
         *("" if distance is None else f"{distance:.3f}" for distance in distances),
         "" if row.policy is None else f"{row.chosen:.1f}",
+        row.falls,
         RULES[row.name].learns,
     ]
 
@@ -165,6 +169,7 @@ def _record(rows: list[AtlasRow], size: int) -> dict[str, Any]:
                 **{name: finite_or_none(value) for name, value in row.distances.items()},
                 "mode_masses": [finite_or_none(mass) for mass in row.mode_masses],
                 "chosen_log_ratio": finite_or_none(row.chosen),
+                "chosen_falls": row.falls,
                 "policy": None if row.policy is None else row.policy.pmf.tolist(),
                 "reason": row.optimum.reason,
             }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from inspect import Parameter
 from itertools import product
 from typing import Any
@@ -24,6 +25,7 @@ from pbde_ref.exact.optima import product_of_experts
 from pbde_ref.exact.results import Optimum
 from pbde_ref.exact.selection import winners_distribution
 from pbde_ref.experiments.annotators import luce_annotator, pooled_annotators
+from pbde_ref.experiments.flows import TOLERANCE, chosen_on_the_way
 from pbde_ref.numerics import weighted
 from pbde_ref.paper_problem import PaperProblem, paper_problem
 from pbde_ref.pbde import dpo
@@ -96,6 +98,21 @@ class AtlasRow:
             return math.nan
         winners = winners_distribution(self.annotator, ProductProposal(self.problem.reference)).pmf
         return float(weighted(winners, self.policy.log_pmf - self.problem.reference.log_pmf).sum())
+
+    @cached_property
+    def falls(self) -> str:
+        """Whether the mean log-ratio of the chosen answers is ever negative along the gradient flow from the reference.
+
+        "in the end" where the optimum itself has it negative, which is as certain as the optimum; "on the way" where
+        the flow has, "no" where the flow, solved to 8 digits, has not; empty where neither is known.
+        """
+        loss = RULES[self.name].loss
+        if self.policy is None or not isinstance(loss, str):
+            return ""
+        if self.chosen < 0.0:
+            return "in the end"
+        path = chosen_on_the_way(LOSSES[loss], self.parameters, self.annotator, self.problem.reference)
+        return "" if path is None else "on the way" if path.min() < -100.0 * TOLERANCE else "no"
 
     @property
     def mode_masses(self) -> tuple[float, float]:
@@ -229,7 +246,7 @@ def _family(loss: Loss) -> str:
 
 def _sweep(loss: Loss) -> dict[str, tuple[float, ...]]:
     """β = 1, the least confusing one, and generic values, of what its optimum takes."""
-    lettered = {n: p for n, p in loss.parameters.items() if p.letter and n != "alpha"}
+    lettered = {n: p for n, p in loss.parameters.items() if p.letter and (n != "alpha" or p.default is None)}
     return {n: (1.0 if n == "beta" else p.generic,) for n, p in lettered.items()}
 
 

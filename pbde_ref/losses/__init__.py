@@ -21,7 +21,7 @@ policy_gradient (Eq. 4, 5), sequences (from logits and tokens to log-probabiliti
 
 from pbde_ref.losses.alternatives import ipo_loss, rso_loss, slic_loss
 from pbde_ref.losses.annotators import annotator_mixture_loss
-from pbde_ref.losses.log_ratios import answer_loss, aot_loss, centred_reward_loss, log_ratio_loss
+from pbde_ref.losses.log_ratios import answer_loss, aot_loss, centred_reward_loss, ld_dpo_loss, log_ratio_loss
 from pbde_ref.losses.pairwise import bradley_terry_loss, pairwise_loss
 from pbde_ref.losses.policy_gradient import kl_controlled_policy_gradient_loss
 from pbde_ref.losses.processes import dpo_loss, geometric_loss, length_normalized_loss, pbde_loss
@@ -47,6 +47,7 @@ __all__ = [
     "geometric_loss",
     "ipo_loss",
     "kl_controlled_policy_gradient_loss",
+    "ld_dpo_loss",
     "length_normalized_loss",
     "log_ratio_loss",
     "pairwise_loss",

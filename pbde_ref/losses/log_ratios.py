@@ -28,14 +28,14 @@ from pbde_ref.losses.inputs import (
     reference_log_probabilities,
 )
 from pbde_ref.losses.result import BatchLoss, Reduction, batch_loss, batch_size
-from pbde_ref.numerics import expit, softplus, weighted
-from pbde_ref.objectives import LEAST_TAU, Objective, smoothed
-from pbde_ref.validation import FloatArray, choice, non_negative_number, positive_number, reject
+from pbde_ref.numerics import expit, sigmoid_difference, softplus, weighted
+from pbde_ref.objectives import BRADLEY_TERRY, LEAST_TAU, Objective, smoothed, with_margin
+from pbde_ref.validation import FloatArray, choice, non_negative_number, number, positive_number, probability, reject
 
 __all__ = [
     "Link", "PairObjective", "answer_loss", "aot_loss", "apo_down", "bco", "bpo", "cal_dpo", "centred",
-    "centred_reward_loss", "dpop", "kto", "link", "linked", "log_ratio_loss", "nca", "odds_ratio", "of_halves",
-    "of_margin", "sppo",
+    "centred_reward_loss", "davidson", "dpop", "kto", "ld_dpo_loss", "link", "linked", "log_ratio_loss", "nca",
+    "odds_ratio", "of_halves", "of_margin", "rao_kupper", "sppo",
 ]  # fmt: skip
 
 Parts = tuple[Any, Any, Any]
@@ -113,17 +113,18 @@ def link(divergence: str, alpha: float = 0.5) -> Link:
     r""":math:`h(a) = f'(e^a)`, up to a constant, of the divergence that the policy is held to its reference by.
 
     "reverse_kl" is DPO's; "forward_kl", "js_divergence" and "alpha_divergence" are f-DPO's (Wang et al. 2024), "chi_po"
-    is χPO's :math:`e^a + a` (Huang et al. 2025), without clipping, and "squared" SquaredPO's :math:`a e^{-a}`
-    (Pipano et al. 2026).
+    is χPO's :math:`e^a + a` (Huang et al. 2025), and "squared" SquaredPO's :math:`a e^{-a}` (Pipano et al. 2026).
+    "alphapo" is AlphaPO's :math:`(1 - e^{-\alpha a}) / \alpha` of log-probabilities per token (Gupta et al. 2025).
 
     Examples
     --------
     >>> float(link("forward_kl").value(0.0)), float(link("alpha_divergence", 0.5).value(np.log(4.0)))
     (0.0, 1.0)
     """
-    if divergence == "alpha_divergence":
-        k = positive_number("alpha", alpha) - 1.0
-        if abs(k) >= 1e-6:
+    if divergence in ("alpha_divergence", "alphapo"):
+        k = -number("alpha", alpha) if divergence == "alphapo" else positive_number("alpha", alpha) - 1.0
+        # Nearer to 0 its products are no numbers of full precision, and the limit is right to the last digit.
+        if abs(k) >= 1e-150:
             lowest = -1.0 / k if k > 0.0 else -math.inf
             return Link(lambda a: np.expm1(k * a) / k, lambda a: np.exp(k * a), lowest=lowest)
         divergence = "reverse_kl"
@@ -134,20 +135,79 @@ def link(divergence: str, alpha: float = 0.5) -> Link:
         "chi_po": Link(lambda a: np.exp(a) + a, lambda a: np.exp(a) + 1.0),
         "squared": Link(lambda a: a * np.exp(-a), lambda a: (1.0 - a) * np.exp(-a), turn=1.0),
     }
-    return known[choice("divergence", divergence, (*known, "alpha_divergence"))]
+    return known[choice("divergence", divergence, (*known, "alpha_divergence", "alphapo"))]
 
 
-def linked(beta: float, of: Link) -> PairObjective:
-    r""":math:`-\log \sigma(\beta (h(a) - h(b)))`."""
+def linked(beta: float, of: Link, margin: float = 0.0, bound: float = math.inf) -> PairObjective:
+    r""":math:`-\log \sigma(\beta (h(a) - h(b)) - \gamma)`, the argument of the sigmoid held between -bound and bound.
+
+    The derivative is 0 where it is held, and on the edge.
+    """
     beta = positive_number("beta", beta)
 
     def parts(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
         with np.errstate(over="ignore", invalid="ignore"):
-            m = beta * (of.value(a) - of.value(b))
-            slope = -beta * expit(-m)
+            m = beta * (of.value(a) - of.value(b)) - margin
+            slope = np.where(np.abs(m) < bound, -beta * expit(-m), 0.0)
+            m = np.clip(m, -bound, bound)
             return softplus(-m), weighted(slope, of.derivative(a)), weighted(-slope, of.derivative(b))
 
     return PairObjective("linked", parts)
+
+
+def rao_kupper(beta: float, threshold: float) -> tuple[PairObjective, PairObjective]:
+    r"""DPO by Rao and Kupper's model (Chen et al. 2024): the losses of a pair that was decided, and of a tie.
+
+    .. math:: -\log \sigma(m - \alpha), \qquad
+              -\log \sigma(m - \alpha) - \log \sigma(-m - \alpha) - \log (e^{2 \alpha} - 1), \qquad m = \beta (a - b)
+
+    Parameters
+    ----------
+    beta : float
+        Positive.
+    threshold : float
+        :math:`\alpha = \log \nu`, positive: by how much a utility must be larger to win half the time.
+    """
+    beta, alpha = positive_number("beta", beta), positive_number("threshold", threshold)
+
+    def tied(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
+        m = beta * (a - b)
+        # The same without what cancels: no term is negative.
+        value = softplus(m - alpha) + softplus(-m - alpha) - math.log(-math.expm1(-2.0 * alpha))
+        slope = beta * sigmoid_difference(m + alpha, alpha - m, 2.0 * m)
+        return value, slope, -slope
+
+    return of_margin(with_margin(BRADLEY_TERRY, alpha), beta), PairObjective("rao_kupper", tied, convex=True)
+
+
+def davidson(beta: float, tendency: float) -> tuple[PairObjective, PairObjective]:
+    r"""DPO by Davidson's model (Chen et al. 2024): the losses of a pair that was decided, and of a tie.
+
+    .. math:: \log (1 + e^{-m} + 2 \nu e^{-m / 2}), \qquad
+              \log (1 + e^{-m} + 2 \nu e^{-m / 2}) + \tfrac{m}{2} - \log 2 \nu, \qquad m = \beta (a - b)
+
+    Parameters
+    ----------
+    beta : float
+        Positive.
+    tendency : float
+        :math:`\nu`, positive: odds of a tie between equals are :math:`\nu` to 1.
+    """
+    beta, log_nu = positive_number("beta", beta), math.log(2.0 * positive_number("tendency", tendency))
+
+    def decided(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
+        m = beta * (a - b)
+        value = softplus(np.logaddexp(-m, log_nu - 0.5 * m))
+        slope = -beta * (np.exp(-m - value) + 0.5 * np.exp(log_nu - 0.5 * m - value))
+        return value, slope, -slope
+
+    def tied(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
+        m = beta * (a - b)
+        odds = np.logaddexp(0.5 * m, -0.5 * m) - log_nu
+        slope = 0.5 * beta * np.tanh(0.5 * m) * expit(odds)
+        return softplus(odds), slope, -slope
+
+    return PairObjective("davidson", decided, convex=True), PairObjective("davidson", tied, convex=True)
 
 
 def of_halves(name: str, chosen: Half, rejected: Half, convex: bool = False) -> PairObjective:
@@ -402,6 +462,8 @@ def log_ratio_loss(
     per_token: bool = False,
     likelihood_weight: float = 0.0,
     labels: ArrayLike | None = None,
+    otherwise: PairObjective | None = None,
+    offsets: ArrayLike = 0.0,
     weights: ArrayLike = 1.0,
     reduction: Reduction = "mean",
 ) -> BatchLoss:
@@ -424,6 +486,10 @@ def log_ratio_loss(
     labels : array_like, shape (B,), optional
         Probability p that the chosen outcome is the better one: the loss is then
         :math:`p\, \ell(a, b) + (1 - p)\, \ell(b, a)`.
+    otherwise : PairObjective, optional
+        What stands in the place of :math:`\ell(b, a)`: with labels that are 1 or 0, the loss of the others.
+    offsets : float or array_like, shape (B,)
+        What is taken off each chosen outcome's score, non-negative, in nats; no gradient flows into it.
     weights : float or array_like, shape (B,)
         What each pair counts, non-negative; no gradient flows into it.
     reduction : {"mean", "sum"}
@@ -449,7 +515,7 @@ def log_ratio_loss(
     weight = non_negative_number("likelihood_weight", likelihood_weight)
     references = () if reference_chosen is None else (reference_chosen, reference_rejected)
     four: tuple[Any, ...] = (policy_chosen, policy_rejected, *references)
-    arguments = policies(*four) | {"weights": (weights, NON_NEGATIVE)}
+    arguments = policies(*four) | {"weights": (weights, NON_NEGATIVE), "offsets": (offsets, NON_NEGATIVE)}
     if labels is not None:
         arguments["labels"] = labels, NON_NEGATIVE
         reject("labels", "at most 1", np.asarray(labels, float), np.asarray(labels, float) > 1.0)
@@ -463,12 +529,14 @@ def log_ratio_loss(
         tokens_w, tokens_l = own[-2:] if chosen_lengths is not None else (1.0, 1.0)
         scale_w, scale_l = (1.0 / tokens_w, 1.0 / tokens_l) if per_token else (1.0, 1.0)
         a, b, counts = (own[0] - pre_w) * scale_w, (own[1] - pre_l) * scale_l, own[len(four)]
+        a = a - own[len(four) + 1]
         value, slope_w, slope_l = objective.parts(a, b, 0.0)
         if labels is not None:
-            p, other = own[len(four) + 1], objective.parts(b, a, 0.0)
+            p, other = own[len(four) + 2], objective.parts(b, a, 0.0)
+            other = (other[0], other[2], other[1]) if otherwise is None else otherwise.parts(a, b, 0.0)
             value, slope_w, slope_l = (
                 weighted(p, here) + weighted(1.0 - p, there)
-                for here, there in zip((value, slope_w, slope_l), (other[0], other[2], other[1]), strict=True)
+                for here, there in zip((value, slope_w, slope_l), other, strict=True)
             )
         value, slope_w, slope_l = counts * value, counts * slope_w * scale_w, counts * slope_l * scale_l
         if weight:
@@ -494,6 +562,65 @@ def log_ratio_loss(
             )
 
     return evaluated(arguments, compute, reduction=reduction, dtype=precision(*four), defined=defined)
+
+
+def ld_dpo_loss(
+    policy_chosen: ArrayLike,
+    policy_rejected: ArrayLike,
+    policy_chosen_excess: ArrayLike,
+    policy_rejected_excess: ArrayLike,
+    reference_chosen: ArrayLike,
+    reference_rejected: ArrayLike,
+    reference_chosen_excess: ArrayLike,
+    reference_rejected_excess: ArrayLike,
+    *,
+    beta: float,
+    share: float,
+    reduction: Reduction = "mean",
+) -> BatchLoss:
+    r"""LD-DPO (Liu et al. 2024): DPO in which tokens beyond the shorter outcome's length count less.
+
+    .. math:: -\log \sigma(\beta (a - b)), \qquad a = \log \frac{\pi_\theta}{\pi_{pre}}(x_{w, \le l})
+              + \alpha \log \frac{\pi_\theta}{\pi_{pre}}(x_{w, > l} \mid x_{w, \le l}), \qquad
+              l = \min(|x_w|, |x_l|), and b likewise
+
+    Parameters
+    ----------
+    policy_chosen, policy_rejected, reference_chosen, reference_rejected : array_like, shape (B,)
+        Log-probabilities summed over the first l tokens, at most 0; the reference's finite.
+    policy_chosen_excess, policy_rejected_excess, reference_chosen_excess, reference_rejected_excess : array_like
+        Summed over the tokens beyond, shape (B,), at most 0 and finite; 0 where there are none.
+    beta : float
+        Positive.
+    share : float
+        :math:`\alpha`, in [0, 1]: at 1 the loss is DPO's.
+    reduction : {"mean", "sum"}
+
+    Returns
+    -------
+    BatchLoss
+        Gradients: the policy's four.
+
+    Examples
+    --------
+    >>> import pbde_ref.losses as losses
+    >>> public, excess = ([-2.0], [-2.0]), ([-3.0], [0.0])
+    >>> losses.ld_dpo_loss(*public, *excess, *public, [-1.0], [0.0], beta=1.0, share=0.5).losses.round(6)
+    array([1.313262])
+    """
+    share = probability("share", share)
+    publics = policy_chosen, policy_rejected, reference_chosen, reference_rejected
+    others = {
+        "policy_chosen_excess": policy_chosen_excess, "policy_rejected_excess": policy_rejected_excess,
+        "reference_chosen_excess": reference_chosen_excess, "reference_rejected_excess": reference_rejected_excess,
+    }  # fmt: skip
+    excess = [reference_log_probabilities(n, x, shape=np.shape(policy_chosen)) for n, x in others.items()]
+    sums = [np.asarray(x, dtype=np.float64) + share * y for x, y in zip(publics, excess, strict=True)]
+    found = log_ratio_loss(of_margin(BRADLEY_TERRY, beta), *sums, reduction=reduction)
+    dtype = precision(*publics, *others.values())
+    gradients = {n: g.astype(dtype) for n, g in found.gradients.items()}
+    gradients |= {f"{n}_excess": (share * g).astype(dtype) for n, g in found.gradients.items()}
+    return batch_loss(found.value, found.losses.astype(dtype), gradients)
 
 
 def answer_loss(

@@ -62,7 +62,7 @@ class Case:
 
     def rewards(self) -> tuple[FloatArray, FloatArray]:
         """The two that the margin is the difference of: the chosen outcome's and the rejected one's, without gamma."""
-        base = self.with_conventions(margin=0.0) if "margin" in self.conventions else self
+        base = self.with_conventions(**{n: 0.0 for n, p in self.definition.parameters.items() if p.rule == "margin"})
 
         def without(side: str) -> Case:
             names = [i.name for i in base.inputs if i.floating and side in i.name]
@@ -71,12 +71,15 @@ class Case:
         return without("rejected").margins().values, -without("chosen").margins().values
 
     def of_size(self, size: int) -> Case:
-        """So many examples, no two alike: those of this case in turn, each time stretched a little more."""
+        """So many examples, no two alike: those of this case in turn, each time a little smaller.
+
+        What is smaller stays what the loss allows: a log-probability, a share, a positive number.
+        """
         places = np.arange(size)
         taken = self.take(places % self.size)
-        stretch = 1.0 + places // self.size / 32.0
+        shrink = 1.0 + places // self.size / 32.0
         names = [i.name for i in self.inputs if i.floating and i.name not in _NOT_OF_EXAMPLES]
-        arrays = {n: taken.arrays[n] * stretch.reshape(-1, *[1] * (taken.arrays[n].ndim - 1)) for n in names}
+        arrays = {n: taken.arrays[n] / shrink.reshape(-1, *[1] * (taken.arrays[n].ndim - 1)) for n in names}
         return taken.with_arrays(**arrays)
 
     def with_arrays(self, **arrays: NDArray[Any]) -> Case:

@@ -15,7 +15,7 @@ from pbde_ref.oracle import laws, masks
 from pbde_ref.oracle.calling.subjects import rounded_case
 from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.context import Context, FailedCheckError, SkippedCheckError
-from pbde_ref.oracle.corners import Corner, corners, lopsided, shifted, stacked, trial_values
+from pbde_ref.oracle.corners import Corner, corners, lopsided, shared, shifted, stacked, trial_values
 from pbde_ref.oracle.diagnosis import diagnose_check
 from pbde_ref.oracle.own import OWN_NUMBER
 from pbde_ref.oracle.rewards import REWARD_SITUATIONS
@@ -146,7 +146,8 @@ def single_inputs(context: Context) -> None:
     if not found:
         raise SkippedCheckError("no example of this kind has a finite loss")
     batches = [Corner("where single inputs are extreme, or equal", batch) for batch in stacked(found, generic.size)]
-    for says, made in [*found, *shifted(generic, **far), *batches]:
+    together = [*shifted(generic, **far), *shared(context.batch("extreme"), **far)]
+    for says, made in [*found, *together, *batches]:
         case = rounded_case(made, context.dtype)
         context.hold(case, context.compute(case, gradients=True), _all_parts(context, says))
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from pbde_ref.oracle.cases import Case, exchanged_name, is_of_examples
 
-__all__ = ["Corner", "corners", "lopsided", "shifted", "stacked", "trial_values"]
+__all__ = ["Corner", "corners", "lopsided", "shared", "shifted", "stacked", "trial_values"]
 
 # Powers of ten and whole numbers are what a rounded or clipped input would still agree at.
 FAR, NEAR = 1000.37, 1.37e-9
@@ -23,8 +23,12 @@ FAR, NEAR = 1000.37, 1.37e-9
 # In nats, times FAR; enough to leave every clip behind.
 LOWER = 0.13737
 
+# In nats: two log-ratios on either side of what a formula distinguishes, at a loss that is neither 0 nor beyond all.
+APART = 31.37
+
 OFF_THE_GRID = 1.0373
-SPREAD = (1.0 / 13.71, 5.29)
+# Smaller, larger, and beyond what clips a product of two.
+SPREAD = (1.0 / 13.71, 5.29, 137.3)
 
 
 class Corner(NamedTuple):
@@ -48,10 +52,14 @@ def corners(case: Case, far: float = FAR) -> Iterator[Corner]:
     >>> [corner.says for corner in corners(case)][-2:]
     ['where rejected_rewards is 0', 'where chosen_rewards and rejected_rewards are equal']
     """
+    marks = [i.name for i in case.inputs if case.arrays[i.name].dtype.kind == "b"]
     for place, (says, edit) in enumerate(_edits(case, far)):
         single = edit(case.take([place % case.size]))
-        if _is_defined(single):
-            yield Corner(f"where {says}", single)
+        # What is desirable, or a tie, has a formula of its own.
+        other = single.with_arrays(**{name: ~single.arrays[name] for name in marks})
+        for one in (single, other) if marks else (single,):
+            if _is_defined(one):
+                yield Corner(f"where {says}", one)
     yield from _beside_kinks(case)
 
 
@@ -91,9 +99,18 @@ def _jumps(single: Case, name: str, own: float) -> Iterator[tuple[float, float]]
 def _edits(case: Case, far: float) -> Iterator[tuple[str, Edit]]:
     own = [i.name for i in case.inputs if is_of_examples(i.name)]
     moved = [i.name for i in case.inputs if i.name in own and i.role != "constant"]
-    for says, factor in (("far from the other inputs", far), ("nearly 0", NEAR), ("0", 0.0)):
-        for name in moved:
-            yield f"{name} is {says}", _scaled(name, factor)
+    # Where an input may not be so, the loss says it: a share of 1000, a positive number that is 0, a length of none.
+    for says, factor in (("far from the other inputs", far), ("far on the other side of 0", -far), ("nearly 0", NEAR),
+                         ("0", 0.0)):  # fmt: skip
+        for name in own:
+            # A length is a whole number, and a mark is not a number at all.
+            if case.arrays[name].dtype.kind != "b":
+                yield f"{name} is {says}", _scaled(name, factor)
+    for name in own:
+        if name not in moved:
+            yield f"{name} is 1", _one(name)
+    for one, other in combinations(moved, 2):
+        yield f"{one} and {other} are both lower by {APART}", _both_lower(one, other)
     for one, other in combinations(own, 2):
         alike = case.arrays[one].shape == case.arrays[other].shape
         if alike and ({one, other} <= set(moved) or exchanged_name(one) == other):
@@ -107,10 +124,19 @@ def _scaled(name: str, factor: float) -> Edit:
     def edit(single: Case) -> Case:
         values = single.arrays[name].copy()
         # Of several candidates only one.
-        values[(0,) * values.ndim] *= factor
+        place = (0,) * values.ndim
+        values[place] = values[place] * factor
         return single.with_arrays(**{name: values})
 
     return edit
+
+
+def _both_lower(one: str, other: str) -> Edit:
+    return lambda single: single.with_arrays(**{name: single.arrays[name] - APART for name in (one, other)})
+
+
+def _one(name: str) -> Edit:
+    return lambda single: single.with_arrays(**{name: np.ones_like(single.arrays[name])})
 
 
 def _equal(one: str, other: str) -> Edit:
@@ -144,21 +170,28 @@ def stacked(corners: list[Corner], size: int) -> Iterator[Case]:
         yield rows[0].with_arrays(**{n: np.concatenate([row.arrays[n] for row in rows]) for n in names})
 
 
-def shifted(case: Case, far: float = FAR) -> Iterator[Corner]:
-    """Batches in which the policy, the reference or the rewards are far lower everywhere; margins stay ordinary.
-
-    Those in which what all examples share, such as the weights of a mixture, is far off, the other way round, or level.
-    """
+def shared(case: Case, far: float = FAR) -> Iterator[Corner]:
+    """Batches in which what all examples share, such as the weights of a mixture, is far off, either way, or level."""
     for name in (i.name for i in case.inputs if i.differentiated and not is_of_examples(i.name)):
-        for says, factor in (("far from 0", far), ("of the other sign", -13.37), ("0", 0.0)):
+        for says, factor in (("far from 0", far), ("far on the other side of 0", -far), ("0", 0.0)):
             moved = case.with_arrays(**{name: case.arrays[name] * factor})
             if _is_defined(moved):
                 yield Corner(f"where {name} is {says}", moved)
-    for role in ("policy", "reference", "reward"):
-        names = [i.name for i in case.inputs if i.role == role and is_of_examples(i.name)]
-        lower = case.with_arrays(**{name: case.arrays[name] - LOWER * far for name in names})
-        if names and _is_defined(lower):
-            yield Corner(f"where every {role} is far lower", lower)
+
+
+def shifted(case: Case, far: float = FAR) -> Iterator[Corner]:
+    """Batches in which all inputs of a kind are far lower, or higher, everywhere; margins stay ordinary."""
+    yield from shared(case, far)
+    kinds: dict[str, list[str]] = {}
+    for given in case.inputs:
+        if given.floating and is_of_examples(given.name):
+            kind = given.name.partition("_")[0] if given.role == "constant" else given.role
+            kinds.setdefault(kind, []).append(given.name)
+    for kind, names in kinds.items():
+        for says, sign in (("lower", -1.0), ("higher", 1.0)):
+            moved = case.with_arrays(**{name: case.arrays[name] + sign * LOWER * far for name in names})
+            if _is_defined(moved):
+                yield Corner(f"where every {kind} is far {says}", moved)
 
 
 def lopsided(generic: Case, extreme: Case) -> Iterator[Corner]:
@@ -174,7 +207,7 @@ def lopsided(generic: Case, extreme: Case) -> Iterator[Corner]:
 
 
 def trial_values(value: float, allowed: Callable[[float], float], *, near: bool = False) -> list[float]:
-    """Values at which a hyperparameter is tried: near the given one but off every decimal grid, smaller, and larger.
+    """Values at which a hyperparameter is tried: near the given one but off every decimal grid, smaller, larger, far.
 
     Those that are not allowed are left out; with `near`, where nobody said what is allowed, only the first is tried.
 

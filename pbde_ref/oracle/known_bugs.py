@@ -84,9 +84,9 @@ class KnownBug:
 
 OWN = OF_MARGINS, OF_RATIOS
 ALL = (*LOSSES, *OWN)
-REFERENCED = (*(n for n, loss in LOSSES.items() if loss.has_reference and loss.family == "pairwise"), *OWN)
+REFERENCED = (*(n for n, loss in LOSSES.items() if loss.has_reference and loss.family != "answers"), *OWN)
 LOGISTIC = tuple(name for name, loss in LOSSES.items() if loss.is_logistic)
-PAIRED = (*(name for name, loss in LOSSES.items() if loss.family in ("pairwise", "mixture")), *OWN)
+PAIRED = (*(name for name, loss in LOSSES.items() if loss.family in ("pairwise", "mixture", "batch")), *OWN)
 PAIRWISE = (*(name for name, loss in LOSSES.items() if loss.has_margins), OF_MARGINS)
 POLICY_PAIRS = (*(name for name in PAIRWISE if name in LOSSES and LOSSES[name].has_policy), *OWN)
 LENGTHENED = tuple(name for name, loss in LOSSES.items() if loss.has_lengths)
@@ -104,7 +104,7 @@ def _at(change: Callable[[float], float], *names: str) -> Formula:
 
 
 def _without_reference(case: Case, dtype: str) -> Outcome:
-    zeros = {name: np.zeros_like(case.arrays[name]) for name in ("reference_chosen", "reference_rejected")}
+    zeros = {i.name: np.zeros_like(case.arrays[i.name]) for i in case.inputs if i.role == "reference"}
     return case.with_arrays(**zeros).expected()
 
 

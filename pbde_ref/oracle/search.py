@@ -102,7 +102,11 @@ def _array(draw: Any, strategies: Any, name: str, like: np.ndarray, size: int) -
     if name.startswith(("policy", "reference", "regularization")):
         numbers = strategies.one_of(strategies.integers(1, 1_000), strategies.integers(1_000, 200_000))
         return -np.array(draw(_list(numbers, strategies, count))).reshape(shape) / 16.0
-    if name.startswith("f_") or name == "margins":
+    if like.dtype.kind == "b":
+        return np.array(draw(_list(strategies.booleans(), strategies, count))).reshape(shape)
+    if name == "labels":
+        return np.array(draw(_list(strategies.integers(0, 16), strategies, count))).reshape(shape) / 16.0
+    if name.startswith("f_") or name in ("margins", "offsets"):
         return np.array(draw(_list(strategies.integers(1, 48), strategies, count))).reshape(shape) / 16.0
     return np.array(draw(_list(strategies.integers(-800, 800), strategies, count))).reshape(shape) / 16.0
 

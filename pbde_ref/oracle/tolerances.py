@@ -135,7 +135,11 @@ def _moved(case: Case, expected: Outcome, step: float) -> Outcome:
     value = np.zeros_like(expected.value)
     gradients = {n: np.zeros_like(g) for n, g in expected.gradients.items()}
     for neighbour in _neighbours(case, step):
-        moved = neighbour.expected()
+        try:
+            moved = neighbour.expected()
+        except ValueError:
+            # A share of 1 has a neighbour below only.
+            continue
         with np.errstate(invalid="ignore"):
             value = value + np.abs(moved.value - expected.value)
             gradients = {n: g + np.abs(moved.gradients[n] - expected.gradients[n]) for n, g in gradients.items()}

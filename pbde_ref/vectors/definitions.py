@@ -178,6 +178,46 @@ def _f_dpo_link(t: Number, p: Numbers, arithmetic: Any) -> Number:
     return t
 
 
+def _clipped_chi_po(a: Number, b: Number, p: Numbers, arithmetic: Any) -> Number:
+    m, most = p["beta"] * (arithmetic.exp(a) + a - arithmetic.exp(b) - b), p["bound"]
+    return _nll(0 * m + most if m > most else 0 * m - most if -m > most else m, arithmetic)
+
+
+def _alphapo(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
+    alpha, margin = parameters["alpha"], parameters["margin"]
+    rewards = [
+        (1 - arithmetic.exp(-alpha * example[f"policy_{side}"] / example[f"{side}_lengths"])) / alpha
+        for side in ("chosen", "rejected")
+    ]
+    return _nll(parameters["beta"] * (rewards[0] - rewards[1]) - margin, arithmetic)
+
+
+def _ld_dpo(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
+    """DPO of what is left if tokens beyond the shorter answer's length are tempered."""
+    whole = {n: x + parameters["share"] * example[f"{n}_excess"] for n, x in example.items() if "excess" not in n}
+    return _dpo(parameters, whole, arithmetic)
+
+
+def _rao_kupper(m: Number, p: Numbers, tied: bool, arithmetic: Any) -> Number:
+    alpha = p["threshold"]
+    won = _nll(m - alpha, arithmetic)
+    return won + _nll(-m - alpha, arithmetic) - arithmetic.log(arithmetic.exp(2 * alpha) - 1) if tied else won
+
+
+def _davidson(m: Number, p: Numbers, tied: bool, arithmetic: Any) -> Number:
+    """From the shares of a win, a tie and a loss: e^(m/2), 2 nu and e^(-m/2)."""
+    win, tie, loss = arithmetic.exp(m / 2), 2 * p["tendency"], arithmetic.exp(-m / 2)
+    return arithmetic.log(win + tie + loss) - arithmetic.log(tie if tied else win)
+
+
+def _with_ties(formula: Callable[..., Number]) -> Callable[[Numbers, Numbers, Any], Number]:
+    def definition(parameters: Numbers, example: Numbers, arithmetic: Any) -> Number:
+        ratios = _of_ratios(lambda a, b, p, arithmetic: formula(p["beta"] * (a - b), p, example["ties"], arithmetic))
+        return ratios(parameters, example, arithmetic)
+
+    return definition
+
+
 def _targets(a: Number, b: Number, p: Numbers) -> Number:
     return (a - 1 / (2 * p["beta"])) ** 2 + (b + 1 / (2 * p["beta"])) ** 2
 
@@ -238,6 +278,11 @@ IN_USE: dict[str, Callable[[Numbers, Numbers, Any], Number]] = {
     "exo": _of_ratios(_exo),
     "discopop": _of_ratios(_discopop),
     "odpo": _of_ratios(lambda a, b, p, arithmetic: _nll(p["beta"] * (a - b) - p["offset"], arithmetic)),
+    "clipped_chi_po": _of_ratios(_clipped_chi_po),
+    "alphapo": _alphapo,
+    "ld_dpo": _ld_dpo,
+    "rao_kupper": _with_ties(_rao_kupper),
+    "davidson": _with_ties(_davidson),
     "ln_dpo": _of_ratios(lambda a, b, p, arithmetic: _nll(p["beta"] * (a - b), arithmetic)),
     "f_dpo": _linked(_f_dpo_link),
     "chi_po": _linked(lambda t, p, arithmetic: arithmetic.exp(t) + t),
@@ -283,7 +328,7 @@ IN_USE: dict[str, Callable[[Numbers, Numbers, Any], Number]] = {
 }  # fmt: skip
 
 # With exponentials of log-ratios, which far apart are no doubles.
-STEEP = ("discopop", "f_dpo", "chi_po", "squared_po")
+STEEP = ("alphapo", "clipped_chi_po", "discopop", "f_dpo", "chi_po", "squared_po")
 
 DEFINITIONS: dict[str, Callable[[Numbers, Numbers, Any], Number]] = {
     "annotator_mixture": _annotator_mixture, "bradley_terry": _bradley_terry, "dpo": _dpo, "geometric": _geometric,

@@ -87,7 +87,7 @@ def _examples(inputs: Mapping[str, Any], scale: float, rng: np.random.Generator)
             drawn[name] = _multiples(rng, 1.0, 1, 128, size)
         elif name == "labels":
             drawn[name] = _multiples(rng, 1.0, 0, 65, size)
-        elif name == "desirable":
+        elif name in ("desirable", "ties"):
             drawn[name] = rng.integers(0, 2, size).tolist()
         elif name.startswith("reference"):
             # No log-ratio is zero.

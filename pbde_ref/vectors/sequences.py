@@ -286,6 +286,8 @@ def _of_record(record: Loss) -> Document:
     ) -> dict[str, Any]:
         labels = {"labels": LABELS[: len(policy["policy_chosen"])]}
         everything = policy | reference | lengths | rewards | labels | _answers(policy, reference)
+        everything["ties"] = [place % 2 for place in range(len(policy["policy_chosen"]))]
+        everything |= {f"{n}_excess": [x / 4.0 for x in values] for n, values in (policy | reference).items()}
         return {name: everything[name] for name in names}
 
     generic_batch = batch(POLICY, REFERENCE, LENGTHS)

@@ -116,10 +116,11 @@ def _linked(problem: Problem, name: str) -> float | None:
     spread = float(np.ptp(problem.preference.log_pmf)) / problem.beta
     if not problem.positive or spread > 700.0:
         return None
-    log_pmf = linked_policy(problem.preference.log_pmf, problem.reference, problem.beta, link(name))
+    log_pre = problem.reference.log_pmf
+    log_pmf = linked_policy(problem.preference.log_pmf, log_pre, np.ones(log_pre.size), problem.beta, link(name))
     if log_pmf is None:
         return 0.0
-    a = log_pmf - problem.reference.log_pmf
+    a = log_pmf - log_pre
     # By e^a + a = c + log p* / β, the gaps to the likeliest outcome in units of what they are made of.
     gaps = problem.beta * (np.exp(a) + a) - problem.preference.log_pmf
     size = 1.0 + np.abs(problem.preference.log_pmf).max() + problem.beta * (np.exp(a) + np.abs(a)).max()

@@ -25,7 +25,8 @@ DISAGREEING = pb.PreferenceMatrix(
 
 # Losses that are not convex, that have kinks where the best policy lies, or that normalisation holds back.
 OPEN = {
-    "annotator_mixture", "apo_down", "bpo", "cal_dpo", "discopop", "dpop", "exo", "orpo", "sppo", "squared_po",
+    "annotator_mixture", "apo_down", "bpo", "cal_dpo", "clipped_chi_po", "discopop", "dpop", "exo", "orpo", "sppo",
+    "squared_po",
 }  # fmt: skip
 
 

@@ -8,11 +8,12 @@ import pytest
 import pbde_ref as pb
 from pbde_ref.catalogue import LOSSES
 from pbde_ref.experiments.atlas import RULES, atlas, atlas_row
+from pbde_ref.experiments.flows import chosen_on_the_way
 from pbde_ref.figures import draw_optima, save_figure
 
 SIZE = 48
 # Not convex, or with kinks, or held back by normalisation: where nothing proves that the policy is the best.
-OPEN = {"exo", "discopop", "squared_po", "nca", "apo_down", "dpop", "bpo", "orpo"}
+OPEN = {"exo", "discopop", "squared_po", "nca", "apo_down", "clipped_chi_po", "dpop", "bpo", "orpo"}
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +135,15 @@ def test_the_drawing_has_a_panel_per_loss_and_stable_bytes(rows, tmp_path):
 def test_a_figure_is_refused_in_an_unknown_format(tmp_path):
     with pytest.raises(ValueError, match=r"`path` must end in one of \.png, \.pdf, \.svg; got"):
         save_figure(draw_optima([atlas_row("dpo", size=16, beta=1.0)]), tmp_path / "a.bmp")
+
+
+def test_the_flow_from_the_reference_ends_at_the_optimum():
+    """Two paths to one number: the solver's optimum of NCA, and the end of its gradient flow; control: of another β."""
+    row = atlas_row("nca", size=12, beta=1.0)
+    path, other = (
+        chosen_on_the_way(LOSSES["nca"], {"beta": beta}, row.annotator, row.problem.reference) for beta in (1.0, 2.0)
+    )
+    assert path[-1] == pytest.approx(row.chosen, abs=1e-7)  # the flow is solved to 8 digits
+    assert abs(other[-1] - row.chosen) > 1e-2
+    assert row.falls == "no"
+    assert atlas_row("dpo", size=12, beta=1.0).falls == "in the end"

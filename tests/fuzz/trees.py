@@ -18,6 +18,7 @@ import autograd.numpy as anp
 import mpmath
 import numpy as np
 from autograd import grad
+from autograd.tracer import getval
 
 from pbde_ref.catalogue import LOSSES
 from pbde_ref.oracle.calling.preparation import conventions_of, keywords_of
@@ -114,6 +115,8 @@ def of_autograd(reduction):
         "exp": anp.exp, "log": anp.log, "log1p": anp.log1p, "tanh": anp.tanh, "where": anp.where, "absolute": anp.abs,
         "log_sigmoid": lambda z: -anp.logaddexp(0.0, -z), "relu": lambda z: anp.maximum(z, 0.0), "clip": anp.clip,
         "row_max": lambda z: anp.max(z, -1, keepdims=True), "zeros_like": lambda z: 0.0 * z,
+        "ascending": lambda z: z[np.argsort(getval(z))], "log_lost": lambda z: anp.log(-anp.expm1(z)),
+        "stack": anp.stack,
         "logsumexp": lambda z: anp.log(anp.sum(anp.exp(z - anp.max(z, -1, keepdims=True)), -1))
         + anp.max(z, -1, keepdims=True)[..., 0],
     }  # fmt: skip
@@ -136,6 +139,7 @@ def of_fifty_digits(reduction):
         "relu": _elementwise(lambda x: max(x, 0)),
         "clip": lambda z, low, high: _elementwise(lambda x: min(max(x, low), high))(z),
         "log_softmax": lambda z: z - log(exp(z).sum(-1, keepdims=True)), "logsumexp": lambda z: log(exp(z).sum(-1)),
+        "log_lost": lambda z: log(-np.frompyfunc(mpmath.expm1, 1, 1)(z)),
     }  # fmt: skip
     return names
 
@@ -145,7 +149,8 @@ def of_fifty_digits(reduction):
 
 def number(rule, rng):
     return {
-        "flip probability": lambda: rng.uniform(0.01, 0.45), "switch": lambda: False,
+        "flip probability": lambda: rng.uniform(0.01, 0.45), "share": lambda: rng.uniform(0.01, 0.45),
+        "probability": lambda: rng.uniform(0.0, 1.0), "switch": lambda: False,
     }.get(rule, lambda: float(np.exp(rng.normal(-0.5, 1.2))))()  # fmt: skip
 
 
@@ -168,8 +173,12 @@ def drawn_case(case, keywords, rng):
             arrays[name] = rng.integers(1, 60, shape)
         elif name.startswith(("policy", "reference", "regularization")):
             arrays[name] = -np.exp(rng.uniform(-7, 9.5, shape))
-        elif name.startswith("f_") or name == "margins":
+        elif name.startswith("f_") or name in ("margins", "offsets"):
             arrays[name] = np.exp(rng.normal(-0.5, 1.0, shape))
+        elif name == "labels":
+            arrays[name] = rng.uniform(0.0, 1.0, shape)
+        elif like.dtype.kind == "b":
+            arrays[name] = rng.random(shape) < 0.5
         else:
             arrays[name] = (rng.normal(0.0, np.exp(rng.uniform(-1, 7)), shape)).astype(like.dtype)
     if rng.random() < 0.2 and {"policy_chosen", "reference_chosen"} <= set(arrays):
@@ -225,6 +234,8 @@ def difference(text, other, case, keywords, kind, reduction):
             return None
         try:
             found = parts(wrong)
+        except ZeroDivisionError:  # what floats divide by 0 they may never use
+            return None
         except Exception:  # a changed tree may raise whatever it likes
             return np.inf
         if found.shape != wanted.shape:
@@ -261,6 +272,8 @@ def drawn(rng):
     name = str(rng.choice(list(dict.fromkeys(one.loss for one in CORRECT))))
     subject = rng.choice([one for one in CORRECT if one.loss == name])
     of_pairs = RECORDS[loss_name(name)].family not in ("sequence", "reading") and "gradients" not in subject.source
+    # A weight that no gradient flows into is none of a derivative's.
+    of_pairs = of_pairs and name != "wpo"
     kind = str(rng.choice(KINDS)) if of_pairs and not subject.conventions.get("lambda_") else "value"
     text = SOURCES[subject.source]
     while (other := changed(text, rng)) == ast.unparse(ast.parse(text)):

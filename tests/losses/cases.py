@@ -28,7 +28,7 @@ def remembered(function):
 
 MPMATH = SimpleNamespace(number=mpmath.mpf, log=remembered(mpmath.log), exp=remembered(mpmath.exp))
 
-BETA, EPSILON, ALPHA, DELTA, LAMBDA, TAU, SCALE, GAMMA = 0.3, 0.1, 0.4, 0.75, 0.35, 0.2, 2.5, 0.6
+BETA, EPSILON, ALPHA, DELTA, LAMBDA, TAU, SCALE, GAMMA, BOUND = 0.3, 0.1, 0.4, 0.75, 0.35, 0.2, 2.5, 0.6, 1.5
 CHOSEN_LENGTHS, REJECTED_LENGTHS = np.array([3.0, 7.0, 12.0, 5.0]), np.array([9.0, 2.0, 12.0, 31.0])
 
 # One comparison, which outcome 0 wins.
@@ -134,6 +134,38 @@ def of_link(h):
     return lambda ns, a, b: -log_sigmoid(ns, ns.number(BETA) * (h(ns, a) - h(ns, b)))
 
 
+def rao_kupper(ns, a, b, tied):
+    """From the three probabilities."""
+    m, threshold = ns.number(BETA) * (a - b), ns.number(GAMMA)
+    won = sigmoid(ns, m - threshold)
+    return -ns.log(won * sigmoid(ns, -m - threshold) * (ns.exp(2 * threshold) - 1) if tied else won)
+
+
+def davidson(ns, a, b, tied):
+    m, nu = ns.number(BETA) * (a - b), ns.number(TAU)
+    total = 1 + ns.exp(-m) + 2 * nu * ns.exp(-m / 2)
+    return ns.log(total) - (ns.log(2 * nu) - m / 2 if tied else 0)
+
+
+def clipped_chi_po(ns, a, b):
+    m, most = ns.number(BETA) * (ns.exp(a) + a - ns.exp(b) - b), ns.number(BOUND)
+    return -log_sigmoid(ns, max(-most, min(most, m)))
+
+
+def alphapo(ns, pc, pr, lc, lr):
+    alpha = ns.number(ALPHA)
+    chosen, rejected = ((1 - ns.exp(-alpha * s)) / alpha for s in (pc / lc, pr / lr))
+    return -log_sigmoid(ns, ns.number(BETA) * (chosen - rejected) - ns.number(GAMMA))
+
+
+def ld_dpo(*four, **k):
+    """A quarter of each log-probability is its excess's, to have one function of four."""
+    pc, pr, rc, rr = four
+    found = pl.ld_dpo_loss(pc, pr, pc / 4, pr / 4, rc, rr, rc / 4, rr / 4, beta=BETA, share=ALPHA, **k)
+    both = {n: found.gradients[n] + found.gradients[f"{n}_excess"] / 4 for n in ("policy_chosen", "policy_rejected")}
+    return pl.BatchLoss(found.value, found.losses, both)
+
+
 def of_ratios(formula):
     """A formula of a and b as one of four log-probabilities."""
     return lambda ns: lambda pc, pr, rc, rr, *more: formula(ns, pc - rc, pr - rr, *more)
@@ -142,14 +174,15 @@ def of_ratios(formula):
 FOUR = ("policy_chosen", "policy_rejected", "reference_chosen", "reference_rejected")
 TWO = FOUR[:2]
 LENGTHS = (CHOSEN_LENGTHS, REJECTED_LENGTHS)
+TIES = np.array([0.0, 1.0, 1.0, 0.0])
 F, G = (np.array([0.5, 2.0, 1.0, 0.1]), np.array([1.5, 0.3, 1.0, 0.7])), (np.array([0.1, -0.2, 3.0, 0.0]), np.zeros(4))
 
 
-def in_use(name, formula, needs, constants=(), kinds=Case.kinds, **parameters):
+def in_use(name, formula, needs, constants=(), kinds=Case.kinds, one="labels", **parameters):
     """A loss of the catalogue that the paper does not have."""
 
     def loss(*arrays, **k):
-        named = ("chosen_lengths", "rejected_lengths") if len(constants) == 2 else ("labels",)
+        named = ("chosen_lengths", "rejected_lengths") if len(constants) == 2 else (one,)
         lengths = dict(zip(named, constants, strict=False))
         return LOSSES[name].batch(*arrays, **lengths, **parameters, **k)
 
@@ -230,6 +263,34 @@ CASES = {
         FOUR,
         beta=BETA,
         offset=GAMMA,
+    ),
+    "odpo of each pair": in_use(
+        "odpo",
+        of_ratios(lambda ns, a, b, offset: -log_sigmoid(ns, ns.number(BETA) * (a - b) - offset)),
+        FOUR,
+        (np.array([0.0, 0.3, 1.25, 40.5]),),
+        one="offsets",
+        beta=BETA,
+    ),
+    "rao_kupper": in_use("rao_kupper", of_ratios(rao_kupper), FOUR, (TIES,), one="ties", beta=BETA, threshold=GAMMA),
+    "davidson": in_use("davidson", of_ratios(davidson), FOUR, (TIES,), one="ties", beta=BETA, tendency=TAU),
+    "ld_dpo": Case(
+        lambda pc, pr, rc, rr, **k: ld_dpo(pc, pr, rc, rr, **k),
+        lambda ns: lambda pc, pr, rc, rr: dpo(ns)(*(x + ns.number(ALPHA) * x / 4 for x in (pc, pr, rc, rr))),
+        FOUR,
+    ),
+    "clipped_chi_po": in_use(
+        "clipped_chi_po", of_ratios(clipped_chi_po), FOUR, beta=BETA, bound=BOUND, kinds=Case.kinds[:2]
+    ),
+    "alphapo": in_use(
+        "alphapo",
+        lambda ns: lambda *a: alphapo(ns, *a),
+        TWO,
+        LENGTHS,
+        beta=BETA,
+        alpha=ALPHA,
+        margin=GAMMA,
+        kinds=Case.kinds[:2],
     ),
     "ln_dpo": in_use(
         "ln_dpo",

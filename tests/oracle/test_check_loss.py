@@ -61,8 +61,10 @@ def message_of(report, name):
 
 # Killing bugs
 
-# Every run takes a share of what is planted, the thorough one all of it.
-SHARES = [pytest.param(8, id="every eighth"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+# Every run takes a share of what is planted, the thorough one all of it. A share of right ones that has no factor in
+# common with the numbers of reductions and precisions meets all of these, each with another loss.
+SHARES = [pytest.param(24, id="one in 24"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+RIGHT_SHARES = [pytest.param(29, id="one in 29"), pytest.param(1, id="all", marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("share", SHARES)
@@ -93,10 +95,10 @@ def test_bugs_that_no_catalogue_knows_are_found(framework, share):
 @functools.cache
 def alarms(framework, share):
     """What became of the correct implementations."""
-    return list(false_alarms(framework, tables.CORRECT[::share]))
+    return list(false_alarms(framework, share=share))
 
 
-@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("share", RIGHT_SHARES)
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_correct_implementations_pass(framework, share):
     """No false alarm under any reduction, precision or declared convention."""
@@ -112,7 +114,7 @@ def test_names_of_the_catalogue_are_unique():
 
 def test_tables_are_markdown(monkeypatch):
     """Both tables can be made by a command; their last line counts."""
-    monkeypatch.setattr(tables, "false_alarms", lambda framework, correct_ones: alarms(framework, 8))
+    monkeypatch.setattr(tables, "false_alarms", lambda framework, correct_ones: alarms(framework, 29))
     assert kill_table(planted=KNOWN[:2]).splitlines()[-1] == "2 of 2 found, 2 of 2 named."
     # Others may compute it, and send their reports here.
     assert kill_table(planted=KNOWN[:2], executor=2) == kill_table(planted=KNOWN[:2])

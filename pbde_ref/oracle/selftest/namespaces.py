@@ -40,7 +40,7 @@ def _numpy() -> dict[str, Any]:
         "at_least_one": lambda n: np.maximum(n, 1), "zeros_like": np.zeros_like,
         "to_single": lambda z: z.astype(np.float32), "rolled": lambda z: np.roll(z, -1, axis=1), "stack": np.stack,
         "flipped": lambda z: z[:, ::-1], "first_of_row": lambda z: z.argmax(-1), "of_numbers": lambda z: z.astype(int),
-        "running": lambda z: z.cumsum(-1),
+        "running": lambda z: z.cumsum(-1), "ascending": np.sort, "log_lost": lambda z: np.log(-np.expm1(z)),
     }  # fmt: skip
 
 
@@ -58,6 +58,7 @@ def _torch() -> dict[str, Any]:
         "to_single": lambda z: z.to(torch.float32), "rolled": lambda z: torch.roll(z, -1, 1), "stack": torch.stack,
         "flipped": lambda z: z.flip(1), "first_of_row": lambda z: z.int().argmax(-1),
         "of_numbers": lambda z: z.to(torch.int64), "running": lambda z: z.cumsum(-1),
+        "ascending": lambda z: z.sort().values, "log_lost": lambda z: torch.log(-torch.expm1(z)),
     }  # fmt: skip
 
 
@@ -74,5 +75,5 @@ def _jax() -> dict[str, Any]:
         "at_least_one": lambda n: jnp.maximum(n, 1), "zeros_like": jnp.zeros_like,
         "to_single": lambda z: z.astype(jnp.float32), "rolled": lambda z: jnp.roll(z, -1, 1), "stack": jnp.stack,
         "flipped": lambda z: z[:, ::-1], "first_of_row": lambda z: z.argmax(-1), "of_numbers": lambda z: z.astype(int),
-        "running": lambda z: z.cumsum(-1),
+        "running": lambda z: z.cumsum(-1), "ascending": jnp.sort, "log_lost": lambda z: jnp.log(-jnp.expm1(z)),
     }  # fmt: skip

@@ -217,7 +217,11 @@ _OF_RATIOS = {
     "discopop": ("discopop_tau", "-exp(log_sigmoid(-m / discopop_tau)) * log_sigmoid(m)"
                                  " + exp(log_sigmoid(m / discopop_tau) - m)"),
     "odpo": ("offset", "-log_sigmoid(m - offset)"),
+    "f_dpo": ("", "-log_sigmoid(beta * (exp(-rejected) - exp(-chosen)))"),
+    "squared_po": ("", "-log_sigmoid(beta * (chosen * exp(-chosen) - rejected * exp(-rejected)))"),
     "chi_po": ("", "-log_sigmoid(beta * (exp(chosen) + chosen - exp(rejected) - rejected))"),
+    "clipped_chi_po": ("bound", "-log_sigmoid(clip(beta * (exp(chosen) + chosen - exp(rejected) - rejected),"
+                                  " -bound, bound))"),
     "nca": ("", "-log_sigmoid(beta * chosen) - 0.5 * (log_sigmoid(-beta * chosen) + log_sigmoid(-beta * rejected))"),
     "bco": ("baseline=0.0", "-log_sigmoid(beta * (chosen - baseline)) - log_sigmoid(beta * (baseline - rejected))"),
     "sppo": ("", "(chosen - 0.5 / beta) ** 2 + (rejected + 0.5 / beta) ** 2"),
@@ -229,7 +233,21 @@ _OF_RATIOS = {
                            " -balance * beta * rejected))"),
     "rpo": ("likelihood_weight=1.0", "-log_sigmoid(m) - likelihood_weight * policy_chosen"),
 }
+_TIED = {
+    "rao_kupper": ("threshold", "-log_sigmoid(m - threshold)",
+                   "-log_sigmoid(-m - threshold) - log(exp(2 * threshold + 0 * m) - 1)"),
+    "davidson": ("tendency", "-log_sigmoid(-logsumexp(stack([-m, log(2 * tendency + 0 * m) - m / 2], -1)))",
+                 "m / 2 - log(2 * tendency + 0 * m)"),
+}
 SOURCES |= {
+    name: f"""
+def loss({_FOUR}, ties, *, beta, {own}):{_MARGIN}
+    m = beta * (chosen - rejected)
+    tied = {tied}
+    return reduce({decided} + where(ties != 0, tied, 0 * m))
+"""
+    for name, (own, decided, tied) in _TIED.items()
+} | {
     name: f"""
 def loss({_FOUR}, *, beta{', ' * bool(own)}{own}):{_MARGIN}
     m = beta * (chosen - rejected)
@@ -241,6 +259,55 @@ def loss({_FOUR}, *, beta{', ' * bool(own)}{own}):{_MARGIN}
 def loss(chosen_rewards, rejected_rewards, *, coefficient):
     each = -log_sigmoid(chosen_rewards - rejected_rewards)
     return reduce(each + coefficient * (chosen_rewards + rejected_rewards) ** 2)
+""",
+    "odpo per example": f"""
+def loss({_FOUR}, offsets, *, beta):{_MARGIN}
+    m = beta * (chosen - rejected)
+    return reduce(-log_sigmoid(m - offsets))
+""",
+    "soft_dpo": f"""
+def loss({_FOUR}, labels, *, beta):{_MARGIN}
+    m = beta * (chosen - rejected)
+    return reduce(-labels * log_sigmoid(m) - (1 - labels) * log_sigmoid(-m))
+""",
+    "ld_dpo": """
+def loss(policy_chosen, policy_rejected, policy_chosen_excess, policy_rejected_excess,
+         reference_chosen, reference_rejected, reference_chosen_excess, reference_rejected_excess, *, beta, share):
+    chosen = policy_chosen - detach(reference_chosen)
+    rejected = policy_rejected - detach(reference_rejected)
+    m = chosen - rejected
+    beyond = policy_chosen_excess - detach(reference_chosen_excess)
+    beyond = beyond - (policy_rejected_excess - detach(reference_rejected_excess))
+    return reduce(-log_sigmoid(beta * (m + share * beyond)))
+""",
+    "alphapo": f"""
+def loss({_PAIR}, chosen_lengths, rejected_lengths, *, beta, alpha, margin=0.0):
+    chosen = (1 - exp(-alpha * policy_chosen / chosen_lengths)) / alpha
+    rejected = (1 - exp(-alpha * policy_rejected / rejected_lengths)) / alpha
+    m = beta * (chosen - rejected)
+    return reduce(-log_sigmoid(m - margin))
+""",
+    "orpo": f"""
+def loss({_PAIR}, chosen_lengths, rejected_lengths, *, beta, likelihood_weight=1.0):
+    chosen, rejected = policy_chosen / chosen_lengths, policy_rejected / rejected_lengths
+    m = chosen - rejected - (log_lost(chosen) - log_lost(rejected))
+    return reduce(-beta * log_sigmoid(m) - likelihood_weight * chosen)
+""",
+    "wpo": f"""
+def loss({_FOUR}, chosen_lengths, rejected_lengths, *, beta):{_MARGIN}
+    m = beta * (chosen - rejected)
+    weight = exp(detach(policy_chosen / chosen_lengths + policy_rejected / rejected_lengths))
+    return reduce(-weight * log_sigmoid(m))
+""",
+    "aot": f"""
+def loss({_FOUR}, *, beta):
+    m = ascending(policy_chosen - policy_rejected) - ascending(detach(reference_chosen - reference_rejected))
+    return reduce(-log_sigmoid(beta * m))
+""",
+    "aot_unpaired": f"""
+def loss({_FOUR}, *, beta):{_MARGIN}
+    m = ascending(chosen) - ascending(rejected)
+    return reduce(-log_sigmoid(beta * m))
 """,
     "ln_dpo": f"""
 def loss({_FOUR}, chosen_lengths, rejected_lengths, *, beta):{_MARGIN}
@@ -340,10 +407,16 @@ CORRECT: tuple[Subject, ...] = (
     Subject("exo", "exo", {"beta": 0.3, "epsilon": 0.1}),
     Subject("discopop", "discopop", {"beta": 0.3, "discopop_tau": 0.3}),
     Subject("odpo", "odpo", {"beta": 0.3, "offset": 0.4}),
+    Subject("odpo per example", "odpo", {"beta": 0.3, "offset": "per_example"}),
     Subject("dpop", "dpop", {"beta": 0.3, "penalty": 2.0}),
+    Subject("clipped_chi_po", "clipped_chi_po", {"beta": 0.3, "bound": 1.6}),
+    Subject("alphapo", "alphapo", {"beta": 0.3, "alpha": 0.3, "margin": 0.4}),
+    Subject("ld_dpo", "ld_dpo", {"beta": 0.3, "share": 0.4}),
+    Subject("rao_kupper", "rao_kupper", {"beta": 0.3, "threshold": 0.4}),
+    Subject("davidson", "davidson", {"beta": 0.3, "tendency": 0.4}),
     *(Subject(name, name, {"beta": 0.3}) for name in (
         "chi_po", "nca", "bco", "sppo", "apo_zero", "apo_down", "cal_dpo", "bpo", "rpo", "ln_dpo", "cpo", "kto",
-        "bco_single",
+        "bco_single", "soft_dpo", "f_dpo", "squared_po", "orpo", "wpo", "aot", "aot_unpaired",
     )),
     Subject("sequence_log_probs", "sequence_log_probs", _LENGTHS),
     Subject("sequence_log_probs mean", "sequence_log_probs", {**_LENGTHS, "average": True}),

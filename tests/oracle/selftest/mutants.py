@@ -45,10 +45,14 @@ _NEW = {
         "exo": {"epsilon": 0.1}, "discopop": {"discopop_tau": 0.3}, "odpo": {"offset": 0.4}, "dpop": {"penalty": 2.0},
         "bco": {"baseline": 0.4}, "kto": {"baseline": 0.4, "desirable_weight": 1.3}, "rpo": {"likelihood_weight": 0.6},
         "chi_po": {}, "nca": {}, "sppo": {}, "apo_zero": {}, "apo_down": {}, "cal_dpo": {}, "bpo": {}, "ln_dpo": {},
-        "cpo": {},
+        "cpo": {}, "clipped_chi_po": {"bound": 1.6}, "alphapo": {"alpha": 0.3, "margin": 0.4}, "ld_dpo": {"share": 0.4},
+        "rao_kupper": {"threshold": 0.4}, "davidson": {"tendency": 0.4}, "f_dpo": {}, "squared_po": {}, "soft_dpo": {},
+        "orpo": {"likelihood_weight": 0.6}, "wpo": {}, "aot": {}, "aot_unpaired": {},
     }.items()
 }  # fmt: skip
-_OF_RATIOS = [name for name in _NEW if name not in ("kto", "rpo", "ln_dpo", "cpo")]
+_ODPO_EACH = Subject("odpo per example", "odpo", {"beta": 0.3, "offset": "per_example"})
+_WITHOUT = ("kto", "rpo", "ln_dpo", "cpo", "alphapo", "ld_dpo", "orpo", "aot")
+_OF_RATIOS = [name for name in _NEW if name not in _WITHOUT]
 
 _GRADIENT = ("torch", "jax")
 _OWN_GRADIENT = ("numpy",)
@@ -302,6 +306,32 @@ UNKNOWN: tuple[Planted, ...] = (
     Planted("", _NEW["exo"], "(log_sigmoid(-m) - log(epsilon", "(log_sigmoid(-m) + log(epsilon"),
     Planted("", _NEW["discopop"], "log_sigmoid(m / discopop_tau)", "log_sigmoid(m)"),
     Planted("", _NEW["nca"], "- 0.5 * (", "- ("),
+    Planted("", _ODPO_EACH, "m - offsets", "m + offsets"),
+    Planted("", _ODPO_EACH, "m - offsets", "m - offsets.mean()"),
+    Planted("", _NEW["clipped_chi_po"], "-bound, bound", "-bound, 2 * bound"),
+    Planted("", _NEW["clipped_chi_po"], "beta * (exp(chosen) + chosen - exp(rejected) - rejected)",
+            "exp(chosen) + chosen - exp(rejected) - rejected"),
+    Planted("", _NEW["alphapo"], "(1 - exp(-alpha * policy_rejected", "(1 - exp(alpha * policy_rejected"),
+    Planted("", _NEW["alphapo"], "m - margin", "m - beta * margin"),
+    Planted("", _NEW["alphapo"], "exp(-alpha * policy_chosen / chosen_lengths)", "exp(-alpha * policy_chosen)"),
+    Planted("", _NEW["ld_dpo"], "share * beyond", "beyond"),
+    Planted("", _NEW["ld_dpo"], "policy_chosen_excess - detach(reference_chosen_excess)", "policy_chosen_excess"),
+    Planted("", _NEW["ld_dpo"], "beyond = beyond - (policy", "beyond = beyond + (policy"),
+    Planted("", _NEW["ld_dpo"], "(policy_rejected_excess -", "(detach(policy_rejected_excess) -", _GRADIENT),
+    Planted("", _NEW["rao_kupper"], "log_sigmoid(-m - threshold)", "log_sigmoid(-m + threshold)"),
+    Planted("", _NEW["rao_kupper"], " - log(exp(2 * threshold + 0 * m) - 1)", ""),
+    Planted("", _NEW["rao_kupper"], "ties != 0", "ties == 0"),
+    Planted("", _NEW["davidson"], "- m / 2], -1)", "- m], -1)"),
+    Planted("", _NEW["davidson"], "m / 2 - log(2 * tendency + 0 * m)", "0 * m - log(2 * tendency + 0 * m)"),
+    Planted("", _NEW["f_dpo"], "(exp(-rejected) -", "(exp(rejected) -"),
+    Planted("", _NEW["squared_po"], "rejected * exp(-rejected)", "rejected * exp(-chosen)"),
+    Planted("", _NEW["soft_dpo"], "(1 - labels)", "labels"),
+    Planted("", _NEW["orpo"], "- (log_lost(chosen) - log_lost(rejected))", ""),
+    Planted("", _NEW["orpo"], "-beta * log_sigmoid(m)", "-log_sigmoid(beta * m)"),
+    Planted("", _NEW["wpo"], "exp(detach(", "exp((", _GRADIENT),
+    Planted("", _NEW["wpo"], "policy_rejected / rejected_lengths", "policy_rejected / chosen_lengths"),
+    Planted("", _NEW["aot"], "ascending(policy_chosen - policy_rejected)", "(policy_chosen - policy_rejected)"),
+    Planted("", _NEW["aot_unpaired"], "- ascending(rejected)", "- rejected"),
     Planted("", _NEW["bco"], "(baseline - rejected)", "(-baseline - rejected)"),
     Planted("", _NEW["sppo"], "rejected + 0.5", "rejected - 0.5"),
     Planted("", _NEW["sppo"], "(chosen - 0.5 / beta)", "(beta * chosen - 0.5)"),

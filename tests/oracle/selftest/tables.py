@@ -122,9 +122,12 @@ def _one_line(text: str) -> str:
 
 
 def false_alarms(
-    framework: str, correct_ones: Sequence[Subject] = CORRECT, executor: Workers = 1
+    framework: str, correct_ones: Sequence[Subject] = CORRECT, executor: Workers = 1, share: int = 1
 ) -> Iterator[Alarm]:
-    """Check every correct implementation under every reduction and precision, on an executor if one is given."""
+    """Check every correct implementation under every reduction and precision, on an executor if one is given.
+
+    With a share, one in so many of all these.
+    """
     subjects = []
     for correct in correct_ones:
         for reduction in REDUCTIONS if correct.loss not in OF_TOKENS else (None,):
@@ -132,7 +135,8 @@ def false_alarms(
                 declared = {**correct.conventions, **({"reduction": reduction} if reduction else {})}
                 subjects.append(Subject(correct.source, correct.loss, declared))
     dtypes = framework_named(framework).dtypes
-    yield from in_order(((_alarm, (s, framework, dtype)) for s in subjects for dtype in dtypes), executor)
+    all_of_them = [(_alarm, (s, framework, dtype)) for s in subjects for dtype in dtypes]
+    yield from in_order(all_of_them[::share], executor)
 
 
 def _alarm(subject: Subject, framework: str, dtype: str) -> Alarm:
