@@ -14,7 +14,7 @@ from pbde_ref.exact.policy_optimization import gradient_ascent, kl_controlled_ob
 from pbde_ref.pbde import PBDE, dpo, geometric_average
 from pbde_ref.validation import FloatArray
 from pbde_ref.verification import paper_in_decimals, second_paths
-from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim
+from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim, leave_if, leave_if_alike
 from pbde_ref.verification.fits import numerical_policy
 from pbde_ref.verification.problems import Problem
 
@@ -40,15 +40,10 @@ def _exponent_rounding(problem: Problem) -> float:
     return 8.0 * 2.0**-53 * float(exponents.max())
 
 
-def _differ(problem: Problem, wrong: FloatArray, right: FloatArray) -> bool:
-    """Whether two log-weights make policies that the check must tell apart."""
-    return second_paths.variation(second_paths.softmax(wrong), second_paths.softmax(right)) >= MARGIN
-
-
-def _beta_doubled(problem: Problem) -> float | None:
+def _beta_doubled(problem: Problem) -> float:
     log_reference, reward = problem.reference.log_pmf, problem.rewards / problem.beta
-    differs = _differ(problem, log_reference + reward / 2.0, log_reference + reward)
-    return _equation_13(problem, 2.0 * problem.beta) if differs else None
+    leave_if_alike(log_reference + reward, log_reference + reward / 2.0)
+    return _equation_13(problem, 2.0 * problem.beta)
 
 
 def _optimum(claimed: FiniteDistribution, model: PBDE, problem: Problem) -> float:
@@ -85,10 +80,9 @@ def _literal(equation: Callable[..., list[Any]], problem: Problem, by: float) ->
     return _on_support(log_pmf, problem)
 
 
-def _exponent_beta(problem: Problem) -> float | None:
+def _exponent_beta(problem: Problem) -> float:
     log_reference, log_p = problem.reference.log_pmf, problem.preference.log_pmf
-    if not _differ(problem, log_reference + problem.beta * log_p, log_reference + log_p / problem.beta):
-        return None
+    leave_if_alike(log_reference + log_p / problem.beta, log_reference + problem.beta * log_p)
     claimed = product_of_experts(problem.reference, problem.preference, 1.0 / problem.beta)
     return _optimum(claimed, dpo(problem.beta, problem.reference), problem)
 
@@ -104,10 +98,9 @@ def _equation_18(problem: Problem) -> float:
     )
 
 
-def _without_the_reference_exponent(problem: Problem) -> float | None:
+def _without_the_reference_exponent(problem: Problem) -> float:
     log_reference, scaled = problem.reference.log_pmf, problem.alpha * problem.preference.log_pmf
-    if not _differ(problem, log_reference + scaled, (1.0 - problem.alpha) * log_reference + scaled):
-        return None
+    leave_if_alike((1.0 - problem.alpha) * log_reference + scaled, log_reference + scaled)
     claimed = product_of_experts(problem.reference, problem.preference, 1.0 / problem.alpha)
     return _optimum(claimed, geometric_average(problem.alpha, problem.reference), problem)
 
@@ -116,12 +109,11 @@ def _general_optimum(problem: Problem) -> float:
     return _optimum(optimal_policy(problem.luce, problem.other_process), problem.other_process, problem)
 
 
-def _divided_by_its_sum(problem: Problem) -> float | None:
+def _divided_by_its_sum(problem: Problem) -> float:
     model = problem.other_process
     target = problem.luce.utility - model.g
     f = np.broadcast_to(model.f, target.shape)
-    if not _differ(problem, target / f, second_paths.normalized(target, f)):
-        return None
+    leave_if_alike(second_paths.normalized(target, f), target / f)
     return _optimum(_on_support(target / f, problem), model, problem)
 
 
@@ -153,13 +145,14 @@ def _kl_control(problem: Problem, reverse: bool) -> float:
     return max(errors)
 
 
-def _forward_kl(problem: Problem) -> float | None:
+def _forward_kl(problem: Problem) -> float:
     logits = np.random.default_rng(problem.seed).normal(size=problem.size)
     exponents = problem.reference.log_pmf + problem.rewards / problem.beta
     log_policy, log_best = (x - np.max(x) - np.log(np.sum(np.exp(x - np.max(x)))) for x in (logits, exponents))
     gap = log_policy - log_best
     difference = problem.beta * float(np.sum((np.exp(log_policy) + np.exp(log_best)) * gap))
-    return _kl_control(problem, reverse=False) if abs(difference) >= MARGIN else None
+    leave_if(abs(difference) < MARGIN)
+    return _kl_control(problem, reverse=False)
 
 
 def _on_support(log_weights: FloatArray, problem: Problem) -> FiniteDistribution:

@@ -18,7 +18,7 @@ from pbde_ref.pbde import luce
 from pbde_ref.proposals import PairListProposal
 from pbde_ref.validation import FloatArray
 from pbde_ref.verification import paper_in_decimals, second_paths
-from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim
+from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim, known, leave_if
 from pbde_ref.verification.fits import SMALLEST, numerical_fit, numerical_policy
 from pbde_ref.verification.problems import Problem
 
@@ -87,10 +87,8 @@ def _telling_pair(problem: Problem) -> tuple[int, float]:
     return int(np.unravel_index(curvature.argmax(), curvature.shape)[0]), float(curvature.max())
 
 
-def _lemma_1(problem: Problem, change: FloatArray) -> float | None:
-    fit = numerical_fit(problem, luce_annotator=False)
-    if fit is None:
-        return None
+def _lemma_1(problem: Problem, change: FloatArray) -> float:
+    fit = known(numerical_fit(problem, luce_annotator=False))
     chi, q = problem.annotator.utility, problem.proposal.matrix(problem.size)
     omega = chi + change
     # If: the loss is zero. Only if: what a minimiser finds has the same preferences on all pairs, compared or not.
@@ -105,23 +103,19 @@ def _one_raised(problem: Problem) -> float | None:
     return _lemma_1(problem, 1.0 * (np.arange(problem.size) == outcome)) if curvature >= MARGIN else None
 
 
-def _theorem_1(problem: Problem) -> float | None:
+def _theorem_1(problem: Problem) -> float:
     """A reward trained on Luce preferences, made a density."""
-    reward = numerical_policy(problem, luce(), luce_annotator=True)
-    if reward is None:
-        return None
+    reward = known(numerical_policy(problem, luce(), luce_annotator=True))
     q = problem.proposal.matrix(problem.size)
     chi = problem.luce.utility
     loss = abs(second_paths.kl(chi, problem.preference.log_pmf + 5.0, q))
     return max(loss, total_variation(reward, problem.preference))
 
 
-def _theorem_1_other_process(problem: Problem) -> float | None:
+def _theorem_1_other_process(problem: Problem) -> float:
     learnt = second_paths.softmax(problem.annotator.utility)
-    if second_paths.variation(learnt, problem.preference.pmf) < MARGIN:
-        return None
-    reward = numerical_policy(problem, luce(), luce_annotator=False)
-    return None if reward is None else total_variation(reward, problem.preference)
+    leave_if(second_paths.variation(learnt, problem.preference.pmf) < MARGIN)
+    return total_variation(known(numerical_policy(problem, luce(), luce_annotator=False)), problem.preference)
 
 
 def _theorem_2(problem: Problem) -> float:
@@ -132,12 +126,11 @@ def _theorem_2(problem: Problem) -> float:
     return error if trained is None else max(error, total_variation(trained, problem.preference))
 
 
-def _theorem_2_other_process(problem: Problem) -> float | None:
+def _theorem_2_other_process(problem: Problem) -> float:
     other = problem.other_process
     f = np.broadcast_to(other.f, problem.size)
     learnt = np.exp(second_paths.normalized(problem.annotator.utility - other.g, f))
-    if second_paths.variation(learnt, problem.preference.pmf) < MARGIN:
-        return None
+    leave_if(second_paths.variation(learnt, problem.preference.pmf) < MARGIN)
     return total_variation(optimal_policy(problem.annotator, other), problem.preference)
 
 
@@ -213,13 +206,12 @@ def _relative_errors(problem: Problem) -> float | None:
     return max(errors, default=None)
 
 
-def _textbook(problem: Problem) -> float | None:
+def _textbook(problem: Problem) -> float:
     """Eq. (8) in floating point for a pair of similar outcomes whose true divergence is below a rounding of 1/2."""
     chi = problem.annotator.utility
     members = np.flatnonzero(np.isfinite(chi))
     pairs = [(abs(chi[a] - chi[b]), a, b) for a in members for b in members if a < b]
-    if not pairs or min(pairs)[0] > 1.0:
-        return None
+    leave_if(not pairs or min(pairs)[0] > 1.0)
     a, b = map(int, min(pairs)[1:])
     omega = np.where(np.isfinite(chi), chi, 0.0)
     omega[a] += 1e-9
