@@ -67,7 +67,7 @@ def _pairs_from_two_laws(problem: Problem) -> float:
 def _slic(problem: Problem) -> float:
     """Our optimum against an exact flow; homogeneity in the margin; RSO without margin stays at the reference."""
     leave_if(problem.size > LARGEST)
-    q, reference = problem.proposal.matrix(problem.size), problem.reference
+    q, reference = problem.q, problem.reference
     least = float(least_hinge(paper_in_decimals.wins(problem.preference.log_pmf, q)))
     errors = []
     for delta in (0.5, 1.0):
@@ -107,9 +107,8 @@ def _rrhf(problem: Problem) -> float:
 
 def _ranking(problem: Problem) -> tuple[FloatArray, FloatArray]:
     """How often A meets B and wins, and how often x is the best of two candidates."""
-    q = problem.proposal.matrix(problem.size)
-    wins = paper_in_decimals.wins(problem.preference.log_pmf, q)
-    return wins, wins.sum(axis=1) + q.diagonal()
+    wins = paper_in_decimals.wins(problem.preference.log_pmf, problem.q)
+    return wins, wins.sum(axis=1) + problem.q.diagonal()
 
 
 def _ranking_loss(wins: FloatArray, best: FloatArray, held: NDArray[np.bool_], v: FloatArray) -> float:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pbde_ref.validation import FloatArray
 from pbde_ref.verification import second_paths
@@ -232,16 +232,9 @@ def check(claims: Sequence[Claim], problems: Iterable[Problem]) -> Iterator[Verd
 def joined(verdicts: Sequence[Verdict]) -> Verdict:
     """One claim's verdict on the problems of several of its verdicts together."""
     first, rows = verdicts[0], [r for v in verdicts for r in (v.worst, v.closest) if r is not None]
-    return Verdict(
-        claim=first.claim,
-        cases=sum(v.cases for v in verdicts),
-        worst=_worst(rows),
-        failures=tuple(r for v in verdicts for r in v.failures),
-        control_cases=sum(v.control_cases for v in verdicts),
-        closest=_closest(rows),
-        missed=tuple(r for v in verdicts for r in v.missed),
-        seconds=sum(v.seconds for v in verdicts),
-    )
+    added: dict[str, Any] = {n: sum(getattr(v, n) for v in verdicts) for n in ("cases", "control_cases", "seconds")}
+    added |= {name: tuple(r for v in verdicts for r in getattr(v, name)) for name in ("failures", "missed")}
+    return Verdict(claim=first.claim, worst=_worst(rows), closest=_closest(rows), **added)
 
 
 def _verdict(claim: Claim, rows: Sequence[Row], seconds: float) -> Verdict:

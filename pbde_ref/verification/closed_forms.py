@@ -49,13 +49,11 @@ def _beta_doubled(problem: Problem) -> float:
 def _optimum(claimed: FiniteDistribution, model: PBDE, problem: Problem) -> float:
     """Distance from what training reaches, from the root found by bracketing, and the loss left."""
     chi = problem.luce.utility
-    f = np.broadcast_to(model.f, chi.shape)
-    root = second_paths.normalized(chi - model.g, f)
-    q = problem.proposal.matrix(problem.size)
+    root = second_paths.normalized(chi - model.g, model.f)
     with np.errstate(invalid="ignore"):
-        omega = np.where(np.isneginf(claimed.log_pmf), -np.inf, f * claimed.log_pmf + model.g)
+        omega = np.where(np.isneginf(claimed.log_pmf), -np.inf, model.f * claimed.log_pmf + model.g)
     errors = [
-        abs(second_paths.kl(chi, omega, q)),
+        abs(second_paths.kl(chi, omega, problem.q)),
         total_variation(claimed, _on_support(root, problem)),
     ]
     trained = numerical_policy(problem, model, luce_annotator=True)
@@ -65,19 +63,17 @@ def _optimum(claimed: FiniteDistribution, model: PBDE, problem: Problem) -> floa
 
 
 def _equation_16(problem: Problem) -> float:
-    model = dpo(problem.beta, problem.reference)
     claimed = product_of_experts(problem.reference, problem.preference, problem.beta)
-    general = optimal_policy(problem.luce, model)
-    return max(
-        _optimum(claimed, model, problem),
-        total_variation(claimed, general),
-        total_variation(claimed, _literal(paper.equation_16, problem, problem.beta)),
-    )
+    return _closed_form(claimed, dpo(problem.beta, problem.reference), paper.equation_16, problem.beta, problem)
 
 
-def _literal(equation: Callable[..., list[Any]], problem: Problem, by: float) -> FiniteDistribution:
-    log_pmf = paper_in_decimals.optimum(equation, problem.reference.log_pmf, problem.preference.log_pmf, by)
-    return _on_support(log_pmf, problem)
+def _closed_form(
+    claimed: FiniteDistribution, model: PBDE, equation: Callable[..., list[Any]], by: float, problem: Problem
+) -> float:
+    """The same, and distance from the general optimum and from the paper's own text."""
+    literal = paper_in_decimals.optimum(equation, problem.reference.log_pmf, problem.preference.log_pmf, by)
+    others = optimal_policy(problem.luce, model), _on_support(literal, problem)
+    return max(_optimum(claimed, model, problem), *(total_variation(claimed, other) for other in others))
 
 
 def _exponent_beta(problem: Problem) -> float:
@@ -88,14 +84,9 @@ def _exponent_beta(problem: Problem) -> float:
 
 
 def _equation_18(problem: Problem) -> float:
-    model = geometric_average(problem.alpha, problem.reference)
     claimed = geometric_mean(problem.preference, problem.reference, problem.alpha)
-    general = optimal_policy(problem.luce, model)
-    return max(
-        _optimum(claimed, model, problem),
-        total_variation(claimed, general),
-        total_variation(claimed, _literal(paper.equation_18, problem, problem.alpha)),
-    )
+    model = geometric_average(problem.alpha, problem.reference)
+    return _closed_form(claimed, model, paper.equation_18, problem.alpha, problem)
 
 
 def _without_the_reference_exponent(problem: Problem) -> float:
@@ -112,9 +103,8 @@ def _general_optimum(problem: Problem) -> float:
 def _divided_by_its_sum(problem: Problem) -> float:
     model = problem.other_process
     target = problem.luce.utility - model.g
-    f = np.broadcast_to(model.f, target.shape)
-    leave_if_alike(second_paths.normalized(target, f), target / f)
-    return _optimum(_on_support(target / f, problem), model, problem)
+    leave_if_alike(second_paths.normalized(target, model.f), target / model.f)
+    return _optimum(_on_support(target / model.f, problem), model, problem)
 
 
 def _kl_control(problem: Problem, reverse: bool) -> float:

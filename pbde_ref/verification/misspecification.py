@@ -36,7 +36,7 @@ def _fit(annotator: PreferenceModel, proposal: Proposal) -> FiniteDistribution:
 @lru_cache(maxsize=128)
 def _exact(problem: Problem) -> Projection | None:
     """The projection of the mixture."""
-    return exact_projection(_utilities(problem), problem.mixture.weights, problem.proposal.matrix(problem.size))
+    return exact_projection(_utilities(problem), problem.mixture.weights, problem.q)
 
 
 def _utilities(problem: Problem) -> list[FloatArray]:
@@ -141,8 +141,7 @@ def _asymmetric(problem: Problem) -> float:
 
 
 def _counted_winners(problem: Problem) -> FloatArray:
-    q = problem.proposal.matrix(problem.size)
-    return second_paths.winners(paper_in_decimals.luce_preferences(problem.preference.log_pmf, q), q)
+    return second_paths.winners(paper_in_decimals.luce_preferences(problem.preference.log_pmf, problem.q), problem.q)
 
 
 def _winners(problem: Problem) -> float:

@@ -37,8 +37,7 @@ SEEN = 1e-12
 
 def _pairs(problem: Problem) -> FloatArray:
     """How often A meets B, in either order; zero on the diagonal."""
-    q = problem.proposal.matrix(problem.size)
-    both = q + q.T
+    both = problem.q + problem.q.T
     np.fill_diagonal(both, 0.0)
     return np.asarray(both)
 
@@ -48,7 +47,7 @@ def _pairs(problem: Problem) -> FloatArray:
 
 def _chain_of_hindsight(problem: Problem) -> float:
     """Both halves of the sequence: their laws, and the log-odds of its two orders, against Eq. (9) in decimals."""
-    q, found = problem.proposal.matrix(problem.size), hindsight_distribution(problem.luce, problem.proposal)
+    q, found = problem.q, hindsight_distribution(problem.luce, problem.proposal)
     wins = paper_in_decimals.wins(problem.preference.log_pmf, q)
     lost = q.sum(axis=0) + q.sum(axis=1) - wins.sum(axis=1) - q.diagonal()
     errors = [
@@ -69,8 +68,7 @@ def _away_from_log_odds(sequences: FloatArray, problem: Problem) -> float:
 
 def _winner_apart_from_loser(problem: Problem) -> float:
     """The second half drawn without a look at the first."""
-    q = problem.proposal.matrix(problem.size)
-    wins = paper_in_decimals.wins(problem.preference.log_pmf, q) + np.diag(q.diagonal())
+    wins = paper_in_decimals.wins(problem.preference.log_pmf, problem.q) + np.diag(problem.q.diagonal())
     leave_if(_away_from_log_odds(np.outer(wins.sum(axis=1), wins.sum(axis=0)), problem) < MARGIN)
     found = hindsight_distribution(problem.luce, problem.proposal)
     return _away_from_log_odds(np.outer(found.sum(axis=1), found.sum(axis=0)), problem)
@@ -174,7 +172,7 @@ def _slic_regularizers(problem: Problem) -> float:
 def _not_optimal(problem: Problem, law: FiniteDistribution, claimed: FiniteDistribution) -> float:
     delta, lambda_ = 0.5 * problem.beta, 1.0 + problem.beta
     found = minimize_slic(problem.luce, problem.proposal, delta=delta, lambda_=lambda_, reference=law, tolerance=1e-10)
-    wins, y = paper_in_decimals.wins(problem.preference.log_pmf, problem.proposal.matrix(problem.size)), found.dual
+    wins, y = paper_in_decimals.wins(problem.preference.log_pmf, problem.q), found.dual
     short = delta - np.subtract.outer(found.policy.log_pmf, found.policy.log_pmf)
     np.fill_diagonal(short, 0.0)
     inside = float(max((y - wins).max(), -y.min(), 0.0))
@@ -203,7 +201,7 @@ def _identified(problem: Problem, factor: float) -> float:
     found = ipo_winners(
         _ipo(problem), problem.proposal, tau=factor * 0.1 * problem.beta, reference=problem.reference
     )
-    won = second_paths.winners(_pooled(problem), problem.proposal.matrix(problem.size))
+    won = second_paths.winners(_pooled(problem), problem.q)
     return max(float(np.abs(found - won).max()), _not_monotone(problem))
 
 
@@ -231,8 +229,7 @@ def _not_monotone(problem: Problem) -> float:
 
 def _tau_doubled(problem: Problem) -> float | None:
     leave_if(not second_paths.connects(_pairs(problem)))
-    q = problem.proposal.matrix(problem.size)
-    won, blind = (second_paths.winners(p, q) for p in (_pooled(problem), np.full_like(q, 0.5)))
+    won, blind = (second_paths.winners(p, problem.q) for p in (_pooled(problem), np.full_like(problem.q, 0.5)))
     return _identified(problem, 2.0) if np.abs(won - blind).max() >= MARGIN else None
 
 
@@ -260,7 +257,7 @@ def _pairs_and_samples(problem: Problem, exact: bool) -> float:
 def _determined_ratio(problem: Problem) -> float:
     """The ratio in decimals, where an estimate exists and no square leaves double precision's range."""
     leave_if(not 2 <= problem.size <= FEW or not problem.positive)
-    chi, p, q = problem.preference.log_pmf, problem.preference.pmf, problem.proposal.matrix(problem.size)
+    chi, p, q = problem.preference.log_pmf, problem.preference.pmf, problem.q
     leave_if(not second_paths.connects(second_paths.curvatures(chi, q) >= SMALLEST) or p.min() < SMALLEST**0.25)
     estimated = np.sqrt(probability_variances(chi, q))
     samples = np.sqrt(p * (p * (1.0 - np.eye(p.size))).sum(axis=1))
