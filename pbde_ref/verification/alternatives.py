@@ -94,7 +94,6 @@ def _bounded_range(problem: Problem) -> float:
 
 def _rrhf(problem: Problem) -> float:
     """The certified optimum against an exact one: loss, and divergence from it."""
-    leave_if(problem.size > LARGEST)
     wins, best = _ranking(problem)
     exact = np.array([float(m) for m in even_policy(wins, best)])
     solution = minimize_rrhf(problem.luce, problem.proposal)
@@ -107,6 +106,7 @@ def _rrhf(problem: Problem) -> float:
 
 def _ranking(problem: Problem) -> tuple[FloatArray, FloatArray]:
     """How often A meets B and wins, and how often x is the best of two candidates."""
+    leave_if(problem.size > LARGEST)
     wins = paper_in_decimals.wins(problem.preference.log_pmf, problem.q)
     return wins, wins.sum(axis=1) + problem.q.diagonal()
 
@@ -118,7 +118,6 @@ def _ranking_loss(wins: FloatArray, best: FloatArray, held: NDArray[np.bool_], v
 
 def _sign_as_printed(problem: Problem) -> float:
     """By how much the optimum is improved, with Eq. (19)'s own sign, where one outcome is pushed down."""
-    leave_if(problem.size > LARGEST)
     wins, best = _ranking(problem)
     fall = wins.sum(axis=0) - best
     loser = int(np.argmax(fall))

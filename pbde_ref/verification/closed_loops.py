@@ -27,6 +27,7 @@ SEEN = 1e-12
 @lru_cache(maxsize=128)
 def _one_round(problem: Problem) -> list[tuple[str, dict[str, Any], str, FloatArray]]:
     """Losses with their parameters and references, and where one round of Eq. (16) or (18) leads in decimals."""
+    leave_if(not problem.positive)
     beta, alpha = problem.beta, problem.alpha
     cases = [
         ("dpo", {"beta": beta}, "first", paper.equation_16, beta),
@@ -43,7 +44,6 @@ def _one_round(problem: Problem) -> list[tuple[str, dict[str, Any], str, FloatAr
 
 def _rounds(problem: Problem, swapped: bool = False) -> float:
     """Policies after some rounds, against one round with other parameters."""
-    leave_if(not problem.positive)
     errors = []
     for loss, given, reference, right in _one_round(problem):
         other = {"first": "last", "last": "first"}[reference] if swapped else reference
@@ -59,7 +59,6 @@ def _exponent_rounding(problem: Problem) -> float:
 
 
 def _references_swapped(problem: Problem) -> float | None:
-    leave_if(not problem.positive)
     (*_, first), (*_, last), *_ = _one_round(problem)
     return _rounds(problem, swapped=True) if second_paths.variation(first, last) >= MARGIN else None
 

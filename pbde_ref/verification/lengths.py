@@ -35,7 +35,6 @@ MOST_OUTCOMES = LARGEST
 
 def _length_bias(problem: Problem, sentences_count: bool) -> float:
     """Preferences between the shorter and the longer half, as sums over lengths and over pairs of listed sentences."""
-    leave_if(not problem.positive or problem.size < 2)
     n_tokens = 2 + problem.seed % 2
     preference, reference = _of_lengths(problem)
     lengths = preference.support
@@ -49,6 +48,7 @@ def _length_bias(problem: Problem, sentences_count: bool) -> float:
 
 def _of_lengths(problem: Problem) -> tuple[FiniteDistribution, FiniteDistribution]:
     """The problem's two distributions on the first few outcomes, which are lengths here."""
+    leave_if(not problem.positive or problem.size < 2)
     lengths = np.arange(1.0, min(problem.size, MOST_LENGTHS) + 1.0)
     first, second = (p.log_pmf[: lengths.size] for p in (problem.preference, problem.reference))
     return FiniteDistribution(first, lengths), FiniteDistribution(second, lengths)
@@ -65,7 +65,6 @@ def _listed_preferences(log_pmf: FloatArray, log_drawn: FloatArray, n_tokens: in
 
 
 def _lengths_compared(problem: Problem) -> float:
-    leave_if(not problem.positive or problem.size < 2)
     preference, reference = (p.log_pmf for p in _of_lengths(problem))
     right, wrong = (_listed_preferences(preference, reference, n) for n in (2 + problem.seed % 2, 1))
     leave_if(max(abs(one - other) for one, other in zip(right, wrong, strict=True)) < MARGIN)

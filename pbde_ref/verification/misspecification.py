@@ -105,6 +105,7 @@ def _density_mixture(problem: Problem) -> FiniteDistribution:
 
 def _kernel(problem: Problem) -> FloatArray:
     """A symmetric proposal: every outcome may be proposed from every other."""
+    leave_if(np.isneginf(problem.preference.log_pmf).sum() > 1)
     kernel = np.random.default_rng(problem.seed).exponential(size=(problem.size, problem.size))
     kernel = kernel + kernel.T
     kernel /= kernel.sum(axis=1).max()
@@ -115,7 +116,6 @@ def _kernel(problem: Problem) -> FloatArray:
 
 def _barker(problem: Problem) -> float:
     """Chains whose accept step is the annotator's preference, under Luce and under another process."""
-    leave_if(np.isneginf(problem.preference.log_pmf).sum() > 1)
     return max(_away_from_target(annotator, _kernel(problem)) for annotator in (problem.luce, problem.annotator))
 
 
@@ -129,7 +129,7 @@ def _away_from_target(annotator: Annotator, kernel: FloatArray) -> float:
 
 def _asymmetric(problem: Problem) -> float:
     """The two likeliest outcomes: one is proposed from the other half as often as the other from it."""
-    leave_if(problem.size < 2 or np.isneginf(problem.preference.log_pmf).sum() > 1)
+    leave_if(problem.size < 2)
     kernel = _kernel(problem)
     second, first = np.argsort(problem.preference.pmf)[-2:]
     p, r = problem.preference.pmf[[first, second]]

@@ -156,6 +156,7 @@ def _dpo_within_the_bound(problem: Problem) -> float | None:
 
 def _regularisers(problem: Problem) -> dict[str, FiniteDistribution]:
     """Finetuning data, draws from the finetuned model, and preferred outcomes, each as a law of outcomes."""
+    leave_if(problem.size > FEWER or not problem.positive)
     data = np.random.default_rng(problem.seed).normal(size=problem.size)
     winners = winners_distribution(problem.luce, problem.proposal)
     return {"data": FiniteDistribution(data), "model": FiniteDistribution(problem.reference.log_pmf),
@@ -164,7 +165,6 @@ def _regularisers(problem: Problem) -> dict[str, FiniteDistribution]:
 
 def _slic_regularizers(problem: Problem) -> float:
     """Conditions of optimality from the solution's flows, and how far the policy may be from each law."""
-    leave_if(problem.size > FEWER or not problem.positive)
     laws = _regularisers(problem)
     return max(_not_optimal(problem, law, law) for law in laws.values() if law.pmf.min() >= SEEN)
 
@@ -185,7 +185,6 @@ def _not_optimal(problem: Problem, law: FiniteDistribution, claimed: FiniteDistr
 
 def _preferred_for_data(problem: Problem) -> float:
     """Preferred outcomes claimed to pull where finetuning data pulls."""
-    leave_if(problem.size > FEWER or not problem.positive)
     laws = _regularisers(problem)
     apart = second_paths.variation(laws["preferred"].pmf, laws["data"].pmf)
     leave_if(laws["preferred"].pmf.min() < SEEN or apart**2 < 1e-4)
@@ -228,7 +227,6 @@ def _not_monotone(problem: Problem) -> float:
 
 
 def _tau_doubled(problem: Problem) -> float | None:
-    leave_if(not second_paths.connects(_pairs(problem)))
     won, blind = (second_paths.winners(p, problem.q) for p in (_pooled(problem), np.full_like(problem.q, 0.5)))
     return _identified(problem, 2.0) if np.abs(won - blind).max() >= MARGIN else None
 
