@@ -12,9 +12,13 @@ from scipy.special import expit, log_expit
 from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = [
-    "bernoulli_entropy", "bernoulli_kl", "expit", "grouped_logsumexp", "log1p_gap", "log_normalize", "log_sigmoid",
-    "logsumexp", "sigmoid_difference", "sigmoids", "softplus", "two_difference", "weighted",
+    "EPS", "bernoulli_entropy", "bernoulli_kl", "expit", "grouped_logsumexp", "log1p_gap", "log_normalize",
+    "log_sigmoid", "logsumexp", "sigmoid_difference", "sigmoids", "softplus", "two_difference", "weighted",
 ]  # fmt: skip
+
+
+EPS = float(np.finfo(float).eps)
+"""Distance from 1 to the next number in double precision."""
 
 
 def log_sigmoid(z: FloatArray) -> FloatArray:

@@ -20,7 +20,7 @@ from pbde_ref.distributions import (
     total_variation,
 )
 from pbde_ref.exact.results import Optimum, unmet
-from pbde_ref.numerics import log_normalize, logsumexp, weighted
+from pbde_ref.numerics import EPS, log_normalize, logsumexp, weighted
 from pbde_ref.validation import FloatArray, instance, non_negative_number, positive_number, reject, vector, whole_number
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "gradient_ascent", "kl_controlled_objective", "log_partition", "policy_gradient",
 ]  # fmt: skip
 
-EPS = float(np.finfo(float).eps)
 
 
 def kl_controlled_objective(

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pbde_ref.experiments.atlas import RULES, AtlasRow
-from pbde_ref.figures.style import PREFERENCE, REFERENCE, density, on_the_grid
+from pbde_ref.figures.style import PREFERENCE, REFERENCE, density, grouped_panels, on_the_grid
 
 __all__ = ["draw_optima"]
 
@@ -23,22 +23,12 @@ def draw_optima(rows: Sequence[AtlasRow]) -> Figure:
     rows : sequence of AtlasRow
         At least one.
     """
-    panels: dict[str, list[AtlasRow]] = {}
-    for row in rows:
-        panels.setdefault(_panel_title(row), []).append(row)
-    columns = min(4, len(panels))
-    lines = -(-len(panels) // columns)
-    figure = Figure(figsize=(3.0 * columns, 2.3 * lines + 0.4), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)).ravel()
-    for axis, (title, members) in zip(axes, panels.items(), strict=False):
-        _draw_panel(axis, title, members)
-    for axis in axes[len(panels) :]:
-        axis.set_axis_off()
-    for axis in axes[: len(panels)][-columns:]:
+    titled = ((_panel_title(row), row) for row in rows)
+    figure, axes = grouped_panels(titled, _draw_panel, 4, (3.0, 2.3), above=0.4, share=True)
+    for axis in axes[-4:]:
         axis.tick_params(labelbottom=True)
     # A policy on one answer would flatten all others.
-    highest = max(line.get_ydata().max() for line in axes[0].get_lines()[:1])
-    top = min(axes[0].get_ylim()[1], 2.0 * highest)
+    top = min(axes[0].get_ylim()[1], 2.0 * float(np.max(axes[0].get_lines()[0].get_ydata())))
     axes[0].set_ylim(-0.04 * top, top)
     handles = axes[0].get_lines()[:2]
     figure.legend(handles, ["$p^*$ (Eq. 10)", r"$\pi_{pre}$"], loc="outside upper center", ncols=2, frameon=False)

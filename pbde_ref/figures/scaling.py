@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from pbde_ref.benchmarking.scaling import Series
+from pbde_ref.figures.style import axis_of, grouped_panels
 
 __all__ = ["draw_scaling"]
 
@@ -29,18 +30,7 @@ def draw_scaling(series: Sequence[Series]) -> Figure:
     """
     if not series:
         raise ValueError("`series` must hold something measured at two sizes n at least; got nothing")
-    panels: dict[str, list[Series]] = {}
-    for member in series:
-        panels.setdefault(member.title, []).append(member)
-    columns = min(3, len(panels))
-    lines = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.3 * lines), layout="constrained")
-    axes = figure.subplots(lines, columns, squeeze=False).ravel()
-    for axis, (title, members) in zip(axes, panels.items(), strict=False):
-        _draw_panel(axis, title, members)
-    for axis in axes[len(panels) :]:
-        axis.set_axis_off()
-    return figure
+    return grouped_panels(((member.title, member) for member in series), _draw_panel, 3, (4.2, 3.3))[0]
 
 
 def _draw_panel(axis: Axes, title: str, members: Sequence[Series]) -> None:
@@ -60,11 +50,8 @@ def _draw_panel(axis: Axes, title: str, members: Sequence[Series]) -> None:
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.yaxis.set_minor_formatter(NullFormatter())
     axis.set_xticks(members[0].sizes, [_size(size) for size in members[0].sizes])
-    axis.set_title("\n".join(wrap(title, 60)), fontsize=8)
-    axis.set_xlabel("n", fontsize=8)
-    axis.set_ylabel("seconds", fontsize=8)
-    axis.tick_params(labelsize=7)
-    axis.spines[["top", "right"]].set_visible(False)
+    axis_of(axis, "\n".join(wrap(title, 60)), "n", "seconds")
+    axis.title.set_fontsize(8)
     axis.legend(fontsize=7, frameon=False)
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
 
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.validation import FloatArray
 
 __all__ = [
     "ANNOTATORS", "ANNOTATOR_2", "COMPONENTS", "CREST", "OPTIMUM", "PREFERENCE", "REFERENCE", "SAMPLE_OPTIMUM",
-    "TRAINED", "axis_of", "density", "on_the_grid",
+    "TRAINED", "axis_of", "density", "grouped_panels", "on_the_grid",
 ]  # fmt: skip
 
 # Told apart by readers with any colour vision. What is learnt often lies on p*, which is therefore drawn on top of it;
@@ -36,6 +38,25 @@ CREST = LinearSegmentedColormap.from_list("crest", ["#A5CD90", "#63AF8F", "#4093
 def density(p: FiniteDistribution, grid: FloatArray) -> FloatArray:
     """Probabilities per unit of length."""
     return p.pmf / (grid[1] - grid[0])
+
+
+def grouped_panels(
+    groups: Iterable[tuple[str, Any]], draw: Callable[[Axes, str, list[Any]], object], most: int,
+    size: tuple[float, float], above: float = 0.0, share: bool = False,
+) -> tuple[Figure, list[Axes]]:  # fmt: skip
+    """A panel for each title, of all that goes with it, at most so many side by side; the figure and its panels."""
+    panels: dict[str, list[Any]] = {}
+    for title, member in groups:
+        panels.setdefault(title, []).append(member)
+    columns = min(most, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(size[0] * columns, size[1] * lines + above), layout="constrained")
+    axes = figure.subplots(lines, columns, sharex=share, sharey=share, squeeze=False).ravel()
+    for axis, (title, members) in zip(axes, panels.items(), strict=False):
+        draw(axis, title, members)
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    return figure, list(axes[: len(panels)])
 
 
 def axis_of(axis: Axes, title: str, x: str = "", y: str = "") -> None:

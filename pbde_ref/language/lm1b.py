@@ -10,7 +10,7 @@ import os
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -89,7 +89,8 @@ def lm1b_sentences(
     for folder, shards in found.items():
         if not any(shards.values()):
             raise ValueError(f"`path` must hold sentences in {folder}/{SHARDS[folder][0]}; got none in {str(path)!r}")
-    training, held_out = (tuple(islice(_in_order(shards), limit)) for shards in found.values())
+    sentences = (chain.from_iterable(shards[name] for name in sorted(shards)) for shards in found.values())
+    training, held_out = (tuple(islice(each, limit)) for each in sentences)
     return training, held_out
 
 
@@ -110,10 +111,6 @@ def _collect(shards: Iterable[tuple[str, str, IO[bytes]]], limit: int | None) ->
 def _filled(shards: dict[str, tuple[str, ...]], limit: int | None, *, before: str) -> bool:
     """Whether the shards that come before a name already hold as many sentences as are wanted."""
     return limit is not None and sum(len(lines) for name, lines in shards.items() if name < before) >= limit
-
-
-def _in_order(shards: dict[str, tuple[str, ...]]) -> Iterator[str]:
-    return (sentence for name in sorted(shards) for sentence in shards[name])
 
 
 def _roots(path: Path) -> list[Path]:

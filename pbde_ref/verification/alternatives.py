@@ -19,7 +19,7 @@ from pbde_ref.pbde import luce
 from pbde_ref.proposals import ProductProposal
 from pbde_ref.validation import FloatArray
 from pbde_ref.verification import paper_in_decimals, second_paths
-from pbde_ref.verification.claims import MARGIN, SOLVER, Claim
+from pbde_ref.verification.claims import MARGIN, SOLVER, Claim, known, leave_if, leave_if_alike
 from pbde_ref.verification.exact_flows import even_policy, least_hinge
 from pbde_ref.verification.fits import SMALLEST, numerical_fit
 from pbde_ref.verification.problems import LARGEST, PAPER, Problem
@@ -35,10 +35,9 @@ def _win_rates(problem: Problem) -> FloatArray:
     return np.asarray(paper_in_decimals.luce_preferences(problem.preference.log_pmf) @ problem.reference.pmf)
 
 
-def _ipo(problem: Problem, other: FiniteDistribution) -> float | None:
+def _ipo(problem: Problem, other: FiniteDistribution) -> float:
     """Linear equations, closed form, and mirror ascent on Eq. (22), for pairs drawn from reference and `other`."""
-    if not problem.positive:
-        return None
+    leave_if(not problem.positive)
     tau, reference = 0.1 * problem.beta, problem.reference
     closed = ipo_closed_form(problem.luce, reference, tau=tau, reference=reference)
     climbed = FiniteDistribution(
@@ -48,32 +47,27 @@ def _ipo(problem: Problem, other: FiniteDistribution) -> float | None:
     return max(total_variation(closed, climbed), total_variation(closed, solved))
 
 
-def _pairs_from_two_laws(problem: Problem) -> float | None:
+def _pairs_from_two_laws(problem: Problem) -> float:
     """The other law is the reference without most of the mass of one outcome, the one that matters most."""
-    if not problem.positive or problem.size < 3:
-        return None
+    leave_if(not problem.positive or problem.size < 3)
     tau, q = 0.1 * problem.beta, problem.reference.pmf
     p = paper_in_decimals.luce_preferences(problem.preference.log_pmf)
     other = np.where(np.arange(problem.size) == np.argmax(q), 0.5, 1.0) * q
     weight = np.outer(q, other / other.sum())
     weight = weight + weight.T
-    if weight.min() < MARGIN:
-        return None
+    leave_if(weight.min() < MARGIN)
     # The normal equations of the two laws, solved in the least-squares sense, tell how far apart the policies are.
     laplacian = np.diag(weight.sum(axis=1)) - weight
     solved = np.linalg.lstsq(laplacian, (weight * (2.0 * p - 1.0)).sum(axis=1) / (2.0 * tau), rcond=None)[0]
     claimed = problem.reference.log_pmf + _win_rates(problem) / tau
-    right, wrong = (second_paths.softmax(x) for x in (problem.reference.log_pmf + solved, claimed))
-    if second_paths.variation(right, wrong) < MARGIN:
-        return None
+    leave_if_alike(problem.reference.log_pmf + solved, claimed)
     return _ipo(problem, FiniteDistribution(np.log(other), problem.preference.support))
 
 
-def _slic(problem: Problem) -> float | None:
+def _slic(problem: Problem) -> float:
     """Our optimum against an exact flow; homogeneity in the margin; RSO without margin stays at the reference."""
-    if problem.size > LARGEST:
-        return None
-    q, reference = problem.proposal.matrix(problem.size), problem.reference
+    leave_if(problem.size > LARGEST)
+    q, reference = problem.q, problem.reference
     least = float(least_hinge(paper_in_decimals.wins(problem.preference.log_pmf, q)))
     errors = []
     for delta in (0.5, 1.0):
@@ -98,10 +92,8 @@ def _bounded_range(problem: Problem) -> float:
     return float(bounded) - float(least_hinge(wins))
 
 
-def _rrhf(problem: Problem) -> float | None:
+def _rrhf(problem: Problem) -> float:
     """The certified optimum against an exact one: loss, and divergence from it."""
-    if problem.size > LARGEST:
-        return None
     wins, best = _ranking(problem)
     exact = np.array([float(m) for m in even_policy(wins, best)])
     solution = minimize_rrhf(problem.luce, problem.proposal)
@@ -114,9 +106,9 @@ def _rrhf(problem: Problem) -> float | None:
 
 def _ranking(problem: Problem) -> tuple[FloatArray, FloatArray]:
     """How often A meets B and wins, and how often x is the best of two candidates."""
-    q = problem.proposal.matrix(problem.size)
-    wins = paper_in_decimals.wins(problem.preference.log_pmf, q)
-    return wins, wins.sum(axis=1) + q.diagonal()
+    leave_if(problem.size > LARGEST)
+    wins = paper_in_decimals.wins(problem.preference.log_pmf, problem.q)
+    return wins, wins.sum(axis=1) + problem.q.diagonal()
 
 
 def _ranking_loss(wins: FloatArray, best: FloatArray, held: NDArray[np.bool_], v: FloatArray) -> float:
@@ -124,18 +116,14 @@ def _ranking_loss(wins: FloatArray, best: FloatArray, held: NDArray[np.bool_], v
     return paper_in_decimals.ranking_loss(wins[np.ix_(held, held)], best[held], v[held])
 
 
-def _sign_as_printed(problem: Problem) -> float | None:
+def _sign_as_printed(problem: Problem) -> float:
     """By how much the optimum is improved, with Eq. (19)'s own sign, where one outcome is pushed down."""
-    if problem.size > LARGEST:
-        return None
     wins, best = _ranking(problem)
     fall = wins.sum(axis=0) - best
     loser = int(np.argmax(fall))
-    if fall[loser] < MARGIN:
-        return None
+    leave_if(fall[loser] < MARGIN)
     v = minimize_rrhf(problem.luce, problem.proposal).policy.log_pmf
-    if not np.isfinite(v[best > 0.0]).all() or not np.isfinite(v[loser]):
-        return None
+    leave_if(not np.isfinite(v[best > 0.0]).all() or not np.isfinite(v[loser]))
 
     def printed(v: FloatArray) -> float:
         kept = np.isfinite(v)
@@ -147,30 +135,26 @@ def _sign_as_printed(problem: Problem) -> float | None:
     return printed(v) - printed(FiniteDistribution(lower).log_pmf)
 
 
-def _rlhf_is_dpo(problem: Problem, factor: float) -> float | None:
+def _rlhf_is_dpo(problem: Problem, factor: float) -> float:
     """A reward by training, then Eq. (13) with it, against the optimum of DPO."""
-    reward = numerical_fit(problem, luce_annotator=True)
-    if reward is None:
-        return None
+    reward = known(numerical_fit(problem, luce_annotator=True))
     two_stages = tilt(problem.reference, factor * reward, problem.beta)
     return total_variation(two_stages, product_of_experts(problem.reference, problem.preference, problem.beta))
 
 
-def _reward_doubled(problem: Problem) -> float | None:
-    if not problem.positive:
-        return None
+def _reward_doubled(problem: Problem) -> float:
+    leave_if(not problem.positive)
     log_reference, log_p = problem.reference.log_pmf, problem.preference.log_pmf
-    right, wrong = (second_paths.softmax(log_reference + k * log_p / problem.beta) for k in (1.0, 2.0))
-    return _rlhf_is_dpo(problem, 2.0) if second_paths.variation(right, wrong) >= MARGIN else None
+    leave_if_alike(log_reference + log_p / problem.beta, log_reference + 2.0 * log_p / problem.beta)
+    return _rlhf_is_dpo(problem, 2.0)
 
 
-def _mixed_annotators(problem: Problem, noise: float) -> float | None:
+def _mixed_annotators(problem: Problem, noise: float) -> float:
     """Distance of the fitted annotators from the true ones, and of the loss from falling at each iteration.
 
     The annotators are those of Eq. (24); ordinary problems lend their noise.
     """
-    if problem.name != PAPER and not problem.name.startswith("ordinary "):
-        return None
+    leave_if(problem.name != PAPER and not problem.name.startswith("ordinary "))
     paper = paper_problem(64)
     true = paper.annotator_distributions
     both = AnnotatorMixture(paper.annotator_weights, [Annotator(p, luce()) for p in true])

@@ -6,10 +6,18 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
+from pbde_ref.validation import FloatArray
+from pbde_ref.verification import second_paths
 from pbde_ref.verification.problems import Problem
 
-__all__ = ["MARGIN", "ROUNDING", "SOLVER", "Claim", "Row", "Verdict", "check", "joined", "row"]
+__all__ = [
+    "MARGIN", "ROUNDING", "SOLVER", "Claim", "DoesNotApply", "Row", "Verdict", "check", "joined", "known", "leave_if",
+    "leave_if_alike", "row",
+]  # fmt: skip
+
+Value = TypeVar("Value")
 
 ROUNDING = 1e-12
 """Bound where both paths are sums: up to 65,536 terms, each rounded at 1e-16, rarely in the same direction."""
@@ -23,7 +31,29 @@ MARGIN = 1e-6
 that are preferred alike it is hard to say anything wrong."""
 
 Check = Callable[[Problem], float | None]
-r"""Error of a claim on one problem, or None where the problem does not meet the claim's assumptions."""
+"""Error of a claim on one problem; None, or `DoesNotApply`, where the problem does not meet its assumptions."""
+
+
+class DoesNotApply(Exception):  # noqa: N818 (no error: nothing is claimed of such a problem)
+    """What a check raises on a problem that the claim, or its control, says nothing of."""
+
+
+def leave_if(outside: object) -> None:
+    """Leave a check, of whose claim the problem does not meet the assumptions."""
+    if outside:
+        raise DoesNotApply
+
+
+def leave_if_alike(right: FloatArray, wrong: FloatArray) -> None:
+    """Leave a control where what it breaks makes no policy, of these log-weights, that the check must tell apart."""
+    leave_if(second_paths.variation(second_paths.softmax(right), second_paths.softmax(wrong)) < MARGIN)
+
+
+def known(value: Value | None) -> Value:
+    """The value, for a check that is left where there is none."""
+    if value is None:
+        raise DoesNotApply
+    return value
 
 
 def _nothing(problem: Problem) -> float:
@@ -183,6 +213,8 @@ def _tried(check: Check, problem: Problem, otherwise: float) -> tuple[float | No
     """What a check finds, or `otherwise` and what it raised; an error that is not a number is no evidence either."""
     try:
         found = check(problem)
+    except DoesNotApply:
+        return None, ""
     except Exception as error:
         return otherwise, f"{type(error).__name__}: {error}"
     return (otherwise if found is not None and math.isnan(found) else found), ""
@@ -200,16 +232,9 @@ def check(claims: Sequence[Claim], problems: Iterable[Problem]) -> Iterator[Verd
 def joined(verdicts: Sequence[Verdict]) -> Verdict:
     """One claim's verdict on the problems of several of its verdicts together."""
     first, rows = verdicts[0], [r for v in verdicts for r in (v.worst, v.closest) if r is not None]
-    return Verdict(
-        claim=first.claim,
-        cases=sum(v.cases for v in verdicts),
-        worst=_worst(rows),
-        failures=tuple(r for v in verdicts for r in v.failures),
-        control_cases=sum(v.control_cases for v in verdicts),
-        closest=_closest(rows),
-        missed=tuple(r for v in verdicts for r in v.missed),
-        seconds=sum(v.seconds for v in verdicts),
-    )
+    added: dict[str, Any] = {n: sum(getattr(v, n) for v in verdicts) for n in ("cases", "control_cases", "seconds")}
+    added |= {name: tuple(r for v in verdicts for r in getattr(v, name)) for name in ("failures", "missed")}
+    return Verdict(claim=first.claim, worst=_worst(rows), closest=_closest(rows), **added)
 
 
 def _verdict(claim: Claim, rows: Sequence[Row], seconds: float) -> Verdict:

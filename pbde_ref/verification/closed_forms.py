@@ -14,7 +14,7 @@ from pbde_ref.exact.policy_optimization import gradient_ascent, kl_controlled_ob
 from pbde_ref.pbde import PBDE, dpo, geometric_average
 from pbde_ref.validation import FloatArray
 from pbde_ref.verification import paper_in_decimals, second_paths
-from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim
+from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim, leave_if, leave_if_alike
 from pbde_ref.verification.fits import numerical_policy
 from pbde_ref.verification.problems import Problem
 
@@ -40,27 +40,20 @@ def _exponent_rounding(problem: Problem) -> float:
     return 8.0 * 2.0**-53 * float(exponents.max())
 
 
-def _differ(problem: Problem, wrong: FloatArray, right: FloatArray) -> bool:
-    """Whether two log-weights make policies that the check must tell apart."""
-    return second_paths.variation(second_paths.softmax(wrong), second_paths.softmax(right)) >= MARGIN
-
-
-def _beta_doubled(problem: Problem) -> float | None:
+def _beta_doubled(problem: Problem) -> float:
     log_reference, reward = problem.reference.log_pmf, problem.rewards / problem.beta
-    differs = _differ(problem, log_reference + reward / 2.0, log_reference + reward)
-    return _equation_13(problem, 2.0 * problem.beta) if differs else None
+    leave_if_alike(log_reference + reward, log_reference + reward / 2.0)
+    return _equation_13(problem, 2.0 * problem.beta)
 
 
 def _optimum(claimed: FiniteDistribution, model: PBDE, problem: Problem) -> float:
     """Distance from what training reaches, from the root found by bracketing, and the loss left."""
     chi = problem.luce.utility
-    f = np.broadcast_to(model.f, chi.shape)
-    root = second_paths.normalized(chi - model.g, f)
-    q = problem.proposal.matrix(problem.size)
+    root = second_paths.normalized(chi - model.g, model.f)
     with np.errstate(invalid="ignore"):
-        omega = np.where(np.isneginf(claimed.log_pmf), -np.inf, f * claimed.log_pmf + model.g)
+        omega = np.where(np.isneginf(claimed.log_pmf), -np.inf, model.f * claimed.log_pmf + model.g)
     errors = [
-        abs(second_paths.kl(chi, omega, q)),
+        abs(second_paths.kl(chi, omega, problem.q)),
         total_variation(claimed, _on_support(root, problem)),
     ]
     trained = numerical_policy(problem, model, luce_annotator=True)
@@ -70,44 +63,35 @@ def _optimum(claimed: FiniteDistribution, model: PBDE, problem: Problem) -> floa
 
 
 def _equation_16(problem: Problem) -> float:
-    model = dpo(problem.beta, problem.reference)
     claimed = product_of_experts(problem.reference, problem.preference, problem.beta)
-    general = optimal_policy(problem.luce, model)
-    return max(
-        _optimum(claimed, model, problem),
-        total_variation(claimed, general),
-        total_variation(claimed, _literal(paper.equation_16, problem, problem.beta)),
-    )
+    return _closed_form(claimed, dpo(problem.beta, problem.reference), paper.equation_16, problem.beta, problem)
 
 
-def _literal(equation: Callable[..., list[Any]], problem: Problem, by: float) -> FiniteDistribution:
-    log_pmf = paper_in_decimals.optimum(equation, problem.reference.log_pmf, problem.preference.log_pmf, by)
-    return _on_support(log_pmf, problem)
+def _closed_form(
+    claimed: FiniteDistribution, model: PBDE, equation: Callable[..., list[Any]], by: float, problem: Problem
+) -> float:
+    """The same, and distance from the general optimum and from the paper's own text."""
+    literal = paper_in_decimals.optimum(equation, problem.reference.log_pmf, problem.preference.log_pmf, by)
+    others = optimal_policy(problem.luce, model), _on_support(literal, problem)
+    return max(_optimum(claimed, model, problem), *(total_variation(claimed, other) for other in others))
 
 
-def _exponent_beta(problem: Problem) -> float | None:
+def _exponent_beta(problem: Problem) -> float:
     log_reference, log_p = problem.reference.log_pmf, problem.preference.log_pmf
-    if not _differ(problem, log_reference + problem.beta * log_p, log_reference + log_p / problem.beta):
-        return None
+    leave_if_alike(log_reference + log_p / problem.beta, log_reference + problem.beta * log_p)
     claimed = product_of_experts(problem.reference, problem.preference, 1.0 / problem.beta)
     return _optimum(claimed, dpo(problem.beta, problem.reference), problem)
 
 
 def _equation_18(problem: Problem) -> float:
-    model = geometric_average(problem.alpha, problem.reference)
     claimed = geometric_mean(problem.preference, problem.reference, problem.alpha)
-    general = optimal_policy(problem.luce, model)
-    return max(
-        _optimum(claimed, model, problem),
-        total_variation(claimed, general),
-        total_variation(claimed, _literal(paper.equation_18, problem, problem.alpha)),
-    )
+    model = geometric_average(problem.alpha, problem.reference)
+    return _closed_form(claimed, model, paper.equation_18, problem.alpha, problem)
 
 
-def _without_the_reference_exponent(problem: Problem) -> float | None:
+def _without_the_reference_exponent(problem: Problem) -> float:
     log_reference, scaled = problem.reference.log_pmf, problem.alpha * problem.preference.log_pmf
-    if not _differ(problem, log_reference + scaled, (1.0 - problem.alpha) * log_reference + scaled):
-        return None
+    leave_if_alike((1.0 - problem.alpha) * log_reference + scaled, log_reference + scaled)
     claimed = product_of_experts(problem.reference, problem.preference, 1.0 / problem.alpha)
     return _optimum(claimed, geometric_average(problem.alpha, problem.reference), problem)
 
@@ -116,13 +100,11 @@ def _general_optimum(problem: Problem) -> float:
     return _optimum(optimal_policy(problem.luce, problem.other_process), problem.other_process, problem)
 
 
-def _divided_by_its_sum(problem: Problem) -> float | None:
+def _divided_by_its_sum(problem: Problem) -> float:
     model = problem.other_process
     target = problem.luce.utility - model.g
-    f = np.broadcast_to(model.f, target.shape)
-    if not _differ(problem, target / f, second_paths.normalized(target, f)):
-        return None
-    return _optimum(_on_support(target / f, problem), model, problem)
+    leave_if_alike(second_paths.normalized(target, model.f), target / model.f)
+    return _optimum(_on_support(target / model.f, problem), model, problem)
 
 
 def _kl_control(problem: Problem, reverse: bool) -> float:
@@ -153,13 +135,14 @@ def _kl_control(problem: Problem, reverse: bool) -> float:
     return max(errors)
 
 
-def _forward_kl(problem: Problem) -> float | None:
+def _forward_kl(problem: Problem) -> float:
     logits = np.random.default_rng(problem.seed).normal(size=problem.size)
     exponents = problem.reference.log_pmf + problem.rewards / problem.beta
     log_policy, log_best = (x - np.max(x) - np.log(np.sum(np.exp(x - np.max(x)))) for x in (logits, exponents))
     gap = log_policy - log_best
     difference = problem.beta * float(np.sum((np.exp(log_policy) + np.exp(log_best)) * gap))
-    return _kl_control(problem, reverse=False) if abs(difference) >= MARGIN else None
+    leave_if(abs(difference) < MARGIN)
+    return _kl_control(problem, reverse=False)
 
 
 def _on_support(log_weights: FloatArray, problem: Problem) -> FiniteDistribution:

@@ -14,7 +14,7 @@ from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.experiments.closed_loop import closed_loop
 from pbde_ref.validation import FloatArray
 from pbde_ref.verification import paper_in_decimals, second_paths
-from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim
+from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim, leave_if
 from pbde_ref.verification.problems import Problem
 
 __all__ = ["CLOSED_LOOPS"]
@@ -27,6 +27,7 @@ SEEN = 1e-12
 @lru_cache(maxsize=128)
 def _one_round(problem: Problem) -> list[tuple[str, dict[str, Any], str, FloatArray]]:
     """Losses with their parameters and references, and where one round of Eq. (16) or (18) leads in decimals."""
+    leave_if(not problem.positive)
     beta, alpha = problem.beta, problem.alpha
     cases = [
         ("dpo", {"beta": beta}, "first", paper.equation_16, beta),
@@ -41,10 +42,8 @@ def _one_round(problem: Problem) -> list[tuple[str, dict[str, Any], str, FloatAr
     ]
 
 
-def _rounds(problem: Problem, swapped: bool = False) -> float | None:
+def _rounds(problem: Problem, swapped: bool = False) -> float:
     """Policies after some rounds, against one round with other parameters."""
-    if not problem.positive:
-        return None
     errors = []
     for loss, given, reference, right in _one_round(problem):
         other = {"first": "last", "last": "first"}[reference] if swapped else reference
@@ -60,25 +59,21 @@ def _exponent_rounding(problem: Problem) -> float:
 
 
 def _references_swapped(problem: Problem) -> float | None:
-    if not problem.positive:
-        return None
     (*_, first), (*_, last), *_ = _one_round(problem)
     return _rounds(problem, swapped=True) if second_paths.variation(first, last) >= MARGIN else None
 
 
-def _levelled(problem: Problem, policy: FloatArray) -> FloatArray | None:
+def _levelled(problem: Problem, policy: FloatArray) -> FloatArray:
     """Preferences of the two annotators, changed so that every outcome wins half against draws from a policy."""
-    if problem.reference.pmf.min() < SEEN:
-        return None
+    leave_if(problem.reference.pmf.min() < SEEN)
     excess = problem.mixture.preference_probabilities() - 0.5
     rates = excess @ policy
     excess = excess - rates[:, None] + rates[None, :]
     return np.asarray(0.5 + excess * min(1.0, 0.45 / max(float(np.abs(excess).max()), 1e-300)))
 
 
-def _at_rest(problem: Problem) -> float | None:
-    p = _levelled(problem, problem.reference.pmf)
-    return None if p is None else _moved(p, problem)
+def _at_rest(problem: Problem) -> float:
+    return _moved(_levelled(problem, problem.reference.pmf), problem)
 
 
 def _moved(p: FloatArray, problem: Problem) -> float:
@@ -99,8 +94,6 @@ def _moved(p: FloatArray, problem: Problem) -> float:
 def _other_winners(problem: Problem) -> float | None:
     """The same, claimed of answers that another policy levels."""
     p = _levelled(problem, np.random.default_rng(problem.seed + 1).dirichlet(np.ones(problem.size)))
-    if p is None:
-        return None
     moved = second_paths.softmax(problem.reference.log_pmf + p @ problem.reference.pmf / (0.5 + problem.beta))
     return _moved(p, problem) if second_paths.variation(moved, problem.reference.pmf) >= MARGIN else None
 

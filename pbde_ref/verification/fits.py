@@ -53,8 +53,7 @@ def numerical_fit(problem: Problem, luce_annotator: bool) -> FloatArray | None:
     if not problem.positive:
         return None
     annotator = problem.luce if luce_annotator else problem.annotator
-    q = problem.proposal.matrix(problem.size)
-    if not second_paths.connects(second_paths.curvatures(annotator.utility, q) >= SMALLEST):
+    if not second_paths.connects(second_paths.curvatures(annotator.utility, problem.q) >= SMALLEST):
         return None
     return certified_fit(annotator, problem.proposal)
 
@@ -64,8 +63,7 @@ def numerical_policy(problem: Problem, model: PBDE, *, luce_annotator: bool) -> 
     utilities = numerical_fit(problem, luce_annotator)
     if utilities is None:
         return None
-    log_policy = second_paths.normalized(utilities - model.g, np.broadcast_to(model.f, utilities.shape))
-    return FiniteDistribution(log_policy, problem.preference.support)
+    return FiniteDistribution(second_paths.normalized(utilities - model.g, model.f), problem.preference.support)
 
 
 def exact_projection(members: list[FloatArray], mixed: FloatArray, q: FloatArray) -> Projection | None:

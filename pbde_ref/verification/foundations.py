@@ -18,7 +18,7 @@ from pbde_ref.pbde import luce
 from pbde_ref.proposals import PairListProposal
 from pbde_ref.validation import FloatArray
 from pbde_ref.verification import paper_in_decimals, second_paths
-from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim
+from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim, known, leave_if
 from pbde_ref.verification.fits import SMALLEST, numerical_fit, numerical_policy
 from pbde_ref.verification.problems import Problem
 
@@ -40,7 +40,7 @@ def _cross_entropy(problem: Problem, entropy_factor: float) -> float:
 
 
 def _cross_entropy_of(problem: Problem, omega: FloatArray, entropy_factor: float) -> float:
-    chi, q = problem.annotator.utility, problem.proposal.matrix(problem.size)
+    chi, q = problem.annotator.utility, problem.q
     p = second_paths.preferences(chi, q)
     difference = second_paths.cross_entropy(chi, omega, q) - entropy_factor * second_paths.entropy(chi, q)
     kl = expected_kl(problem.annotator, omega, problem.proposal)
@@ -57,7 +57,7 @@ def _cross_entropy_of(problem: Problem, omega: FloatArray, entropy_factor: float
 
 def _cross_entropy_as_written(problem: Problem) -> float:
     """The sums' differences, and where that takes no more than a moment those from the paper's own text."""
-    chi, q = problem.annotator.utility, problem.proposal.matrix(problem.size)
+    chi, q = problem.annotator.utility, problem.q
     quick = np.count_nonzero(q) <= MOST_PAIRS and np.isfinite(chi).all()
     errors = [_cross_entropy(problem, 1.0)]
     for omega in _models(problem) if quick else ():
@@ -74,24 +74,22 @@ def _cross_entropy_as_written(problem: Problem) -> float:
 
 
 def _entropy_counted_twice(problem: Problem) -> float | None:
-    chi, q = problem.annotator.utility, problem.proposal.matrix(problem.size)
+    chi, q = problem.annotator.utility, problem.q
     scales = [max(second_paths.cross_entropy(chi, omega, q), SMALLEST) for omega in _models(problem)]
     return _cross_entropy(problem, 2.0) if second_paths.entropy(chi, q) >= MARGIN * min(scales) else None
 
 
 def _telling_pair(problem: Problem) -> tuple[int, float]:
     """An outcome that comparisons say most about, and the curvature of its best pair."""
-    chi, q = problem.annotator.utility, problem.proposal.matrix(problem.size)
+    chi, q = problem.annotator.utility, problem.q
     finite = np.isfinite(chi)
     curvature = second_paths.curvatures(np.where(finite, chi, 0.0), q) * np.outer(finite, finite)
     return int(np.unravel_index(curvature.argmax(), curvature.shape)[0]), float(curvature.max())
 
 
-def _lemma_1(problem: Problem, change: FloatArray) -> float | None:
-    fit = numerical_fit(problem, luce_annotator=False)
-    if fit is None:
-        return None
-    chi, q = problem.annotator.utility, problem.proposal.matrix(problem.size)
+def _lemma_1(problem: Problem, change: FloatArray) -> float:
+    fit = known(numerical_fit(problem, luce_annotator=False))
+    chi, q = problem.annotator.utility, problem.q
     omega = chi + change
     # If: the loss is zero. Only if: what a minimiser finds has the same preferences on all pairs, compared or not.
     loss = second_paths.kl(chi, omega, q)
@@ -105,23 +103,18 @@ def _one_raised(problem: Problem) -> float | None:
     return _lemma_1(problem, 1.0 * (np.arange(problem.size) == outcome)) if curvature >= MARGIN else None
 
 
-def _theorem_1(problem: Problem) -> float | None:
+def _theorem_1(problem: Problem) -> float:
     """A reward trained on Luce preferences, made a density."""
-    reward = numerical_policy(problem, luce(), luce_annotator=True)
-    if reward is None:
-        return None
-    q = problem.proposal.matrix(problem.size)
+    reward = known(numerical_policy(problem, luce(), luce_annotator=True))
     chi = problem.luce.utility
-    loss = abs(second_paths.kl(chi, problem.preference.log_pmf + 5.0, q))
+    loss = abs(second_paths.kl(chi, problem.preference.log_pmf + 5.0, problem.q))
     return max(loss, total_variation(reward, problem.preference))
 
 
-def _theorem_1_other_process(problem: Problem) -> float | None:
+def _theorem_1_other_process(problem: Problem) -> float:
     learnt = second_paths.softmax(problem.annotator.utility)
-    if second_paths.variation(learnt, problem.preference.pmf) < MARGIN:
-        return None
-    reward = numerical_policy(problem, luce(), luce_annotator=False)
-    return None if reward is None else total_variation(reward, problem.preference)
+    leave_if(second_paths.variation(learnt, problem.preference.pmf) < MARGIN)
+    return total_variation(known(numerical_policy(problem, luce(), luce_annotator=False)), problem.preference)
 
 
 def _theorem_2(problem: Problem) -> float:
@@ -132,12 +125,10 @@ def _theorem_2(problem: Problem) -> float:
     return error if trained is None else max(error, total_variation(trained, problem.preference))
 
 
-def _theorem_2_other_process(problem: Problem) -> float | None:
+def _theorem_2_other_process(problem: Problem) -> float:
     other = problem.other_process
-    f = np.broadcast_to(other.f, problem.size)
-    learnt = np.exp(second_paths.normalized(problem.annotator.utility - other.g, f))
-    if second_paths.variation(learnt, problem.preference.pmf) < MARGIN:
-        return None
+    learnt = np.exp(second_paths.normalized(problem.annotator.utility - other.g, other.f))
+    leave_if(second_paths.variation(learnt, problem.preference.pmf) < MARGIN)
     return total_variation(optimal_policy(problem.annotator, other), problem.preference)
 
 
@@ -148,15 +139,14 @@ def _convexity(problem: Problem, halved: float) -> float:
 
 def _convexity_at(problem: Problem, omega: FloatArray, halved: float) -> float:
     direction = np.random.default_rng(problem.seed).normal(size=problem.size)
-    q = problem.proposal.matrix(problem.size)
-    p = second_paths.preferences(problem.annotator.utility, q)
+    p = second_paths.preferences(problem.annotator.utility, problem.q)
     # Its error is of second order; a smaller step would underflow with the smallest curvatures.
     step = 1e-10
-    derivative = second_paths.gradient(p, omega + 1j * step * direction, q).imag / step
+    derivative = second_paths.gradient(p, omega + 1j * step * direction, problem.q).imag / step
     arguments = ("bradley_terry", problem.annotator, omega, problem.proposal)
     hessian = halved * expected_hessian(*arguments)
     product = halved * expected_hessian_vector_product(*arguments, direction)
-    curvature = second_paths.curvatures(omega, q)
+    curvature = second_paths.curvatures(omega, problem.q)
     normal = curvature >= SMALLEST
     # A complex step adds what the two outcomes of a pair have in common, and takes it away again.
     scale = max(float(curvature.sum(axis=1).max()), SMALLEST)
@@ -170,15 +160,13 @@ def _convexity_at(problem: Problem, omega: FloatArray, halved: float) -> float:
 
 
 def _hessian_halved(problem: Problem) -> float | None:
-    q = problem.proposal.matrix(problem.size)
-    shown = any(second_paths.curvatures(omega, q).max() >= SMALLEST for omega in _models(problem))
+    shown = any(second_paths.curvatures(omega, problem.q).max() >= SMALLEST for omega in _models(problem))
     return _convexity(problem, 0.5) if shown else None
 
 
 def _components(problem: Problem, lowered: int | None) -> float:
     """Constants per component leave the loss alone, and they are all that does."""
-    q = problem.proposal.matrix(problem.size)
-    adjacency = ((q + q.T) > 0).astype(float)
+    adjacency = ((problem.q + problem.q.T) > 0).astype(float)
     np.fill_diagonal(adjacency, 0.0)
     laplacian = np.diag(adjacency.sum(axis=1)) - adjacency
     nullity = int(np.sum(np.linalg.eigvalsh(laplacian) < 1e-9 * problem.size))
@@ -187,7 +175,7 @@ def _components(problem: Problem, lowered: int | None) -> float:
     change = 2.0 * (components == components[-1])
     if lowered is not None:
         change[lowered] -= 2.0
-    loss = second_paths.kl(chi, chi + change, q)
+    loss = second_paths.kl(chi, chi + change, problem.q)
     package = expected_kl(problem.annotator, chi + change, problem.proposal).value
     return max(abs(nullity - (components.max() + 1.0)), abs(loss), package)
 
@@ -213,13 +201,12 @@ def _relative_errors(problem: Problem) -> float | None:
     return max(errors, default=None)
 
 
-def _textbook(problem: Problem) -> float | None:
+def _textbook(problem: Problem) -> float:
     """Eq. (8) in floating point for a pair of similar outcomes whose true divergence is below a rounding of 1/2."""
     chi = problem.annotator.utility
     members = np.flatnonzero(np.isfinite(chi))
     pairs = [(abs(chi[a] - chi[b]), a, b) for a in members for b in members if a < b]
-    if not pairs or min(pairs)[0] > 1.0:
-        return None
+    leave_if(not pairs or min(pairs)[0] > 1.0)
     a, b = map(int, min(pairs)[1:])
     omega = np.where(np.isfinite(chi), chi, 0.0)
     omega[a] += 1e-9

@@ -20,7 +20,7 @@ from pbde_ref.pbde import PBDE, length_normalized, luce
 from pbde_ref.proposals import ProductProposal
 from pbde_ref.validation import FloatArray, IndexArray
 from pbde_ref.verification import second_paths
-from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim
+from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim, known, leave_if
 from pbde_ref.verification.exact_fits import Projection
 from pbde_ref.verification.fits import exact_projection
 from pbde_ref.verification.problems import LARGEST, Problem
@@ -33,10 +33,8 @@ MOST_LENGTHS = 6
 MOST_OUTCOMES = LARGEST
 
 
-def _length_bias(problem: Problem, sentences_count: bool) -> float | None:
+def _length_bias(problem: Problem, sentences_count: bool) -> float:
     """Preferences between the shorter and the longer half, as sums over lengths and over pairs of listed sentences."""
-    if not problem.positive or problem.size < 2:
-        return None
     n_tokens = 2 + problem.seed % 2
     preference, reference = _of_lengths(problem)
     lengths = preference.support
@@ -50,6 +48,7 @@ def _length_bias(problem: Problem, sentences_count: bool) -> float | None:
 
 def _of_lengths(problem: Problem) -> tuple[FiniteDistribution, FiniteDistribution]:
     """The problem's two distributions on the first few outcomes, which are lengths here."""
+    leave_if(not problem.positive or problem.size < 2)
     lengths = np.arange(1.0, min(problem.size, MOST_LENGTHS) + 1.0)
     first, second = (p.log_pmf[: lengths.size] for p in (problem.preference, problem.reference))
     return FiniteDistribution(first, lengths), FiniteDistribution(second, lengths)
@@ -65,13 +64,10 @@ def _listed_preferences(log_pmf: FloatArray, log_drawn: FloatArray, n_tokens: in
     return [float(np.sum(q[q > 0.0] * second_paths.preferences(f * log_p, q)) / q.sum()) for f in factors]
 
 
-def _lengths_compared(problem: Problem) -> float | None:
-    if not problem.positive or problem.size < 2:
-        return None
+def _lengths_compared(problem: Problem) -> float:
     preference, reference = (p.log_pmf for p in _of_lengths(problem))
     right, wrong = (_listed_preferences(preference, reference, n) for n in (2 + problem.seed % 2, 1))
-    if max(abs(one - other) for one, other in zip(right, wrong, strict=True)) < MARGIN:
-        return None
+    leave_if(max(abs(one - other) for one, other in zip(right, wrong, strict=True)) < MARGIN)
     return _length_bias(problem, sentences_count=False)
 
 
@@ -83,11 +79,9 @@ def _copies(problem: Problem) -> tuple[FloatArray, IndexArray, FloatArray]:
     return counts.astype(float), original, problem.reference.pmf[original] * rng.exponential(size=original.size)
 
 
-def _merged(problem: Problem, counted: bool) -> float | None:
+def _merged(problem: Problem, counted: bool) -> float:
     """Optima on outcomes split into equal ones, against those on the outcomes themselves under the merged process."""
-    exact = _exact_on_classes(problem)
-    if exact is None:
-        return None
+    exact = known(_exact_on_classes(problem))
     counts, original, _ = _copies(problem)
     f, g = (np.broadcast_to(value, problem.size) for value in (problem.other_process.f, problem.other_process.g))
     log_counts = np.log(counts)
@@ -131,8 +125,7 @@ def _on_copies(problem: Problem) -> ProjectedPolicy:
 @lru_cache(maxsize=128)
 def _exact_on_classes(problem: Problem) -> Projection | None:
     """The second path: preferences and minimum on the classes."""
-    if problem.size > MOST_OUTCOMES or not problem.positive:
-        return None
+    leave_if(problem.size > MOST_OUTCOMES or not problem.positive)
     counts, original, drawn = _copies(problem)
     weight = np.bincount(original, drawn / drawn.sum())
     f, g = problem.other_process.f, problem.other_process.g
@@ -142,14 +135,11 @@ def _exact_on_classes(problem: Problem) -> Projection | None:
 
 def _classes_rounding(problem: Problem) -> float:
     """A policy's log-probabilities are utilities over f; total variation moves by no more than the largest of them."""
-    exact = _exact_on_classes(problem)
-    return 0.0 if exact is None else exact.uncertainty / float(np.min(problem.other_process.f))
+    return known(_exact_on_classes(problem)).uncertainty / float(np.min(problem.other_process.f))
 
 
 def _classes_counted_as_one(problem: Problem) -> float | None:
-    exact = _exact_on_classes(problem)
-    if exact is None:
-        return None
+    exact = known(_exact_on_classes(problem))
     f, g = (np.broadcast_to(value, problem.size) for value in (problem.other_process.f, problem.other_process.g))
     log_counts = np.log(_copies(problem)[0])
     right, wrong = (np.exp(second_paths.normalized(exact.utilities - h, f)) for h in (g - f * log_counts, g))

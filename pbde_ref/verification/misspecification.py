@@ -18,7 +18,7 @@ from pbde_ref.pbde import luce
 from pbde_ref.proposals import ProductProposal, Proposal
 from pbde_ref.validation import FloatArray, IndexArray
 from pbde_ref.verification import paper_in_decimals, second_paths
-from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim
+from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim, known, leave_if
 from pbde_ref.verification.exact_fits import Projection
 from pbde_ref.verification.fits import certified_fit, exact_projection, numerical_fit
 from pbde_ref.verification.problems import Problem
@@ -36,18 +36,16 @@ def _fit(annotator: PreferenceModel, proposal: Proposal) -> FiniteDistribution:
 @lru_cache(maxsize=128)
 def _exact(problem: Problem) -> Projection | None:
     """The projection of the mixture."""
-    return exact_projection(_utilities(problem), problem.mixture.weights, problem.proposal.matrix(problem.size))
+    return exact_projection(_utilities(problem), problem.mixture.weights, problem.q)
 
 
 def _utilities(problem: Problem) -> list[FloatArray]:
     return [annotator.utility for annotator in problem.members]
 
 
-def _misspecification(problem: Problem) -> float | None:
+def _misspecification(problem: Problem) -> float:
     """One projection, whichever solver looks for it; and with one annotator the proposal makes no difference."""
-    exact = _exact(problem)
-    if exact is None:
-        return None
+    exact = known(_exact(problem))
     errors = [total_variation(_fit(problem.mixture, problem.proposal), FiniteDistribution(exact.utilities))]
     alone = numerical_fit(problem, luce_annotator=True)
     if alone is not None:
@@ -58,21 +56,16 @@ def _misspecification(problem: Problem) -> float | None:
 
 def _projection_rounding(problem: Problem) -> float:
     """Total variation moves by no more than the utilities of the projection when inputs are rounded."""
-    exact = _exact(problem)
-    return 0.0 if exact is None else exact.uncertainty
+    return known(_exact(problem)).uncertainty
 
 
-def _projection_differs(problem: Problem) -> float | None:
+def _projection_differs(problem: Problem) -> float:
     """Distance of the projection from the one under another proposal, and from each annotator's own density."""
-    if problem.size > FEW:
-        return None
-    exact, uniform = _exact(problem), np.ones((problem.size, problem.size))
-    other = exact_projection(_utilities(problem), problem.mixture.weights, uniform)
-    if exact is None or other is None:
-        return None
+    leave_if(problem.size > FEW)
+    exact, uniform = known(_exact(problem)), np.ones((problem.size, problem.size))
+    other = known(exact_projection(_utilities(problem), problem.mixture.weights, uniform))
     true, *wrong = (second_paths.softmax(u) for u in (exact.utilities, other.utilities, *_utilities(problem)))
-    if min(second_paths.variation(true, each) for each in wrong) < max(MARGIN, 10.0 * exact.uncertainty):
-        return None
+    leave_if(min(second_paths.variation(true, each) for each in wrong) < max(MARGIN, 10.0 * exact.uncertainty))
     projection = _fit(problem.mixture, problem.proposal)
     own = [FiniteDistribution(utility) for utility in _utilities(problem)]
     others = [_fit(problem.mixture, ProductProposal(np.ones(problem.size))), *own]
@@ -92,19 +85,17 @@ def _not_additive(p: FloatArray) -> float:
     return float(np.abs(log_odds - (utility[:, None] - utility[None, :])).max() / max(1.0, np.abs(log_odds).max()))
 
 
-def _log_odds(annotator: PreferenceModel, problem: Problem) -> float | None:
+def _log_odds(annotator: PreferenceModel, problem: Problem) -> float:
     visible = _visible(problem)
-    if visible.size < 3:
-        return None
+    leave_if(visible.size < 3)
     return _not_additive(annotator.preference_probabilities()[np.ix_(visible, visible)])
 
 
-def _annotators_mixed(problem: Problem) -> float | None:
+def _annotators_mixed(problem: Problem) -> float:
     visible = _visible(problem)
     parts = [second_paths.all_preferences(u[visible]) for u in _utilities(problem)]
     mixed = sum(w * p for w, p in zip(problem.mixture.weights, parts, strict=True))
-    if not np.min(mixed) > 1e-12 or _not_additive(np.asarray(mixed)) < MARGIN:
-        return None
+    leave_if(not np.min(mixed) > 1e-12 or _not_additive(np.asarray(mixed)) < MARGIN)
     return _log_odds(problem.mixture, problem)
 
 
@@ -114,6 +105,7 @@ def _density_mixture(problem: Problem) -> FiniteDistribution:
 
 def _kernel(problem: Problem) -> FloatArray:
     """A symmetric proposal: every outcome may be proposed from every other."""
+    leave_if(np.isneginf(problem.preference.log_pmf).sum() > 1)
     kernel = np.random.default_rng(problem.seed).exponential(size=(problem.size, problem.size))
     kernel = kernel + kernel.T
     kernel /= kernel.sum(axis=1).max()
@@ -122,10 +114,8 @@ def _kernel(problem: Problem) -> FloatArray:
     return kernel
 
 
-def _barker(problem: Problem) -> float | None:
+def _barker(problem: Problem) -> float:
     """Chains whose accept step is the annotator's preference, under Luce and under another process."""
-    if np.isneginf(problem.preference.log_pmf).sum() > 1:
-        return None
     return max(_away_from_target(annotator, _kernel(problem)) for annotator in (problem.luce, problem.annotator))
 
 
@@ -137,24 +127,21 @@ def _away_from_target(annotator: Annotator, kernel: FloatArray) -> float:
     )
 
 
-def _asymmetric(problem: Problem) -> float | None:
+def _asymmetric(problem: Problem) -> float:
     """The two likeliest outcomes: one is proposed from the other half as often as the other from it."""
-    if problem.size < 2 or np.isneginf(problem.preference.log_pmf).sum() > 1:
-        return None
+    leave_if(problem.size < 2)
     kernel = _kernel(problem)
     second, first = np.argsort(problem.preference.pmf)[-2:]
     p, r = problem.preference.pmf[[first, second]]
     # The net flow between the two is half of what Barker's rule moves from one to the other.
-    if 0.5 * kernel[first, second] * p * r / (p + r) < MARGIN:
-        return None
+    leave_if(0.5 * kernel[first, second] * p * r / (p + r) < MARGIN)
     kernel[first, first] += 0.5 * kernel[first, second]
     kernel[first, second] *= 0.5
     return _away_from_target(problem.luce, kernel)
 
 
 def _counted_winners(problem: Problem) -> FloatArray:
-    q = problem.proposal.matrix(problem.size)
-    return second_paths.winners(paper_in_decimals.luce_preferences(problem.preference.log_pmf, q), q)
+    return second_paths.winners(paper_in_decimals.luce_preferences(problem.preference.log_pmf, problem.q), problem.q)
 
 
 def _winners(problem: Problem) -> float:
@@ -167,9 +154,8 @@ def _winners(problem: Problem) -> float:
     return max(errors)
 
 
-def _winners_are_not_p_star(problem: Problem) -> float | None:
-    if second_paths.variation(_counted_winners(problem), problem.preference.pmf) < MARGIN:
-        return None
+def _winners_are_not_p_star(problem: Problem) -> float:
+    leave_if(second_paths.variation(_counted_winners(problem), problem.preference.pmf) < MARGIN)
     return total_variation(
         FiniteDistribution(winners_distribution(problem.luce, problem.proposal).log_pmf, problem.preference.support),
         problem.preference,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -77,6 +78,11 @@ class Problem:
     def size(self) -> int:
         """Number of outcomes."""
         return len(self.preference)
+
+    @cached_property
+    def q(self) -> FloatArray:
+        """How often A is compared with B, shape (n, n)."""
+        return self.proposal.matrix(self.size)
 
     @property
     def luce(self) -> Annotator:
@@ -164,11 +170,13 @@ def paper(size: int, run: int) -> Problem:
     )
 
 
+Graph = Callable[[np.random.Generator, int], FloatArray]
+
+
 class _Draft:
     """Numbers of a problem while it is drawn: ordinary ones at first, of which a family makes some nasty."""
 
-    def __init__(self, rng: np.random.Generator, size: int | None = None) -> None:
-        n = int(rng.integers(3, 13)) if size is None else size
+    def __init__(self, rng: np.random.Generator, n: int) -> None:
         self.rng, self.size = rng, n
         self.log_p = rng.normal(scale=1.5, size=n)
         self.log_reference = rng.normal(size=n)
@@ -216,8 +224,9 @@ class _Draft:
         """Mixed annotators whose utilities differ by so much."""
         self.members[1] = self.members[0] + difference * self.rng.normal(size=self.size)
 
-    def compared(self, edges: FloatArray) -> None:
-        """Only these pairs, each with its weight times the one that it has."""
+    def compared(self, graph: Graph) -> None:
+        """Only the pairs of a graph, each with its weight times the one that it has."""
+        edges = graph(self.rng, self.size)
         self.weights = self.weights * edges
         self.listed = bool((edges > 0.0).sum() < edges.size)
 
@@ -246,13 +255,19 @@ class _Draft:
         return PairListProposal(a, b, self.weights[a, b])
 
 
-def _sized(size: int) -> Callable[[np.random.Generator], _Draft]:
-    return lambda rng: _Draft(rng, size)
+Family = Callable[[np.random.Generator], _Draft]
 
 
-def _changed(change: Callable[[_Draft], None]) -> Callable[[np.random.Generator], _Draft]:
+def _between(low: int, high: int) -> Callable[[np.random.Generator], int]:
+    return lambda rng: int(rng.integers(low, high + 1))
+
+
+_few = _between(3, 12)
+
+
+def _family(change: Callable[[_Draft], None], size: Callable[[np.random.Generator], int] = _few) -> Family:
     def draw(rng: np.random.Generator) -> _Draft:
-        draft = _Draft(rng)
+        draft = _Draft(rng, size(rng))
         change(draft)
         return draft
 
@@ -268,21 +283,19 @@ def _star(draft: _Draft) -> None:
     """The hub of a star decides everything; its arms here have weights over 30 decades and reach 100 nats."""
     draft.far_apart(100.0)
     draft.over_decades(30.0)
-    draft.compared(star(draft.rng, draft.size))
-
-
-def _two_components(rng: np.random.Generator) -> _Draft:
-    draft = _Draft(rng, int(rng.integers(4, 13)))
-    draft.compared(two_components(rng, draft.size))
-    return draft
+    draft.compared(star)
 
 
 GRAPHS = (complete, complete, tree, star, path, bipartite, nearly_disconnected, two_components, diagonal)
 
 
-def _anything(rng: np.random.Generator) -> _Draft:
+def _any_size(rng: np.random.Generator) -> int:
+    return int(rng.choice([1, 2, 3, int(rng.integers(4, 13)), int(rng.integers(13, LARGEST + 1))]))
+
+
+def _anything(draft: _Draft) -> None:
     """Every trait of the other families by chance, and so their combinations."""
-    draft = _Draft(rng, int(rng.choice([1, 2, 3, int(rng.integers(4, 13)), int(rng.integers(13, LARGEST + 1))])))
+    rng = draft.rng
     if rng.random() < 0.5:
         draft.far_apart(float(rng.choice([10.0, 50.0, 340.0, 680.0, 1000.0])))
     if rng.random() < 0.25:
@@ -293,29 +306,28 @@ def _anything(rng: np.random.Generator) -> _Draft:
         draft.tied()
     if rng.random() < 0.25:
         draft.nearly_agreeing(10.0 ** rng.uniform(-12.0, 0.0))
-    draft.compared(GRAPHS[rng.integers(len(GRAPHS))](rng, draft.size))
+    draft.compared(GRAPHS[rng.integers(len(GRAPHS))])
     if rng.random() < 0.2:
         draft.with_zeros()
-    return draft
 
 
-FAMILIES: dict[str, Callable[[np.random.Generator], _Draft]] = {
-    "ordinary": _Draft,
-    "two outcomes": _sized(2),
-    "one outcome": _sized(1),
-    "forty outcomes": _sized(LARGEST),
-    "f over four decades": _changed(_Draft.wide_f),
-    "log p to -1,000": _changed(_log_probabilities),
-    "utilities to 340": _changed(lambda draft: draft.far_apart(680.0)),
-    "weights over 30 decades": _changed(lambda draft: draft.over_decades(30.0)),
-    "ties": _changed(_Draft.tied),
-    "zero probabilities": _changed(_Draft.with_zeros),
-    "tree": _changed(lambda draft: draft.compared(tree(draft.rng, draft.size))),
-    "star": _changed(_star),
-    "bipartite": _changed(lambda draft: draft.compared(bipartite(draft.rng, draft.size))),
-    "nearly disconnected": _changed(lambda draft: draft.compared(nearly_disconnected(draft.rng, draft.size))),
-    "two components": _two_components,
-    "diagonal only": _changed(lambda draft: draft.compared(diagonal(draft.rng, draft.size))),
-    "near agreement": _changed(lambda draft: draft.nearly_agreeing(1e-8)),
-    "anything": _anything,
+FAMILIES: dict[str, Family] = {
+    "ordinary": _family(lambda draft: None),
+    "two outcomes": _family(lambda draft: None, lambda rng: 2),
+    "one outcome": _family(lambda draft: None, lambda rng: 1),
+    "forty outcomes": _family(lambda draft: None, lambda rng: LARGEST),
+    "f over four decades": _family(_Draft.wide_f),
+    "log p to -1,000": _family(_log_probabilities),
+    "utilities to 340": _family(lambda draft: draft.far_apart(680.0)),
+    "weights over 30 decades": _family(lambda draft: draft.over_decades(30.0)),
+    "ties": _family(_Draft.tied),
+    "zero probabilities": _family(_Draft.with_zeros),
+    "tree": _family(lambda draft: draft.compared(tree)),
+    "star": _family(_star),
+    "bipartite": _family(lambda draft: draft.compared(bipartite)),
+    "nearly disconnected": _family(lambda draft: draft.compared(nearly_disconnected)),
+    "two components": _family(lambda draft: draft.compared(two_components), _between(4, 12)),
+    "diagonal only": _family(lambda draft: draft.compared(diagonal)),
+    "near agreement": _family(lambda draft: draft.nearly_agreeing(1e-8)),
+    "anything": _family(_anything, _any_size),
 }

@@ -18,7 +18,7 @@ from pbde_ref.exact.policy_optimization import (
 from pbde_ref.sampling.rejection import rso_distribution
 from pbde_ref.validation import FloatArray
 from pbde_ref.verification import paper_in_decimals, second_paths
-from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim
+from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim, leave_if
 from pbde_ref.verification.problems import Problem
 
 __all__ = ["REINFORCEMENT"]
@@ -59,13 +59,12 @@ def _as_printed(process: DecisionProcess, logits: FloatArray) -> FloatArray:
     return np.asarray(process.stationary(logits)[:, None] / (1.0 - process.gamma) * policy * (q - mean))
 
 
-def _stationary_for_any_start(problem: Problem) -> float | None:
+def _stationary_for_any_start(problem: Problem) -> float:
     """How far the printed sum is from any multiple of the gradient of the first state's value."""
     process, logits, _ = _decision_process(problem)
     first = np.eye(len(logits))[0]
     scale = float(np.abs(process.rewards).max()) / (1.0 - process.gamma) ** 2
-    if not scale > 0.0:
-        return None
+    leave_if(not scale > 0.0)
 
     def apart(gradient: FloatArray, printed: FloatArray) -> float:
         size = float((printed * printed).sum())
@@ -75,8 +74,7 @@ def _stationary_for_any_start(problem: Problem) -> float | None:
     parts = (process.transition, process.rewards, process.gamma, logits)
     stationary = second_paths.stationary(process.transition, logits)
     right, printed = (second_paths.return_gradient(*parts, rho) for rho in (first, stationary))
-    if apart(right, printed) < MARGIN:
-        return None
+    leave_if(apart(right, printed) < MARGIN)
     return apart(process.gradient(logits, first), _as_printed(process, logits))
 
 
@@ -120,13 +118,12 @@ def _clipped_surrogate(problem: Problem, beta: float) -> float:
     return max(*gaps, value - bound, 0.5 * bound - value, stays) / scale
 
 
-def _penalty_left_out(problem: Problem) -> float | None:
+def _penalty_left_out(problem: Problem) -> float:
     """Eq. (13) is no fixed point of the surrogate of the bare reward."""
     best = second_paths.softmax(problem.reference.log_pmf + problem.rewards / problem.beta)
     spread = float(best @ np.abs(problem.rewards - best @ problem.rewards))
     _, _, epsilon = _step(problem)
-    if 0.5 * epsilon * spread < MARGIN * _size_of_rewards(problem):
-        return None
+    leave_if(0.5 * epsilon * spread < MARGIN * _size_of_rewards(problem))
     return _clipped_surrogate(problem, 0.0)
 
 
@@ -150,11 +147,10 @@ def _forgetting(problem: Problem, beta: float) -> float:
     return max(gaps) / scale
 
 
-def _four_times_as_much_control(problem: Problem) -> float | None:
+def _four_times_as_much_control(problem: Problem) -> float:
     away, _ = paper_in_decimals.tilted_divergences(problem.rewards, problem.beta, problem.reference.log_pmf)
     beyond = away - float(np.ptp(problem.rewards)) ** 2 / (128.0 * problem.beta**2)
-    if beyond < MARGIN * _size_of_rewards(problem) / problem.beta:
-        return None
+    leave_if(beyond < MARGIN * _size_of_rewards(problem) / problem.beta)
     return _forgetting(problem, 4.0 * problem.beta)
 
 
@@ -193,12 +189,11 @@ def _chosen_masses(problem: Problem) -> tuple[FloatArray, FloatArray, FloatArray
     return second_paths.softmax(masses), second_paths.softmax(masses - apart), ascended
 
 
-def _the_same_choice(problem: Problem) -> float | None:
-    if problem.size < 2:
-        return None
+def _the_same_choice(problem: Problem) -> float:
+    leave_if(problem.size < 2)
     forwards, _, ascended = _chosen_masses(problem)
-    differs = second_paths.variation(ascended, forwards) >= MARGIN
-    return _distributional_policy_gradient(problem, reverse=False) if differs else None
+    leave_if(second_paths.variation(ascended, forwards) < MARGIN)
+    return _distributional_policy_gradient(problem, reverse=False)
 
 
 def _sequences(problem: Problem, candidates: int) -> FloatArray:
@@ -233,11 +228,10 @@ def _rejection_sampling(problem: Problem) -> float:
     return max(errors)
 
 
-def _always_the_optimum(problem: Problem) -> float | None:
+def _always_the_optimum(problem: Problem) -> float:
     """Two candidates, taken for Eq. (13)."""
     best = second_paths.softmax(problem.reference.log_pmf + problem.rewards / problem.beta)
-    if problem.size**2 > MOST_SEQUENCES or second_paths.variation(_sequences(problem, 2), best) < MARGIN:
-        return None
+    leave_if(problem.size**2 > MOST_SEQUENCES or second_paths.variation(_sequences(problem, 2), best) < MARGIN)
     return second_paths.variation(rso_distribution(problem.reference, problem.rewards, problem.beta, 2).pmf, best)
 
 

@@ -75,7 +75,7 @@ def gradient(p: FloatArray, omega: Any, q: FloatArray) -> Any:
     return result
 
 
-def normalized(target: FloatArray, f: FloatArray) -> FloatArray:
+def normalized(target: FloatArray, f: FloatArray | float) -> FloatArray:
     """Logarithm of ``exp((target + C) / f)`` with C from a bracketing root finder."""
     # What all targets share leaves first; it would cost C, and so every exponent, its digits.
     target = target - np.max(target)

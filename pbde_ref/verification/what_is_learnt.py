@@ -22,7 +22,7 @@ from pbde_ref.exact.selection import hindsight_distribution, winners_distributio
 from pbde_ref.proposals import JointProposal, ProductProposal
 from pbde_ref.validation import FloatArray
 from pbde_ref.verification import paper_in_decimals, second_paths
-from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim
+from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim, leave_if, leave_if_alike
 from pbde_ref.verification.exact_fits import probability_variances
 from pbde_ref.verification.fits import SMALLEST, certified_fit
 from pbde_ref.verification.problems import Problem
@@ -37,8 +37,7 @@ SEEN = 1e-12
 
 def _pairs(problem: Problem) -> FloatArray:
     """How often A meets B, in either order; zero on the diagonal."""
-    q = problem.proposal.matrix(problem.size)
-    both = q + q.T
+    both = problem.q + problem.q.T
     np.fill_diagonal(both, 0.0)
     return np.asarray(both)
 
@@ -48,7 +47,7 @@ def _pairs(problem: Problem) -> FloatArray:
 
 def _chain_of_hindsight(problem: Problem) -> float:
     """Both halves of the sequence: their laws, and the log-odds of its two orders, against Eq. (9) in decimals."""
-    q, found = problem.proposal.matrix(problem.size), hindsight_distribution(problem.luce, problem.proposal)
+    q, found = problem.q, hindsight_distribution(problem.luce, problem.proposal)
     wins = paper_in_decimals.wins(problem.preference.log_pmf, q)
     lost = q.sum(axis=0) + q.sum(axis=1) - wins.sum(axis=1) - q.diagonal()
     errors = [
@@ -67,12 +66,10 @@ def _away_from_log_odds(sequences: FloatArray, problem: Problem) -> float:
     return float(np.max(np.abs(given - (chi[a] - chi[b])) / np.maximum(1.0, np.abs(given)), initial=0.0))
 
 
-def _winner_apart_from_loser(problem: Problem) -> float | None:
+def _winner_apart_from_loser(problem: Problem) -> float:
     """The second half drawn without a look at the first."""
-    q = problem.proposal.matrix(problem.size)
-    wins = paper_in_decimals.wins(problem.preference.log_pmf, q) + np.diag(q.diagonal())
-    if _away_from_log_odds(np.outer(wins.sum(axis=1), wins.sum(axis=0)), problem) < MARGIN:
-        return None
+    wins = paper_in_decimals.wins(problem.preference.log_pmf, problem.q) + np.diag(problem.q.diagonal())
+    leave_if(_away_from_log_odds(np.outer(wins.sum(axis=1), wins.sum(axis=0)), problem) < MARGIN)
     found = hindsight_distribution(problem.luce, problem.proposal)
     return _away_from_log_odds(np.outer(found.sum(axis=1), found.sum(axis=0)), problem)
 
@@ -80,10 +77,9 @@ def _winner_apart_from_loser(problem: Problem) -> float | None:
 # --- ΨPO ---
 
 
-def _preferences(problem: Problem) -> FloatArray | None:
+def _preferences(problem: Problem) -> FloatArray:
     """Eq. (9) for all pairs, where no probability is too small for double precision."""
-    if not problem.positive or np.ptp(problem.preference.log_pmf) > -np.log(SMALLEST):
-        return None
+    leave_if(not problem.positive or np.ptp(problem.preference.log_pmf) > -np.log(SMALLEST))
     return paper_in_decimals.luce_preferences(problem.preference.log_pmf)
 
 
@@ -91,11 +87,9 @@ def _logit(won: FloatArray, lost: FloatArray) -> FloatArray:
     return np.asarray(np.log(won) - np.log(lost))
 
 
-def _psi(problem: Problem, power: float) -> float | None:
+def _psi(problem: Problem, power: float) -> float:
     """The logit against Eq. (16), the identity against Eq. (22), a square against mirror ascent."""
     p, reference, tau = _preferences(problem), problem.reference, problem.beta
-    if p is None:
-        return None
     mu = np.random.default_rng(problem.seed).dirichlet(np.ones(problem.size))
     optima = [
         psi_closed_form(problem.luce, mu, psi, tau=tau, reference=reference)
@@ -109,12 +103,10 @@ def _psi(problem: Problem, power: float) -> float | None:
     )
 
 
-def _power_of_half_tau(problem: Problem) -> float | None:
+def _power_of_half_tau(problem: Problem) -> float:
     log_reference, scaled = problem.reference.log_pmf, problem.preference.log_pmf / problem.beta
-    if _preferences(problem) is None:
-        return None
-    right, wrong = (second_paths.softmax(log_reference + factor * scaled) for factor in (1.0, 2.0))
-    return _psi(problem, 0.5 * problem.beta) if second_paths.variation(right, wrong) >= MARGIN else None
+    leave_if_alike(log_reference + scaled, log_reference + 2.0 * scaled)
+    return _psi(problem, 0.5 * problem.beta)
 
 
 # --- Sure answers ---
@@ -164,16 +156,15 @@ def _dpo_within_the_bound(problem: Problem) -> float | None:
 
 def _regularisers(problem: Problem) -> dict[str, FiniteDistribution]:
     """Finetuning data, draws from the finetuned model, and preferred outcomes, each as a law of outcomes."""
+    leave_if(problem.size > FEWER or not problem.positive)
     data = np.random.default_rng(problem.seed).normal(size=problem.size)
     winners = winners_distribution(problem.luce, problem.proposal)
     return {"data": FiniteDistribution(data), "model": FiniteDistribution(problem.reference.log_pmf),
             "preferred": FiniteDistribution(winners.log_pmf)}  # fmt: skip
 
 
-def _slic_regularizers(problem: Problem) -> float | None:
+def _slic_regularizers(problem: Problem) -> float:
     """Conditions of optimality from the solution's flows, and how far the policy may be from each law."""
-    if problem.size > FEWER or not problem.positive:
-        return None
     laws = _regularisers(problem)
     return max(_not_optimal(problem, law, law) for law in laws.values() if law.pmf.min() >= SEEN)
 
@@ -181,7 +172,7 @@ def _slic_regularizers(problem: Problem) -> float | None:
 def _not_optimal(problem: Problem, law: FiniteDistribution, claimed: FiniteDistribution) -> float:
     delta, lambda_ = 0.5 * problem.beta, 1.0 + problem.beta
     found = minimize_slic(problem.luce, problem.proposal, delta=delta, lambda_=lambda_, reference=law, tolerance=1e-10)
-    wins, y = paper_in_decimals.wins(problem.preference.log_pmf, problem.proposal.matrix(problem.size)), found.dual
+    wins, y = paper_in_decimals.wins(problem.preference.log_pmf, problem.q), found.dual
     short = delta - np.subtract.outer(found.policy.log_pmf, found.policy.log_pmf)
     np.fill_diagonal(short, 0.0)
     inside = float(max((y - wins).max(), -y.min(), 0.0))
@@ -192,28 +183,24 @@ def _not_optimal(problem: Problem, law: FiniteDistribution, claimed: FiniteDistr
     return max(inside, slack, second_paths.variation(moved, found.policy.pmf) ** 2, away - 1.0 / lambda_)
 
 
-def _preferred_for_data(problem: Problem) -> float | None:
+def _preferred_for_data(problem: Problem) -> float:
     """Preferred outcomes claimed to pull where finetuning data pulls."""
-    if problem.size > FEWER or not problem.positive:
-        return None
     laws = _regularisers(problem)
     apart = second_paths.variation(laws["preferred"].pmf, laws["data"].pmf)
-    if laws["preferred"].pmf.min() < SEEN or apart**2 < 1e-4:
-        return None
+    leave_if(laws["preferred"].pmf.min() < SEEN or apart**2 < 1e-4)
     return _not_optimal(problem, laws["preferred"], laws["data"])
 
 
 # --- What an optimum tells about the annotator ---
 
 
-def _identified(problem: Problem, factor: float) -> float | None:
+def _identified(problem: Problem, factor: float) -> float:
     """IPO's optimum inverted, for two annotators pooled; win totals order annotators as utilities do."""
-    if not second_paths.connects(_pairs(problem)):
-        return None
+    leave_if(not second_paths.connects(_pairs(problem)))
     found = ipo_winners(
         _ipo(problem), problem.proposal, tau=factor * 0.1 * problem.beta, reference=problem.reference
     )
-    won = second_paths.winners(_pooled(problem), problem.proposal.matrix(problem.size))
+    won = second_paths.winners(_pooled(problem), problem.q)
     return max(float(np.abs(found - won).max()), _not_monotone(problem))
 
 
@@ -240,21 +227,16 @@ def _not_monotone(problem: Problem) -> float:
 
 
 def _tau_doubled(problem: Problem) -> float | None:
-    if not second_paths.connects(_pairs(problem)):
-        return None
-    q = problem.proposal.matrix(problem.size)
-    won, blind = (second_paths.winners(p, q) for p in (_pooled(problem), np.full_like(q, 0.5)))
+    won, blind = (second_paths.winners(p, problem.q) for p in (_pooled(problem), np.full_like(problem.q, 0.5)))
     return _identified(problem, 2.0) if np.abs(won - blind).max() >= MARGIN else None
 
 
 # --- Pairs and samples ---
 
 
-def _pairs_and_samples(problem: Problem, exact: bool) -> float | None:
+def _pairs_and_samples(problem: Problem, exact: bool) -> float:
     """The ratio against decimals; half the information for pairs from p* itself; two outcomes by hand."""
     determined = _determined_ratio(problem)
-    if determined is None:
-        return None
     chi, p = problem.preference.log_pmf, problem.preference.pmf
     true = determined if exact else 1.0 / float(_pairs(problem).sum() / 2.0)
     errors = [abs(comparisons_per_sample(chi, problem.proposal) / true - 1.0)]
@@ -270,22 +252,19 @@ def _pairs_and_samples(problem: Problem, exact: bool) -> float | None:
 
 
 @lru_cache(maxsize=128)
-def _determined_ratio(problem: Problem) -> float | None:
-    """The ratio in decimals, or None where no estimate exists or a square leaves double precision's range."""
-    if not 2 <= problem.size <= FEW or not problem.positive:
-        return None
-    chi, p, q = problem.preference.log_pmf, problem.preference.pmf, problem.proposal.matrix(problem.size)
-    if not second_paths.connects(second_paths.curvatures(chi, q) >= SMALLEST) or p.min() < SMALLEST**0.25:
-        return None
+def _determined_ratio(problem: Problem) -> float:
+    """The ratio in decimals, where an estimate exists and no square leaves double precision's range."""
+    leave_if(not 2 <= problem.size <= FEW or not problem.positive)
+    chi, p, q = problem.preference.log_pmf, problem.preference.pmf, problem.q
+    leave_if(not second_paths.connects(second_paths.curvatures(chi, q) >= SMALLEST) or p.min() < SMALLEST**0.25)
     estimated = np.sqrt(probability_variances(chi, q))
     samples = np.sqrt(p * (p * (1.0 - np.eye(p.size))).sum(axis=1))
     return float((estimated.sum() / samples.sum()) ** 2)
 
 
-def _as_for_two_outcomes(problem: Problem) -> float | None:
+def _as_for_two_outcomes(problem: Problem) -> float:
     true = _determined_ratio(problem)
-    if true is None or abs(true * float(_pairs(problem).sum() / 2.0) - 1.0) < 1e-4:
-        return None
+    leave_if(abs(true * float(_pairs(problem).sum() / 2.0) - 1.0) < 1e-4)
     return _pairs_and_samples(problem, exact=False)
 
 
@@ -298,15 +277,13 @@ def _totals(utilities: FloatArray, pre: FloatArray) -> FloatArray:
 
 
 @lru_cache(maxsize=128)
-def _pool(problem: Problem) -> tuple[AnnotatorMixture, FloatArray, FloatArray] | None:
+def _pool(problem: Problem) -> tuple[AnnotatorMixture, FloatArray, FloatArray]:
     """Three annotators, each one's win totals, and their pooled fit."""
-    if not problem.positive or problem.size > FEW:
-        return None
+    leave_if(not problem.positive or problem.size > FEW)
     shares = np.random.default_rng(problem.seed).dirichlet(np.ones(3))
     pool, pre = AnnotatorMixture(shares, [*problem.members, problem.luce]), problem.reference.pmf
     mixed = pool.preference_probabilities()
-    if (np.minimum(mixed, mixed.T) * np.outer(pre, pre)).min() < SEEN:
-        return None
+    leave_if((np.minimum(mixed, mixed.T) * np.outer(pre, pre)).min() < SEEN)
     totals = np.array([_totals(m.utility, pre) for m in (*problem.members, problem.luce)])
     return pool, totals, certified_fit(pool, ProductProposal(problem.reference))
 
@@ -316,12 +293,9 @@ def _density_mixture(problem: Problem, pool: AnnotatorMixture) -> FloatArray:
     return np.asarray(pool.weights @ np.array(densities))
 
 
-def _pooled_annotators(problem: Problem) -> float | None:
+def _pooled_annotators(problem: Problem) -> float:
     """The fit's win totals are the shares' mean of the annotators'; its order is theirs; influence solves H v = w."""
-    drawn = _pool(problem)
-    if drawn is None:
-        return None
-    pool, totals, fit = drawn
+    pool, totals, fit = _pool(problem)
     pre, mean = problem.reference.pmf, pool.weights @ totals
     rates, curvature = mean / pre, second_paths.curvatures(fit, np.outer(pre, pre))
     ordered = np.sign(np.subtract.outer(rates, rates)) * np.subtract.outer(fit, fit)
@@ -336,10 +310,7 @@ def _pooled_annotators(problem: Problem) -> float | None:
 
 def _pool_as_density_mixture(problem: Problem) -> float | None:
     """Win totals of the density mixture instead."""
-    drawn = _pool(problem)
-    if drawn is None:
-        return None
-    pool, totals, fit = drawn
+    pool, totals, fit = _pool(problem)
     pre = problem.reference.pmf
     claimed = _totals(np.log(_density_mixture(problem, pool)), pre)
     apart = np.abs(claimed - pool.weights @ totals).max()

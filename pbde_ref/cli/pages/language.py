@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from importlib.resources import files
 
-from tabulate import tabulate
-
 from pbde_ref.cli.arguments import table
+from pbde_ref.cli.pages import grid, number
 from pbde_ref.exact.lengths.length_bias import GROUP_PAIRS, LENGTH_BINS
 from pbde_ref.experiments.language import models, positions, published
 from pbde_ref.experiments.language.findings import bin_share, findings, preference_of, with_error
@@ -66,13 +65,9 @@ def position_rows(records: Mapping[str, Record], kind: str = "whole") -> list[li
     shown = [*(name.replace("-", " to ") for name in named[:-3]), "all but the end", "the one before it", "the end"]
     shown[0] = "1"
     return [
-        [label, *(_nats(numbers[f"{kind}.{letter}.{name}"]) for letter in LENGTH_BINS)]
+        [label, *(number(numbers[f"{kind}.{letter}.{name}"], 3) for letter in LENGTH_BINS)]
         for label, name in zip(shown, named, strict=True)
     ]
-
-
-def _nats(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def findings_text(records: Mapping[str, Record]) -> list[str]:
@@ -99,10 +94,6 @@ def language_summary(records: Mapping[str, Record]) -> str:
 
 
 _COLUMNS = [f"{first} ≻ {second}" for first, second in GROUP_PAIRS]
-
-
-def _grid(rows: list[list[str]], headers: list[str]) -> str:
-    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
 
 def language_page(records: Mapping[str, Record], command: str, image: str) -> str:
@@ -135,12 +126,12 @@ def _table_2(records: Mapping[str, Record]) -> list[str]:
     return [
         "## Table 2",
         TEXTS["table_2"],
-        _grid(table_2_rows(records), ["annotator", "rule", *_COLUMNS]),
+        grid(table_2_rows(records), ["annotator", "rule", *_COLUMNS]),
         TEXTS["beside"].format(counts=counts, orders=published.orders_as_printed(records)),
-        _grid(beside, ["annotator", "rule", "preference", "printed", "here", "verdict"]),
+        grid(beside, ["annotator", "rule", "preference", "printed", "here", "verdict"]),
         "## What a piece costs",
         TEXTS["pieces"],
-        _grid(position_rows(records), ["position", *LENGTH_BINS]),
+        grid(position_rows(records), ["position", *LENGTH_BINS]),
     ]
 
 
@@ -154,9 +145,9 @@ def _figure_6(records: Mapping[str, Record], image: str) -> list[str]:
         "## Figure 6",
         f"![figure-6]({image})",
         TEXTS["figure_6"],
-        _grid(length_rows(records), ["sentences from", *shares, "without end"]),
+        grid(length_rows(records), ["sentences from", *shares, "without end"]),
         TEXTS["notebook"],
-        _grid(drawn, ["sentences from", *shares]),
+        grid(drawn, ["sentences from", *shares]),
         TEXTS["theorem_2"].format(distance=distance, chance=chance, notebook=published.NOTEBOOK_FROM_THEOREM_2),
     ]
 
@@ -165,12 +156,12 @@ def _two_components(record: Record) -> list[str]:
     numbers, rows = record.numbers, []
     for i in (1, 2):
         shares = [str(bin_share(record.arrays[f"length_counts.{i}"], which)) for which in LENGTH_BINS]
-        rows.append([str(i), _nats(numbers[f"weight.{i}"]), _nats(numbers[f"prefers.{i}"]), *shares])
+        rows.append([str(i), number(numbers[f"weight.{i}"], 3), number(numbers[f"prefers.{i}"], 3), *shares])
     losses = {name: numbers[f"loss.{name}"] for name in ("one", "two", "least")}
     return [
         "## A model of two annotators",
         TEXTS["two_components"].format(**losses, gain=preference_of(numbers, "gain") or "–"),
-        _grid(rows, ["component", "weight", "S ≻ L", *(f"share {name}" for name in LENGTH_BINS)]),
+        grid(rows, ["component", "weight", "S ≻ L", *(f"share {name}" for name in LENGTH_BINS)]),
     ]
 
 
@@ -203,6 +194,6 @@ def seeds_page(found: Mapping[int, Mapping[str, Record]], command: str) -> str:
         "# Length bias and two annotators in language models, over trainings",
         f"Made by `{command}`.",
         "In brackets: Student's 95 % interval for the mean over trainings, on the text at hand.",
-        _grid(seed_rows(found), seed_headers(found)),
+        grid(seed_rows(found), seed_headers(found)),
         "Pages: " + ", ".join(f"[seed {seed}](seed-{seed}/README.md)" for seed in found) + ".",
     ]) + "\n"  # fmt: skip

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from tabulate import tabulate
 
+from pbde_ref.cli.pages import grid, number
 from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.toy.catalogue import FIGURES, LETTERS
 from pbde_ref.experiments.toy.closed_loops import LOOPS
@@ -33,21 +33,10 @@ def rows_of(records: Mapping[str, Record], names: Sequence[str]) -> list[list[st
     for name in names:
         numbers = records[name].numbers
         if "loss.trained.population" in numbers:
-            rows.append(
-                [
-                    name,
-                    *(
-                        _number(numbers[f"loss.{which}.{where}"])
-                        for where in ("population", "sample")
-                        for which in ("trained", "least")
-                    ),
-                    _distance(numbers, "trained", "optimum"),
-                    _distance(numbers, "sample_optimum", "optimum"),
-                    # Where p* is itself the optimum, it is stored once.
-                    _distance(numbers, "trained", "preference") if _has(numbers, "preference") else _distance(
-                        numbers, "trained", "optimum"),
-                ]
-            )  # fmt: skip
+            losses = (f"loss.{which}.{where}" for where in ("population", "sample") for which in ("trained", "least"))
+            # Where p* is itself the optimum, it is stored once.
+            apart = ("trained", "optimum"), ("sample_optimum", "optimum"), ("trained", "preference", "optimum")
+            rows.append([name, *(number(numbers[each]) for each in losses), *(_distance(numbers, *p) for p in apart)])
     return rows
 
 
@@ -76,18 +65,14 @@ def gallery_page(
     return "\n\n".join(parts) + "\n"
 
 
-def _grid(rows: list[list[str]], headers: Sequence[str]) -> str:
-    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
-
-
 def _numbers_of(figure: str, records: Mapping[str, Record], settings: ToySettings) -> list[str]:
     parts, names = [], [run.name for run in FIGURES[figure].runs(settings)]
     if rows := rows_of(records, names):
-        parts.append(_grid(rows, [header.replace("\n", " ") for header in HEADERS]))
+        parts.append(grid(rows, [header.replace("\n", " ") for header in HEADERS]))
         parts += [note for name in names if (note := undefeated(records[name]))]
     if figure == "figure-4":
         maps = [[m.title, f"{m.error:.3f}", f"{m.plateaus:.3f}"] for m in preference_maps(records, settings)]
-        parts.append(_grid(maps, ["map", "mean distance from (25)", "share at a weight, 0.4 or 0.6"]))
+        parts.append(grid(maps, ["map", "mean distance from (25)", "share at a weight, 0.4 or 0.6"]))
     if figure == "figure-5":
         optimum = records["pooled"].policy("optimum")
         curves = [
@@ -99,19 +84,13 @@ def _numbers_of(figure: str, records: Mapping[str, Record], settings: ToySetting
             for name, policy in (("exact", optimum), ("trained", records["pooled"].policy("trained")))
         ]
         headers = ["curve", "maxima of the density", *(f"less the exact at x = {x:g}" for x in WHERE)]
-        parts.append(_grid(curves, headers))
+        parts.append(grid(curves, headers))
     if figure == "figure-11":
         numbers = records["two-annotators"].numbers
-        rows = [
-            [
-                str(i),
-                _number(numbers[f"weight.trained_{i}"], 3),
-                _number(numbers[f"total_variation.trained_{i}.annotator_{i}"], 3),
-                _number(numbers[f"kl.annotator_{i}.trained_{i}"], 3),
-            ]
-            for i in range(1, len(settings.problem().annotator_weights) + 1)
-        ]
-        parts.append(_grid(rows, ["annotator", "weight", "total variation", "KL (nats)"]))
+        measured = "weight.trained_{0}", "total_variation.trained_{0}.annotator_{0}", "kl.annotator_{0}.trained_{0}"
+        count = len(settings.problem().annotator_weights)
+        rows = [[f"{i}", *(number(numbers[m.format(i)], 3) for m in measured)] for i in range(1, count + 1)]
+        parts.append(grid(rows, ["annotator", "weight", "total variation", "KL (nats)"]))
     if figure == "how-much-data":
         parts.append(_errors_table(records))
     if figure == "closed-loop":
@@ -130,12 +109,12 @@ def _loops_table(records: Mapping[str, Record], settings: ToySettings) -> str:
             ended = record.numbers[f"{reference}.sampled"]
             rows.append([
                 name, reference if len(references) > 1 else "none", *(f"{distance[t]:.3f}" for t in shown),
-                f"{distance.min():.3f} in {int(distance.argmin())}", _number(record.numbers[f"{reference}.entropy"], 2),
+                f"{distance.min():.3f} in {int(distance.argmin())}", number(record.numbers[f"{reference}.entropy"], 2),
                 *(f"{share[t]:.3f}" for t in shown), "–" if ended is None else f"{ended:.0f}",
             ])  # fmt: skip
     headers = ["loss", "reference", *(f"TV in {t}" for t in shown), "least TV", "entropy (nats)",
                *(f"share in {t}" for t in shown), "rounds on samples"]  # fmt: skip
-    return _grid(rows, headers)
+    return grid(rows, headers)
 
 
 def undefeated(record: Record) -> str:
@@ -167,19 +146,10 @@ def _errors_table(records: Mapping[str, Record]) -> str:
                     *(f"{arrays[f'error.{part}'][i]:.3f}" for part in ("mean", "theory")),
                 ]
             )
-    return _grid(rows, ["", "N", "finite", "excess", "from", "to", "theory", "TV", "theory"])
+    return grid(rows, ["", "N", "finite", "excess", "from", "to", "theory", "TV", "theory"])
 
 
-def _has(numbers: Mapping[str, float | None], name: str) -> bool:
-    return f"total_variation.trained.{name}" in numbers
-
-
-def _distance(numbers: Mapping[str, float | None], one: str, other: str) -> str:
-    for key in (f"total_variation.{one}.{other}", f"total_variation.{other}.{one}"):
-        if key in numbers:
-            return _number(numbers[key], 3)
-    return "–"
-
-
-def _number(value: float | None, digits: int = 4) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+def _distance(numbers: Mapping[str, float | None], one: str, *others: str) -> str:
+    """From the first of others that is stored, in either order."""
+    keys = (f"total_variation.{a}.{b}" for other in others for a, b in ((one, other), (other, one)))
+    return number(next((numbers[key] for key in keys if key in numbers), None), 3)

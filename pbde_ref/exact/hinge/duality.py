@@ -13,13 +13,13 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 
+from pbde_ref.numerics import EPS
 from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = [
     "EPS", "ROUNDING", "SUMMED", "Minimum", "exact_flow", "finished", "hinge_and_slackness", "net_flow", "route",
 ]  # fmt: skip
 
-EPS = float(np.finfo(float).eps)
 
 # A sum of up to 2^48 non-negative terms, added in pairs, each of them rounded a few times, is right to this.
 SUMMED = 64.0 * EPS

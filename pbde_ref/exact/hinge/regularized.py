@@ -184,7 +184,9 @@ def feasible(
     With :math:`r = \pi_{pre} + \text{flow} / \lambda`. Where none is near, it is one of
     whole multiples of a power of two.
     """
-    blurred = _blurred(prior)
+    # What rounding of log-probabilities makes of probabilities.
+    with np.errstate(invalid="ignore"):
+        blurred = EPS * np.where(prior.pmf > 0.0, (4.0 - prior.log_pmf) * prior.pmf, 0.0)
     for attempt in range(60):
         flow, noise = exact_flow(dual)
         r = prior.pmf + flow / lambda_
@@ -204,7 +206,10 @@ def feasible(
                 continue
         # Otherwise fewer losses are counted against it, which takes wins from others.
         dual = dual * np.maximum(1.0 - missing / np.where(losses > 0.0, losses, 1.0), 0.0)
-    return _exact_point(_feasible_on_grid(dual, wins, lambda_, prior.pmf), lambda_, prior)
+    dual = _feasible_on_grid(dual, wins, lambda_, prior.pmf)
+    flow = net_flow(dual) / lambda_
+    r = np.maximum(prior.pmf + flow, 0.0)
+    return dual, r, blurred + 4.0 * EPS * (np.abs(flow) + r)
 
 
 def _feasible_on_grid(dual: FloatArray, wins: FloatArray, lambda_: float, reference: FloatArray) -> FloatArray:
@@ -219,18 +224,3 @@ def _feasible_on_grid(dual: FloatArray, wins: FloatArray, lambda_: float, refere
     sent, _ = filled_flow(flows + (most - flows).T, net_flow(flows) + due)
     taken = np.clip(sent, 0.0, flows)
     return np.asarray((flows + (np.maximum(sent, 0.0) - taken).T - taken) * unit)
-
-
-def _exact_point(
-    dual: FloatArray, lambda_: float, prior: FiniteDistribution
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """A dual point whose sums are exact, its r, and what rounding may hide in it."""
-    flow = net_flow(dual) / lambda_
-    r = np.maximum(prior.pmf + flow, 0.0)
-    return dual, r, _blurred(prior) + 4.0 * EPS * (np.abs(flow) + r)
-
-
-def _blurred(prior: FiniteDistribution) -> FloatArray:
-    """What rounding of log-probabilities makes of probabilities."""
-    with np.errstate(invalid="ignore"):
-        return EPS * np.where(prior.pmf > 0.0, (4.0 - prior.log_pmf) * prior.pmf, 0.0)

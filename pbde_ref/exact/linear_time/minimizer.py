@@ -26,6 +26,7 @@ from pbde_ref.exact.linear_time.opponents import (
 )
 from pbde_ref.exact.optima import with_luce_policy
 from pbde_ref.exact.results import Certificate, Optimum
+from pbde_ref.numerics import EPS
 from pbde_ref.proposals import ProductProposal, Proposal
 from pbde_ref.validation import FloatArray, IndexArray, positive_number, reject, whole_number
 
@@ -34,7 +35,6 @@ __all__ = [
     "newton", "newton_step", "solve_product_laplacian", "starting_point", "target_of",
 ]  # fmt: skip
 
-EPS = float(np.finfo(float).eps)
 # What a logistic sum errs by, relative to the sum of its weights: rounding, and interpolation on each of the grids
 # (bits and order of `exact.linear_time.panel_grid`). Proof: proofs/kernel_sums.md, part 2.
 ROUNDING = 4e-15

@@ -28,6 +28,7 @@ from pbde_ref.exact.mixtures.model import MixtureModel, answered_pairs, divide_a
 from pbde_ref.exact.optima import policy_of
 from pbde_ref.exact.results import Optimum, unmet
 from pbde_ref.exact.selection import win_weights_error
+from pbde_ref.numerics import EPS
 from pbde_ref.pbde import PBDE, luce
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import (
@@ -348,7 +349,7 @@ def fit_annotator_mixture(
     for value in (utilities, losses, start_losses):
         value.flags.writeable = False
     # Rounding moves probabilities by a share of themselves; the root of a divergence, by no more than that.
-    unit = 2.0 * win_weights_error(annotator, proposal) + float(np.finfo(float).eps) * (k + float(np.ptp(utilities)))
+    unit = 2.0 * win_weights_error(annotator, proposal) + EPS * (k + float(np.ptp(utilities)))
     gap = (math.sqrt(max(run.model.loss, 0.0)) + unit) ** 2
     reason = "it is a saddle" if certificate.is_saddle else unmet(("gradient norm", run.gradient_norm, tolerance))
     return MixtureSolution(

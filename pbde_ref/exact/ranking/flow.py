@@ -14,12 +14,11 @@ from scipy.special import entr
 from pbde_ref.exact.maximum_flow import filled_flow
 from pbde_ref.exact.ranking.order import PooledPolicy, best_in_order
 from pbde_ref.exact.ranking.programme import RankingProgramme, loss_rounding, loss_value
-from pbde_ref.numerics import log_normalize
+from pbde_ref.numerics import EPS, log_normalize
 from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = ["certified_minimum", "lower_bound", "multipliers"]
 
-EPS = float(np.finfo(float).eps)
 # Of the sums of flows.
 EXTENDED = float(np.finfo(np.longdouble).eps)
 # Rounds in which flows are cut down until every outcome's mass is certainly positive.

@@ -13,11 +13,12 @@ from numpy.typing import ArrayLike
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
 from pbde_ref.exact.selection import win_weights, win_weights_error, winners_distribution
-from pbde_ref.numerics import weighted
+from pbde_ref.numerics import EPS, weighted
 from pbde_ref.proposals import ProductProposal, Proposal
 from pbde_ref.validation import FloatArray, IndexArray, number, reject, vector, whole_number
 
 __all__ = ["RankingProgramme", "loss_and_slope", "loss_rounding", "loss_value", "ranking_programme"]
+
 
 
 class RankingProgramme(NamedTuple):
@@ -75,7 +76,7 @@ def _error(annotator: PreferenceModel, proposal: Proposal, best: FloatArray) -> 
     """Bound on the relative errors of `wins` and `best`: of products, of sums, and of the least one's logarithm."""
     least = float(best[best > 0.0].min())
     depth = 8.0 + best.size + abs(float(np.log(least)))
-    return 2.0 * win_weights_error(annotator, proposal) + depth * float(np.finfo(float).eps)
+    return 2.0 * win_weights_error(annotator, proposal) + depth * EPS
 
 
 def _best_of_three(annotator: PreferenceModel, a: FloatArray) -> FloatArray:
@@ -119,11 +120,10 @@ def loss_value(programme: RankingProgramme, log_pmf: FloatArray) -> float:
 def loss_rounding(programme: RankingProgramme, log_pmf: FloatArray) -> float:
     """Bound on what rounding may have done to `loss_value`: to its numbers, scores, sums and the normaliser."""
     wins, _, lengths, gamma, relative = programme
-    eps = float(np.finfo(float).eps)
     size = np.where(np.isfinite(log_pmf), np.abs(log_pmf), 0.0)
     score = size / lengths
     # A log-probability is known to its rounding, so the sum of all of them differs from 1 by the mean of that.
-    shift = eps * (2.0 + float((np.exp(log_pmf) * size).sum()))
-    unit = 0.5 * eps * score + np.where(lengths == lengths.max(), 0.0, shift / lengths)
+    shift = EPS * (2.0 + float((np.exp(log_pmf) * size).sum()))
+    unit = 0.5 * EPS * score + np.where(lengths == lengths.max(), 0.0, shift / lengths)
     rounding = float((wins * (unit[:, None] + unit)).sum()) + gamma * shift
-    return rounding + (relative + 64.0 * eps) * loss_value(programme, log_pmf)
+    return rounding + (relative + 64.0 * EPS) * loss_value(programme, log_pmf)

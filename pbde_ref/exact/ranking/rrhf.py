@@ -29,14 +29,13 @@ from pbde_ref.exact.optima import normalized_log_policy
 from pbde_ref.exact.ranking.flow import certified_minimum
 from pbde_ref.exact.ranking.programme import loss_and_slope, loss_rounding, loss_value, ranking_programme
 from pbde_ref.exact.results import Optimum, unmet
-from pbde_ref.numerics import log_normalize
+from pbde_ref.numerics import EPS, log_normalize
 from pbde_ref.pbde import length_normalized
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray, positive_number, reject, vector, whole_number
 
 __all__ = ["RRHFLoss", "RRHFSolution", "expected_rrhf", "minimize_rrhf"]
 
-EPS = float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True, eq=False)

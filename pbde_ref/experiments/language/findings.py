@@ -102,22 +102,17 @@ def _more_medium_sentences(records: Mapping[str, Record]) -> Finding:
         "mixture, and than *short* or *long*"
     )
     names = ("annotator-mixture", "density-mixture", "samples-short", "samples-long")
-    (one, *others), (of_all, *others_of_all) = (
-        [share(records[name]) for name in names] for share in (_medium_of_ended, _medium_of_all)
-    )
-    ended, drawn = ([difference(a, b) for b in rest] for a, rest in ((one, others), (of_all, others_of_all)))
+    ended = [bin_share(records[name].arrays["length_counts"], "M") for name in names]
+    drawn = [_medium_of_all(records[name]) for name in names]
+    less_ended, less_drawn = ([difference(shares[0], other) for other in shares[1:]] for shares in (ended, drawn))
     without_end = [records[name].numbers["without_end"] or 0.0 for name in names[:2]]
     measured = (
-        f"Of those that end {one.value:.3f} against {others[0].value:.3f} (difference {ended[0]}; "
-        f"*short* {others[1].value:.3f}, *long* {others[2].value:.3f}); of all draws {of_all.value:.3f} against "
-        f"{others_of_all[0].value:.3f} (difference {drawn[0]}), of which {without_end[0]:.3f} "
+        f"Of those that end {ended[0].value:.3f} against {ended[1].value:.3f} (difference {less_ended[0]}; "
+        f"*short* {ended[2].value:.3f}, *long* {ended[3].value:.3f}); of all draws {drawn[0].value:.3f} against "
+        f"{drawn[1].value:.3f} (difference {less_drawn[0]}), of which {without_end[0]:.3f} "
         f"and {without_end[1]:.3f} have no end"
     )
-    return Finding(statement, measured, all(found.low > 0.0 for found in ended + drawn))
-
-
-def _medium_of_ended(record: Record) -> Interval:
-    return bin_share(record.arrays["length_counts"], "M")
+    return Finding(statement, measured, all(found.low > 0.0 for found in less_ended + less_drawn))
 
 
 def _medium_of_all(record: Record) -> Interval:

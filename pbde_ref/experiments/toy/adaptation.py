@@ -32,12 +32,12 @@ from pbde_ref.models.training import train
 from pbde_ref.objectives import Objective
 from pbde_ref.paper_problem import PaperProblem
 from pbde_ref.pbde import PBDE
-from pbde_ref.proposals import ProductProposal, Proposal
+from pbde_ref.proposals import Proposal
 from pbde_ref.sampling.comparisons import observed_preferences, sample_comparisons
 from pbde_ref.validation import FloatArray
 
 __all__ = [
-    "Loss", "Start", "adapt", "distances", "exact_optimum", "finite", "start_from", "train_and_compare",
+    "Loss", "Start", "distances", "exact_optimum", "finite", "start_from", "train_and_compare",
 ]  # fmt: skip
 
 
@@ -102,24 +102,6 @@ def start_from(settings: ToySettings, needed: Mapping[str, Record]) -> Start:
     parameters: Any = needed["pretrained"].arrays["parameters"].astype(np.float32)
     reference = FiniteDistribution(energy_log_policy(settings.network, parameters, problem.grid), problem.grid)
     return Start(problem, reference, parameters)
-
-
-def adapt(
-    settings: ToySettings, start: Start, loss: Loss, annotator: PreferenceModel, data: str, progress: Progress
-) -> Record:
-    """`train_and_compare` for the usual case: the pretrained model goes on, on pairs that it drew itself."""
-    network, grid = settings.network, start.problem.grid
-    return train_and_compare(
-        settings,
-        start.problem,
-        loss,
-        annotator,
-        ProductProposal(start.reference),
-        data=data,
-        log_weights=lambda parameters: -network(parameters, grid),
-        parameters=start.parameters,
-        progress=progress,
-    )
 
 
 def train_and_compare(

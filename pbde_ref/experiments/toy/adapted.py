@@ -14,10 +14,11 @@ from pbde_ref.annotators import Annotator, PreferenceModel
 from pbde_ref.experiments.annotators import luce_annotator, pooled_annotators
 from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.runs import Progress, Run
-from pbde_ref.experiments.toy.adaptation import Loss, Start, adapt, start_from
+from pbde_ref.experiments.toy.adaptation import Loss, Start, start_from, train_and_compare
 from pbde_ref.experiments.toy.settings import ToySettings
 from pbde_ref.objectives import BRADLEY_TERRY, hinge, ipo
 from pbde_ref.pbde import dpo, geometric_average, luce
+from pbde_ref.proposals import ProductProposal
 
 __all__ = ["ADAPTED", "Adapted", "adapt_panel", "runs"]
 
@@ -117,6 +118,10 @@ def adapt_panel(
     parameters: Mapping[str, float],
 ) -> Record:  # fmt: skip
     """Train one panel's policy, from the pretrained one, and set it beside the exact optima."""
-    adapted, start = ADAPTED[figure], start_from(settings, needed)
+    adapted, start, network = ADAPTED[figure], start_from(settings, needed), settings.network
     loss, annotator = adapted.loss(start.reference, **parameters), adapted.annotator(start, **parameters)
-    return adapt(settings, start, loss, annotator, adapted.data, progress)
+    return train_and_compare(
+        settings, start.problem, loss, annotator, ProductProposal(start.reference), data=adapted.data,
+        log_weights=lambda parameters: -network(parameters, start.problem.grid), parameters=start.parameters,
+        progress=progress,
+    )  # fmt: skip

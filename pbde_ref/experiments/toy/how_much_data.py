@@ -106,7 +106,8 @@ def measure(
                 progress(done, found[-1][0] if found else float("nan"))
         share.append(len(found) / settings.replicates)
         if len(found) >= FEWEST:
-            rows.append((size, *_mean_and_interval([e for e, _ in found]), *_mean_and_interval([t for _, t in found])))
+            excesses, distances = (mean_interval(np.array(values)) for values in zip(*found, strict=True))
+            rows.append((size, *excesses, *distances))
     table = np.array(rows).reshape(-1, 7)
     reported = table[:, 0]
     arrays = {
@@ -134,11 +135,6 @@ def _fit(counts: np.ndarray) -> ComparisonFit | None:
         return fit_comparisons(counts=counts)
     except NoFiniteEstimateError:
         return None
-
-
-def _mean_and_interval(values: list[float]) -> tuple[float, float, float]:
-    found = mean_interval(np.array(values))
-    return found.value, found.low, found.high
 
 
 def _error_of_one_comparison(
