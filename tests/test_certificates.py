@@ -203,6 +203,14 @@ def test_no_certificate_is_below_the_truth(solver):
     assert converged > share * checked
 
 
+@pytest.mark.parametrize("seed", [3000217, 3003964, 3005721])
+def test_a_rare_outcomes_gradient_is_not_hidden_by_the_others_rounding(seed):
+    """Outcomes of mass 3e-9 to 8e-8 beside one that has nearly all; two, four and two outcomes."""
+    with mpmath.workdps(DIGITS):
+        _, checks = product_check(seed)
+    assert all(bound >= truth for _, bound, truth in checks)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("solver", CHECKS)
 def test_no_certificate_is_below_the_truth_in_ten_thousand_problems(solver):

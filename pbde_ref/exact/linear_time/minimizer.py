@@ -360,7 +360,8 @@ def gap_of(
     spread = float(np.ptp(utilities[drawn]))
     least = float(expit(spread) * expit(-spread))
     # The true gradient sums to zero. Made to do so too, this one is off by twice the error at most.
-    z = solve_product_laplacian(proposal, gradient - 0.5 * gradient.sum() * weight)
+    gradient = gradient - 0.5 * gradient.sum() * weight
+    z = solve_product_laplacian(proposal, gradient)
     ratio = (float(np.ptp(z[drawn])) + 12.0 * error) / float(expit(-spread))
     root = math.sqrt(max(0.0, _dot(gradient, z))) + math.sqrt(24.0) * error
     return 0.5 * root**2 / (least * (1.0 - ratio)) if ratio < 1.0 else math.inf, least
