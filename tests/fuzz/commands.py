@@ -317,10 +317,7 @@ def _argument(word):
 
 
 def leftovers(session, ours=frozenset(), patience=10.0):
-    """Processes, except ours, that stayed behind for so many seconds; they are ended.
-
-    One that is still being loaded, which takes long on a busy machine, cannot end before it has been.
-    """
+    """Processes, except ours, that stayed behind for so many seconds; they are ended."""
     deadline = time.monotonic() + patience
     while (found := set(orphans(session)) - ours) and time.monotonic() < deadline:
         time.sleep(0.02)

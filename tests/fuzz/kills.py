@@ -172,12 +172,12 @@ def until_a_piece(given, work, folder):
     return False
 
 
-def disturbed(work, right, seconds, kills, place, rng, most=2):
+def disturbed(work, right, seconds, kills, place, rng, processes_at_most=2):
     """What is wrong after so many kills, in words and with what was done; None if nothing. And how many kills."""
     folder, done, killed = furnished(place), [], 0
     mine = int(rng.integers(2))
     for _ in range(kills):
-        which, processes = int(rng.integers(2)), int(rng.integers(1, most + 1))
+        which, processes = int(rng.integers(2)), int(rng.integers(1, processes_at_most + 1))
         given = [Given(work, work.settings[which], folder, processes)]
         if rng.random() < 0.3:
             # The other settings in the same folder at the same time.
@@ -200,7 +200,7 @@ def disturbed(work, right, seconds, kills, place, rng, most=2):
                 return f"full disk: status {status}, {err[-200:]!r}", done, killed
             if status == 2 and "File too large: '" not in lines[-1]:
                 return f"full disk: names no file: {lines[-1]!r}", done, killed
-    status, out, err = Given(work, work.settings[mine], folder, int(rng.integers(1, most + 1))).end()
+    status, out, err = Given(work, work.settings[mine], folder, int(rng.integers(1, processes_at_most + 1))).end()
     if status != 0 or "Traceback" in err:
         return f"given again: status {status}, {err[-300:]!r}", done, killed
     found = results(folder, out, set(right[mine]))
