@@ -219,7 +219,8 @@ def hyperparameters_used(context: Context) -> None:
         varied += 1
         base = context.batch("generic")
         rule = definition.parameters[name]
-        for place, tried in enumerate(trial_values(other, partial(rule.checked, name), near=rule.rule == OWN_NUMBER)):
+        values = trial_values(other, partial(rule.checked, name), near=rule.rule == OWN_NUMBER, dtype=context.dtype)
+        for place, tried in enumerate(values):
             case = base.with_conventions(**{name: tried})
             # What has no effect has none at the first; gradients at each would be one more program for JAX.
             computed = context.compute(case, gradients=place == 0)

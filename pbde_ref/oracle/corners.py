@@ -27,8 +27,8 @@ LOWER = 0.13737
 APART = 31.37
 
 OFF_THE_GRID = 1.0373
-# Smaller, larger, and beyond what clips a product of two.
-SPREAD = (1.0 / 13.71, 5.29, 137.3)
+# Smaller, larger; and beyond what clips a product of two, where exponentials are far from overflow.
+SPREAD, FARTHEST = (1.0 / 13.71, 5.29), 137.3
 
 
 class Corner(NamedTuple):
@@ -206,10 +206,13 @@ def lopsided(generic: Case, extreme: Case) -> Iterator[Corner]:
         yield Corner(f"where all but a few examples are {says} by far", batch)
 
 
-def trial_values(value: float, allowed: Callable[[float], float], *, near: bool = False) -> list[float]:
+def trial_values(
+    value: float, allowed: Callable[[float], float], *, near: bool = False, dtype: str = "float64"
+) -> list[float]:
     """Values at which a hyperparameter is tried: near the given one but off every decimal grid, smaller, larger, far.
 
-    Those that are not allowed are left out; with `near`, where nobody said what is allowed, only the first is tried.
+    Those that are not allowed are left out, and the far one in other precisions than double; with `near`, where nobody
+    said what is allowed, only the first is tried.
 
     Examples
     --------
@@ -217,7 +220,7 @@ def trial_values(value: float, allowed: Callable[[float], float], *, near: bool 
     [0.51865, 0.03647]
     """
     found = []
-    for factor in (OFF_THE_GRID, *(() if near else SPREAD)):
+    for factor in (OFF_THE_GRID, *(() if near else SPREAD), *([FARTHEST] if dtype == "float64" and not near else [])):
         try:
             allowed(value * factor)
         except (ValueError, ArithmeticError):
