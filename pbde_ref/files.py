@@ -141,10 +141,9 @@ def check_folder(path: str | os.PathLike[str]) -> None:
     there = os.path.realpath(name)
     while not os.path.lexists(there):
         there = os.path.dirname(there)
-    if not os.path.isdir(there):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name)
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+    number = errno.EACCES if os.path.isdir(there) else errno.ENOTDIR
+    if number == errno.ENOTDIR or not os.access(there, os.W_OK | os.X_OK):
+        raise OSError(number, os.strerror(number), name)
 
 
 def _standard_stream(path: str | os.PathLike[str]) -> IO[str] | None:

@@ -8,10 +8,7 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-__all__ = [
-    "CHOSEN", "EXPECT_CHECKS", "CheckResult", "LossCheckError", "Report", "Status", "as_expected",
-    "as_many_as_expected",
-]  # fmt: skip
+__all__ = ["EXPECT_CHECKS", "CheckResult", "LossCheckError", "Report", "Status", "as_expected", "as_many_as_expected"]
 
 Status = Literal["passed", "failed", "skipped", "expected failure", "unexpected pass"]
 
