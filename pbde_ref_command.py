@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """What works before the package is loaded: the script ``pbde-ref``, and how its processes begin.
 
 The package takes long enough to load for Ctrl-C, or the end of a process's parent, to come in between.

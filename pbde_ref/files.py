@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "MOST_ARRAY_BYTES", "MOST_BYTES", "bytes_of", "check_writable", "content_digest", "named", "read_arrays",
-    "read_bytes", "read_json", "write_arrays", "write_atomically", "write_json",
+    "MOST_ARRAY_BYTES", "MOST_BYTES", "bytes_of", "check_folder", "check_writable", "content_digest", "named",
+    "read_arrays", "read_bytes", "read_json", "write_arrays", "write_atomically", "write_json",
 ]  # fmt: skip
 
 MOST_BYTES = 2**28
@@ -112,8 +112,38 @@ def check_writable(path: str | os.PathLike[str], endings: Sequence[str] = ()) ->
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
     if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)):
         raise OSError(errno.EINVAL, "neither a file nor a character device or pipe", name)
-    if stat.S_ISREG(mode) and not os.path.isdir(os.path.dirname(os.path.realpath(name))):
+    folder = os.path.dirname(os.path.realpath(name))
+    if stat.S_ISREG(mode) and not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "the folder does not exist", name)
+    # What is there is replaced: its folder, not the file, has to be writable.
+    if not os.access(folder if stat.S_ISREG(mode) else name, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Raise now, rather than after long work, what making a folder and writing into it would raise.
+
+    Parameters
+    ----------
+    path : path
+        Of a folder; it and those above it need not exist.
+
+    Raises
+    ------
+    ValueError
+        If `path` is empty or holds a null character.
+    OSError
+        If the lowest of them that exists is no folder, or cannot be written to.
+    """
+    name = os.fspath(path)
+    if not name or "\0" in name:
+        raise ValueError(f"`path` must be the name of a folder; got {name!r}")
+    there = os.path.realpath(name)
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    number = errno.EACCES if os.path.isdir(there) else errno.ENOTDIR
+    if number == errno.ENOTDIR or not os.access(there, os.W_OK | os.X_OK):
+        raise OSError(number, os.strerror(number), name)
 
 
 def _standard_stream(path: str | os.PathLike[str]) -> IO[str] | None:

@@ -11,7 +11,7 @@ import threading
 import numpy as np
 import pytest
 
-from pbde_ref.files import check_writable, read_arrays, write_arrays, write_atomically, write_json
+from pbde_ref.files import check_folder, check_writable, read_arrays, write_arrays, write_atomically, write_json
 
 
 def test_content_arrives_and_nothing_else_stays(tmp_path):
@@ -143,6 +143,25 @@ def test_other_things_are_refused_under_their_own_name(tmp_path):
         check_writable("a.txt", (".png",))
     listener.close()
     assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_folders_are_tried_before_the_work(tmp_path, monkeypatch):
+    """New ones may be made in what is there; not in a file, nor where nothing may be written."""
+    (tmp_path / "file").write_text("")
+    check_folder(tmp_path)
+    check_folder(tmp_path / "new" / "deeper")
+    for name in ("file", "file/inside"):
+        with pytest.raises(NotADirectoryError) as caught:
+            check_folder(f"{tmp_path}/{name}")
+        assert caught.value.filename == f"{tmp_path}/{name}"
+    with pytest.raises(ValueError, match="`path` must be the name of a folder"):
+        check_folder("")
+    # Whoever runs the tests may be allowed everything.
+    monkeypatch.setattr(os, "access", lambda path, mode: path != str(tmp_path))
+    for function, name in ((check_folder, "new/deeper"), (check_folder, ""), (check_writable, "file")):
+        with pytest.raises(PermissionError):
+            function(tmp_path / name)
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_the_file_that_stdout_goes_to_keeps_what_was_printed(tmp_path):

@@ -55,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _open_streams()
         # The commands import most of the package, which takes long enough to be interrupted.
         arguments = sys.argv[1:] if arguments is None else list(arguments)
+        if "_ARGCOMPLETE" in os.environ:
+            _complete(os.environ.get("COMP_LINE", ""))
         options = _parser(arguments).parse_args(arguments)
         return _run(options)
     except ImportError as error:
@@ -68,6 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _complete(line: str) -> None:
+    """Tell the shell what may follow in `line`, and end the process, if argcomplete is installed."""
+    with contextlib.suppress(ImportError):
+        import argcomplete
+
+        argcomplete.autocomplete(_parser(line.split()))
 
 
 def _run(options: Any) -> int:

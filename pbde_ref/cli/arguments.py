@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from tabulate import tabulate
 
-from pbde_ref.files import check_writable
+from pbde_ref.files import check_folder, check_writable
 from pbde_ref.processes import Workers
 
 __all__ = [
@@ -148,12 +148,12 @@ def option_of(name: str) -> str:
     return f"--{name.removeprefix('n_').strip('_').replace('_', '-')}"
 
 
-def output_path(*endings: str) -> Callable[[str], str]:
-    """An option's type: a path that can be written to, found out now and not after an hour's work."""
+def output_path(*endings: str, folder: bool = False) -> Callable[[str], str]:
+    """An option's type: a file or a folder that can be written to, found out now and not after an hour's work."""
 
     def convert(text: str) -> str:
         try:
-            check_writable(text, endings)
+            check_folder(text) if folder else check_writable(text, endings)
         except OSError as error:
             raise argparse.ArgumentTypeError(f"cannot be written to: {error.strerror}: {text!r}") from None
         except ValueError as error:

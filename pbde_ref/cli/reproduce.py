@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", metavar="N", type=whole(1, 100), default=1,
                         help="language: train with so many seeds, a folder each, and show the spread [1]")
     parser.add_argument(
-        "--out", metavar="DIR",
+        "--out", metavar="DIR", type=output_path(folder=True),
         help="folder of results; of several targets, one in it for each [reproduction/TARGET-PRESET, with a digest of "
         "what was changed]",
     )  # fmt: skip

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pbde_ref.cli.arguments import add_workers, table, workers_of
+from pbde_ref.cli.arguments import add_workers, output_path, table, workers_of
 from pbde_ref.cli.reproduce import FORMATS, RunReporter
 from pbde_ref.experiments.sweep import SUBJECTS, Subject, subject_of, sweep
 from pbde_ref.files import check_writable
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="values to take, whole numbers also as 0-9; repeatable")  # fmt: skip
     parser.add_argument("--set", metavar="SETTING=A", action="append", default=[], help="a value for all points")
     parser.add_argument("--show", metavar="NUMBER", help="what the figure shows [the table's first]")
-    parser.add_argument("--out", metavar="DIR", help="folder of results [sweep/NAME]")
+    parser.add_argument("--out", metavar="DIR", type=output_path(folder=True), help="folder of results [sweep/NAME]")
     parser.add_argument("--format", choices=FORMATS, default="png", help="of the figure [png]")
     parser.add_argument("--show-settings", action="store_true", help="say what can be set, and stop")
     add_workers(parser)

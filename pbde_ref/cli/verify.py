@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repetitions", metavar="N", type=whole(1, 10**6), default=2, help="problems a family [2]")
     parser.add_argument("--problem", metavar="NAME", help="only this one, as a report names it")
     add_workers(parser)
-    parser.add_argument("--journal", metavar="PATH", help="where --seeds is taken up again if interrupted")
+    parser.add_argument("--journal", metavar="PATH", type=output_path(),
+                        help="where --seeds is taken up again if interrupted")  # fmt: skip
     parser.add_argument("--controls", action="store_true", help="show that each broken claim is caught")
     parser.add_argument("--json", metavar="PATH", type=output_path(), help="also write the results there")
 

@@ -8,7 +8,7 @@ from typing import Any
 from pbde_ref.catalogue import loss_named
 from pbde_ref.catalogue.records import Loss
 from pbde_ref.objectives import Objective
-from pbde_ref.oracle.calling.preparation import conventions_of
+from pbde_ref.oracle.calling.preparation import chosen_of, conventions_of
 from pbde_ref.oracle.calling.readiness import Options, bench_for, checks_of, generic_case
 from pbde_ref.oracle.own import OwnLoss, own_loss
 from pbde_ref.oracle.reduction.check import CUTS, check_reduction
@@ -24,7 +24,9 @@ from pbde_ref.oracle.rewards import SEQUENCE_REWARDS
 from pbde_ref.oracle.sequences import SEQUENCE_LOG_PROBS
 from pbde_ref.validation import choice, instance
 
-__all__ = ["check_loss", "check_sequence_log_probs", "check_sequence_rewards", "iter_checks", "run_check"]
+__all__ = [
+    "check_loss", "check_sequence_log_probs", "check_sequence_rewards", "chosen_values", "iter_checks", "run_check",
+]  # fmt: skip
 
 # What `check_reduction` is called among the losses.
 REDUCTION = "reduction"
@@ -273,8 +275,7 @@ def iter_checks(loss: str | None = None, **conventions: Any) -> Iterator[str]:
     """
     if isinstance(loss, str) and loss == REDUCTION:
         return iter(CUTS)
-    options, declared = _split(conventions)
-    definition = _definition(loss, declared.pop("objective", None), declared)
+    definition, options, declared = _asked(loss, conventions)
     case = generic_case(definition, conventions_of(definition, declared, set(definition.parameters)))
     pinned = [EXPECT_CHECKS] if options.expect_checks is not None else []
     return iter(["call", *checks_of(case, options), *pinned])
@@ -306,13 +307,26 @@ def run_check(name: str, function: Callable[..., Any], loss: str | None = None, 
     if isinstance(loss, str) and loss == REDUCTION:
         results = check_reduction(function, **conventions, on_failure="report").results
         return next(result for result in results if result.name == choice("name", name, CUTS))
-    options, declared = _split(conventions)
-    definition = _definition(loss, declared.pop("objective", None), declared)
+    definition, options, declared = _asked(loss, conventions)
     bench = bench_for(function, definition, declared, options)
     names = ["call", *bench.checks]
     if name == EXPECT_CHECKS and options.expect_checks is not None:
         return as_many_as_expected([*bench.run(names)], options.expect_checks)
     return next(result for result in bench.run([choice("name", name, names)]))
+
+
+def chosen_values(loss: str | None = None, **conventions: Any) -> dict[str, Any]:
+    """What `check_loss` passes to a function because nobody declared it.
+
+    Examples
+    --------
+    >>> chosen_values("dpo", label_smoothing=0.1)
+    {'beta': 0.3}
+    """
+    if loss == REDUCTION:
+        return {}
+    definition, _, declared = _asked(loss, conventions)
+    return chosen_of(definition, declared)
 
 
 def _definition(loss: str | None, objective: Any, conventions: Mapping[str, Any]) -> Loss:
@@ -327,10 +341,11 @@ def _definition(loss: str | None, objective: Any, conventions: Mapping[str, Any]
     return of_tokens[loss] if loss in of_tokens else loss_named(loss)
 
 
-def _split(keywords: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
-    """What says how to call, and what says what is computed."""
+def _asked(loss: str | None, keywords: Mapping[str, Any]) -> tuple[Loss, Options, dict[str, Any]]:
+    """The definition, what says how to call, and what says what is computed."""
     own = {name: value for name, value in keywords.items() if name in Options.__dataclass_fields__}
-    return Options(**own), {name: value for name, value in keywords.items() if name not in own}
+    declared = {name: value for name, value in keywords.items() if name not in own}
+    return _definition(loss, declared.pop("objective", None), declared), Options(**own), declared
 
 
 def _check(
@@ -356,7 +371,8 @@ def _check(
     framework = bench.subject.framework.name
     changes = tuple(sorted(bench.subject.changes))
     against = definition.title if isinstance(definition, OwnLoss) else definition.name
-    report = Report(bench.subject.name, against, shown, results, framework, options.dtype, bench.notes, changes)
+    chosen = tuple(chosen_of(definition, conventions))
+    report = Report(bench.subject.name, against, shown, results, framework, options.dtype, bench.notes, changes, chosen)
     if on_failure == "raise" and not report.passed:
         raise LossCheckError(report)
     return report

@@ -33,6 +33,8 @@ import pytest
 
 from pbde_ref.oracle import iter_checks, run_check
 from pbde_ref.oracle.calling.naming import subject_named
+from pbde_ref.oracle.entry import chosen_values
+from pbde_ref.oracle.report import CHOSEN
 
 __all__ = ["Check", "Subject", "items_from_options", "parametrize_with_checks", "subject"]
 
@@ -126,7 +128,9 @@ class Check:
         if result.status == "skipped":
             pytest.skip(result.message)
         if result.status == "failed":
-            text = f"{self.subject.name} held against {self.subject.definition}, {self.name}\n\n{result.message}"
+            chosen = chosen_values(self.subject.loss, **self.subject.keywords)
+            against = ", ".join([self.subject.definition, *(f"{n}={value}{CHOSEN}" for n, value in chosen.items())])
+            text = f"{self.subject.name} held against {against}, {self.name}\n\n{result.message}"
             pytest.fail(f"{text}\n\nDiagnosis: {result.diagnosis}" if result.diagnosis else text, pytrace=False)
 
 
@@ -167,12 +171,14 @@ def items_from_options(session: pytest.Session) -> list[pytest.Item]:
     if not (options.pbde_loss or options.pbde_objective):
         raise pytest.UsageError("--pbde-subject needs --pbde-loss, or --pbde-objective")
     keywords = {name: _value(text) for name, text in _assignments("--pbde", options.pbde_conventions)}
-    if options.pbde_objective:
-        keywords["objective"] = subject_named(options.pbde_objective)
     expected = dict(_assignments("--pbde-expected-failure", options.pbde_expected))
     items: list[pytest.Item] = []
     for name in options.pbde_subject:
         try:
+            # A name that is mistyped is wrong once, not once for each check.
+            subject_named(name)
+            if options.pbde_objective:
+                keywords["objective"] = subject_named(options.pbde_objective)
             one = subject(name, options.pbde_loss, expected_failed_checks=expected, **keywords)
         except (TypeError, ValueError) as error:
             raise pytest.UsageError(f"{name}: {error}") from error

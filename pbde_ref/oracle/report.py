@@ -14,6 +14,9 @@ Status = Literal["passed", "failed", "skipped", "expected failure", "unexpected 
 
 WIDTH = 80
 
+# What stands behind a convention that nobody declared.
+CHOSEN = " (chosen here)"
+
 # The option that pins how many checks hold something, and the name of the result that says whether they did.
 EXPECT_CHECKS = "expect_checks"
 
@@ -92,6 +95,8 @@ class Report:
         What no check has looked at, though the function returned it.
     changes : tuple of str
         What it did besides computing, such as changing the global generator; that alone fails no check.
+    chosen : tuple of str
+        Conventions that nobody declared and that have no default: the checks passed a value of their own.
 
     Examples
     --------
@@ -113,6 +118,7 @@ class Report:
     dtype: str
     notes: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
+    chosen: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "conventions", MappingProxyType(dict(self.conventions)))
@@ -160,6 +166,7 @@ class Report:
                 for r in self.results
             ],
             "changes": list(self.changes),
+            "chosen": list(self.chosen),
         }
 
     @classmethod
@@ -174,7 +181,8 @@ class Report:
         """
         kept = {field.name: content[field.name] for field in fields(cls)}
         results = tuple(CheckResult(**result) for result in content["results"])
-        return cls(**kept | {name: tuple(content[name]) for name in ("notes", "changes")} | {"results": results})
+        listed = {name: tuple(content[name]) for name in ("notes", "changes", "chosen")}
+        return cls(**kept | listed | {"results": results})
 
     def __str__(self) -> str:
         lines = [self._headline(), self._counts()]
@@ -209,7 +217,8 @@ class Report:
         return f"{self.held} of {checks} held something (pinned by {EXPECT_CHECKS}={self.held})"
 
     def _headline(self) -> str:
-        declared = ", ".join(f"{name}={value!r}" for name, value in self.conventions.items())
+        marks = dict.fromkeys(self.chosen, CHOSEN)
+        declared = ", ".join(f"{name}={value!r}{marks.get(name, '')}" for name, value in self.conventions.items())
         text = f"{self.subject} held against {self.loss} ({declared}), {_ARRAYS[self.framework]} of {self.dtype}"
         return "\n".join(textwrap.wrap(text, WIDTH, subsequent_indent="  "))
 

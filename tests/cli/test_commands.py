@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from pbde_ref.cli import main
+from pbde_ref.cli import COMMANDS, main
 from pbde_ref.verification import CLAIMS
 
 QUICK = "cross_entropy_and_kl,winners"
@@ -219,6 +220,9 @@ def command(*arguments, **options):
         (["fit", "votes.csv", "--prior", "pseudo:1e308"], "`count` must be from 1e-200 to 1e200"),
         (["fit", "votes.csv", "--json", ""], "`path` must be the name of a file; got ''"),
         (["fit", "votes.csv", "--json", "."], "cannot be written to: Is a directory"),
+        (["reproduce", "figure-3", "--out", "votes.csv/new"], "argument --out: cannot be written to: Not a directory"),
+        (["sweep", "toy", "--out", "votes.csv"], "argument --out: cannot be written to: Not a directory"),
+        (["vectors", "--out", "votes.csv"], "argument --out: cannot be written to: Not a directory"),
         (["optima", "--loss", "ipo", "--support", "16", "--tau", "1e-308"], "tau"),
         (["check", "x" * 700_000 + ":f", "--loss", "reward"], "pbde-ref check: the subject 'xxx"),
         (["reproduce", "figure-3", "--preset", "quick", "--set", "grid=1" + "0" * 4000], "grid"),
@@ -290,6 +294,20 @@ def test_a_control_that_one_problem_alone_has_no_case_of_is_not_missed(capsys):
     arguments = ("verify", "--claims", "misspecification", "--seed", "168", "--problem", "anything 2")
     assert main(arguments) == 0
     assert "1 of 1 claims hold; 0 of 0 controls caught" in capsys.readouterr().out
+
+
+def test_completion_knows_the_options_of_the_command_in_the_line(monkeypatch):
+    """The shell gives its line in a variable; a command's options are there if the line names it."""
+    given = []
+    monkeypatch.setitem(sys.modules, "argcomplete", SimpleNamespace(autocomplete=given.append))
+    monkeypatch.setenv("_ARGCOMPLETE", "1")
+    for line in ("pbde-ref comparisons --tot", "pbde-ref fi"):
+        monkeypatch.setenv("COMP_LINE", line)
+        with pytest.raises(SystemExit):
+            main([])
+    known = [parser._subparsers._group_actions[0].choices for parser in given]
+    assert [set(commands) for commands in known] == [set(COMMANDS)] * 2
+    assert ["--total-variation" in c["comparisons"]._option_string_actions for c in known] == [True, False]
 
 
 def test_what_is_not_installed_is_said_in_a_line(monkeypatch, capsys, tmp_path):

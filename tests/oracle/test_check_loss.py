@@ -295,6 +295,14 @@ def test_a_report_is_data():
         assert run_check(result.name, dpo, "dpo", beta=0.3).status == result.status
 
 
+def test_a_number_that_nobody_declared_is_marked():
+    """The function takes beta as a keyword: it gets a value of the tool's, and the report says whose it is."""
+    report = check_loss(dpo, "dpo")
+    assert "dpo (beta=0.3 (chosen here), label_smoothing=0.0" in str(report)
+    assert report.as_dict()["chosen"] == ["beta"]
+    assert "chosen here" not in str(check_loss(dpo, "dpo", beta=0.3))
+
+
 def test_sequence_checks_by_name():
     """The same single checks exist for sequence log-probabilities."""
     assert {"shift", "prompt", "padding", "end_of_sequence", "empty_completion"} <= set(

@@ -139,8 +139,10 @@ def test_failures_from_the_command_line(project):
     arguments = ["--pbde-subject", "mylosses:twice", "--pbde-loss", "dpo", "--pbde", "beta=0.3", "-k", "value"]
     result = run(project, *arguments)
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["*β applied twice (MaxText #1530)*"])
+    result.stdout.fnmatch_lines(["mylosses:twice held against dpo, value", "*β applied twice (MaxText #1530)*"])
     assert "pytest_plugin.py" not in result.stdout.str()
+    chosen = run(project, *arguments[:4], *arguments[6:])
+    chosen.stdout.fnmatch_lines(["mylosses:twice held against dpo, beta=0.3 (chosen here), value"])
     run(project, *arguments, "--pbde-expected-failure", "value=known").assert_outcomes(
         xfailed=1, deselected=result.parseoutcomes()["deselected"]
     )
@@ -170,10 +172,12 @@ def test_wrong_usage(project, arguments, words):
      ("mylosses:absent", "*absent*"), ("nowhere:f", "*No module named 'nowhere'*")],
 )  # fmt: skip
 def test_subjects_that_cannot_be_loaded(project, name, words):
-    """A subject that cannot be imported fails with the reason."""
-    result = run(project, "--pbde-subject", name, "--pbde-loss", "dpo", "--pbde", "beta=0.3", "-k", "value")
-    assert result.ret == 1
-    result.stdout.fnmatch_lines([words])
+    """A subject or formula that is mistyped is one usage error with the reason, not a failure for each check."""
+    for against in (["--pbde-subject", name, "--pbde-loss", "dpo"], [*command()[:2], "--pbde-objective", name]):
+        result = run(project, *against, "--pbde", "beta=0.3")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([words])
+        assert "Traceback" not in result.stderr.str() + result.stdout.str()
 
 
 def test_decorator_refuses_wrong_arguments():

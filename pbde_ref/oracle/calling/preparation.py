@@ -10,7 +10,7 @@ from pbde_ref.catalogue.records import PER_EXAMPLE, Conventions, Loss, Parameter
 from pbde_ref.oracle.calling.subjects import accepted_keywords, parameters_of
 from pbde_ref.oracle.cases import Case
 
-__all__ = ["conventions_of", "keywords_of", "misplaced_arguments", "with_lengths"]
+__all__ = ["chosen_of", "conventions_of", "keywords_of", "misplaced_arguments", "with_lengths"]
 
 _REDUCTION = Parameter(("mean", "sum", "none"), "mean")
 
@@ -51,6 +51,19 @@ def conventions_of(definition: Loss, declared: Mapping[str, Any], accepted: set[
     if result.get("lambda_") and result["reduction"] == "none":
         raise ValueError("`reduction` must be 'mean' or 'sum' if `lambda_` is positive; got 'none'")
     return result
+
+
+def chosen_of(definition: Loss, declared: Mapping[str, Any]) -> dict[str, Any]:
+    """What nobody declared and what has no default: the values that `conventions_of` takes.
+
+    Examples
+    --------
+    >>> from pbde_ref.catalogue import loss_named
+    >>> chosen_of(loss_named("dpo"), {}), chosen_of(loss_named("dpo"), {"beta": 0.1})
+    ({'beta': 0.3}, {})
+    """
+    parameters = definition.parameters.items()
+    return {name: p.generic for name, p in parameters if p.default is None and declared.get(name) is None}
 
 
 def keywords_of(function: Callable[..., Any], definition: Loss, declared: Mapping[str, Any]) -> dict[str, str]:
