@@ -8,8 +8,8 @@ import os
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-# It imports Flax, which the tests do without.
-collect_ignore = ["tests/data/flax/make_fixture.py"]
+# They import Flax, and what builds the site, which the tests do without.
+collect_ignore = ["tests/data/flax/make_fixture.py", "docs/conf.py"]
 
 # The tests' matrices are small: OpenBLAS's threads wait for each other longer than the work takes, on busy cores a
 # hundred times longer. It reads this when NumPy is first imported, here or in a process that a test starts.

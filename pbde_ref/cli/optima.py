@@ -28,7 +28,7 @@ least possible one, `±` the policy's total variation from the best one; an empt
 total variation to p\\*, to the reference and to Eq. (16) at the loss's own β, `won` the mean log-ratio of policy and
 reference of the answers that were chosen, in nats: negative where these become rarer, -inf where some are given up.
 `falls` says whether it is negative at the optimum or, if not there, anywhere on the way: along the gradient flow of the
-logits from the reference (no, on the way; empty: not computed, as where the loss has kinks).
+logits from the reference (at end, before; no; empty: not computed, as where the loss has kinks).
 `tells` is what the optimum determines of the annotator: p\\* itself, how often answers win (rates), or which ones win
 more often than not (winners).
 

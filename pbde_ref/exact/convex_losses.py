@@ -267,8 +267,8 @@ def _length(slope: Callable[[float], float], start: float) -> float:
     """How far to go where the slope is negative at first: to where it is small, by its sign."""
     length, here = 1.0, slope(1.0)
     while not here <= 0.1 * abs(start) and length > 1e-12:
-        share = start / (start - here)
-        length *= min(max(share, 0.1), 0.5) if math.isfinite(share) else 0.1
+        # Where a straight line through the two slopes is zero; rounding leaves slopes near zero that do not differ.
+        length *= min(max(start / (start - here), 0.1), 0.5) if math.isfinite(here) and here != start else 0.1
         here = slope(length)
     while here < 0.25 * start and slope(2.0 * length) <= 0.0 and length < 1e6:
         length *= 2.0

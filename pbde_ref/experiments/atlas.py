@@ -103,16 +103,16 @@ class AtlasRow:
     def falls(self) -> str:
         """Whether the mean log-ratio of the chosen answers is ever negative along the gradient flow from the reference.
 
-        "in the end" where the optimum itself has it negative, which is as certain as the optimum; "on the way" where
+        "at end" where the optimum itself has it negative, which is as certain as the optimum; "before" where
         the flow has, "no" where the flow, solved to 8 digits, has not; empty where neither is known.
         """
         loss = RULES[self.name].loss
         if self.policy is None or not isinstance(loss, str):
             return ""
         if self.chosen < 0.0:
-            return "in the end"
+            return "at end"
         path = chosen_on_the_way(LOSSES[loss], self.parameters, self.annotator, self.problem.reference)
-        return "" if path is None else "on the way" if path.min() < -100.0 * TOLERANCE else "no"
+        return "" if path is None else "before" if path.min() < -100.0 * TOLERANCE else "no"
 
     @property
     def mode_masses(self) -> tuple[float, float]:

@@ -23,6 +23,7 @@ from pbde_ref.losses.inputs import (
     NON_NEGATIVE,
     REAL,
     REFERENCE,
+    log_probabilities,
     policies,
     precision,
     reference_log_probabilities,
@@ -614,8 +615,15 @@ def ld_dpo_loss(
         "policy_chosen_excess": policy_chosen_excess, "policy_rejected_excess": policy_rejected_excess,
         "reference_chosen_excess": reference_chosen_excess, "reference_rejected_excess": reference_rejected_excess,
     }  # fmt: skip
-    excess = [reference_log_probabilities(n, x, shape=np.shape(policy_chosen)) for n, x in others.items()]
-    sums = [np.asarray(x, dtype=np.float64) + share * y for x, y in zip(publics, excess, strict=True)]
+    shape = np.shape(policy_chosen)
+    excess = [reference_log_probabilities(n, x, shape=shape) for n, x in others.items()]
+    given = [
+        log_probabilities("policy_chosen", policy_chosen, shape=shape),
+        log_probabilities("policy_rejected", policy_rejected, shape=shape),
+        reference_log_probabilities("reference_chosen", reference_chosen, shape=shape),
+        reference_log_probabilities("reference_rejected", reference_rejected, shape=shape),
+    ]
+    sums = [x + share * y for x, y in zip(given, excess, strict=True)]
     found = log_ratio_loss(of_margin(BRADLEY_TERRY, beta), *sums, reduction=reduction)
     dtype = precision(*publics, *others.values())
     gradients = {n: g.astype(dtype) for n, g in found.gradients.items()}

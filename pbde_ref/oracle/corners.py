@@ -49,17 +49,17 @@ def corners(case: Case, far: float = FAR) -> Iterator[Corner]:
     >>> from pbde_ref.catalogue import loss_named
     >>> reward = loss_named("reward")
     >>> case = Case(reward, reward.batches["generic"], {"margin": 0.0, "reduction": "mean"})
-    >>> [corner.says for corner in corners(case)][-2:]
-    ['where rejected_rewards is 0', 'where chosen_rewards and rejected_rewards are equal']
+    >>> [corner.says for corner in corners(case)][-1]
+    'where chosen_rewards and rejected_rewards are equal'
     """
     marks = [i.name for i in case.inputs if case.arrays[i.name].dtype.kind == "b"]
     for place, (says, edit) in enumerate(_edits(case, far)):
         single = edit(case.take([place % case.size]))
         # What is desirable, or a tie, has a formula of its own.
         other = single.with_arrays(**{name: ~single.arrays[name] for name in marks})
-        for one in (single, other) if marks else (single,):
+        for one, mark in ((single, ""), *([(other, f", {' and '.join(marks)} the other way")] if marks else [])):
             if _is_defined(one):
-                yield Corner(f"where {says}", one)
+                yield Corner(f"where {says}{mark}", one)
     yield from _beside_kinks(case)
 
 
@@ -72,9 +72,10 @@ def _beside_kinks(case: Case) -> Iterator[Corner]:
     for place, name in enumerate(i.name for i in case.inputs if i.differentiated and is_of_examples(i.name)):
         single = case.take([place % case.size])
         own = float(single.arrays[name].flat[0])
-        for low, high in _jumps(single, name, own):
-            yield Corner(f"where {name} is just below a kink of the loss", _scaled(name, (low - BESIDE) / own)(single))
-            yield Corner(f"where {name} is just above a kink of the loss", _scaled(name, (high + BESIDE) / own)(single))
+        for number, (low, high) in enumerate(_jumps(single, name, own), 1):
+            for side, value in (("below", low - BESIDE), ("above", high + BESIDE)):
+                says = f"where {name} is just {side} kink {number} of the loss"
+                yield Corner(says, _scaled(name, value / own)(single))
 
 
 def _jumps(single: Case, name: str, own: float) -> Iterator[tuple[float, float]]:
@@ -154,7 +155,8 @@ def _first_two_equal(name: str) -> Edit:
 
 def _is_defined(single: Case) -> bool:
     try:
-        value, gradients = single.expected()
+        with np.errstate(all="ignore"):
+            value, gradients = single.expected()
     except (ValueError, ArithmeticError):
         return False
     return all(np.isfinite(numbers).all() for numbers in (value, *gradients.values()))

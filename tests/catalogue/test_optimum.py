@@ -185,7 +185,7 @@ def test_every_parameter_has_a_rule_and_the_word_is_one():
         for name, parameter in record.parameters.items():
             assert seen.setdefault(name, parameter).letter == parameter.letter
             with pytest.raises((ValueError, TypeError)):
-                parameter.checked(name, -1)
+                parameter.checked(name, np.nan if parameter.rule == "real" else -1)
     assert loss_named("hinge").name == "scaled_hinge"
     assert loss_named("mixture").name == "annotator_mixture"
 

@@ -376,9 +376,9 @@ def test_presets_and_settings_are_checked():
         replace(SMALL, heads=5)
     with pytest.raises(ValueError, match=r"`scale` must be positive; got 0\.0"):
         preset("quick", scale=0.0)
-    with pytest.raises(ValueError, match=r"the setting must be one of vocabulary, .*; got 'speed'"):
+    with pytest.raises(ValueError, match=r"`changes` must be one of .* words, such as .*; got 'speed'"):
         preset("quick", speed=1)
-    with pytest.raises(ValueError, match="`preset` must be one of 'laptop', 'quick', 'paper'; got 'mine'"):
+    with pytest.raises(ValueError, match="`preset` must be 'laptop', 'quick' or 'paper'; got 'mine'"):
         preset("mine")
 
 

@@ -60,9 +60,9 @@ def test_settings_are_checked():
         preset("paper", reward_pairs="all")
     with pytest.raises(ValueError, match="`data` must be 'sample' or 'population'; got 'none'"):
         preset("paper", data="none")
-    with pytest.raises(ValueError, match=r"the setting must be one of grid, .*; got 'speed'"):
+    with pytest.raises(ValueError, match=r"`changes` must be one of .* words, such as .*; got 'speed'"):
         preset("paper", speed=3)
-    with pytest.raises(ValueError, match="`preset` must be one of 'paper', 'notebook', 'quick'; got 'mine'"):
+    with pytest.raises(ValueError, match="`preset` must be 'paper', 'notebook' or 'quick'; got 'mine'"):
         preset("mine")
 
 
@@ -250,7 +250,7 @@ def test_every_figure_is_drawn_and_equal_records_give_equal_bytes(records, tmp_p
             (tmp_path / folder).mkdir(exist_ok=True)
             save_figure(draw_toy_figure("figure-1", records, SMALL), tmp_path / folder / f"f.{suffix}")
         assert (tmp_path / "a" / f"f.{suffix}").read_bytes() == (tmp_path / "b" / f"f.{suffix}").read_bytes()
-    with pytest.raises(ValueError, match=r"`name` must be one of 'figure-1', .*; got 'figure-6'"):
+    with pytest.raises(ValueError, match=r"`name` must be one of .* words, such as .*; got 'figure-6'"):
         draw_toy_figure("figure-6", records, SMALL)
 
 

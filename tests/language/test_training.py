@@ -329,7 +329,7 @@ def test_training_data_has_the_lengths_of_its_part():
     assert all(tokens[-1] == tokenizer.end_id for tokens in (*data.training, *data.held_out))
     with pytest.raises(ValueError, match=r"must leave training sentences; got none of 1 to 2 .* in cats: \{'short'"):
         training_data(corpus, tokenizer, (1, 2))
-    with pytest.raises(ValueError, match="must be one of whole, short, medium, long; got 'tall'"):
+    with pytest.raises(ValueError, match="must be 'whole', 'short', 'medium' or 'long'; got 'tall'"):
         training_data(corpus, tokenizer, "tall")
     with pytest.raises(ValueError, match="must be the least and the greatest length; got 5 and 4"):
         training_data(corpus, tokenizer, (5, 4))

@@ -244,9 +244,10 @@ BAD_TYPES = [
     ("completion_mask", {"tokens": [[1.5, 2]]}, "`tokens` must be whole numbers; got dtype float64"),
     ("completion_mask", {"end_of_sequence": 0.5}, "`end_of_sequence` must be a whole number; got 0.5"),
 ]
+SAID = {"probability": "in [0, 1]"}
 # Every loss of a margin refuses what the catalogue's rule forbids.
 BAD_VALUES += [
-    (record.batch.__name__, {name: -0.125}, f"`{name}` must be {record.parameters[name].rule}; got -0.125")
+    (record.batch.__name__, {name: -0.125}, f"`{name}` must be {SAID.get(rule := record.parameters[name].rule, rule)}; got -0.125")
     for record in LOSSES.values()
     if getattr(record.batch, "__name__", "") in NEEDED
     for name in NEEDED[record.batch.__name__]

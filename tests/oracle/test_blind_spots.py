@@ -179,4 +179,4 @@ def test_a_kink_in_the_wrong_place_is_found():
     assert check_loss(hinge, "hinge", **keywords).passed
     report = check_loss(lambda *four, beta=0.3: hinge(*four, beta=beta, early=0.003), "hinge", **keywords)
     assert [result.name for result in report.results if result.status == "failed"] == ["single_inputs"]
-    assert "a kink of the loss" in str(report).replace("\n    ", " ")
+    assert "kink 1 of the loss" in str(report).replace("\n    ", " ")

@@ -403,7 +403,7 @@ def test_rewards_by_the_names_of_checks():
     assert run_check("left_padding", lambda s, m: s[:, -1], "sequence_rewards").status == "failed"
     held = check_sequence_rewards(lambda s, m: at(s, last_of(m))).held
     assert check_sequence_rewards(lambda s, m: at(s, last_of(m)), expect_checks=held).passed
-    with pytest.raises(ValueError, match="`dtype` must be one of"):
+    with pytest.raises(ValueError, match="`dtype` must be 'float64', "):
         check_sequence_rewards(lambda s, m: s[:, 0], dtype="float8")
 
 

@@ -105,7 +105,7 @@ def draw_prompts(
     --------
     >>> sample = draw_prompts("dpo", {"beta": 0.5}, [3, 5], 1000, np.random.default_rng(0))
     >>> sample.prompts.start, sample.reference.size, [int(part.wins.sum()) for part in sample.parts]
-    (array([0, 3, 8]), 8, [491, 509])
+    (array([0, 3, 8]), 8, [461, 539])
     """
     prompts = Prompts(np.repeat(np.arange(len(sizes)), sizes))
     counts = rng.multinomial(n_comparisons, rng.dirichlet(np.full(len(sizes), 8.0)))

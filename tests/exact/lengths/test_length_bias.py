@@ -428,7 +428,7 @@ TABLES = equal_tokens(2, 3)
         (lambda: length_distribution(H, [1, 2.5, 3]), ValueError, "`lengths` must be whole .*2.5 at index 1"),
         (lambda: length_distribution(H, [1, inf, 3]), ValueError, "`lengths` must be finite; got inf at index 1"),
         (lambda: merged_process(pb.luce(), [0.0, inf]), ValueError, "`log_counts` must be finite; got inf at index 1"),
-        (lambda: bin_members([1], "XL"), ValueError, "`name` must be one of 'S', 'M', 'L'; got 'XL'"),
+        (lambda: bin_members([1], "XL"), ValueError, "`name` must be 'S', 'M' or 'L'; got 'XL'"),
         (lambda: group_preference(ANNOTATOR, H, [0, 1, 0], [1, 0, 0]), TypeError, "`first` must hold True or False"),
         (lambda: group_preference(ANNOTATOR, H, [True], [False]), TypeError, "`first` must hold True or False"),
         (lambda: group_preference(ANNOTATOR, pb.uniform("ab"), [True] * 2, [True] * 2), ValueError, "`drawn_from`"),
