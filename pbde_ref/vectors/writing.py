@@ -105,7 +105,7 @@ def write_vectors(directory: str | PathLike[str], drawn: int = TESTS_OF_EACH) ->
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     [path.name for path in write_vectors(folder, drawn=0)][-2:]
-    ['population_bradley_terry.json', 'vectors.schema.json']
+    ['population_prompts.json', 'vectors.schema.json']
     """
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)

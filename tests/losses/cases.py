@@ -15,6 +15,7 @@ import numpy as np
 from pbde_ref import losses as pl
 from pbde_ref import paper
 from pbde_ref.catalogue import LOSSES
+from pbde_ref.losses.result import batch_loss
 
 # What the paper's text computes with, and how it takes a number.
 AUTOGRAD = SimpleNamespace(number=float, log=anp.log, exp=anp.exp)
@@ -163,7 +164,7 @@ def ld_dpo(*four, **k):
     pc, pr, rc, rr = four
     found = pl.ld_dpo_loss(pc, pr, pc / 4, pr / 4, rc, rr, rc / 4, rr / 4, beta=BETA, share=ALPHA, **k)
     both = {n: found.gradients[n] + found.gradients[f"{n}_excess"] / 4 for n in ("policy_chosen", "policy_rejected")}
-    return pl.BatchLoss(found.value, found.losses, both)
+    return batch_loss(found.value, found.losses, both)
 
 
 def of_ratios(formula):

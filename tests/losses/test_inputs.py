@@ -247,10 +247,11 @@ BAD_TYPES = [
 SAID = {"probability": "in [0, 1]"}
 # Every loss of a margin refuses what the catalogue's rule forbids.
 BAD_VALUES += [
-    (record.batch.__name__, {name: -0.125}, f"`{name}` must be {SAID.get(rule := record.parameters[name].rule, rule)}; got -0.125")
+    (record.batch.__name__, {name: -0.125}, f"`{name}` must be {SAID.get(rule, rule)}; got -0.125")
     for record in LOSSES.values()
     if getattr(record.batch, "__name__", "") in NEEDED
     for name in NEEDED[record.batch.__name__]
+    for rule in [record.parameters[name].rule]
 ]
 BAD = [(*row, ValueError) for row in BAD_VALUES] + [(*row, TypeError) for row in BAD_TYPES]
 
