@@ -161,7 +161,7 @@ def alphapo(ns, pc, pr, lc, lr):
 
 def ld_dpo(*four, **k):
     """A quarter of each log-probability is its excess's, to have one function of four."""
-    pc, pr, rc, rr = four
+    pc, pr, rc, rr = (np.array(x) if isinstance(x, list) else x for x in four)
     found = pl.ld_dpo_loss(pc, pr, pc / 4, pr / 4, rc, rr, rc / 4, rr / 4, beta=BETA, share=ALPHA, **k)
     both = {n: found.gradients[n] + found.gradients[f"{n}_excess"] / 4 for n in ("policy_chosen", "policy_rejected")}
     return batch_loss(found.value, found.losses, both)
