@@ -279,8 +279,10 @@ def transition_matrix(name: str, value: ArrayLike, *, size: int | None = None) -
 
 
 def whole_number(name: str, value: Any, *, least: int = 0, most: int = 2**63 - 1) -> int:
-    """A whole number from `least` to `most`."""
+    """A whole number from `least` to `most`; True and False are none."""
     try:
+        if isinstance(value, bool):
+            raise TypeError("a truth value")
         result = operator.index(value)
     except Exception as error:
         raise TypeError(f"`{name}` must be a whole number; got {shown(value)}") from error

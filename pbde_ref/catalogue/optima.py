@@ -32,6 +32,7 @@ from pbde_ref.exact.projection import projected_policy
 from pbde_ref.exact.ranking import minimize_rrhf
 from pbde_ref.exact.results import NoMinimumError, Optimum, undetermined, unmet
 from pbde_ref.losses.log_ratios import Link, PairObjective, centred, of_halves
+from pbde_ref.numerics import EPS
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, robust, smoothed, with_margin
 from pbde_ref.pbde import PBDE, dpo, geometric_average, length_normalized, luce
 from pbde_ref.proposals import ProductProposal, Proposal
@@ -43,7 +44,6 @@ __all__ = [
     "of_link", "of_process", "of_ratios_per_token", "of_scores", "of_sigmoids",
 ]  # fmt: skip
 
-EPS = float(np.finfo(float).eps)
 # Total variation from the best policy within which an optimum counts as found, as in `projected_policy`.
 POLICY_TOLERANCE = 1e-6
 

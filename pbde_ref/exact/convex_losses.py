@@ -29,14 +29,13 @@ from pbde_ref.exact.laplacian import centred, maximal_spanning_tree, smallest_ei
 from pbde_ref.exact.optima import with_luce_policy
 from pbde_ref.exact.results import Certificate, NoMinimumError, Optimum, unmet
 from pbde_ref.exact.selection import win_weights, win_weights_error
-from pbde_ref.numerics import weighted
+from pbde_ref.numerics import EPS, weighted
 from pbde_ref.objectives import Objective
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = ["GRID", "check_convex", "minimize_convex_loss"]
 
-EPS = float(np.finfo(float).eps)
 GRID = np.sinh(np.linspace(-7.6, 7.6, 401))
 """Margins, to ±1,000, at which an objective that is not known to be convex is looked at."""
 # Of an objective's derivative, and of its argument, in units in the last place.

@@ -11,12 +11,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pbde_ref.numerics import two_difference
+from pbde_ref.numerics import EPS, two_difference
 from pbde_ref.validation import FloatArray
 
 __all__ = ["largest_difference", "lies_between", "policy_distance", "policy_rounding"]
 
-EPS = float(np.finfo(float).eps)
 
 Slope = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 

@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
+from pbde_ref.numerics import EPS
 from pbde_ref.pairs import PairBlock
 from pbde_ref.threads import keep_freed_memory
 from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = ["FastBlocks"]
 
-EPS = float(np.finfo(float).eps)
 # exp(700) is finite, and so are its products with 1 + exp(-700).
 WIDEST = 700.0
 SHARE = 4e-13

@@ -20,12 +20,11 @@ import numpy as np
 
 from pbde_ref.exact.laplacian import Elimination, SpanningTree, maximal_spanning_tree
 from pbde_ref.exact.pair_flows import PairFlows
-from pbde_ref.numerics import log1p_gap
+from pbde_ref.numerics import EPS, log1p_gap
 from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = ["FlowBound", "flow_bound", "left_over", "reach"]
 
-EPS = float(np.finfo(float).eps)
 # Of sums over what crosses a cut.
 EXTENDED = float(np.finfo(np.longdouble).eps)
 

@@ -23,6 +23,7 @@ from pbde_ref.exact.identifiability import comparison_components
 from pbde_ref.exact.laplacian import centred, maximal_spanning_tree, smallest_eigenvalue, solve_flows
 from pbde_ref.exact.results import Optimum, unmet
 from pbde_ref.exact.selection import win_weights, win_weights_error
+from pbde_ref.numerics import EPS
 from pbde_ref.objectives import LEAST_TAU, ipo
 from pbde_ref.pairs import PairBlock
 from pbde_ref.proposals import Proposal
@@ -42,7 +43,6 @@ __all__ = [
     "psi_closed_form", "slices_of",
 ]  # fmt: skip
 
-EPS = float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

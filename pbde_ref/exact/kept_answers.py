@@ -15,12 +15,11 @@ import numpy as np
 
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.results import Optimum, unmet
-from pbde_ref.numerics import expit, logsumexp
+from pbde_ref.numerics import EPS, expit, logsumexp
 from pbde_ref.validation import FloatArray
 
 __all__ = ["minimize_sigmoids"]
 
-EPS = float(np.finfo(float).eps)
 
 
 def minimize_sigmoids(

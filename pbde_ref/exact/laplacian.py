@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, lapack, solve_triangular
 
+from pbde_ref.numerics import EPS
 from pbde_ref.validation import FloatArray, IndexArray
 
 __all__ = [
@@ -34,7 +35,6 @@ BLOCK = 48
 SCALE = 900
 # So many outcomes can be eliminated once for each group of pairs.
 SMALL = 64
-EPS = float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.results import Optimum, unmet
 from pbde_ref.exact.selection import win_weights
 from pbde_ref.losses.log_ratios import Link
-from pbde_ref.numerics import logsumexp, softplus
+from pbde_ref.numerics import EPS, logsumexp, softplus
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray
 
@@ -27,7 +27,6 @@ __all__ = ["clipped", "linked_policy", "with_linked_policy"]
 
 # Log-ratios beyond are none.
 FAR = 800.0
-EPS = float(np.finfo(float).eps)
 
 
 def linked_policy(

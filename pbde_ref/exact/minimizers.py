@@ -36,6 +36,7 @@ from pbde_ref.exact.linear_time.minimizer import minimize_product_loss
 from pbde_ref.exact.optima import with_luce_policy
 from pbde_ref.exact.pair_flows import PairFlows, PairProblem
 from pbde_ref.exact.results import Certificate, NoMinimumError, Optimum, unmet
+from pbde_ref.numerics import EPS
 from pbde_ref.objectives import Objective, as_objective, with_margin
 from pbde_ref.pbde import luce
 from pbde_ref.proposals import Proposal
@@ -43,7 +44,6 @@ from pbde_ref.validation import FloatArray, IndexArray, choice, positive_number,
 
 __all__ = ["minimize_expected_loss"]
 
-EPS = float(np.finfo(float).eps)
 # In nats, where nothing else is asked for.
 CONVERGED = {"tolerance": 1e-20, "utility_tolerance": 1e-8}
 # Nats that a step may change a difference by; beyond twice that, probabilities underflow.

@@ -15,12 +15,12 @@ from scipy.special import expit
 
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.exact.laplacian import maximal_spanning_tree
+from pbde_ref.numerics import EPS
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray
 
 __all__ = ["PairFlows", "PairProblem", "pair_information", "weight_exponent"]
 
-EPS = float(np.finfo(float).eps)
 
 
 class PairFlows(NamedTuple):

@@ -20,14 +20,13 @@ from pbde_ref.exact.optima import with_luce_policy
 from pbde_ref.exact.policy_losses import descend
 from pbde_ref.exact.results import Certificate, NoMinimumError, Optimum, unmet
 from pbde_ref.exact.selection import win_weights
-from pbde_ref.numerics import weighted
+from pbde_ref.numerics import EPS, weighted
 from pbde_ref.objectives import Objective
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray
 
 __all__ = ["minimize_by_pairs"]
 
-EPS = float(np.finfo(float).eps)
 
 
 def minimize_by_pairs(

@@ -29,13 +29,12 @@ from pbde_ref.exact.optima import with_luce_policy
 from pbde_ref.exact.results import Certificate, NoMinimumError, Optimum, unmet
 from pbde_ref.exact.selection import win_weights, win_weights_error
 from pbde_ref.losses.log_ratios import PairObjective
-from pbde_ref.numerics import logsumexp
+from pbde_ref.numerics import EPS, logsumexp
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray, non_negative_number
 
 __all__ = ["PolicyProblem", "descend", "minimize_policy_loss", "minimize_reward_loss", "wins_with_ties"]
 
-EPS = float(np.finfo(float).eps)
 POLICY_TOLERANCE = 1e-6
 # Kinks are softened by so many nats, one after the other; the last one stays in the bound.
 SOFTNESS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10)

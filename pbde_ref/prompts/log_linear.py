@@ -24,7 +24,7 @@ from pbde_ref.conditional import ConditionalDistribution, Prompts
 from pbde_ref.exact.expected import check_models
 from pbde_ref.exact.results import NoMinimumError, Optimum, unmet
 from pbde_ref.exact.separation import separating_direction
-from pbde_ref.numerics import softplus
+from pbde_ref.numerics import EPS, softplus
 from pbde_ref.pairs import PairBlock
 from pbde_ref.pbde import PBDE
 from pbde_ref.prompts.pairs import pairs_of
@@ -43,7 +43,6 @@ from pbde_ref.validation import (
 
 __all__ = ["LogLinearOptimum", "LogLinearPolicies", "LogLinearRegression", "minimize_log_linear"]
 
-EPS = float(np.finfo(float).eps)
 # Eigenvalue of the differences' second moments, scaled to a unit diagonal, below which a direction counts as open.
 COLLINEAR = 1e-12
 # Nats that margins may move by before the Hessian is formed again.

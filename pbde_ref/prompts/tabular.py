@@ -13,6 +13,7 @@ from pbde_ref.exact.expected import check_models, expected_cross_entropy
 from pbde_ref.exact.identifiability import comparison_components, finite_fit_exists
 from pbde_ref.exact.optima import policy_bound
 from pbde_ref.exact.results import NoMinimumError, Optimum, unmet
+from pbde_ref.numerics import EPS
 from pbde_ref.pairs import PairBlock
 from pbde_ref.prompts.log_linear import gap_of
 from pbde_ref.prompts.pairs import pairs_of
@@ -21,7 +22,6 @@ from pbde_ref.validation import FloatArray, IndexArray, positive_number, whole_n
 
 __all__ = ["minimize_at_prompts"]
 
-EPS = float(np.finfo(float).eps)
 
 
 def minimize_at_prompts(

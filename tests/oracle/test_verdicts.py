@@ -144,7 +144,7 @@ def test_the_number_of_checks_can_be_pinned():
     assert failed(held) == ["expect_checks"]
 
 
-@pytest.mark.parametrize("count", [0, -1, 2.0, "17"])
+@pytest.mark.parametrize("count", [0, -1, 2.0, True, "17"])
 def test_a_pinned_number_is_a_positive_whole_number(count):
     with pytest.raises((ValueError, TypeError), match=r"`expect_checks` must be (at least 1|a whole number)"):
         report_of(dpo, expect_checks=count)
