@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from scipy.optimize import minimize
 
 import pbde_ref as pb
+from pbde_ref.prompts.log_linear import LogLinearRegression
 
-__all__ = ["Projection", "LinearProjection", "WideProjection"]  # noqa: RUF022 (the order of the tables)
+__all__ = ["Projection", "LinearProjection", "WideProjection", "LogLinear"]  # noqa: RUF022 (the order of the tables)
 
 
 class Projection:
@@ -55,3 +59,38 @@ class WideProjection(LinearProjection):
         members = [pb.Annotator(pb.FiniteDistribution(u), pb.luce()) for u in (utilities, utilities[::-1] / 2.0)]
         self.annotator = pb.AnnotatorMixture([0.5, 0.5], members)
         self.proposal = pb.ProductProposal(np.ones(n))
+
+
+class LogLinear:
+    """DPO with a log-linear policy, 16 answers to each prompt, all pairs of them"""
+
+    params, quick_params, param_names = ([10**4], [64]), ([100], [8]), ("prompts", "features")
+    reference = "newton"
+
+    def setup(self, prompts: int, features: int) -> None:
+        rng = np.random.default_rng(20)
+        names = pb.Prompts(np.repeat(np.arange(prompts), 16))
+        phi, noise = rng.normal(size=(names.size, features)) / np.sqrt(features), rng.normal(size=names.size)
+        utilities = phi @ rng.normal(size=features) + 0.5 * noise
+        self.annotator = pb.Annotator(pb.ConditionalDistribution(utilities, names), pb.luce())
+        self.policies, self.pairs = pb.LogLinearPolicies(phi, names), pb.prompt_pairs(names)
+        self.dpo = pb.dpo(0.1, pb.ConditionalDistribution(rng.normal(size=names.size), names))
+
+    def time_newton(self, prompts: int, features: int) -> pb.Optimum:
+        return pb.minimize_log_linear(self.policies, self.annotator, self.pairs, self.dpo)
+
+    peakmem_newton = time_newton
+
+    def time_lbfgs_on_the_same_sums(self, prompts: int, features: int) -> Any:
+        sums = LogLinearRegression.of(self.policies, self.annotator, self.pairs, self.dpo)
+
+        def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+            point = sums.at(theta)
+            return point.loss, point.gradient
+
+        return minimize(loss, np.zeros(features), jac=True, method="L-BFGS-B", options={"ftol": 0.0, "gtol": 1e-10})
+
+    def accuracy(self, contender: str, answer: Any) -> dict[str, float]:
+        if contender == "newton":
+            return {"gap": answer.gap}
+        return {"gradient": float(np.abs(answer.jac).max())}
