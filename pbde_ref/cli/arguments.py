@@ -148,10 +148,15 @@ def option_of(name: str) -> str:
     return f"--{name.removeprefix('n_').strip('_').replace('_', '-')}"
 
 
-def output_path(*endings: str, folder: bool = False) -> Callable[[str], str]:
-    """An option's type: a file or a folder that can be written to, found out now and not after an hour's work."""
+def output_path(*endings: str, folder: bool = False, pictures: bool = False) -> Callable[[str], str]:
+    """An option's type: a file or a folder that can be written to, found out now and not after an hour's work.
+
+    So is whether `pictures` can be drawn.
+    """
 
     def convert(text: str) -> str:
+        if pictures:
+            importlib.import_module("matplotlib")
         try:
             check_folder(text) if folder else check_writable(text, endings)
         except OSError as error:

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="PATH", type=output_path(), help="also write every number there")
     parser.add_argument("--markdown", metavar="PATH", type=output_path(),
                         help="also put the tables there, between the marks of that file")  # fmt: skip
-    parser.add_argument("--plot", metavar="PATH", type=output_path(".png", ".pdf", ".svg"),
+    parser.add_argument("--plot", metavar="PATH", type=output_path(".png", ".pdf", ".svg", pictures=True),
                         help="also draw time against n there (PNG, PDF or SVG)")  # fmt: skip
     parser.add_argument("--compare", metavar="OLD.json", nargs="+",
                         help="say what became slower since; of two, between them, measuring nothing")  # fmt: skip

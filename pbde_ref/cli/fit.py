@@ -143,7 +143,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--top", type=whole(0, MOST), metavar="N", default=20, help="items to show; 0 for all [20]")
     output.add_argument("--elo", action="store_true", help="400 points for odds of 10 to 1, the zero at 1000")
     output.add_argument("--json", metavar="PATH", type=output_path(), help="also write the results there")
-    output.add_argument("--plot", metavar="PATH", type=output_path(".png"), help="also draw a picture, as PNG")
+    output.add_argument("--plot", metavar="PATH", type=output_path(".png", pictures=True),
+                        help="also draw a picture, as PNG")  # fmt: skip
     output.add_argument("--picture", choices=PICTURES, default="ranking",
                         help="which: utilities with intervals and ranks; who beats whom; with --annotator how well "
                         "models are calibrated, or annotators side by side [ranking]")  # fmt: skip

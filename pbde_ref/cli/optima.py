@@ -54,9 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         letter = LETTERS[name]
         parser.add_argument(option_of(name), dest=name, metavar="X", type=kind, help=f"{letter} instead of the sweep")
     parser.add_argument("--json", metavar="PATH", type=output_path(), help="also write all numbers and policies there")
-    parser.add_argument("--plot", metavar="PATH", type=output_path(".png", ".pdf", ".svg"),
+    parser.add_argument("--plot", metavar="PATH", type=output_path(".png", ".pdf", ".svg", pictures=True),
                         help="also draw all policies there (PNG, PDF or SVG)")  # fmt: skip
-    parser.add_argument("--page", metavar="PATH", type=output_path(".md"), help="also write a page with pictures there")
+    parser.add_argument("--page", metavar="PATH", type=output_path(".md", pictures=True),
+                        help="also write a page with pictures there")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:

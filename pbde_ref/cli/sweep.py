@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import inspect
 import re
 from pathlib import Path
@@ -55,6 +56,8 @@ def run(options: argparse.Namespace) -> int:
     out = Path(options.out or f"sweep/{name.replace(':', '-')}")
     out.mkdir(parents=True, exist_ok=True)
     check_writable(out / "sweep.csv")
+    if over:
+        importlib.import_module("matplotlib")
     with RunReporter(lines=False) as reporter, workers_of(options) as executor:
         found = sweep(subject, over, out / "points", settings=fixed, executor=executor, reporter=reporter)
     path = found.write(out / "sweep")

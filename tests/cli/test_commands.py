@@ -310,11 +310,15 @@ def test_completion_knows_the_options_of_the_command_in_the_line(monkeypatch):
     assert ["--total-variation" in c["comparisons"]._option_string_actions for c in known] == [True, False]
 
 
-def test_what_is_not_installed_is_said_in_a_line(monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize("arguments", [
+    ["bench", "--plot", "x.png"], ["optima", "--plot", "x.png"], ["optima", "--page", "x.md"],
+    ["fit", "pairs.csv", "--plot", "x.png"], ["sweep", "optimum", "--over", "beta=1,2"],
+], ids=" ".join)  # fmt: skip
+def test_what_is_not_installed_is_said_in_a_line_before_the_work(monkeypatch, capsys, tmp_path, arguments):
     """The core draws nothing: whoever asks for a picture is told what to install."""
-    for name in [name for name in sys.modules if name.split(".")[:2] == ["pbde_ref", "figures"]]:
-        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    arguments = ["optima", "--loss", "reward", "--support", "16", "--plot", str(tmp_path / "x.png")]
     assert main(arguments) == 2
-    assert capsys.readouterr().err == "pbde-ref needs matplotlib here: pip install 'pbde-ref[figures]'\n"
+    captured = capsys.readouterr()
+    assert captured.err == "pbde-ref needs matplotlib here: pip install 'pbde-ref[figures]'\n"
+    assert not captured.out
