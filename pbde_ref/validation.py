@@ -14,9 +14,9 @@ FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
 
 __all__ = [
-    "FloatArray", "IndexArray", "array", "choice", "comparison_weights", "flip_probability", "generator_of", "indices",
-    "instance", "matrix", "non_negative_number", "number", "plain_array", "positive_number", "probability_weights",
-    "reject", "same_size", "shown", "switch", "transition_matrix", "vector", "whole_number",
+    "FloatArray", "IndexArray", "array", "choice", "comparison_weights", "flip_probability", "function_or_none",
+    "generator_of", "indices", "instance", "matrix", "non_negative_number", "number", "plain_array", "positive_number",
+    "probability_weights", "reject", "same_size", "shown", "switch", "transition_matrix", "vector", "whole_number",
 ]  # fmt: skip
 
 MOST_SHOWN = 100
@@ -160,6 +160,20 @@ def instance(name: str, value: Any, kind: type | tuple[type, ...], description: 
         fits = False
     if not fits:
         raise TypeError(f"`{name}` must be {description}; got {type(value).__name__}")
+
+
+def function_or_none(name: str, value: Any) -> None:
+    """Raise ``TypeError`` unless `value` can be called, or is None.
+
+    Examples
+    --------
+    >>> function_or_none("callback", 3)
+    Traceback (most recent call last):
+        ...
+    TypeError: `callback` must be a function; got 3
+    """
+    if value is not None and not callable(value):
+        raise TypeError(f"`{name}` must be a function; got {shown(value)}")
 
 
 def vector(name: str, value: ArrayLike, *, size: int | None = None) -> FloatArray:

@@ -344,6 +344,8 @@ def test_a_mixture_of_one_is_the_pooled_model():
     winner, loser, who = judged(np.stack([SHARED] * 2), 400, 0)
     winner, loser, who = np.append(winner, [7] * 9), np.append(loser, [0] * 9), np.append(who, [0] * 9)
     table = comparison_table(winner, loser, annotator=who, held_out=0.3, rng=1)
+    with pytest.raises(TypeError, match="`callback` must be a function; got 3"):
+        compare_annotator_models(table, prior=PseudoCounts(0.5), callback=3)
     models = compare_annotator_models(table, prior=PseudoCounts(0.5), n_mixture=1, rng=0)
     one, pooled = models.mixture.utilities[0, :8], models.pooled.utilities
     # The mixture stops at a gradient of 1e-6, here of an item with few comparisons.

@@ -20,7 +20,7 @@ from pbde_ref.estimation.priors import Prior
 from pbde_ref.estimation.result import ComparisonFit
 from pbde_ref.estimation.table import ComparisonTable
 from pbde_ref.numerics import log_sigmoid, logsumexp
-from pbde_ref.validation import FloatArray, IndexArray, generator_of, instance, whole_number
+from pbde_ref.validation import FloatArray, IndexArray, function_or_none, generator_of, instance, whole_number
 
 __all__ = ["AnnotatorModels", "HeldOutScore", "compare_annotator_models", "held_out_score"]
 
@@ -152,6 +152,7 @@ def compare_annotator_models(
     if table.held_out is None or not 0 < np.count_nonzero(table.held_out) < table.held_out.size:
         raise ValueError("`table` must have comparisons both held out and not; got one without")
     k = whole_number("n_mixture", n_mixture, least=1)
+    function_or_none("callback", callback)
     tell = callback or (lambda what: None)
     train, test = np.flatnonzero(~table.held_out), np.flatnonzero(table.held_out)
     size = table.items.size

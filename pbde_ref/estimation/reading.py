@@ -16,7 +16,7 @@ from pbde_ref.estimation.outcomes import Words
 from pbde_ref.estimation.sources import DataError, Limits
 from pbde_ref.estimation.table import ComparisonTable, held_out_share
 from pbde_ref.processes import Workers, in_order
-from pbde_ref.validation import choice, generator_of, instance, shown
+from pbde_ref.validation import choice, function_or_none, generator_of, instance, shown
 
 __all__ = ["read_comparisons"]
 
@@ -139,8 +139,7 @@ def read_comparisons(
     if limits is not None:
         instance("limits", limits, Limits, "Limits")
     style = Style(form, delimiter, quotes, encoding, limits)
-    if progress is not None and not callable(progress):
-        raise TypeError(f"`progress` must be a function; got {shown(progress)}")
+    function_or_none("progress", progress)
     values = {"left_wins": left_wins, "right_wins": right_wins, "tie_values": tie_values}
     words = tuple(_words(name, value) for name, value in values.items())
     parts = list(path) if isinstance(path, list | tuple) else [path]

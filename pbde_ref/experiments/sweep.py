@@ -34,7 +34,7 @@ from pbde_ref.experiments.records import Record, file_digest
 from pbde_ref.experiments.runs import Experiment, Progress, Reporter, Run, execute_all
 from pbde_ref.experiments.toy.settings import ToySettings
 from pbde_ref.experiments.toy.settings import preset as toy_preset
-from pbde_ref.files import content_digest, write_atomically
+from pbde_ref.files import check_folder, content_digest, write_atomically
 from pbde_ref.foreign import raised
 from pbde_ref.pbde import luce
 from pbde_ref.processes import Workers
@@ -159,6 +159,7 @@ def sweep(
     for values in over.values():
         instance("over", values, (Sequence, np.ndarray), "lists of values")
     instance("folder", folder, (str, PathLike), "a path")
+    check_folder(folder)
     folder = Path(folder)
     for name in (*over, *settings):
         if not subject.open_ended and name not in subject.settings:

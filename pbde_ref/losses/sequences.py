@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pbde_ref.losses.inputs import batch, precision
+from pbde_ref.losses.inputs import batch, finite, precision
 from pbde_ref.threads import in_threads, keep_freed_memory, own_cores
 from pbde_ref.validation import FloatArray, array, plain_array, reject, shown, switch, whole_number
 
@@ -90,7 +90,7 @@ def sequence_log_probs_vjp(upstream: ArrayLike, mask: ArrayLike, *, average: boo
     Parameters
     ----------
     upstream : array_like, shape (B,)
-        For example ``dpo_loss(...).gradients["policy_chosen"]``.
+        Finite; for example ``dpo_loss(...).gradients["policy_chosen"]``.
     mask, average
         As in `sequence_log_probs`.
 
@@ -106,7 +106,7 @@ def sequence_log_probs_vjp(upstream: ArrayLike, mask: ArrayLike, *, average: boo
     array([[0. , 0.5, 0.5]])
     """
     counts = _mask(mask)
-    slopes = batch("upstream", upstream, shape=counts.shape[:1])
+    slopes = finite("upstream", upstream, shape=counts.shape[:1])
     if switch("average", average):
         slopes = slopes / counts.sum(axis=1)
     return np.where(counts, slopes[:, None], 0.0).astype(precision(upstream))
@@ -182,7 +182,7 @@ def token_log_probs_vjp(
     Parameters
     ----------
     upstream : array_like, shape (B, T - 1), or (B, T) without shift
-        For example the result of `sequence_log_probs_vjp`.
+        Finite; for example the result of `sequence_log_probs_vjp`.
     logits, labels, shift
         As in `token_log_probs_from_logits`.
     out : ndarray, shape (B, T, V), optional
@@ -206,7 +206,7 @@ def token_log_probs_vjp(
     """
     shift = switch("shift", shift)
     z, tokens = _logits_and_tokens(logits, labels, shift)
-    slopes = batch("upstream", upstream, shape=tokens.shape)
+    slopes = finite("upstream", upstream, shape=tokens.shape)
     result = np.empty(z.shape, precision(upstream, logits)) if out is None else _writable("out", out, z.shape)
     if np.may_share_memory(result, z):
         raise ValueError("`out` must not be the memory of `logits`, which is read while the gradient is written")
@@ -219,9 +219,11 @@ def token_log_probs_vjp(
         if log_probs is not None:
             log_probs[block] = found
         slope = slopes[block] / total
-        np.multiply(softmax, -slope[..., None], out=own, casting="same_kind")
-        # Where the label is nearly certain, the digits of 1 − softmax are in the others.
-        own[at] = slope * others
+        # What exceeds single precision becomes infinite there.
+        with np.errstate(over="ignore"):
+            np.multiply(softmax, -slope[..., None], out=own, casting="same_kind")
+            # Where the label is nearly certain, the digits of 1 − softmax are in the others.
+            own[at] = slope * others
 
     _in_blocks(part, z, tokens)
     if shift:

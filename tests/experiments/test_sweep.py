@@ -65,6 +65,7 @@ def test_numbers_of_numpy_are_numbers(tmp_path):
         ({"over": {"size": [object()]}}, "`over` and `settings` must be numbers"),
         ({"settings": 1}, "`settings` must be a mapping"),
         ({"folder": 1}, "`folder` must be a path"),
+        ({"folder": "a\0b"}, r"must be the name of a folder; got 'a\\x00b'"),
         ({"executor": 0}, "`executor` must be at least 1"),
         ({"reporter": 1}, "`reporter` must be a Reporter"),
     ],

@@ -119,6 +119,27 @@ def test_where_to_write_is_checked(change, error, message):
         pl.token_log_probs_vjp(np.ones((2, 4)), LOGITS, LABELS, **change)
 
 
+@pytest.mark.parametrize("bad", [nan, inf, -inf])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_upstream_gradients_are_finite(bad, dtype):
+    """Infinity times a probability that underflows has no value."""
+    at_tokens, at_sequences = np.ones((2, 4), dtype), np.ones(2, dtype)
+    at_tokens[1, 2] = at_sequences[1] = bad
+    rule = "finite" if bad in (inf, -inf) else "free of NaN"
+    with pytest.raises(ValueError, match=rf"`upstream` must be {rule}; got {bad} at index \(1, 2\)"):
+        pl.token_log_probs_vjp(at_tokens, LOGITS, LABELS)
+    with pytest.raises(ValueError, match=rf"`upstream` must be {rule}; got {bad} at index 1"):
+        pl.sequence_log_probs_vjp(at_sequences, MASK)
+
+
+def test_a_gradient_beyond_single_precision_is_infinite_there():
+    out = np.zeros((1, 2, 2), np.float32)
+    pl.token_log_probs_vjp([[4e38]], np.zeros((1, 2, 2)), [[0, 1]], out=out)
+    np.testing.assert_array_equal(out[0, 0], np.float32([-2e38, 2e38]))
+    pl.token_log_probs_vjp([[1e39]], np.zeros((1, 2, 2)), [[0, 1]], out=out)
+    assert out[0, 0].tolist() == [-inf, inf]
+
+
 @pytest.mark.parametrize("bad", [nan, inf])
 def test_logits_after_the_last_label_are_looked_at_too(bad):
     """With shift nothing is predicted from them, and still they say that something went wrong."""

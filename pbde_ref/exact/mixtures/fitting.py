@@ -34,6 +34,7 @@ from pbde_ref.proposals import Proposal
 from pbde_ref.validation import (
     FloatArray,
     array,
+    function_or_none,
     generator_of,
     instance,
     number,
@@ -41,7 +42,6 @@ from pbde_ref.validation import (
     probability_weights,
     reject,
     same_size,
-    shown,
     vector,
     whole_number,
 )
@@ -312,8 +312,7 @@ def fit_annotator_mixture(
     0.0
     """
     check_models(annotator, proposal)
-    if callback is not None and not callable(callback):
-        raise TypeError(f"`callback` must be callable; got {shown(callback)}")
+    function_or_none("callback", callback)
     size, k = annotator.size, whole_number("n_annotators", n_annotators, least=1, most=10_000)
     process = luce() if pbde is None else pbde
     instance("pbde", process, PBDE, "a PBDE")
