@@ -17,7 +17,6 @@ from tests.true_gaps import (
     count_failures,
     decades,
     draw,
-    draw_annotator,
     exact,
     hinge_loss,
     linear_hinge_optimum,
