@@ -54,14 +54,8 @@ def linked_policy(
 
     def ratios(highest: float) -> FloatArray:
         """Log-ratios if that of the most wanted outcome is the highest."""
-        low, high = np.full(wanted.size, -FAR), np.full(wanted.size, highest)
         with np.errstate(over="ignore"):
-            aims = wanted + of.value(highest)
-            for _ in range(70):
-                middle = 0.5 * (low + high)
-                short = of.value(middle) < aims
-                low, high = np.where(short, middle, low), np.where(short, high, middle)
-        return high
+            return _inverse(of, wanted + of.value(highest), highest)
 
     low, high = -FAR, min(of.turn, FAR)
     if logsumexp(log_pre + tokens * ratios(high)) < 0.0:
@@ -75,6 +69,17 @@ def linked_policy(
     return None if found.min() < -0.999 * FAR else log_pmf - logsumexp(log_pmf)
 
 
+def _inverse(of: Link, aims: FloatArray, highest: float) -> FloatArray:
+    """Log-ratios up to the highest, above which the link is not below its aims."""
+    low, high = np.full(aims.size, -FAR), np.full(aims.size, highest)
+    with np.errstate(over="ignore"):
+        for _ in range(70):
+            middle = 0.5 * (low + high)
+            short = of.value(middle) < aims
+            low, high = np.where(short, middle, low), np.where(short, high, middle)
+    return high
+
+
 def with_linked_policy(
     fit: Optimum, support: NDArray[Any], log_pre: FloatArray, tokens: FloatArray, beta: float, of: Link
 ) -> Optimum:
@@ -84,11 +89,14 @@ def with_linked_policy(
         reason = "no policy on the support has the best utilities: they are further apart than the link allows"
         return replace(fit, policy=None, policy_error=1.0, converged=False, unique=None, reason=reason)
     log_pmf.flags.writeable = False
-    # How far the log-ratio may be off where its slope is least, times two for the constant.
-    with np.errstate(divide="ignore"):
-        slopes = beta * np.abs(of.derivative((log_pmf - log_pre) / tokens)) / tokens
-        off = np.minimum(4.0 * (fit.utility_error + 1e-13 * (1.0 + np.abs(fit.utilities).max())) / slopes, 1.0)
-    error = min(1.0, float(np.exp(log_pmf) @ np.expm1(off)))
+    # Utilities and the constant are each off by no more than a difference of utilities; the link rises.
+    ratio = (log_pmf - log_pre) / tokens
+    with np.errstate(over="ignore", invalid="ignore"):
+        at = of.value(ratio)
+        off = 2.0 * (fit.utility_error + 1e-13 * (1.0 + np.abs(fit.utilities).max())) / beta + 8.0 * EPS * np.abs(at)
+        above, below = (tokens * (_inverse(of, at + s * off, min(of.turn, FAR)) - ratio) for s in (1.0, -1.0))
+        error = float(np.exp(log_pmf) @ np.maximum(np.expm1(above), -np.expm1(below)))
+    error = min(error, 1.0) if error >= 0.0 else 1.0
     unique = fit.unique if math.isinf(of.turn) else None
     reason = fit.reason or unmet(("policy error", error, 1e-6))
     return replace(

@@ -312,7 +312,7 @@ def policy_bound(policy: FiniteDistribution | ConditionalDistribution, errors: F
     # |C| is at most the largest error at the prompt, and the ratio of the policies at most the exponential of both.
     prompts = policy.support
     largest = np.maximum.reduceat(errors, prompts.start[:-1])[prompts.number]
-    return min(1.0, float(0.5 * prompts.sums(policy.pmf * np.expm1(np.minimum((errors + largest) / f, 1.0))).max()))
+    return min(1.0, float(0.5 * prompts.sums(policy.pmf * np.expm1(np.minimum((errors + largest) / f, 700.0))).max()))
 
 
 def with_luce_policy(

@@ -343,7 +343,10 @@ def minimize_log_linear(
         longest = problem.reach(step)
         if longest < 1e-10:
             parameters, moved = parameters + step, moved + longest
-        if longest < 1e-10 or (longest < 1e-6 and longest > 0.5 * previous) or steps == max_steps:
+        here = float(point.gradient @ step)
+        stalled = longest < 1e-6 and longest > 0.5 * previous
+        # Where the Hessian has no digits left, a step may lead uphill.
+        if longest < 1e-10 or stalled or here >= 0.0 or steps == max_steps:
             break
         # No difference further than a few hundred nats, and then until the slope is negative or the step safe.
         length, previous = min(1.0, 300.0 / longest), longest
@@ -352,7 +355,6 @@ def minimize_log_linear(
             slope = float(trial.gradient @ step)
             if slope <= 0.0 or length * longest <= 1.0:
                 break
-            here = float(point.gradient @ step)
             length = max(length * min(max(here / (here - slope), 0.1), 0.5), 1.0 / longest)
         parameters, point, steps, moved = parameters + length * step, trial, steps + 1, moved + length * longest
     parameters = parameters - null @ (null.T @ parameters)
@@ -374,7 +376,7 @@ def minimize_log_linear(
         result.flags.writeable = False
     return LogLinearOptimum(
         policy=policies.policy(parameters), utilities=utilities, loss=point.loss, gap=gap, utility_error=error,
-        policy_error=min(1.0, 0.5 * math.expm1(min(error / float(f.min()), 1.0))) if unique else 1.0,
+        policy_error=min(1.0, 0.5 * math.expm1(min(error / float(f.min()), 2.0))) if unique else 1.0,
         converged=not reason, unique=unique, proof="curvature", steps=steps, reason=reason, parameters=parameters,
         undetermined=null, regression=problem,
     )  # fmt: skip
