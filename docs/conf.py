@@ -6,7 +6,9 @@ python -m sphinx -W --keep-going -c docs . build/site
 import importlib.util
 from pathlib import Path
 
+from docutils import nodes
 from myst_parser.parsers.sphinx_ import MystParser
+from sphinx.util import logging
 
 from pbde_ref import __version__
 
@@ -30,6 +32,8 @@ extensions = [
 ]
 
 myst_enable_extensions = ["dollarmath", "amsmath"]
+# A displayed formula may follow its sentence without an empty line.
+myst_dmath_double_inline = True
 myst_heading_anchors = 4
 
 autosummary_generate = True
@@ -59,7 +63,16 @@ class NotebookParser(MystParser):
         super().parse(_run.markdown_of(inputstring), document)
 
 
+def _refuse_dollars(app, doctree):
+    """A dollar in a sentence is a formula that was not read as one."""
+    formulas_and_code = (nodes.math, nodes.literal, nodes.FixedTextElement, nodes.raw)
+    for text in doctree.findall(nodes.Text):
+        if "$" in text and not isinstance(text.parent, formulas_and_code):
+            logging.getLogger(__name__).warning("a formula was not read: %s", text[:100], location=text.parent)
+
+
 def setup(app):
-    """Let Sphinx read notebooks."""
+    """Let Sphinx read notebooks, and hold it to formulas."""
+    app.connect("doctree-read", _refuse_dollars)
     app.add_source_suffix(".ipynb", "ipynb")
     app.add_source_parser(NotebookParser)

@@ -333,5 +333,9 @@ def __getattr__(name: str) -> _Any:
     if name == "check_loss":
         return _import_module("pbde_ref.oracle").check_loss
     if name in _ROOMS:
-        return _import_module(f"pbde_ref.{name}")
+        try:
+            return _import_module(f"pbde_ref.{name}")
+        except ModuleNotFoundError as error:
+            # What asks a module for all that it has, as `help` and completion do, expects nothing else.
+            raise AttributeError(f"`pbde_ref.{name}` needs {error.name}, which is not installed") from error
     raise AttributeError(f"module 'pbde_ref' has no attribute {name!r}")

@@ -88,7 +88,7 @@ class Annotator(Shown):
     def __init__(self, distribution: FiniteDistribution | ConditionalDistribution, pbde: PBDE) -> None:
         kinds = "a FiniteDistribution or ConditionalDistribution"
         instance("distribution", distribution, EITHER_DISTRIBUTION, kinds)
-        instance("pbde", pbde, PBDE, "a PBDE")
+        instance("pbde", pbde, PBDE, "a PBDE, such as luce() or dpo(beta, reference)")
         utility = pbde.utility(distribution.log_pmf)
         reject("the annotator's utility f·log p + g", "below +inf", utility, np.isposinf(utility))
         if np.isneginf(utility).all():

@@ -496,12 +496,12 @@ def as_objective(objective: str | Objective, **parameters: float) -> Objective:
             raise TypeError(f"an Objective already has its parameters; got also {_listed(parameters)}")
         return objective
     if not isinstance(objective, str):
-        raise TypeError(f"`objective` must be a name or an Objective; got {shown(objective)}")
+        raise TypeError(f"`objective` must be a name or an Objective, such as ipo(tau); got {shown(objective)}")
     if objective not in _KNOWN:
         known = ", ".join(
             f"{name!r} ({', '.join(needs)})" if needs else repr(name) for name, (needs, _) in _KNOWN.items()
         )
-        raise ValueError(f"`objective` must be one of {known}; got {objective!r:.100}")
+        raise ValueError(f"`objective` must be one of {known}; got {objective!r:.60}; optimum() knows more losses")
     needs, make = _KNOWN[objective]
     if set(needs) != set(parameters):
         raise TypeError(

@@ -282,8 +282,8 @@ BAD = {
         TypeError,
         "`distribution` must be a FiniteDistribution or ConditionalDistribution; got list",
     ),
-    "pbde": (lambda: pb.Annotator(UNIFORM, "luce"), TypeError, "`pbde` must be a PBDE; got str"),
-    "pbde not called": (lambda: pb.Annotator(UNIFORM, pb.luce), TypeError, "`pbde` must be a PBDE; got function"),
+    "pbde": (lambda: pb.Annotator(UNIFORM, "luce"), TypeError, "`pbde` must be a PBDE*; got str"),
+    "pbde not called": (lambda: pb.Annotator(UNIFORM, pb.luce), TypeError, "`pbde` must be a PBDE*; got function"),
     "two excluded outcomes": (
         lambda: luce(1, 0, 0).preference_probabilities(),
         ValueError,

@@ -2,6 +2,9 @@
 
 import copy
 import pickle
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -109,3 +112,26 @@ def test_errors_fit_into_300_characters(call):
     with pytest.raises((TypeError, ValueError)) as refused:
         call()
     assert len(str(refused.value)) <= 300
+
+
+def test_help_and_completion_need_no_extras(tmp_path):
+    """Whatever asks the package for all that it has gets it where neither Matplotlib nor Hypothesis is installed."""
+    code = """
+    import pydoc, sys
+    sys.modules |= dict.fromkeys(("autograd", "hypothesis", "matplotlib"))
+    import pbde_ref
+    assert "comparisons_needed" in pydoc.render_doc(pbde_ref)
+    found = [name for name in dir(pbde_ref) if hasattr(pbde_ref, name)]
+    print(*sorted(set(dir(pbde_ref)) - set(found)))
+    try:
+        from pbde_ref import figures
+    except ImportError as error:
+        print(error.name)
+    """
+    run = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rooms, missing = done.stdout.splitlines()
+    assert "figures" in rooms.split()
+    assert "oracle" not in rooms.split()
+    assert missing == "matplotlib"

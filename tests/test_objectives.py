@@ -188,7 +188,7 @@ def test_names(name, parameters, like):
             TypeError,
             r"already has its parameters; got also the parameter `tau`",
         ),
-        (lambda: as_objective(3.0), TypeError, r"`objective` must be a name or an Objective; got 3.0"),
+        (lambda: as_objective(3.0), TypeError, r"must be a name or an Objective, such as ipo\(tau\); got 3.0"),
         (lambda: ipo(0.0), ValueError, r"`tau` must be positive; got 0.0"),
         (lambda: ipo(inf), ValueError, r"`tau` must be finite; got inf"),
         (lambda: ipo([1.0]), TypeError, r"`tau` must be a single number"),
