@@ -105,9 +105,7 @@ class WorstCase(Shown):
     shares: FloatArray
 
 
-def worst_distortion(
-    beta: float, mu: ArrayLike, levels: int = 8, reachable: ArrayLike | None = None
-) -> WorstCase:
+def worst_distortion(beta: float, mu: ArrayLike, levels: int = 8, reachable: ArrayLike | None = None) -> WorstCase:
     r"""The largest distortion that picking the fit's favourite has, over populations with utilities on a grid.
 
     The fit is that of the log loss to pairs from :math:`\mu \otimes \mu`, whose favourite is the :math:`\mu`-weighted
