@@ -1,0 +1,11 @@
+"""What ``pbde-ref docket`` settles: published claims about learning from preferences, each with a control.
+
+A topic is a module that holds a tuple of claims; it is listed here.
+"""
+
+from pbde_ref.docket.best_of_n import BEST_OF_N
+from pbde_ref.docket.record import FAILS, HOLDS, HOLDS_IF, DocketClaim, Finding, Settled, finding, settle
+
+__all__ = ["DOCKET", "FAILS", "HOLDS", "HOLDS_IF", "DocketClaim", "Finding", "Settled", "finding", "settle"]
+
+DOCKET = {claim.name: claim for claim in (*BEST_OF_N,)}
