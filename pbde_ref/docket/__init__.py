@@ -5,8 +5,10 @@ A topic is a module that holds a tuple of claims; it is listed here.
 
 from pbde_ref.docket.aggregation import AGGREGATION
 from pbde_ref.docket.best_of_n import BEST_OF_N
+from pbde_ref.docket.divergences import DIVERGENCES
+from pbde_ref.docket.identification import IDENTIFICATION
 from pbde_ref.docket.record import FAILS, HOLDS, HOLDS_IF, DocketClaim, Finding, Settled, finding, settle
 
 __all__ = ["DOCKET", "FAILS", "HOLDS", "HOLDS_IF", "DocketClaim", "Finding", "Settled", "finding", "settle"]
 
-DOCKET = {claim.name: claim for claim in (*BEST_OF_N, *AGGREGATION)}
+DOCKET = {claim.name: claim for claim in (*BEST_OF_N, *AGGREGATION, *IDENTIFICATION, *DIVERGENCES)}

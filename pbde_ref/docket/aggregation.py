@@ -27,7 +27,7 @@ Exact = list[list[Fraction]]
 
 
 def _cycle(odds: Sequence[int], weights: Exact, flow: Fraction) -> Exact:
-    """Preferences of three outcomes whose fit to pairs with these weights has these odds: Luce's, and a cycle's flow."""
+    """Preferences whose fit to pairs with these weights has these odds: Luce's, and a flow round three outcomes."""
     p = [[Fraction(a, a + b) for b in odds] for a in odds]
     for a, b in ((0, 1), (1, 2), (2, 0)):
         p[a][b] += flow / weights[a][b]
@@ -51,7 +51,7 @@ def _off(p: Exact, weights: Exact, odds: Sequence[int]) -> float:
     """What is left of the score equations, in fractions, and between the package's fit and these odds."""
     scores = [sum(weights[a][b] * (p[a][b] - Fraction(odds[a], odds[a] + odds[b])) for b in range(3)) for a in range(3)]
     fit = _fit(PreferenceMatrix([[float(x) for x in row] for row in p]), JointProposal(np.array(weights, float)))
-    return float(np.ptp(fit - np.log(odds)) + sum(map(abs, scores)))
+    return float(np.ptp(fit - np.log(odds))) + max(abs(float(score)) for score in scores)
 
 
 def _disorder(found: FloatArray, wanted: FloatArray) -> float:
