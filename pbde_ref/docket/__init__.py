@@ -4,8 +4,9 @@ A topic is a module that holds a tuple of claims; it is listed here.
 """
 
 from pbde_ref.docket.best_of_n import BEST_OF_N
+from pbde_ref.docket.general_preferences import GENERAL_PREFERENCES
 from pbde_ref.docket.record import FAILS, HOLDS, HOLDS_IF, DocketClaim, Finding, Settled, finding, settle
 
 __all__ = ["DOCKET", "FAILS", "HOLDS", "HOLDS_IF", "DocketClaim", "Finding", "Settled", "finding", "settle"]
 
-DOCKET = {claim.name: claim for claim in (*BEST_OF_N,)}
+DOCKET = {claim.name: claim for claim in (*GENERAL_PREFERENCES, *BEST_OF_N)}
