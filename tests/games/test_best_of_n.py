@@ -1,7 +1,7 @@
 """The law of the best of N: against all sequences of draws, fractions and 50 digits. Proof: `proofs/best_of_n.md`."""
 
 from fractions import Fraction
-from itertools import product
+from itertools import pairwise, product
 
 import mpmath
 import numpy as np
@@ -78,7 +78,7 @@ def test_the_bound_is_neared_by_small_atoms_and_the_law_by_the_tilt():
         assert found.kl < found.kl_bound
         off.append((found.kl_bound - found.kl, pb.total_variation(found.policy, found.tilted)))
     # The divergence is off by the order of the square of the atoms, the tilt by that as well.
-    for coarse, fine in zip(off, off[1:], strict=False):
+    for coarse, fine in pairwise(off):
         assert fine[0] < coarse[0] / 50
         assert fine[1] < coarse[1] / 50
 

@@ -21,8 +21,8 @@ def in_fractions(preferences):
     """The exact lottery of up to six outcomes: a support whose equations have a positive solution that nobody beats."""
     table = [[Fraction(float(p)) for p in row] for row in preferences.preference_probabilities()]
     # What is above a half is the complement of an exact number.
-    payoff = [[(p - HALF) if p <= HALF else HALF - table[j][i] for j, p in enumerate(row)] for i, row in enumerate(table)]
-    n = len(payoff)
+    n = len(table)
+    payoff = [[min(table[i][j], HALF) - min(table[j][i], HALF) for j in range(n)] for i in range(n)]
     for size in range(1, n + 1, 2):
         for support in combinations(range(n), size):
             solved = null_vector([[payoff[i][j] for j in support] for i in support])

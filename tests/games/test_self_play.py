@@ -20,7 +20,8 @@ def normalized(weights):
 
 
 def wins(preferences, policy):
-    return [math.fsum(p * q for p, q in zip(row, policy, strict=True)) for row in preferences.preference_probabilities()]
+    table = preferences.preference_probabilities()
+    return [math.fsum(p * q for p, q in zip(row, policy, strict=True)) for row in table]
 
 
 def literal(method, preferences, policy, reference, tau, eta):
