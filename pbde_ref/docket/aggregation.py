@@ -212,7 +212,7 @@ def _unbounded(rng: np.random.Generator) -> Finding:
     )  # fmt: skip
 
 
-# --- reward models and cycles ---
+# --- cycles ---
 
 
 def _acyclic(beats: dict[tuple[int, int], bool], n: int) -> bool:
@@ -230,26 +230,6 @@ def _tournaments(n: int) -> list[dict[tuple[int, int], bool]]:
         won = dict(zip(pairs, answers, strict=True))
         tables.append({**won, **{(y, x): not a for (x, y), a in won.items()}})
     return tables
-
-
-def _ordered(beats: dict[tuple[int, int], bool], n: int) -> bool:
-    """Whether some rewards, all orders tried, are larger exactly where the majority is."""
-    return any(all(beats[x, y] for x, y in itertools.combinations(o, 2)) for o in itertools.permutations(range(n)))
-
-
-def _represented(rng: np.random.Generator) -> Finding:
-    p, luces = Fraction(3, 5), Fraction(9, 13)
-    mismatch = sum(_acyclic(t, n) != _ordered(t, n) for n in (3, 4) for t in _tournaments(n))
-    return finding(
-        float(luces - p), 1e-12, "all tournaments of three and four outcomes, two ways", supposing=float(mismatch),
-        witness="P(a,b) = P(b,c) = P(a,c) = 3/5 has no cycle; rewards with the first two have P(a,c) = 9/13",
-    )  # fmt: skip
-
-
-def _curl(rng: np.random.Generator) -> float:
-    """By how much log-odds of drawn preferences without a cycle fail to add up."""
-    a, b, c = (math.log(x / (1 - x)) for x in rng.uniform(0.55, 0.95, 3))
-    return abs(a + b - c)
 
 
 def _luces_without(rng: np.random.Generator) -> float:
@@ -369,18 +349,6 @@ AGGREGATION = (
         expected=HOLDS_IF,
         check=_pareto,
         control=lambda rng: _no_violation(None, rng),
-    ),
-    DocketClaim(
-        name="reward_iff_no_cycle",
-        source="Liu et al. 2025, arXiv:2503.10990",
-        seen="abstract only",
-        printed="Preferences can be represented by a reward model if and only if they have no Condorcet cycle.",
-        read="P(x,y) = sigmoid of r(x) - r(y) for some r, if and only if majorities have no cycle.",
-        hypothesis="Represented means only that r(x) > r(y) where P(x,y) > 1/2.",
-        instance="the witness, and all tournaments of three and four outcomes",
-        expected=HOLDS_IF,
-        check=_represented,
-        control=_curl,
     ),
     DocketClaim(
         name="luce_model_cycles",

@@ -8,10 +8,13 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.special import gammaln
 
-from pbde_ref.distributions import FiniteDistribution
-from pbde_ref.docket.record import FAILS, HOLDS, DocketClaim, Finding, finding
+from pbde_ref.distributions import FiniteDistribution, kl_divergence, uniform
+from pbde_ref.docket.record import FAILS, HOLDS, HOLDS_IF, DocketClaim, Finding, finding
 from pbde_ref.games import best_of_n
+from pbde_ref.validation import FloatArray
 
 __all__ = ["BEST_OF_N"]
 
@@ -122,6 +125,77 @@ def _ties_count_as_wins(rng: np.random.Generator) -> float:
     return float(win_rate(law, [Fraction(1), Fraction(1)], [0, 0], Fraction(1)) - Fraction(2, 3))
 
 
+# --- The tilted limit, and optimality ---
+
+
+def _lengths(m: int) -> tuple[FiniteDistribution, FiniteDistribution, float]:
+    """Best of exp(m / 5) sequences of m fair bits by their number of ones, the tilt of equal divergence, its slope."""
+    ones = np.arange(m + 1.0)
+    reference = FiniteDistribution(gammaln(m + 1) - gammaln(ones + 1) - gammaln(m - ones + 1))
+    best = best_of_n(reference, ones, int(math.exp(0.2 * m)))
+
+    def tilted(slope: float) -> FiniteDistribution:
+        return FiniteDistribution(reference.log_pmf + slope * ones)
+
+    slope = brentq(lambda slope: kl_divergence(tilted(slope), reference) - 0.2 * m, 0.0, 20.0, xtol=1e-13)
+    return best.policy, tilted(slope), float(slope)
+
+
+def _asymptotic(rng: np.random.Generator) -> Finding:
+    divergences = {m: kl_divergence(*_lengths(m)[:2]) for m in (10, 20, 40, 80, 160)}
+    above = max(kl / math.log(m + 1) - 1.0 for m, kl in divergences.items())
+    lengths = list(divergences)
+    falls = max(divergences[2 * m] / (2 * m) - divergences[m] / m for m in lengths[:-1])
+    return finding(
+        _not_divided(rng), 1e-9, "both laws as laws of the number of ones; the slope by bracketing",
+        supposing=max(above, falls, 0.0),
+        witness="m fair bits, reward the number of ones, N = floor(e^(m/5)): at m = 10, N = 7, the divergence is "
+        f"{divergences[10]:.3f}, at m = 160 it is {divergences[160]:.3f}",
+        numbers={f"divergence over length at {m}": kl / m for m, kl in divergences.items()},
+    )  # fmt: skip
+
+
+def _not_divided(rng: np.random.Generator) -> float:
+    """By how much the divergence grows from 10 to 160 bits."""
+    return kl_divergence(*_lengths(160)[:2]) - kl_divergence(*_lengths(10)[:2])
+
+
+def _wins_less(reference: FiniteDistribution, policy: FiniteDistribution, win: FloatArray) -> float:
+    """How much more the policy of the same divergence wins that is best: the reference tilted by win rates."""
+    kl = kl_divergence(policy, reference)
+
+    def tilted(slope: float) -> FiniteDistribution:
+        return FiniteDistribution(reference.log_pmf + slope * win)
+
+    most = 1e4
+    if kl_divergence(tilted(most), reference) <= kl:
+        return 0.0
+    slope = brentq(lambda slope: kl_divergence(tilted(slope), reference) - kl, 0.0, most, xtol=1e-12)
+    return tilted(slope).expectation(win) - policy.expectation(win)
+
+
+def _half_ties(reference: FiniteDistribution) -> FloatArray:
+    """Win rates against the reference of outcomes in rising order."""
+    return np.asarray(np.cumsum(reference.pmf) - 0.5 * reference.pmf)
+
+
+def _optimal(rng: np.random.Generator) -> Finding:
+    worst = 0.0
+    for n in (2, 3, 5, 10, 30, 100):
+        for size in (2, 5, 40, 1000):
+            reference = uniform(range(size)) if size > 40 else FiniteDistribution(rng.normal(size=size))
+            policy = best_of_n(reference, np.arange(float(size)), n).policy
+            worst = max(worst, _wins_less(reference, policy, _half_ties(reference)))
+    return finding(worst, 0.01, "the tilt by win rates, which is optimal, by bracketing", numbers={"most": worst})
+
+
+def _best_or_nothing(rng: np.random.Generator) -> float:
+    """The best of 1,000 outcomes a third of the time, else a draw: no law of best of N."""
+    reference = uniform(range(1000))
+    policy = FiniteDistribution.from_weights(np.full(1000, 2.0 / 3000) + np.eye(1000)[-1] / 3)
+    return _wins_less(reference, policy, _half_ties(reference))
+
+
 BEST_OF_N = (
     DocketClaim(
         name="best_of_n_kl_equality",
@@ -158,5 +232,30 @@ BEST_OF_N = (
         expected=HOLDS,
         check=_win_rate,
         control=_ties_count_as_wins,
+    ),
+    DocketClaim(
+        name="best_of_n_is_tilted",
+        source="Yang et al. 2024, arXiv:2404.01730",
+        seen="abstract, and a summary of the whole",
+        printed="For memoryless models and linear rewards, best-of-N and the KL-constrained optimum are asymptotically "
+        "equivalent: equal rewards, vanishing divergence between them.",
+        read="With N = floor(exp(m Delta)), D(best of N, tilt of divergence m Delta) falls with the length m.",
+        hypothesis="Divergences are divided by the length: the undivided one grows, here by less than log(m + 1).",
+        instance="fair bits, Delta = 1/5, m = 10, 20, 40, 80, 160",
+        expected=HOLDS_IF,
+        check=_asymptotic,
+        control=_not_divided,
+    ),
+    DocketClaim(
+        name="best_of_n_is_optimal",
+        source="Gui et al. 2024, arXiv:2406.00832",
+        seen="abstract and introduction",
+        printed="Best-of-N is essentially optimal in the trade-off of win rate against divergence from the base model.",
+        read="No policy with the divergence of best-of-N wins more often against the reference by more than 1/100.",
+        hypothesis="The policy is a law of best-of-N, not any that favours good answers.",
+        instance="references of 2 to 1,000 outcomes, N from 2 to 100",
+        expected=HOLDS,
+        check=_optimal,
+        control=_best_or_nothing,
     ),
 )  # fmt: skip
