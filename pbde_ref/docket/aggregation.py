@@ -164,7 +164,7 @@ HALVES = ((1, 4, 8, 0), (1, 0, 0, 0))
 
 def _path_odds() -> list[Fraction]:
     """Odds of c over a, d over c and b over d, of two Luce annotators at odds of 2 for each eighth: a path's fit."""
-    shares = [sum((Fraction(2**u[x], 2**u[x] + 2**u[y]) for u in HALVES), Fraction(0)) / 2 for x, y in PATH]
+    shares = [sum((Fraction(2 ** u[x], 2 ** u[x] + 2 ** u[y]) for u in HALVES), Fraction(0)) / 2 for x, y in PATH]
     return [share / (1 - share) for share in shares]
 
 
