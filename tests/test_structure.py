@@ -22,9 +22,9 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 ORDER = [
     "paper", "validation", "display", "files", "processes", "foreign", "threads", "double_double", "numerics",
     "conditional", "distributions", "paper_problem", "pbde", "pairs", "annotators", "proposals", "objectives", "losses",
-    "exact", "prompts",
+    "exact", "prompts", "games", "aggregation",
     "catalogue", "policy_optimization", "sampling", "estimation", "models", "language", "experiments", "strategies",
-    "oracle", "vectors", "verification", "benchmarking", "figures", "explore", "cli", "__main__",
+    "oracle", "vectors", "verification", "docket", "benchmarking", "figures", "explore", "cli", "__main__",
 ]  # fmt: skip
 CARRIES_ITS_OWN_STATE = {"default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64", "Philox"}
 
@@ -311,7 +311,7 @@ def test_every_equation_has_an_address_and_a_home_that_exist():
         pkgutil.resolve_name(home)
 
 
-BUDGET = 29_300
+BUDGET = 31_150
 """Lines of code of the whole package, docstrings, comments, imports and blank lines apart."""
 
 

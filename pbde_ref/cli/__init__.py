@@ -20,6 +20,7 @@ __all__ = ["main"]
 COMMANDS = {
     "verify": ("pbde_ref.cli.verify", "Check every theorem and closed form."),
     "optima": ("pbde_ref.cli.optima", "Print what each loss learns on the paper's problem."),
+    "docket": ("pbde_ref.cli.docket", "Settle what has been published about learning from preferences."),
     "reproduce": ("pbde_ref.cli.reproduce", "Train the paper's experiments again, exact optima beside each."),
     "sweep": ("pbde_ref.cli.sweep", "Run an experiment over a grid of settings."),
     "fit": ("pbde_ref.cli.fit", "Estimate an implicit preference distribution from a file of comparisons."),

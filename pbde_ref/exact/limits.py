@@ -20,7 +20,7 @@ from pbde_ref.pbde import luce
 from pbde_ref.proposals import JointProposal, Proposal
 from pbde_ref.validation import FloatArray, IndexArray
 
-__all__ = ["LimitFit", "limit_fit"]
+__all__ = ["LimitFit", "limit_fit", "restricted"]
 
 # What `minimize_expected_loss` asks of utilities by itself, in nats.
 ERROR = 1e-8
@@ -122,7 +122,7 @@ def limit_fit(annotator: PreferenceModel, proposal: Proposal) -> LimitFit:
         members = np.flatnonzero(groups == group)
         between = weights[np.ix_(members, members)]
         np.fill_diagonal(between, 0.0)
-        share, inside = float(between.sum()), _restricted(annotator, members)
+        share, inside = float(between.sum()), restricted(annotator, members)
         fit = minimize_expected_loss("bradley_terry", inside, JointProposal(between))
         own_gap, own_error = _with_rounding(fit, win_weights(inside, JointProposal(between))[0], between / share)
         reason = reason or fit.reason or unmet(("utility error", own_error, max(ERROR, fit.utility_error)))
@@ -140,11 +140,11 @@ def limit_fit(annotator: PreferenceModel, proposal: Proposal) -> LimitFit:
     )  # fmt: skip
 
 
-def _restricted(annotator: PreferenceModel, members: IndexArray) -> PreferenceModel:
+def restricted(annotator: PreferenceModel, members: IndexArray) -> PreferenceModel:
     """The annotator's preferences among some of the outcomes, each of which has been compared with another of them."""
     if isinstance(annotator, AnnotatorMixture):
         answering = np.flatnonzero(annotator.weights)
-        inside = [_restricted(annotator.annotators[i], members) for i in answering]
+        inside = [restricted(annotator.annotators[i], members) for i in answering]
         return AnnotatorMixture(annotator.weights[answering], inside)
     if isinstance(annotator, Annotator):
         return Annotator(FiniteDistribution(annotator.utility[members]), luce())

@@ -53,6 +53,7 @@ BASES = [
     ["sweep", "optimum", "--over", "beta=1,2", "--set", "size=16", "--out", "swept"],
     ["sweep", "subjects:numbers", "--over", "n=1,2", "--out", "own"],
     ["process", "pairs.csv"],
+    ["docket", "--claim", "best_of_n_kl_equality"],
     ["comparisons", "--nats", "0.1", "--support", "16"],
     ["vectors", "--out", "vectors"],
     ["list"],
