@@ -206,7 +206,7 @@ def _too_slow(rng: np.random.Generator, eta: float) -> tuple[float, float]:
         run = self_play("mirror_prox", preferences, 100, tau=tau, eta=eta, reference=reference)
         off = _divergences(run.log_policies, target)
         worst = max(worst, float((off - off[0] * (1.0 + 2.0 * tau) ** -np.arange(101.0)).max()))
-        slowest = max(slowest, run.rate * (1.0 + 2.0 * tau) if math.isfinite(run.rate) else 0.0)
+        slowest = max(slowest, (run.rate or 0.0) * (1.0 + 2.0 * tau))
     return worst, slowest
 
 
