@@ -98,8 +98,7 @@ def good(rng):
         "prior": pb.GaussianPrior(2.0), "counts": None, "callback": None, "parameters": None,
         "old": r, "target": q, "advantages": rng.normal(size=N), "epsilon": 0.2, "candidates": 6,
         "psi": lambda won, lost: won**2,
-        "preferences": annotators[rng.integers(len(annotators))], "n": 3, "of": "margins", "eta": 0.5,
-        "process": pb.luce(),
+        "preferences": annotators[3], "n": 3, "of": "margins", "eta": 0.5, "process": pb.luce(),
         "values": rng.normal(size=N), "items": [0, 2], "relative_to": 1, "level": 0.9,
     }  # fmt: skip
 
@@ -296,7 +295,7 @@ def functions():
 def arguments_for(name, function, rng):
     """Right arguments."""
     values = good(rng) | OWN.get(name, {})
-    if name in ("optimal_policy", "win_probabilities"):
+    if name in ("optimal_policy", "win_probabilities", "minimize_product_loss"):
         values["annotator"] = pb.Annotator(values["p"], pb.luce())
     if name == "annotator_influence":
         values["annotators"] = pb.AnnotatorMixture([0.4, 0.6], [pb.Annotator(values[x], pb.luce()) for x in "pr"])
