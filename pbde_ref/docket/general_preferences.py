@@ -176,7 +176,10 @@ def _nash_md(rng: np.random.Generator) -> Finding:
             orders.append(np.polyfit(np.log(np.arange(501, 1001)), np.log(off[500:]), 1)[0])
     return finding(
         max(worst, 0.0), SOLVED, "the equilibrium with a duality gap below 1e-12",
-        numbers={"largest share of the bound": largest, "slowest measured order in T at tau 0.3": float(max(orders, default=0.0))},
+        numbers={
+            "largest share of the bound": largest,
+            "slowest measured order in T at tau 0.3": float(max(orders, default=0.0)),
+        },
     )  # fmt: skip
 
 
