@@ -11,6 +11,7 @@ what is the expected loss, and its gradient?       ``pb.expected_kl(annotator, u
 what do these votes say?                           ``pb.fit_comparisons(winners, losers)``
 do my comparisons determine the policy?            ``pb.identifiability(annotator, proposal)``
 how many comparisons do I need?                    ``pb.comparisons_needed(utilities, proposal, total_variation=0.05)``
+what wins against everybody, if nobody has a rank? ``pb.maximal_lottery(preferences)``, ``pb.nash_policy``
 what does Eq. (16) say, literally?                 ``pbde_ref.paper.equation_16``
 =================================================  ==================================================================
 
@@ -18,8 +19,9 @@ What they are asked about is put together from few parts: a `FiniteDistribution`
 `geometric_average`, `length_normalized`, any `PBDE`), an `Annotator` or `AnnotatorMixture`, and a proposal, which says
 what pairs are compared (`ProductProposal`, `JointProposal`, `PairListProposal`).
 
-Rooms: `losses` (batches), `exact` (expectations, optima, certificates), `catalogue` (all losses), `sampling`,
-`estimation`, `oracle`, `vectors`, `strategies`, `experiments`, `figures`; on the command line ``pbde-ref list``.
+Rooms: `losses` (batches), `exact` (expectations, optima, certificates), `games` (any preferences), `catalogue` (all
+losses), `sampling`, `estimation`, `oracle`, `vectors`, `strategies`, `experiments`, `figures`; on the command line
+``pbde-ref list``.
 """
 
 from importlib import import_module as _import_module
@@ -121,6 +123,7 @@ from pbde_ref.exact.selection import (
     winners_distribution,
 )
 from pbde_ref.experiments.closed_loop import ClosedLoop, closed_loop
+from pbde_ref.games import best_of_n, maximal_lottery, nash_policy
 from pbde_ref.losses import (
     BatchLoss,
     annotator_mixture_loss,
@@ -211,6 +214,7 @@ __all__ = [
     "as_objective",
     "asymptotic_covariance",
     "barker_transition_matrix",
+    "best_of_n",
     "bradley_terry_loss",
     "clipped_surrogate",
     "clipped_surrogate_maximum",
@@ -262,6 +266,7 @@ __all__ = [
     "limit_fit",
     "log_partition",
     "luce",
+    "maximal_lottery",
     "minimize_at_prompts",
     "minimize_expected_loss",
     "minimize_log_linear",
@@ -270,6 +275,7 @@ __all__ = [
     "minimize_rso",
     "minimize_slic",
     "mixture",
+    "nash_policy",
     "next_comparison",
     "normalized_log_policy",
     "normalizing_constant",
@@ -310,8 +316,8 @@ __all__ = [
 ]
 
 _ROOMS = (
-    "catalogue", "estimation", "exact", "experiments", "figures", "losses", "models", "oracle", "paper", "sampling",
-    "strategies", "vectors", "verification",
+    "catalogue", "estimation", "exact", "experiments", "figures", "games", "losses", "models", "oracle", "paper",
+    "sampling", "strategies", "vectors", "verification",
 )  # fmt: skip
 _PARTS = (
     "Annotator", "AnnotatorMixture", "FiniteDistribution", "JointProposal", "Optimum", "PBDE", "PairListProposal",

@@ -171,10 +171,15 @@ def _nash_md(rng: np.random.Generator) -> Finding:
         bound = 8.0 / (tau**2 * (np.arange(1, 1001) + 1.0))
         off = _divergences(run.log_policies[1:], target)
         worst, largest = max(worst, float((off - bound).max())), max(largest, float((off / bound).max()))
-        orders.append(np.polyfit(np.log(np.arange(501, 1001)), np.log(np.maximum(off[500:], 1e-300)), 1)[0])
+        if tau > 0.1 and off[500:].min() > 1e-12:
+            # Below, rounding is what is measured; with less control 1,000 steps are too few to see an order.
+            orders.append(np.polyfit(np.log(np.arange(501, 1001)), np.log(off[500:]), 1)[0])
     return finding(
         max(worst, 0.0), SOLVED, "the equilibrium with a duality gap below 1e-12",
-        numbers={"largest share of the bound": largest, "slowest measured order": float(max(orders))},
+        numbers={
+            "largest share of the bound": largest,
+            "slowest measured order in T at tau 0.3": float(max(orders, default=0.0)),
+        },
     )  # fmt: skip
 
 
@@ -183,8 +188,8 @@ def _without_mixing(rng: np.random.Generator) -> float:
     tau, reference = 0.05, uniform(range(3))
     target = nash_policy(CYCLE, tau, reference).policy
     start = FiniteDistribution.from_weights([2, 1, 1])
-    run = self_play("ipo", CYCLE, 20_000, tau=tau, reference=reference, start=start)
-    return float(_divergences(run.log_policies[-1:], target)[0] - 8.0 / (tau**2 * 20_001))
+    run = self_play("ipo", CYCLE, 4000, tau=tau, reference=reference, start=start)
+    return float(_divergences(run.log_policies[-1:], target)[0] - 8.0 / (tau**2 * 4001.0))
 
 
 # --- Mirror prox ---
@@ -206,7 +211,7 @@ def _too_slow(rng: np.random.Generator, eta: float) -> tuple[float, float]:
         run = self_play("mirror_prox", preferences, 100, tau=tau, eta=eta, reference=reference)
         off = _divergences(run.log_policies, target)
         worst = max(worst, float((off - off[0] * (1.0 + 2.0 * tau) ** -np.arange(101.0)).max()))
-        slowest = max(slowest, run.rate * (1.0 + 2.0 * tau) if math.isfinite(run.rate) else 0.0)
+        slowest = max(slowest, (run.rate or 0.0) * (1.0 + 2.0 * tau))
     return worst, slowest
 
 

@@ -94,14 +94,14 @@ def best_of_n(reference: FiniteDistribution, rewards: ArrayLike, n: int) -> Best
     possible = log_mass > -np.inf
     law = np.full(log_mass.size, -np.inf)
     share = np.exp(np.minimum(log_mass - np.where(possible, log_at_most, 0.0), 0.0))
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         # F^N − (F − m)^N = F^N [1 − (1 − m / F)^N].
         log_rest = np.where(share > 0.5, log_below - np.where(possible, log_at_most, 0.0), np.log1p(-share))
         law[possible] = (n * log_at_most + np.log(-np.expm1(n * log_rest)))[possible]
         middle = np.logaddexp(np.log(0.5) + log_mass, log_below)
+        tilted = reference.log_pmf + ((n - 1) * middle[level] if n > 1 else 0.0)
     # Within a level the best of N is as likely as a draw from the reference.
     gain = np.where(possible, law - np.where(possible, log_mass, 0.0), 0.0)
-    tilted = reference.log_pmf + ((n - 1) * middle[level] if n > 1 else 0.0)
     return BestOfN(
         policy=FiniteDistribution(reference.log_pmf + gain[level], reference.support),
         kl=max(float(weighted(np.exp(law), gain).sum()), 0.0),

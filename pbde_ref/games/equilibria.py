@@ -19,7 +19,7 @@ from pbde_ref.exact.results import unmet
 from pbde_ref.numerics import EPS, log_normalize, logsumexp, weighted
 from pbde_ref.validation import FloatArray, instance, positive_number, whole_number
 
-__all__ = ["Equilibrium", "margins", "maximal_lottery", "nash_gap", "nash_policy"]
+__all__ = ["Equilibrium", "kl_control", "margins", "maximal_lottery", "nash_gap", "nash_policy"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +71,22 @@ def margins(preferences: PreferenceModel) -> FloatArray:
     p = preferences.preference_probabilities()
     lost = np.minimum(p, p.T) - 0.5
     return np.asarray(np.where(p <= p.T, lost, -lost) + 0.0)
+
+
+def kl_control(tau: float) -> float:
+    r""":math:`\tau`, from 1e-6 to 1e6.
+
+    Examples
+    --------
+    >>> kl_control(1e9)
+    Traceback (most recent call last):
+        ...
+    ValueError: `tau` must be at most 1e6; got 1000000000.0
+    """
+    tau = positive_number("tau", tau, least=1e-6)
+    if tau > 1e6:
+        raise ValueError(f"`tau` must be at most 1e6; got {tau}")
+    return tau
 
 
 def maximal_lottery(preferences: PreferenceModel, *, tolerance: float = 1e-12) -> Equilibrium:
@@ -126,6 +142,10 @@ def _lottery_gap(payoff: FloatArray, policy: FloatArray) -> float:
 def _programme(payoff: FloatArray) -> tuple[FloatArray, int]:
     r"""Minimise t with :math:`A \pi \le t`."""
     n = len(payoff)
+    least = payoff.min(axis=1)
+    if least.max() >= 0.0:
+        # Nobody wins against this one: there is nothing to solve.
+        return np.eye(1, n, int(np.argmax(least)))[0], 0
     found = linprog(
         np.append(np.zeros(n), 1.0),
         A_ub=np.column_stack([payoff, -np.ones(n)]), b_ub=np.zeros(n),
@@ -210,7 +230,7 @@ def nash_policy(
     ----------
     preferences : Annotator, AnnotatorMixture or PreferenceMatrix
     tau : float
-        Positive; at least 1e-6.
+        From 1e-6 to 1e6.
     reference : FiniteDistribution
         Outcomes of probability zero keep it.
     tolerance : float
@@ -237,7 +257,7 @@ def nash_policy(
     payoff = margins(preferences)
     instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
     same_support("reference", reference.support, "preferences", preferences.support)
-    tau, tolerance = positive_number("tau", tau, least=1e-6), positive_number("tolerance", tolerance)
+    tau, tolerance = kl_control(tau), positive_number("tolerance", tolerance)
     max_steps = whole_number("max_steps", max_steps, least=1)
     possible = np.flatnonzero(reference.log_pmf > -np.inf)
     inside, log_reference = payoff[np.ix_(possible, possible)], reference.log_pmf[possible]

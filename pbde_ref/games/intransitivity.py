@@ -12,10 +12,11 @@ from pbde_ref.annotators import Annotator, PreferenceModel
 from pbde_ref.display import Shown
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.expected import check_models, expected_kl
-from pbde_ref.exact.identifiability import comparison_components
+from pbde_ref.exact.identifiability import comparison_components, finite_fit_exists
 from pbde_ref.exact.laplacian import centred, solve_flows
 from pbde_ref.exact.minimizers import minimize_expected_loss
 from pbde_ref.exact.optima import normalized_log_policy
+from pbde_ref.exact.results import NoMinimumError
 from pbde_ref.games.equilibria import margins
 from pbde_ref.numerics import EPS
 from pbde_ref.pbde import PBDE, luce
@@ -188,6 +189,11 @@ def nearest_annotator(
     proposal = ProductProposal(np.ones(n)) if proposal is None else proposal
     process = luce() if process is None else process
     instance("process", process, PBDE, "a PBDE")
+    if not finite_fit_exists(preferences, proposal):
+        raise NoMinimumError(
+            "`preferences` must leave no group of outcomes that always wins against the others (Ford's condition): the "
+            "nearest utilities would be infinite"
+        )
     fit = minimize_expected_loss("bradley_terry", preferences, proposal)
     u: Any = fit.utilities
     density = FiniteDistribution(normalized_log_policy(u, process), preferences.support)

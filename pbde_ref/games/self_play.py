@@ -2,7 +2,6 @@ r"""Self-play: the rules by which policies are to reach an equilibrium, iterated
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ import numpy as np
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.display import Shown
 from pbde_ref.distributions import FiniteDistribution, same_support
-from pbde_ref.games.equilibria import margins, nash_gap
+from pbde_ref.games.equilibria import kl_control, margins, nash_gap
 from pbde_ref.numerics import log_normalize
 from pbde_ref.validation import FloatArray, choice, instance, non_negative_number, positive_number, whole_number
 
@@ -67,20 +66,20 @@ class SelfPlay(Shown):
     gaps : ndarray, shape (steps + 1,)
         Their duality gaps: with KL control, `nash_gap`; without, :math:`2 \max A \pi`. Read-only.
     average_gaps : ndarray, shape (steps,)
-        Without KL control, of the mean of the first t policies, t = 1, 2, …; NaN with it. Read-only.
-    rate : float
+        Of the mean of the first t policies, t = 1, 2, …. Read-only.
+    rate : float or None
         Geometric mean of the factors of `gaps` per step, from the step where they are half way down, in logarithms, to
-        the last one above 1e-20: below 1 where the last iterate converges linearly.
-    order : float
+        the last one above 1e-20: below 1 where the last iterate converges linearly. None from less than two gaps.
+    order : float or None
         Slope of log gap over log step from half of the steps on: -1/2 and -1 for gaps that fall as
-        :math:`T^{-1/2}` and :math:`T^{-1}`.
+        :math:`T^{-1/2}` and :math:`T^{-1}`. Of the mean for "sppo", of the last policies otherwise.
     """
 
     log_policies: FloatArray
     gaps: FloatArray
     average_gaps: FloatArray
-    rate: float
-    order: float
+    rate: float | None
+    order: float | None
 
 
 def self_play(
@@ -111,9 +110,10 @@ def self_play(
     steps : int
         From 1 to 10**6.
     tau : float
-        KL control; 0 for "sppo" alone.
+        KL control, from 1e-6 to 1e6; 0 for "sppo" alone.
     eta : float or "decreasing"
-        Length of a step; "decreasing" is :math:`\eta_t = 2 / [\tau (t + 2)]`, t = 0, 1, …, of Nash-MD's theorem.
+        Length of a step, at most 1e6; "decreasing" is :math:`\eta_t = 2 / [\tau (t + 2)]`, t = 0, 1, …, of Nash-MD's
+        theorem.
     reference : FiniteDistribution
         Positive.
     start : FiniteDistribution, optional
@@ -146,7 +146,7 @@ def self_play(
         same_support(name, given.support, "preferences", preferences.support)
         if not np.isfinite(given.log_pmf).all():
             raise ValueError(f"`{name}` must be positive; got probability 0")
-    tau = positive_number("tau", tau) if method != "sppo" else non_negative_number("tau", tau)
+    tau = kl_control(tau) if method != "sppo" else non_negative_number("tau", tau)
     if method == "sppo" and tau > 0.0:
         raise ValueError(f"`tau` must be 0 for 'sppo', which has no KL control; got {tau}")
     if isinstance(eta, str):
@@ -156,36 +156,40 @@ def self_play(
         lengths = 2.0 / (tau * (np.arange(steps) + 2.0))
     else:
         lengths = np.full(steps, positive_number("eta", eta))
+        if lengths[0] > 1e6:
+            raise ValueError(f"`eta` must be at most 1e6; got {eta}")
     if method == "nash_md" and lengths[0] * tau > 1.0:
         raise ValueError(f"`eta` must be at most 1 / tau for 'nash_md'; got {eta}")
     policies = np.empty((steps + 1, len(payoff)))
     policies[0] = start.log_pmf
     for t, length in enumerate(lengths):
         policies[t + 1] = step(policies[t], reference.log_pmf, payoff, tau, float(length))
-    if tau > 0.0:
-        gaps = np.array([nash_gap(payoff, policy, reference.log_pmf, tau) for policy in policies])
-        average = np.full(steps, math.nan)
-    else:
-        probabilities = np.exp(policies)
-        means = np.cumsum(probabilities[:-1], axis=0) / np.arange(1, steps + 1)[:, None]
-        gaps, average = (2.0 * np.maximum((p @ payoff.T).max(axis=1), 0.0) for p in (probabilities, means))
+    means = np.cumsum(np.exp(policies[:-1]), axis=0) / np.arange(1, steps + 1)[:, None]
+    with np.errstate(divide="ignore"):
+        gaps, average = (_gaps(payoff, logs, reference.log_pmf, tau) for logs in (policies, np.log(means)))
     for result in (policies, gaps, average):
         result.flags.writeable = False
     return SelfPlay(policies, gaps, average, _rate(gaps), _order(gaps if tau > 0.0 else average))
 
 
-def _rate(gaps: FloatArray) -> float:
+def _gaps(payoff: FloatArray, log_policies: FloatArray, log_reference: FloatArray, tau: float) -> FloatArray:
+    if tau > 0.0:
+        return np.array([nash_gap(payoff, log_policy, log_reference, tau) for log_policy in log_policies])
+    return np.asarray(2.0 * np.maximum((np.exp(log_policies) @ payoff.T).max(axis=1), 0.0))
+
+
+def _rate(gaps: FloatArray) -> float | None:
     logs = np.log(np.maximum(gaps[gaps > 1e-20], 1e-20))
     if logs.size < 2 or not (gaps[: logs.size] > 1e-20).all():
-        return math.nan
+        return None
     middle = int(np.argmax(logs <= 0.5 * (logs[0] + logs[-1]))) if logs[-1] < logs[0] else 0
     middle = min(middle, logs.size - 2)
     return float(np.exp((logs[-1] - logs[middle]) / (logs.size - 1 - middle)))
 
 
-def _order(gaps: FloatArray) -> float:
+def _order(gaps: FloatArray) -> float | None:
     late = np.arange(gaps.size) >= gaps.size // 2
     late &= gaps > 0.0
     if late.sum() < 2:
-        return math.nan
+        return None
     return float(np.polyfit(np.log(np.flatnonzero(late) + 1.0), np.log(gaps[late]), 1)[0])

@@ -24,6 +24,7 @@ import pbde_ref as pb
 from pbde_ref.exact.linear_time.kernel_sums import kernel_kl
 from pbde_ref.experiments.process_simulation import simulated_pairs
 from pbde_ref.experiments.sweep import sweep
+from pbde_ref.games import intransitivity, nearest_annotator, self_play
 from pbde_ref.language.training import held_out_loss, loss_and_error
 from pbde_ref.language.training_data import batch_order
 from pbde_ref.models.adam import adam_step, initial_adam_state
@@ -97,6 +98,7 @@ def good(rng):
         "prior": pb.GaussianPrior(2.0), "counts": None, "callback": None, "parameters": None,
         "old": r, "target": q, "advantages": rng.normal(size=N), "epsilon": 0.2, "candidates": 6,
         "psi": lambda won, lost: won**2,
+        "preferences": annotators[3], "n": 3, "of": "margins", "eta": 0.5, "process": pb.luce(),
         "values": rng.normal(size=N), "items": [0, 2], "relative_to": 1, "level": 0.9,
     }  # fmt: skip
 
@@ -171,6 +173,7 @@ OWN = {
     "closed_loop": {
         "loss": "bradley_terry", "rounds": 2, "reference": "last", "start": pb.FiniteDistribution(np.arange(N)),
     },
+    "self_play": {"method": "mirror_prox"},
     "next_comparison": {"comparisons": 100},
     "check_fitter": ASKED | {"function": lambda left, right, outcome: {}, "ties": None, "scale": 1.0, "ridge": 0.0,
                              "anchor": None, "tolerance": 1e-5, "repetitions": 1},
@@ -283,7 +286,8 @@ def functions():
     } | {
         f.__name__: f for f in (
             adam_step, batch_order, held_out_loss, kernel_kl, loss_and_error, token_log_probs,
-            weighted_loss_and_gradient, check_fitter, check_reduction, sweep,
+            weighted_loss_and_gradient, check_fitter, check_reduction, sweep, intransitivity,
+            nearest_annotator, self_play,
         )
     }  # fmt: skip
 
@@ -291,7 +295,7 @@ def functions():
 def arguments_for(name, function, rng):
     """Right arguments."""
     values = good(rng) | OWN.get(name, {})
-    if name in ("optimal_policy", "win_probabilities"):
+    if name in ("optimal_policy", "win_probabilities", "minimize_product_loss"):
         values["annotator"] = pb.Annotator(values["p"], pb.luce())
     if name == "annotator_influence":
         values["annotators"] = pb.AnnotatorMixture([0.4, 0.6], [pb.Annotator(values[x], pb.luce()) for x in "pr"])
