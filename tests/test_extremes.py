@@ -82,6 +82,22 @@ def test_control_an_infinite_factor_times_nothing():
     assert pb.normalized_log_policy([0.0, 0.0], pb.PBDE(1e-300)) == pytest.approx(-math.log(2.0))
 
 
+@pytest.mark.parametrize("rewards", [(1.0, 0.0, -1.0), (1e-308, 0.0, 0.0), (1e-305, 0.0, 3e-306), (1e308, 0.0, -1e308)])
+@pytest.mark.parametrize("beta", [5e-324, 1e-320, 1e-308, 2e-308, 1.0, 1e300, 1e308])
+def test_gradient_ascent_bounds_its_gap_at_any_scale(rewards, beta):
+    """Where rewards over beta are numbers; without a warning."""
+    reference = pb.FiniteDistribution.from_weights([2, 3, 5])
+    if max(rewards) / beta > 1.7e308 if beta >= 1.0 else max(rewards) > 1.7e308 * beta:
+        with pytest.raises(ValueError, match="`rewards` must be so small that divided by beta"):
+            pb.gradient_ascent(rewards, beta, reference, max_steps=10)
+        return
+    found = pb.gradient_ascent(rewards, beta, reference, max_steps=10)
+    best = pb.tilt(reference, rewards, beta)
+    assert found.gap > 0.0
+    assert found.gap >= beta * pb.kl_divergence(found.policy, best)
+    assert found.policy_error >= pb.total_variation(found.policy, best)
+
+
 def test_policy_gradients_of_huge_rewards():
     """By hand: π ⊙ (A − E[A]); linear in the rewards, whose differences may overflow."""
     found = pb.policy_gradient([0.0, 0.0, 0.0], [1e308, -1e308, 0.0], 0.0, EVEN)

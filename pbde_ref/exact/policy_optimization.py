@@ -6,6 +6,7 @@ The policy is a softmax of logits, :math:`\pi = e^{\theta} / \sum e^{\theta}`; E
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -237,8 +238,8 @@ def _clipping(advantages: ArrayLike, epsilon: float, size: int) -> tuple[FloatAr
 def _softmax_gradient(logits: FloatArray, rewards: FloatArray, beta: float, log_reference: FloatArray) -> FloatArray:
     log_policy = log_normalize(logits)
     policy = np.exp(log_policy)
-    # In units of about the largest reward, so that differences of rewards cannot overflow.
-    exponent = int(np.frexp(np.abs(rewards).max())[1])
+    # In units of about the largest reward, so that differences of rewards cannot overflow; nor can beta.
+    exponent = max(int(np.frexp(np.abs(rewards).max())[1]), int(np.frexp(beta)[1]) - 1000)
     with np.errstate(over="ignore", invalid="ignore"):
         advantage = np.ldexp(rewards, -exponent)
         if beta > 0.0:
@@ -344,8 +345,9 @@ def gradient_ascent(
     unit = _rounding(policy, best, rewards, beta, reference)
     ratio = np.abs(policy.log_pmf - best.log_pmf)
     divergence = (1.0 + 64.0 * EPS) * kl_divergence(policy, best)
-    divergence += float((policy.pmf * unit * (ratio + unit)).sum())
-    error = total_variation(policy, best) + float((policy.pmf * unit).sum())
+    with np.errstate(over="ignore"):
+        divergence += float(weighted(policy.pmf, unit * (ratio + unit)).sum())
+        error = total_variation(policy, best) + float(weighted(policy.pmf, unit).sum())
     reason = unmet(
         ("gradient norm over beta", size, tolerance),
         ("gap over beta", divergence, tolerance),
@@ -355,7 +357,7 @@ def gradient_ascent(
         policy=policy,
         utilities=policy.log_pmf,
         loss=-kl_controlled_objective(policy, rewards, beta, reference),
-        gap=beta * divergence,
+        gap=math.nextafter(beta * divergence, math.inf),
         policy_error=min(1.0, error),
         converged=not reason,
         unique=True,
@@ -374,9 +376,9 @@ def _rounding(
     reference: FiniteDistribution,
 ) -> FloatArray:
     """Bound on the error of the logarithm of the ratio of the two policies, each of which was rounded a few times."""
-    scaled = np.abs(rewards) / beta
-    own = np.abs(policy.log_pmf) + np.abs(best.log_pmf) + np.abs(reference.log_pmf) + scaled + float(scaled.max())
-    return 4.0 * EPS * (1.0 + own)
+    scaled = 4.0 * EPS * np.abs(rewards) / beta
+    own = np.abs(policy.log_pmf) + np.abs(best.log_pmf) + np.abs(reference.log_pmf)
+    return np.asarray(4.0 * EPS * (1.0 + own) + scaled + float(scaled.max()))
 
 
 def _rewards(rewards: ArrayLike, size: int) -> FloatArray:

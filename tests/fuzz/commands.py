@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pbde_ref.cli import COMMANDS, _parser
+from pbde_ref.cli import _parser
 from tests.fuzz import harness
 from tests.fuzz.harness import MOST_CHARACTERS, Faults
 
@@ -54,6 +54,7 @@ BASES = [
     ["sweep", "subjects:numbers", "--over", "n=1,2", "--out", "own"],
     ["process", "pairs.csv"],
     ["docket", "--claim", "best_of_n_kl_equality"],
+    ["explore", "--out", "page.html"],
     ["comparisons", "--nats", "0.1", "--support", "16"],
     ["vectors", "--out", "vectors"],
     ["list"],
@@ -414,7 +415,6 @@ def fuzz(commands, seed, only=None):
     """Faults of so many commands."""
     rng, found = np.random.default_rng(seed), Faults()
     bases = [words for words in BASES if only is None or words[0] in only]
-    assert only is not None or {words[0] for words in bases} == set(COMMANDS)
     with adopting():
         for number in range(commands):
             words, changed = mutated(bases[number % len(bases)], rng)

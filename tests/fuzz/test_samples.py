@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import pbde_ref as pb
+from pbde_ref.cli import COMMANDS
 from tests.fuzz import api, commands, files, harness, kills, trees
 from tests.seeds import drawn_seed
 
@@ -101,6 +102,10 @@ def test_right_files_are_read_and_faults_of_readers_seen(tmp_path):
 
     for read, kind in ((eats, "more than 512 MiB"), (says_where, "names a temporary file"), (dict, "TypeError")):
         assert files.fault(read, tmp_path / "right.csv").startswith(kind)
+
+
+def test_every_command_is_fuzzed():
+    assert {words[0] for words in commands.BASES} == set(COMMANDS)
 
 
 def test_a_draw_of_commands():
