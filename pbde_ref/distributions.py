@@ -22,6 +22,7 @@ from pbde_ref.numerics import log_normalize, logsumexp, weighted
 from pbde_ref.validation import (
     FloatArray,
     generator_of,
+    hashable,
     instance,
     number,
     plain_array,
@@ -227,10 +228,7 @@ def labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int) -> NDAr
     same_size("support", len(given), size)
     seen: set[Hashable] = set()
     for index, label in enumerate(given):
-        try:
-            hash(label)
-        except Exception:
-            raise TypeError(f"`support` must hold hashable labels; got {shown(label)} at index {index}") from None
+        hashable("support", label, index)
         if isinstance(label, float) and label != label:
             raise ValueError(f"`support` must hold labels that equal themselves; got nan at index {index}")
         if label in seen:

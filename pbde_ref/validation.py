@@ -15,8 +15,9 @@ IndexArray = NDArray[np.intp]
 
 __all__ = [
     "FloatArray", "IndexArray", "array", "choice", "comparison_weights", "flip_probability", "function_or_none",
-    "generator_of", "indices", "instance", "matrix", "non_negative_number", "number", "plain_array", "positive_number",
-    "probability_weights", "reject", "same_size", "shown", "switch", "transition_matrix", "vector", "whole_number",
+    "generator_of", "hashable", "indices", "instance", "matrix", "non_negative_number", "number", "plain_array",
+    "positive_number", "probability_weights", "reject", "same_size", "shown", "switch", "transition_matrix", "vector",
+    "whole_number",
 ]  # fmt: skip
 
 MOST_SHOWN = 100
@@ -174,6 +175,22 @@ def function_or_none(name: str, value: Any) -> None:
     """
     if value is not None and not callable(value):
         raise TypeError(f"`{name}` must be a function; got {shown(value)}")
+
+
+def hashable(name: str, label: Any, index: int) -> None:
+    """Raise ``TypeError`` unless a label can be the key of a dictionary.
+
+    Examples
+    --------
+    >>> hashable("support", ["tea"], 2)
+    Traceback (most recent call last):
+        ...
+    TypeError: `support` must hold hashable labels; got ['tea'] at index 2
+    """
+    try:
+        hash(label)
+    except Exception:
+        raise TypeError(f"`{name}` must hold hashable labels; got {shown(label)} at index {index}") from None
 
 
 def vector(name: str, value: ArrayLike, *, size: int | None = None) -> FloatArray:

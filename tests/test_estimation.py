@@ -599,6 +599,8 @@ def test_long_path_back_is_found():
         ({"counts": np.ones((2, 2)), "winner": [0]}, TypeError, "`counts` must come alone"),
         ({"counts": np.ones((2, 2)), "support": "abc"}, ValueError, "`support` .* row of counts, 2; got 3"),
         ({"winner": [0], "loser": [2], "support": "ab"}, ValueError, "`support` .* each index, 3; got 2"),
+        ({"winner": ["a", {}], "loser": ["b", "c"]}, TypeError, "`winner` must hold hashable labels; got {}"),
+        ({"winner": ["a"], "loser": ["b"], "support": [{}, "b"]}, TypeError, "`support` must hold hashable labels"),
         ({"counts": np.ones((2, 2)), "support": "aa"}, ValueError, "`support` must hold distinct labels"),
         ({"counts": np.ones((2, 2)), "pbde": 1.0}, TypeError, "`pbde` must be a PBDE; got float"),
         ({"counts": np.ones((2, 2)), "pbde": pb.PBDE([1, 2, 3])}, ValueError, "`f` must have 2 outcomes"),

@@ -16,6 +16,7 @@ from pbde_ref.validation import (
     FloatArray,
     IndexArray,
     comparison_weights,
+    hashable,
     indices,
     matrix,
     plain_array,
@@ -191,6 +192,9 @@ def _numbered(winner: Any, loser: Any, support: Any) -> tuple[Any, Any, Any]:
     one, other = plain_array("winner", winner), plain_array("loser", loser)
     if one.ndim != 1 or other.ndim != 1 or not {one.dtype.kind, other.dtype.kind} & set("USO"):
         return winner, loser, support
+    for name, labels in (("winner", one.tolist()), ("loser", other.tolist()), ("support", support)):
+        for index, label in enumerate(() if labels is None else labels):
+            hashable(name, label, index)
     named = list(zip(one.tolist(), other.tolist(), strict=False))
     names = dict.fromkeys(label for pair in named for label in pair) if support is None else dict.fromkeys(support)
     number = {label: i for i, label in enumerate(names)}

@@ -93,13 +93,14 @@ def adam_step(
     (array([-0.1,  0.1]), 1)
     """
     learning_rate, weight_decay = number("learning_rate", learning_rate), number("weight_decay", weight_decay)
+    beta_1, beta_2 = number("beta_1", beta_1), number("beta_2", beta_2)
     epsilon = non_negative_number("epsilon", epsilon)
     instance("state", state, AdamState, "an AdamState")
     for name, value in (("parameters", parameters), ("gradient", gradient)):
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
             raise TypeError(f"`{name}` must be an array of floating point; got {shown(value)}")
     for name, beta in (("beta_1", beta_1), ("beta_2", beta_2)):
-        if not 0.0 <= number(name, beta) < 1.0:
+        if not 0.0 <= beta < 1.0:
             raise ValueError(f"`{name}` must be in [0, 1); got {beta}")
     for name, value in (("gradient", gradient), ("state.first_moment", state.first_moment)):
         if value.shape != parameters.shape:

@@ -48,7 +48,7 @@ BASES = [
     ["fit", "votes.jsonl", "--prior", "pseudo:1", "--annotator", "judge"],
     ["check", "subjects:right", "--loss", "reward"],
     ["check", "subjects:right", "subjects:wrong", "--loss", "reward"],
-    ["check-fitter", "subjects:right", "--scale", "elo", "--anchor", "mean:0"],
+    ["check-fitter", "subjects:wrong", "--scale", "elo", "--anchor", "mean:0"],
     ["bench", "--function", "subjects:bradley_terry_loss", "--sizes", "64", "--quick", "--no-memory"],
     ["sweep", "optimum", "--over", "beta=1,2", "--set", "size=16", "--out", "swept"],
     ["sweep", "subjects:numbers", "--over", "n=1,2", "--out", "own"],

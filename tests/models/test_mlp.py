@@ -1,5 +1,7 @@
 """Networks, Adam, sampled losses and training, each against an independent path."""
 
+from fractions import Fraction
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from pbde_ref.models.training import train
 from pbde_ref.sampling.comparisons import observed_preferences
 
 GRID = np.linspace(-10.0, 10.0, 17)
+RATES = "learning_rate", "beta_1", "beta_2", "epsilon", "weight_decay"
 
 
 def transcribed_adam(gradients, learning_rate, weight_decay, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
@@ -68,6 +71,15 @@ def test_adam_changes_nothing_in_place():
     assert (parameters == 1.0).all()
     assert (state.first_moment == 0.1).all()
     assert (state.second_moment == 0.2).all()
+
+
+def test_adams_rates_may_be_any_real_numbers():
+    half, parameters = Fraction(1, 2), np.ones(2)
+    found = [
+        adam_step(parameters, parameters, initial_adam_state(parameters), **dict.fromkeys(RATES, rate))[0]
+        for rate in (half, 0.5)
+    ]
+    np.testing.assert_array_equal(*found)
 
 
 def test_adam_keeps_the_precision_that_it_is_given():
