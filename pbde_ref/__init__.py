@@ -11,6 +11,7 @@ what is the expected loss, and its gradient?       ``pb.expected_kl(annotator, u
 what do these votes say?                           ``pb.fit_comparisons(winners, losers)``
 do my comparisons determine the policy?            ``pb.identifiability(annotator, proposal)``
 how many comparisons do I need?                    ``pb.comparisons_needed(utilities, proposal, total_variation=0.05)``
+which pairs should I ask?                          ``pb.optimal_design(annotator)``
 what does Eq. (16) say, literally?                 ``pbde_ref.paper.equation_16``
 =================================================  ==================================================================
 
@@ -30,6 +31,7 @@ import pbde_ref_command as _  # noqa: F401 - Ctrl-C has one word from here on
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceMatrix
 from pbde_ref.catalogue import optimum
 from pbde_ref.conditional import ConditionalDistribution, Prompts
+from pbde_ref.design import Design, design_value, optimal_design
 from pbde_ref.distributions import (
     FiniteDistribution,
     geometric_mean,
@@ -177,6 +179,7 @@ __all__ = [
     "Comparisons",
     "ConditionalDistribution",
     "DecisionProcess",
+    "Design",
     "ExpectedLoss",
     "FiniteDistribution",
     "GaussianPrior",
@@ -220,6 +223,7 @@ __all__ = [
     "comparisons_needed",
     "comparisons_per_sample",
     "completion_mask",
+    "design_value",
     "detailed_balance_residual",
     "difference_variances",
     "distributional_policy_gradient",
@@ -273,6 +277,7 @@ __all__ = [
     "next_comparison",
     "normalized_log_policy",
     "normalizing_constant",
+    "optimal_design",
     "optimal_policy",
     "optimum",
     "pairwise_loss",
