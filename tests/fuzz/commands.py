@@ -54,6 +54,7 @@ BASES = [
     ["sweep", "subjects:numbers", "--over", "n=1,2", "--out", "own"],
     ["process", "pairs.csv"],
     ["comparisons", "--nats", "0.1", "--support", "16"],
+    ["design", "--criterion", "A", "--support", "16", "--json", "design.json"],
     ["vectors", "--out", "vectors"],
     ["list"],
 ]
