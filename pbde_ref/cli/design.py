@@ -47,8 +47,9 @@ def run(options: argparse.Namespace) -> int:
     values = {"the design": design.value}
     values |= {name: design_value(annotator, proposal, options.criterion) for name, proposal in others.items()}
     needed = {name: math.ceil(value / error * (1.0 - 1e-12)) for name, value in values.items()}
+    names = np.asarray(p.support).tolist()
     pairs = [
-        {"a": p.support[i], "b": p.support[j], "weight": float(weight)}
+        {"a": names[i], "b": names[j], "weight": float(weight)}
         for i, j, weight in zip(design.proposal.x_a, design.proposal.x_b, design.proposal.weights, strict=True)
     ]
     print(f"{len(p)} outcomes, Luce rule; {CRITERIA[options.criterion]}: value / N after many comparisons N")
