@@ -13,16 +13,18 @@ import numpy as np
 
 from pbde_ref.annotators import Annotator
 from pbde_ref.distributions import FiniteDistribution
-from pbde_ref.exact.identifiability import comparison_components, finite_utilities, information_of_pairs
+from pbde_ref.exact.identifiability import comparison_components, information_of_pairs
 from pbde_ref.exact.laplacian import eliminate
 from pbde_ref.exact.optima import optimal_policy
 from pbde_ref.exact.sample_size import relative_changes
 from pbde_ref.numerics import EPS
 from pbde_ref.pbde import PBDE
 from pbde_ref.proposals import Proposal
-from pbde_ref.validation import FloatArray, IndexArray, choice, instance
+from pbde_ref.validation import FloatArray, IndexArray, choice, instance, reject
 
-__all__ = ["CRITERIA", "Measured", "Question", "design_value", "measure", "question", "squared_distances"]
+__all__ = [
+    "CRITERIA", "Measured", "Question", "design_value", "measure", "question", "squared_distances", "value_in_range",
+]  # fmt: skip
 
 CRITERIA = {
     "D": "geometric mean of the principal variances of the utilities",
@@ -106,7 +108,8 @@ def design_value(
     Raises
     ------
     ValueError
-        If there is one outcome, the comparisons do not connect all, or the value is above 1.8e308.
+        If there is one outcome, the comparisons do not connect all, the best policy has a probability below 1e-300
+        (for "policy"), or the value is out of the range of float64.
 
     Notes
     -----
@@ -124,11 +127,22 @@ def design_value(
     components = comparison_components(proposal, asked.order.size)
     if components.any():
         raise ValueError("`proposal` must connect all outcomes; got several components")
-    information, exponent = information_of_pairs(annotator.utility, proposal, components)
-    with np.errstate(over="ignore"):
-        value = float(np.ldexp(measure(information[np.ix_(asked.order, asked.order)], asked).value, exponent))
-    if not math.isfinite(value):
-        raise ValueError(f"`proposal` must have a value below 1.8e308; got {value}")
+    information, exponent = information_of_pairs(annotator.utility, proposal, components, "annotator.utility")
+    with np.errstate(all="ignore"):
+        value = np.ldexp(measure(information[np.ix_(asked.order, asked.order)], asked).value, exponent)
+    return value_in_range(float(value))
+
+
+def value_in_range(value: float) -> float:
+    """The value, if the policy is not all but certain, and its errors are not out of range.
+
+    Examples
+    --------
+    >>> value_in_range(0.5)
+    0.5
+    """
+    if not 0.0 < value < math.inf:
+        raise ValueError(f"`annotator` and `process` must lead to a value between 5e-324 and 1.8e308; got {value}")
     return value
 
 
@@ -144,7 +158,8 @@ def question(annotator: Annotator, criterion: str, process: PBDE | None) -> Ques
     instance("annotator", annotator, Annotator, "a single Annotator")
     instance("annotator.distribution", annotator.distribution, FiniteDistribution, "a FiniteDistribution")
     choice("criterion", criterion, CRITERIA)
-    utilities = finite_utilities(annotator.utility)
+    utilities = annotator.utility
+    reject("annotator.utility", "finite", utilities, ~np.isfinite(utilities))
     if (size := utilities.size) < 2:
         raise ValueError("`annotator` must have at least two outcomes; got 1")
     if process is not None:
@@ -153,6 +168,7 @@ def question(annotator: Annotator, criterion: str, process: PBDE | None) -> Ques
     order = np.argsort(policy.log_pmf, kind="stable")
     slopes = np.eye(size) - 1.0 / size if criterion == "A" else None
     if criterion == "policy":
+        reject("best policy of annotator and process", "at least 1e-300", policy.pmf, policy.pmf < 1e-300)
         f = np.broadcast_to((annotator.pbde if process is None else process).f, (size,))[order]
         slopes = np.sqrt(0.5 * policy.pmf[order])[:, None] * relative_changes(policy.pmf[order], f)
     return Question(utilities[order], order, slopes)
@@ -179,11 +195,13 @@ def measure(information: FloatArray, asked: Question) -> Measured:
         value = float(np.exp(elimination.exponent * np.log(2.0) - logs / (size - 1)))
         return Measured(value, value, root, root, 1.0 / (size - 1), unit)
     changes = asked.slopes @ root
-    value, points = float((changes**2).sum()), root @ changes.T
-    absolute = np.abs(asked.slopes)
-    trace, most = float((asked.slopes * points.T).sum()), float((absolute * np.abs(points.T)).sum())
-    cancelled = max(most / value, math.sqrt(float(((absolute @ root) ** 2).sum()) / value))
-    return Measured(value, trace * (trace / value), root, points, 1.0 / value, unit * (1.0 + cancelled))
+    # Where weights underflow, what is not connected has no finite variance.
+    total = np.where(elimination.degree[:-1].min() > 0.0, (changes**2).sum(), np.inf)
+    points, absolute = root @ changes.T, np.abs(asked.slopes)
+    trace, most = (asked.slopes * points.T).sum(), (absolute * np.abs(points.T)).sum()
+    cancelled = max(most / total, np.sqrt(((absolute @ root) ** 2).sum() / total))
+    bound, rounding = float(trace * (trace / total)), float(unit * (1.0 + cancelled))
+    return Measured(float(total), bound, root, points, float(1.0 / total), rounding)
 
 
 def squared_distances(points: FloatArray) -> FloatArray:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pbde_ref.annotators import Annotator
-from pbde_ref.design.criteria import Measured, Question, measure, question, squared_distances
+from pbde_ref.design.criteria import Measured, Question, measure, question, squared_distances, value_in_range
 from pbde_ref.display import Shown
 from pbde_ref.exact.results import unmet
 from pbde_ref.numerics import sigmoids
@@ -34,7 +34,7 @@ MOST_PRODUCTS = 300
 # A pair that tells this share of what any tells of one of its outcomes stays.
 SHARE = 1e-4
 # Neighbours further apart say too little of each other for double precision.
-MOST_NATS = 300.0
+MOST_NATS = 100.0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -109,7 +109,7 @@ def optimal_design(
     Raises
     ------
     TypeError, ValueError
-        As `design_value`; also if utilities that follow each other are more than 300 nats apart.
+        As `design_value`; also if utilities that follow each other are more than 100 nats apart.
 
     Notes
     -----
@@ -140,6 +140,7 @@ def optimal_design(
         information = np.triu(wins * losses, 1)
         information += information.T
         weights, found, steps = _search(_first(information, ranked, asked), information, asked, tolerance, max_steps)
+    value_in_range(found.measured.value)
     gap = found.gap if math.isfinite(found.gap) else 1.0
     a, b = np.nonzero(np.triu(weights, 1))
     chosen = np.argsort(-weights[a, b], kind="stable")
@@ -161,8 +162,9 @@ class _At(NamedTuple):
 def _at(weights: FloatArray, information: FloatArray, asked: Question) -> _At:
     measured = measure(weights * information, asked)
     phi = information * squared_distances(measured.points) * measured.scale
-    lower = measured.bound / float(phi.max()) / measured.value
-    return _At(measured, phi, max(0.0, 1.0 - lower) + 4.0 * measured.rounding)
+    lower = measured.bound / phi.max() / measured.value
+    # NumPy's maximum, unlike that of Python, is NaN where anything is.
+    return _At(measured, phi, float(np.maximum(1.0 - lower, 0.0) + 4.0 * measured.rounding))
 
 
 def _total(values: FloatArray) -> float:
@@ -253,7 +255,9 @@ def _conjugate_gradients(
     left = first = _total(residual * scaled)
     for _ in range(MOST_PRODUCTS):
         image = product(direction) + added * direction
-        length = left / _total(direction * image)
+        if not (curvature := _total(direction * image)) > 0.0:
+            break
+        length = left / curvature
         result = result + length * direction
         residual = residual - length * image
         scaled = residual / diagonal

@@ -40,7 +40,7 @@ def test_own_weights(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        (["--weights", "3,0"], "`utilities` must be finite"),
+        (["--weights", "3,0"], "`annotator.utility` must be finite"),
         (["--weights", "3"], "must have at least two outcomes"),
         (["--error", "0"], "`--error` must be positive"),
         (["--criterion", "E"], "--criterion: invalid choice"),
