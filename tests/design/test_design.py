@@ -9,6 +9,7 @@ import pytest
 from scipy.optimize import minimize
 
 import pbde_ref as pb
+from pbde_ref.design.criteria import measure, question
 from pbde_ref.exact.optima import normalized_log_policy
 from tests.seeds import drawn_seed
 
@@ -246,6 +247,15 @@ def test_one_pair_after_the_other():
     assert 0.98 < efficiency <= 1.0
     # Control: so far from it is where it started.
     assert design.value / pb.design_value(annotator, pb.ProductProposal(np.ones(5)), "A") < 0.8
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_what_is_not_connected_is_worth_nothing(criterion):
+    """Weights that underflow must not look like variances of zero."""
+    information = np.kron(np.eye(2), 1.0 - np.eye(2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        assert measure(information, question(luce([1, 2, 3, 4]), criterion, None)).value == np.inf
+        assert measure(information + 1e-9, question(luce([1, 2, 3, 4]), criterion, None)).value < 1e9
 
 
 def test_far_apart_and_too_early_an_end():
