@@ -12,6 +12,7 @@ what do these votes say?                           ``pb.fit_comparisons(winners,
 do my comparisons determine the policy?            ``pb.identifiability(annotator, proposal)``
 how many comparisons do I need?                    ``pb.comparisons_needed(utilities, proposal, total_variation=0.05)``
 what wins against everybody, if nobody has a rank? ``pb.maximal_lottery(preferences)``, ``pb.nash_policy``
+which pairs should I ask?                          ``pb.optimal_design(annotator)``
 what does Eq. (16) say, literally?                 ``pbde_ref.paper.equation_16``
 =================================================  ==================================================================
 
@@ -32,6 +33,7 @@ import pbde_ref_command as _  # noqa: F401 - Ctrl-C has one word from here on
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceMatrix
 from pbde_ref.catalogue import optimum
 from pbde_ref.conditional import ConditionalDistribution, Prompts
+from pbde_ref.design import Design, design_value, optimal_design
 from pbde_ref.distributions import (
     FiniteDistribution,
     geometric_mean,
@@ -180,6 +182,7 @@ __all__ = [
     "Comparisons",
     "ConditionalDistribution",
     "DecisionProcess",
+    "Design",
     "ExpectedLoss",
     "FiniteDistribution",
     "GaussianPrior",
@@ -224,6 +227,7 @@ __all__ = [
     "comparisons_needed",
     "comparisons_per_sample",
     "completion_mask",
+    "design_value",
     "detailed_balance_residual",
     "difference_variances",
     "distributional_policy_gradient",
@@ -279,6 +283,7 @@ __all__ = [
     "next_comparison",
     "normalized_log_policy",
     "normalizing_constant",
+    "optimal_design",
     "optimal_policy",
     "optimum",
     "pairwise_loss",

@@ -28,6 +28,7 @@ COMMANDS = {
     "check": ("pbde_ref.cli.check", "Hold a loss function against its definition."),
     "check-fitter": ("pbde_ref.cli.check_fitter", "Hold a fitter of comparisons against the certified optimum."),
     "comparisons": ("pbde_ref.cli.comparisons", "Say how many comparisons a policy needs, or what so many are worth."),
+    "design": ("pbde_ref.cli.design", "Find the pairs to compare, and what no choice of pairs can beat."),
     "explore": ("pbde_ref.cli.explore", "Show on a page of your own what a loss learns from whom."),
     "vectors": ("pbde_ref.cli.vectors", "Write test vectors for implementations in other languages."),
     "bench": ("pbde_ref.cli.bench", "Measure what losses, samplers and fits cost."),

@@ -12,7 +12,7 @@ from pbde_ref.exact.sample_size import comparisons_needed, policy_error
 from pbde_ref.paper_problem import paper_problem
 from pbde_ref.proposals import ProductProposal
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "run", "weights"]
 
 # Beside what is asked for.
 ROUND_NUMBERS = (10**3, 10**4, 10**5, 10**6)
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     wanted.add_argument("--total-variation", type=real, metavar="D", help="mean distance of the policy from the truth")
     wanted.add_argument("--nats", type=real, metavar="D", help="mean divergence of the policy from the truth")
     wanted.add_argument("--number", type=whole(1, 10**18), metavar="N", help="of comparisons: how far off after these?")
-    parser.add_argument("--weights", type=_weights, metavar="A,B,…", help="the truth, up to a factor [the paper's]")
+    parser.add_argument("--weights", type=weights, metavar="A,B,…", help="the truth, up to a factor [the paper's]")
     parser.add_argument("--support", type=whole(2, 2048), default=64, metavar="N", help="grid of the paper's [64]")
     parser.add_argument("--pairs", choices=("reference", "uniform", "preference"),
                         help="what both answers are drawn from [reference; with --weights uniform]")  # fmt: skip
@@ -57,7 +57,8 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _weights(text: str) -> FiniteDistribution:
+def weights(text: str) -> FiniteDistribution:
+    """An option's type: a distribution by its weights."""
     try:
         return FiniteDistribution.from_weights(np.array([float(part) for part in text.split(",")]))
     except ValueError as error:

@@ -438,14 +438,16 @@ def _named_pairs(pairs: ArrayLike, size: int) -> tuple[IndexArray, IndexArray]:
     return flat[::2], flat[1::2]
 
 
-def information_of_pairs(utilities: FloatArray, proposal: Proposal, components: IndexArray) -> tuple[FloatArray, int]:
+def information_of_pairs(
+    utilities: FloatArray, proposal: Proposal, components: IndexArray, name: str = "utilities"
+) -> tuple[FloatArray, int]:
     """Each pair's information, times two to a power; an error where what holds a component together underflows."""
     exponent = weight_exponent(proposal, utilities.size)
     information = pair_information(utilities, proposal, exponent)
     found = connected_components(coo_array(information > 0.0), directed=False)[0]
     if found > int(components.max()) + 1:
         raise ValueError(
-            "`utilities` must not lie more than about 709 nats apart along the only comparisons that join outcomes "
+            f"`{name}` must not lie more than about 709 nats apart along the only comparisons that join outcomes "
             f"(their information underflows); got a spread of {_spread(utilities)}"
         )
     return information, exponent

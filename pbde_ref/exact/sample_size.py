@@ -14,7 +14,7 @@ from pbde_ref.exact.laplacian import eliminate
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray, positive_number, whole_number
 
-__all__ = ["PolicyError", "comparisons_needed", "comparisons_per_sample", "policy_error"]
+__all__ = ["PolicyError", "comparisons_needed", "comparisons_per_sample", "policy_error", "relative_changes"]
 
 
 class PolicyError(NamedTuple):
@@ -164,10 +164,27 @@ def _of_one_comparison(utilities: ArrayLike, proposal: Proposal) -> tuple[Policy
     # The likeliest outcome comes last and is grounded: rare ones, whose variances are huge, then share nothing.
     order = np.argsort(p, kind="stable")
     p, root = p[order], eliminate(information[np.ix_(order, order)]).root()
-    others = p * (1.0 - np.eye(p.size))
     # Of log-probabilities: dp = p dlog p.
-    relative = others.sum(axis=1)[:, None] * root - others @ root
-    variances: FloatArray = (relative**2).sum(axis=1)
+    changes = relative_changes(p, np.ones(p.size))
+    variances: FloatArray = ((changes @ root) ** 2).sum(axis=1)
     total_variation = float((p * np.sqrt(variances)).sum()) / math.sqrt(2.0 * math.pi) * 2.0 ** (exponent / 2)
     error = PolicyError(total_variation, 0.5 * float(np.ldexp((p * variances).sum(), exponent)))
-    return error, float(np.sqrt(p * others.sum(axis=1)).sum())
+    return error, float(np.sqrt(p * changes.diagonal()).sum())
+
+
+def relative_changes(policy: FloatArray, f: FloatArray) -> FloatArray:
+    r"""How log-probabilities change with utilities :math:`\Omega = f \log \pi + g`, shape (n, n).
+
+    .. math:: \frac{\partial \log \pi(x)}{\partial \Omega(y)} = \frac{[x = y] - u(y)}{f(x)}, \qquad
+              u \propto \frac{\pi}{f}, \quad \sum_y u(y) = 1
+
+    Examples
+    --------
+    >>> relative_changes(np.array([0.75, 0.25]), np.ones(2))
+    array([[ 0.25, -0.25],
+           [-0.75,  0.75]])
+    """
+    shares = policy * (f.min() / f)
+    others = shares / shares.sum() * (1.0 - np.eye(f.size))
+    # Sums of what is left, not 1 less a share: the rows' sums are zero to the last digits.
+    return np.asarray((np.diag(others.sum(axis=1)) - others) / f[:, None])

@@ -69,10 +69,13 @@ def _panels(rows: int, columns: int, height: float = 2.4, sharey: Any = True) ->
 
 
 def _legend(figure: Figure, axis: Axes, columns: int | None = None) -> None:
+    """In so many columns above the panels, or in fewer if they are wider than the figure."""
     handles, labels = axis.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside upper center", ncols=columns or len(labels), frameon=False, fontsize=8
-    )
+    for ncols in range(columns or len(labels), 0, -1):
+        legend = figure.legend(handles, labels, loc="outside upper center", ncols=ncols, frameon=False, fontsize=8)
+        if ncols == 1 or legend.get_window_extent().width < figure.bbox.width:
+            return
+        legend.remove()
 
 
 def _draw_policies(axis: Axes, record: Record, title: str, lines: Lines) -> dict[str, float]:

@@ -39,7 +39,7 @@ N = 5
 # Results, which users read and do not make, and a function that reads files, which has a fuzzer of its own.
 NOT_CALLED = {
     "BRADLEY_TERRY", "BatchLoss", "Certificate", "ClosedLoop", "ComparisonFit", "Comparisons", "ExpectedLoss",
-    "Identifiability", "NextComparison",
+    "Design", "Identifiability", "NextComparison",
     "IpoSolution", "LimitFit", "LogLinearOptimum", "MixtureLoss", "MixtureSolution", "NoFiniteEstimateError",
     "NormalizingConstant", "Objective", "Optimum", "PaperProblem", "PolicyError", "PolicySolution",
     "ProcessIdentification", "RRHFSolution", "RejectionSample", "SlicSolution", "Solution",
@@ -112,6 +112,10 @@ PROMPTS = pb.Prompts("aabbb")
 CONDITIONAL = pb.ConditionalDistribution(np.arange(N) / 3.0, PROMPTS)
 ON_PROMPTS = {"annotator": pb.Annotator(CONDITIONAL, pb.luce()), "proposal": pb.prompt_pairs(PROMPTS)}
 
+DESIGNED = {
+    "annotator": pb.Annotator(pb.FiniteDistribution(np.arange(N)), pb.luce()), "criterion": "policy",
+    "process": pb.PBDE(f=0.5, g=np.arange(N) / 3.0),
+}  # fmt: skip
 ASKED = {"seed": 0, "on_failure": "report", "expected_failed_checks": None, "expect_checks": None}
 SWEPT = Path(tempfile.mkdtemp())
 atexit.register(shutil.rmtree, SWEPT)
@@ -175,6 +179,8 @@ OWN = {
     },
     "self_play": {"method": "mirror_prox"},
     "next_comparison": {"comparisons": 100},
+    "design_value": DESIGNED,
+    "optimal_design": DESIGNED | {"tolerance": 1e-8, "max_steps": 50},
     "check_fitter": ASKED | {"function": lambda left, right, outcome: {}, "ties": None, "scale": 1.0, "ridge": 0.0,
                              "anchor": None, "tolerance": 1e-5, "repetitions": 1},
     "check_reduction": ASKED | {"function": lambda part, counts: (part.losses * part.mask).sum(), "over": "tokens",

@@ -56,6 +56,7 @@ BASES = [
     ["docket", "--claim", "best_of_n_kl_equality"],
     ["explore", "--out", "page.html"],
     ["comparisons", "--nats", "0.1", "--support", "16"],
+    ["design", "--criterion", "A", "--support", "16", "--json", "design.json"],
     ["vectors", "--out", "vectors"],
     ["list"],
 ]
