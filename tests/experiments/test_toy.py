@@ -243,7 +243,9 @@ def test_errors_follow_the_theory(tmp_path):
 
 def test_every_figure_is_drawn_and_equal_records_give_equal_bytes(records, tmp_path):
     for name in FIGURES:
-        save_figure(draw_toy_figure(name, records, SMALL), tmp_path / f"{name}.png")
+        figure = draw_toy_figure(name, records, SMALL)
+        save_figure(figure, tmp_path / f"{name}.png")
+        assert all(legend.get_window_extent().width <= figure.bbox.width for legend in figure.legends)
         assert (tmp_path / f"{name}.png").read_bytes()[1:4] == b"PNG"
     for suffix in ("png", "svg", "pdf"):
         for folder in ("a", "b"):
