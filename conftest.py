@@ -3,6 +3,7 @@
 ``HYPOTHESIS_PROFILE=thorough`` looks further, with new examples in every run.
 """
 
+import gc
 import os
 
 import pytest
@@ -41,3 +42,9 @@ def pytest_cmdline_main(config):
     if option.numprocesses is None and option.dist == "no":
         # Each worker begins with a stretch of neighbours, which share their modules' fixtures.
         option.numprocesses, option.dist = "auto", "worksteal"
+
+
+def pytest_collection_finish():
+    """What was collected stays to the end: the garbage collector need not look through it time and again."""
+    gc.collect()
+    gc.freeze()
