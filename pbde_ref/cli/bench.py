@@ -90,7 +90,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _report(path: str) -> Report:
-    content = read_json(path)
+    try:
+        content = read_json(path)
+    except OSError as error:
+        raise ValueError(f"--compare must name a file that can be read: {error.strerror}: {path!r:.200}") from None
     try:
         return Report.from_dict(content)
     except (KeyError, TypeError, AttributeError):

@@ -201,9 +201,8 @@ def nash_gap(payoff: FloatArray, log_policy: FloatArray, log_reference: FloatArr
     log_held = np.where(held, log_policy, 0.0)
     apart = np.where(held, log_held - answer, -np.inf)
     centre = float(weighted(policy, apart).sum() / policy.sum())
-    rounding = EPS * (
-        (policy.size + 8) * (np.abs(payoff) @ policy + 0.25) / tau + 8.0 * (np.abs(log_held) + np.abs(answer) + 1.0)
-    )
+    rounding = (policy.size + 8.0) * EPS * (np.abs(payoff) @ policy + 0.25) / tau
+    rounding = rounding + 8.0 * EPS * (np.abs(log_held) + np.abs(answer) + 1.0)
     near = apart - centre - rounding >= -1.0
     # The centre is rounded as well, no more than the outcomes that it is the mean of.
     squares = weighted(np.where(near, policy, 0.0), (np.abs(apart - centre) + 2.0 * rounding) ** 2).sum()

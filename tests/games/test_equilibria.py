@@ -202,6 +202,16 @@ def test_the_limits_are_the_reference_and_the_nearest_lottery():
     assert limit.pmf == pytest.approx([1 / 12, 1 / 4, 1 / 3, 1 / 3], abs=1e-4)
 
 
+def test_a_reference_of_all_but_nothing_has_no_part():
+    """Log-probabilities to -1e308 neither warn nor widen the bound: the answer of the outcomes that have some."""
+    annotator = pb.Annotator(pb.FiniteDistribution(np.arange(4.0)), pb.luce())
+    found = nash_policy(annotator, 0.5, pb.FiniteDistribution([0.0, -1e300, -5.0, -1e308]))
+    some = pb.Annotator(pb.FiniteDistribution([0.0, 2.0]), pb.luce())
+    expected = nash_policy(some, 0.5, pb.FiniteDistribution([0.0, -5.0]))
+    np.testing.assert_allclose(found.policy.pmf[[0, 2]], expected.policy.pmf, rtol=1e-12)
+    assert found.converged
+
+
 def test_what_the_reference_excludes_stays_excluded():
     reference = pb.FiniteDistribution.from_weights([1, 1, 0])
     found = nash_policy(CYCLE, 0.1, reference)
