@@ -253,7 +253,7 @@ BEST_OF_N = (
         seen="as cited by its abstract and introduction",
         printed="The divergence of best-of-N from its reference is log N - (N - 1) / N.",
         read="For every finite reference, every reward and N, D(best of N, reference) equals that number.",
-        hypothesis="It is an upper bound. For equality rewards would have to have no atoms, which a finite support has.",
+        hypothesis="It is an upper bound. Equality would take rewards without atoms, which a finite support has.",
         instance="the witness, and 40 drawn references of up to 12 outcomes with ties, N up to 39",
         expected=FAILS,
         check=_kl_equality,
@@ -289,7 +289,7 @@ BEST_OF_N = (
         seen="abstract, and a summary of the whole",
         printed="For memoryless models and linear rewards, best-of-N and the KL-constrained optimum are asymptotically "
         "equivalent: expected rewards are asymptotically equal, and so the laws must be close in KL divergence.",
-        read="Our question, what \"close\" may mean: with N = floor(exp(m Delta)), does D(best of N, tilt of divergence "
+        read='Our question, what "close" may mean: with N = floor(exp(m Delta)), does D(best of N, tilt of divergence '
         "m Delta) itself fall with the length m?",
         hypothesis="Divergences are divided by the length: the undivided one grows, here by less than log(m + 1).",
         instance="fair bits, Delta = 1/5, m = 10, 20, 40, 80, 160",
@@ -301,12 +301,12 @@ BEST_OF_N = (
         name="best_of_n_is_optimal",
         source="Gui et al. 2024, arXiv:2406.00832",
         seen="abstract and introduction",
-        printed="Within a class of tiltings of the base model best-of-N is essentially optimal in the trade-off of win rate "
-        "against divergence.",
-        read="Our reading of \"essentially\": no policy with the divergence of best-of-N wins more often against the "
+        printed="Within a class of tiltings of the base model best-of-N is essentially optimal in the trade-off of win "
+        "rate against divergence.",
+        read='Our reading of "essentially": no policy with the divergence of best-of-N wins more often against the '
         "reference by more than 1/100. The policy that wins most often is such a tilting.",
-        hypothesis="No reward has more than 1/100 of the reference. Without atoms the difference depends on N alone and is "
-        "largest, 0.00924, for N = 2.",
+        hypothesis="No reward has more than 1/100 of the reference. Without atoms the difference depends on N alone "
+        "and is largest, 0.00924, for N = 2.",
         instance="the witness; no atoms, N from 2 to 199; drawn references of 200 to 1,000 outcomes of at most 1/100, "
         "N from 2 to 100",
         expected=HOLDS_IF,
