@@ -353,8 +353,8 @@ GENERAL_PREFERENCES = (
         printed="Preferences can be represented by a reward model if and only if they have no Condorcet cycle.",
         read='Our reading of "represented": some reward is larger for x than for y wherever P(x > y) > 1/2. No two '
         "outcomes tie.",
-        hypothesis="Majorities are represented. For the probabilities of a Bradley-Terry reward it is not enough: P(a > b) "
-        "= P(b > c) = 9/10, P(a > c) = 3/5 has no cycle, but odds of differences multiply, and 3/5 has not odds 81.",
+        hypothesis="Majorities are represented, not probabilities: P(a > b) = P(b > c) = 9/10, P(a > c) = 3/5 has no "
+        "cycle, but the odds of a Bradley-Terry reward multiply, 9 * 9 = 81, and 3/5 has odds 3/2.",
         instance="60 drawn preferences of 3 to 5 outcomes",
         expected=HOLDS,
         check=_reward_iff_no_cycle,
@@ -415,12 +415,13 @@ GENERAL_PREFERENCES = (
         name="sppo_converges",
         source="Wu et al. 2024, arXiv:2405.00675",
         seen="abstract; its theorem as cited by a summary (a gap of the mean of order T^(-1/2))",
-        printed="Self-play with multiplicative weights approximates the Nash policy, with a guarantee: the gap of the mean "
-        "of all policies falls like T^(-1/2).",
-        read="The mean's gap is at most 2 [log(1 / min start) / (eta T) + eta / 8], the constants of the regret bound, for "
-        "exact steps with eta = sqrt(8 log 12 / T).",
-        hypothesis="The mean is taken. The last policy of rock, paper, scissors from (1/2, 1/4, 1/4), eta = 1/10, T = 4000, "
-        "has gap 0.517, and the bound is 0.032: its divergence from the equilibrium grows at every step, not its gap.",
+        printed="Self-play with multiplicative weights approximates the Nash policy, with a guarantee: the gap of the "
+        "mean of all policies falls like T^(-1/2).",
+        read="The mean's gap is at most 2 [log(1 / min start) / (eta T) + eta / 8], the constants of the regret bound, "
+        "for exact steps with eta = sqrt(8 log 12 / T).",
+        hypothesis="The mean is taken. The last policy of rock, paper, scissors from (1/2, 1/4, 1/4), eta = 1/10, T = "
+        "4000, has gap 0.517, and the bound is 0.032: its divergence from the equilibrium grows at every step, its gap "
+        "does not.",
         instance=f"{DRAWN}, T = 100 and 1600",
         expected=HOLDS,
         check=_sppo,
@@ -431,8 +432,8 @@ GENERAL_PREFERENCES = (
         source="Calandriello et al. 2024, arXiv:2403.08635",
         seen="abstract",
         printed="Optimising IPO on its own, freshly annotated answers amounts to finding the Nash policy by self-play.",
-        read="Our question, of exact rounds: do rounds of IPO, each minimised exactly on pairs from the last policy, tend "
-        "to the equilibrium with KL control tau?",
+        read="Our question, of exact rounds: do rounds of IPO, each minimised exactly on pairs from the last policy, "
+        "tend to the equilibrium with KL control tau?",
         hypothesis="tau > 1/2, where a round is a contraction. At every tau the equilibrium is the only policy that "
         "stays.",
         instance=f"the witness; {DRAWN}, tau from 0.55 to 2",
