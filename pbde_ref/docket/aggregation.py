@@ -287,7 +287,7 @@ def _linear(rng: np.random.Generator) -> Finding:
             **{f"share of type {i + 1} at beta 16": float(share) for i, share in enumerate(shares)},
             "distortion at beta 16": _reached(16.0),
             "needed": 16.0 - (math.log(16.0) + 5.0) / 2.0,
-            "largest for uniform mu, utilities in twentieths": worst_distortion(16.0, [1, 1, 1], levels=20).distortion,
+            "largest found for uniform mu and utilities in twentieths": worst_distortion(16.0, [1, 1, 1], levels=20).distortion,
         },
     )  # fmt: skip
 
@@ -313,8 +313,8 @@ def _on_policy(rng: np.random.Generator) -> Finding:
         "linear programmes over populations with utilities 0, 1/12, ..., 1",
         numbers={
             "largest distortion over beta": max(found),
-            **{f"where c cannot be produced, beta {beta:g}": found_there for beta, found_there in hidden.items()},
-            **{f"cosh^2 of {beta:g}/2": math.cosh(beta / 2.0) ** 2 for beta in hidden},
+            **{f"c not producible at beta {beta:g} gives": found_there for beta, found_there in hidden.items()},
+            **{f"cosh^2({beta:g}/2) =": math.cosh(beta / 2.0) ** 2 for beta in hidden},
         },
     )  # fmt: skip
 
@@ -407,7 +407,7 @@ AGGREGATION = (
         seen="abstract only",
         printed="Without KL control RLHF has distortion at least (1 - o(1)) beta.",
         read="For some mu, pairs from mu x mu, and utilities in [0, 1], some population's fitted favourite has "
-        "distortion beta - (log beta + 5) / 2 or more. Our reading: not for every mu, as not for the uniform one.",
+        "distortion beta - (log beta + 5) / 2 or more. Our reading is not for every mu: the uniform one was found to reach less.",
         hypothesis="Three outcomes or more; of two it is never above (beta / 2) coth(beta / 2).",
         instance="mu = (0.0001, 0.0001, 1) / 1.0002 of a, b, c; types 1 to 3 with utilities (1 - t, 0, 1), (1, 0, 0), "
         "(0, 1/(100 beta), 0), t = log(beta) / beta; beta from 16 to 64",

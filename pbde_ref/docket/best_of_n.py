@@ -233,7 +233,7 @@ def _optimal(rng: np.random.Generator) -> Finding:
         f"{best} and has divergence {kl:.6f}; the policy with odds 1 : t : 7 t^5 : t^9, t = {t}, wins "
         f"{float(more):.6f}, {float(more - best):.6f} more, and has divergence {less:.6f}",
         numbers={
-            "without atoms, N = 2": gaps[2], "without atoms, N = 3": gaps[3],
+            "without atoms at N = 2": gaps[2], "without atoms at N = 3": gaps[3],
             "proved for atoms up to 1/100": proved, "largest drawn": largest,
         },
     )  # fmt: skip

@@ -260,7 +260,7 @@ def _efficiency(rng: np.random.Generator) -> Finding:
     )  # fmt: skip
 
 
-KEEPS = "An annotator whose utilities are beta times the link of p* / reference, asked all pairs, teaches only p*."
+KEEPS = "Our reading: an annotator of utilities beta * link(p* / reference), asked all pairs, teaches only p*."
 
 DIVERGENCES = (
     DocketClaim(

@@ -266,7 +266,7 @@ def _sppo(rng: np.random.Generator) -> Finding:
             mean.append(_hedge_excess(preferences, start, math.sqrt(8.0 * math.log(12) / steps), steps)[1])
     return finding(
         max(*mean, 0.0), SOLVED, "the regret bound of multiplicative weights",
-        numbers={"gap of the last policy above the bound, rock, paper, scissors": _last_policy(rng)},
+        numbers={"gap of the last policy above the bound in a cycle": _last_policy(rng)},
     )  # fmt: skip
 
 
