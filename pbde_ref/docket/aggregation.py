@@ -287,7 +287,7 @@ def _linear(rng: np.random.Generator) -> Finding:
             **{f"share of type {i + 1} at beta 16": float(share) for i, share in enumerate(shares)},
             "distortion at beta 16": _reached(16.0),
             "needed": 16.0 - (math.log(16.0) + 5.0) / 2.0,
-            "largest found for uniform mu and utilities in twentieths": worst_distortion(16.0, [1, 1, 1], levels=20).distortion,
+            "uniform mu, utilities in twentieths:": worst_distortion(16.0, [1, 1, 1], levels=20).distortion,
         },
     )  # fmt: skip
 
