@@ -407,7 +407,8 @@ AGGREGATION = (
         seen="abstract only",
         printed="Without KL control RLHF has distortion at least (1 - o(1)) beta.",
         read="For some mu, pairs from mu x mu, and utilities in [0, 1], some population's fitted favourite has "
-        "distortion beta - (log beta + 5) / 2 or more. Our reading is not for every mu: the uniform one was found to reach less.",
+        "distortion beta - (log beta + 5) / 2 or more. Our reading is not for every mu: less was found for the uniform "
+        "one.",
         hypothesis="Three outcomes or more; of two it is never above (beta / 2) coth(beta / 2).",
         instance="mu = (0.0001, 0.0001, 1) / 1.0002 of a, b, c; types 1 to 3 with utilities (1 - t, 0, 1), (1, 0, 0), "
         "(0, 1/(100 beta), 0), t = log(beta) / beta; beta from 16 to 64",
