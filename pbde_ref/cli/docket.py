@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from pbde_ref.cli.arguments import finite_or_none, output_path, table, whole
-from pbde_ref.docket import DOCKET, Settled, settle
+from pbde_ref.docket import DOCKET, FAILS, Settled, settle
 from pbde_ref.files import write_atomically, write_json
 
 __all__ = ["add_arguments", "run"]
@@ -22,8 +22,9 @@ INTRODUCTION = """# The docket
 What has been published about learning from preferences, restated in our words on finite supports, and settled exactly:
 what `pbde-ref docket --page docs/docket.md` writes. *holds*: as printed; *holds if*: with the hypothesis named, and not
 without it; *fails*: on the witness given. Nobody is accused of anything: most papers state their results for settings
-in which they are true, and each entry says how the sentence was read and how much of the source was. Verdicts are
-computed, never written down; each check is also tried with its hypothesis dropped, and must notice.
+in which they are true, and each entry says how the sentence was read and how much of the source was. "Our question"
+marks a reading that goes beyond what was seen of the source: its verdict is about the question, not about the paper.
+Verdicts are computed, never written down; each check is also tried with its hypothesis dropped, and must notice.
 """
 ROWS = {
     "Source": "source", "Seen": "seen", "As printed": "printed", "As read": "read", "Hypothesis": "hypothesis",
@@ -92,7 +93,8 @@ def _faults(settled: Settled) -> list[str]:
 def _entry(settled: Settled) -> list[tuple[str, str]]:
     """All about one claim, in pairs of a heading and a text."""
     claim, found = settled.claim, settled.finding
-    rows = [(name, getattr(claim, attribute)) for name, attribute in ROWS.items()]
+    names = {"Hypothesis": "True instead"} if claim.expected == FAILS else {}
+    rows = [(names.get(name, name), getattr(claim, attribute)) for name, attribute in ROWS.items()]
     if found is not None:
         numbers = ", ".join(f"{name} {value:.6g}" for name, value in found.numbers.items())
         rows += [
@@ -101,7 +103,9 @@ def _entry(settled: Settled) -> list[tuple[str, str]]:
             ("Witness", found.witness),
             ("Numbers", numbers),
         ]
-    control = f"without the hypothesis the error is {settled.control_error:.1e}"
+    fails = claim.expected == FAILS
+    dropped = "what is true instead, once broken, has error" if fails else "without the hypothesis the error is"
+    control = f"{dropped} {settled.control_error:.1e}"
     return [(name, text) for name, text in [*rows, ("Control", control)] if text]
 
 

@@ -264,18 +264,32 @@ def _families(beta: float) -> tuple[FloatArray, FloatArray]:
     return types, np.array([1.0, (half - near) / half, lead]) / (2.0 - near / half + lead)
 
 
-def _short_of(beta: float) -> float:
-    r"""By how much the family's distortion over beta is below :math:`1 - (\log \beta + 5) / 2 \beta`."""
+def _reached(beta: float) -> float:
+    """The family's distortion, for mu near the point mass at c."""
     types, shares = _families(beta)
     pool = AnnotatorMixture(shares, [Annotator(FiniteDistribution(beta * u), luce()) for u in types])
     fit = _fit(pool, ProductProposal([1e-4, 1e-4, 1.0]))
     favourite = FiniteDistribution.from_weights(np.eye(3)[int(fit.argmax())])
-    return max(0.0, 1.0 - (math.log(beta) + 5.0) / (2.0 * beta) - distortion(shares @ types, favourite) / beta)
+    return distortion(shares @ types, favourite)
+
+
+def _short_of(beta: float) -> float:
+    r"""By how much the family's distortion over beta is below :math:`1 - (\log \beta + 5) / 2 \beta`."""
+    return max(0.0, 1.0 - (math.log(beta) + 5.0) / (2.0 * beta) - _reached(beta) / beta)
 
 
 def _linear(rng: np.random.Generator) -> Finding:
     sizes = [16.0, 32.0, 64.0, float(rng.uniform(16.0, 64.0))]
-    return finding(max(map(_short_of, sizes)), SOLVER, "certified fits; the population is explicit")
+    shares = _families(16.0)[1]
+    return finding(
+        max(map(_short_of, sizes)), SOLVER, "certified fits; the population is explicit",
+        numbers={
+            **{f"share of type {i + 1} at beta 16": float(share) for i, share in enumerate(shares)},
+            "distortion at beta 16": _reached(16.0),
+            "needed": 16.0 - (math.log(16.0) + 5.0) / 2.0,
+            "uniform mu, utilities in twentieths:": worst_distortion(16.0, [1, 1, 1], levels=20).distortion,
+        },
+    )  # fmt: skip
 
 
 def _two_outcomes(rng: np.random.Generator) -> float:
@@ -289,14 +303,35 @@ def _on_policy(rng: np.random.Generator) -> Finding:
         for beta in (2.0, 4.0, 8.0)
         for mu in ([1, 1, 1], [1, 1, 98], _mu(rng, 3))
     ]
+    hidden = {beta: _hidden(beta) for beta in (2.0, 4.0, 8.0)}
+    # Odds of 256 at beta = log 256, types (1/8, 0, 1) and (0, 1/8, 0): they tie where this is the ratio of welfare.
+    by_hand = (Fraction(2, 3) - Fraction(1, 2)) / (Fraction(1, 129) - Fraction(1, 257))
+    wrong = abs(_two_types(math.log(256.0), 0.125) - float(by_hand))
+    above = max(found_there / math.cosh(beta / 2.0) ** 2 - 1.0 for beta, found_there in hidden.items())
     return finding(
-        max(0.0, max(found) - 1.0), 1e-9, "linear programmes over populations with utilities 0, 1/12, ..., 1",
-        numbers={"largest distortion over beta": max(found)},
+        max(0.0, max(found) - 1.0, above, wrong), 1e-9,
+        "linear programmes over populations with utilities 0, 1/12, ..., 1",
+        numbers={
+            "largest distortion over beta": max(found),
+            **{f"c not producible at beta {beta:g} gives": found_there for beta, found_there in hidden.items()},
+            **{f"cosh^2({beta:g}/2) =": math.cosh(beta / 2.0) ** 2 for beta in hidden},
+        },
     )  # fmt: skip
 
 
+def _two_types(beta: float, delta: float) -> float:
+    """Distortion of types (delta, 0, 1) and (0, delta, 0) of a, b, c, for mu at c, which cannot be produced."""
+    return float((expit(beta * delta) - 0.5) / (expit(-beta * (1.0 - delta)) - expit(-beta)))
+
+
+def _hidden(beta: float) -> float:
+    """The largest of such distortions: on the grid, and of small utilities, which no grid of this size has."""
+    grid = worst_distortion(beta, [1e-6, 1e-6, 1.0], levels=12, reachable=[1, 1, 0]).distortion
+    return max(grid, _two_types(beta, 1e-3))
+
+
 def _off_policy(rng: np.random.Generator) -> float:
-    return worst_distortion(8.0, [1, 1, 98], levels=12, reachable=[1, 1, 0]).distortion / 8.0 - 1.0
+    return worst_distortion(8.0, [1e-6, 1e-6, 1.0], levels=12, reachable=[1, 1, 0]).distortion / 8.0 - 1.0
 
 
 DRAWN = "the witness, and 40 drawn preference matrices of three to six outcomes"
@@ -305,9 +340,10 @@ AGGREGATION = (
     DocketClaim(
         name="borda_count",
         source="Siththaranjan et al. 2024, arXiv:2312.08358",
-        seen="abstract only",
+        seen="abstract only; the paper probably has uniform pairs in mind",
         printed="Preference learning aggregates over hidden contexts by Borda's count.",
-        read="The utilities of least expected log loss rank outcomes as the row means of P, for any law of pairs.",
+        read="Our question: do the utilities of least expected log loss rank outcomes as the row means of P for any "
+        "law of pairs?",
         hypothesis="Both outcomes are drawn from one mu, which weights the count, an outcome's own 1/2 included.",
         instance=DRAWN,
         expected=HOLDS_IF,
@@ -319,7 +355,7 @@ AGGREGATION = (
         source="Differential Voting 2026, arXiv:2601.18824",
         seen="abstract only",
         printed="The Bradley-Terry-Luce model corresponds to voting by Borda's count.",
-        read="For pairs from mu x mu the fitted utilities rank as unweighted row sums of P.",
+        read="Our question: for pairs from mu x mu, any mu, do the fitted utilities rank as unweighted row sums of P?",
         hypothesis="mu is uniform on the outcomes.",
         instance=DRAWN,
         expected=HOLDS_IF,
@@ -329,9 +365,9 @@ AGGREGATION = (
     DocketClaim(
         name="btl_follows_majorities",
         source="Xiao et al. 2025, arXiv:2506.12350; also arXiv:2601.18824",
-        seen="abstracts only: the first supposes what it calls mild assumptions, the second calls BTL majority-based",
-        printed="Reward learning satisfies pairwise majority and Condorcet consistency.",
-        read="Fitted to uniform pairs, x is above y wherever P(x,y) > 1/2.",
+        seen="abstracts only; what the first calls mild assumptions was not seen, the second calls BTL majority-based",
+        printed="Under mild assumptions, reward learning satisfies pairwise majority and Condorcet consistency.",
+        read="Our question, without these assumptions: fitted to uniform pairs, is x above y wherever P(x,y) > 1/2?",
         hypothesis="P is strongly stochastically transitive: who beats y beats everyone at least as often as y does.",
         instance=DRAWN,
         expected=HOLDS_IF,
@@ -343,7 +379,8 @@ AGGREGATION = (
         source="Ge et al. 2024, arXiv:2405.14758",
         seen="abstract only; that the axiom is Pareto's as cited by a work of 2026",
         printed="Bradley-Terry-Luce reward learning fails Pareto optimality.",
-        read="A free reward for each outcome, fitted to pairs of any law, may reverse what every annotator says.",
+        read="Our question: may a free reward for each outcome, fitted to pairs from mu x mu or to others, reverse "
+        "what every annotator says?",
         hypothesis="The pairs are not from mu x mu (or rewards are not free: there linear ones are meant).",
         instance="two Luce annotators of four outcomes asked along a path; and 20 drawn product proposals",
         expected=HOLDS_IF,
@@ -353,10 +390,12 @@ AGGREGATION = (
     DocketClaim(
         name="luce_model_cycles",
         source="Liu et al. 2025, arXiv:2503.10990",
-        seen="abstract only, of an announcement of its second version",
-        printed="Under the Luce model cycles have a probability that tends to one exponentially fast.",
-        read="The Luce model is Luce's choice rule with any odds on the outcomes.",
-        hypothesis="Each pair's majority is an independent fair coin, not given by odds.",
+        seen="abstracts of both versions; the definition of the model was not seen",
+        printed="Condorcet cycles exist with probability tending to one exponentially fast, under a probabilistic "
+        "preference model (version 1), a general one called the Luce model (version 2).",
+        read="Our question: is it so for Luce's rule of this package, odds on the outcomes? Theirs must be another "
+        "model: for this one it fails, whatever the law of the odds.",
+        hypothesis="Our choice of a model with cycles: each pair's majority is an independent fair coin.",
         instance="20 drawn odds on 14 outcomes; all tournaments of three and four outcomes",
         expected=HOLDS_IF,
         check=_cycles,
@@ -367,10 +406,12 @@ AGGREGATION = (
         source="Gölz et al. 2025, arXiv:2505.23749",
         seen="abstract only",
         printed="Without KL control RLHF has distortion at least (1 - o(1)) beta.",
-        read="For pairs from mu x mu, and utilities in [0, 1], some population's fitted favourite has distortion "
-        "beta - (log beta + 5) / 2 or more.",
+        read="For some mu, pairs from mu x mu, and utilities in [0, 1], some population's fitted favourite has "
+        "distortion beta - (log beta + 5) / 2 or more. Our reading is not for every mu: less was found for the uniform "
+        "one.",
         hypothesis="Three outcomes or more; of two it is never above (beta / 2) coth(beta / 2).",
-        instance="an explicit population of three types, beta from 16 to 64",
+        instance="mu = (0.0001, 0.0001, 1) / 1.0002 of a, b, c; types 1 to 3 with utilities (1 - t, 0, 1), (1, 0, 0), "
+        "(0, 1/(100 beta), 0), t = log(beta) / beta; beta from 16 to 64",
         expected=HOLDS,
         check=_linear,
         control=_two_outcomes,
@@ -392,11 +433,14 @@ AGGREGATION = (
         name="distortion_on_policy",
         source="Distortion of AI Alignment Revisited 2026 (workshop paper, OpenReview BciUs38t6W)",
         seen="abstract only",
-        printed="Where pairs are drawn from the reference RLHF has distortion O(beta).",
-        read="No population on a grid of utilities has a favourite, of pairs from mu x mu and among mu's outcomes, "
-        "with distortion above beta, for beta of 2 or more.",
-        hypothesis="What is compared can be produced. Else it is about (beta / 8) exp(beta / 2) for three outcomes.",
-        instance="three outcomes, three laws mu, beta = 2, 4, 8, utilities 0, 1/12, ..., 1",
+        printed="RLHF with reward clipping has, in a representative regime of KL control, distortion of order beta B "
+        "up to logarithms, B bounding the log density ratio of mu to the reference; O(beta) where both are equal.",
+        read="Our question, without clipping and without KL control: does no population on a grid of utilities have a "
+        "favourite, of pairs from mu x mu and among mu's outcomes, with distortion above beta?",
+        hypothesis="What is compared can be produced. Else it is up to cosh^2(beta/2), about exp(beta)/4, as mu "
+        "concentrates on what cannot be.",
+        instance="three outcomes, three laws mu, beta = 2, 4, 8, utilities 0, 1/12, ..., 1; for the hypothesis mu near "
+        "c, the same grid, and types (1/1000, 0, 1), (0, 1/1000, 0) of a, b, c",
         expected=HOLDS,
         check=_on_policy,
         control=_off_policy,

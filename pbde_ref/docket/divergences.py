@@ -260,7 +260,7 @@ def _efficiency(rng: np.random.Generator) -> Finding:
     )  # fmt: skip
 
 
-KEEPS = "An annotator whose utilities are beta times the link of p* / reference, asked all pairs, teaches only p*."
+KEEPS = "Our reading: an annotator of utilities beta * link(p* / reference), asked all pairs, teaches only p*."
 
 DIVERGENCES = (
     DocketClaim(
@@ -269,8 +269,10 @@ DIVERGENCES = (
         seen="abstract only; the losses from their code as the catalogue has it",
         printed="With forward KL, Jensen-Shannon, alpha-divergences reward and policy are still tractably linked.",
         read=KEEPS,
-        hypothesis="The annotator's utilities are values of the link: with alpha above 1 it is bounded below.",
-        instance="32 drawn problems of two to six outcomes, four divergences",
+        hypothesis="Utilities are no further apart than the link reaches: nothing is asked where it falls to minus "
+        "infinity, as (1 - u^-alpha) / alpha does for alpha > 0; it is bounded below for alpha < 0.",
+        instance="32 drawn problems of two to six outcomes: forward KL, Jensen-Shannon, and alpha = 1/2 and -2, where "
+        "u is p* / reference and (1 - u^-alpha) / alpha the link",
         expected=HOLDS,
         check=_f_dpo,
         control=_too_far_apart,
@@ -290,9 +292,11 @@ DIVERGENCES = (
     DocketClaim(
         name="squared_po_theorem_2",
         source="Pipano et al. 2026, arXiv:2602.06788",
-        seen="abstract only; the loss as the catalogue has it",
-        printed="With a divergence that need not be convex RLHF remains tractable; SquaredPO is such a loss.",
-        read=KEEPS,
+        seen="abstract, and a summary of its condition; the loss as the catalogue has it",
+        printed="RLHF remains tractable for an f that need not be convex, if f is DPO-inducing: f'(0+) = -infinity. "
+        "SquaredPO's f is.",
+        read="Our question, of identification and not of tractability: does an annotator whose utilities are beta "
+        "times the link of p* / reference, asked all pairs, teach only p*?",
         hypothesis="No policy gives an answer more than e times what the reference does: up to there the link rises.",
         instance="the witness, and 12 drawn problems of two to six outcomes with ratios below e",
         expected=HOLDS_IF,
@@ -304,7 +308,7 @@ DIVERGENCES = (
         source="Kim et al. 2025, arXiv:2505.19601",
         seen="abstract and a summary of its method",
         printed="The ratio identifies the policy uniquely; all Bregman divergences of ratios attain the target policy.",
-        read="Whatever pairs are drawn, only the target has the least expected divergence.",
+        read="Our question: whatever pairs are drawn, has only the target the least expected divergence?",
         hypothesis="The pairs connect all outcomes, and the answers are some policy's by Luce's rule.",
         instance="the witness, and a drawn policy of four outcomes compared round a ring, three generators",
         expected=HOLDS_IF,
@@ -316,7 +320,8 @@ DIVERGENCES = (
         source="Zhou et al. 2025, arXiv:2507.07855",
         seen="abstract only",
         printed="The connection of DPO with choice theory is established for all of Savage's (proper) losses.",
-        read="For every proper loss of the modelled preference the expected loss is least at p* only.",
+        read="Our question, of minimisers: for every proper loss of the modelled preference, strictly proper or not, "
+        "is the expected loss least at p* only?",
         hypothesis="The loss is strictly proper, the annotator follows Luce's rule, the pairs connect all outcomes.",
         instance="the witness, and a drawn p* of four outcomes",
         expected=HOLDS_IF,
@@ -328,7 +333,8 @@ DIVERGENCES = (
         source="Fisch et al. 2025, arXiv:2405.19316",
         seen="abstract only",
         printed="DPO leads to degenerate policies, sometimes with probabilities of preferred answers that go to zero.",
-        read="On every finite sample limits of minimisers give all chosen answers together the least probability 0.",
+        read="Our question, of every finite sample: among limits of policies whose loss tends to the least, do some "
+        "give all chosen answers together probability 0?",
         hypothesis="Some answer was never compared.",
         instance="the witness, and 20 drawn samples of five outcomes with two more that nobody saw",
         expected=HOLDS_IF,

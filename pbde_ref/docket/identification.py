@@ -95,9 +95,10 @@ IDENTIFICATION = (
         name="pairs_do_not_identify",
         source=SOURCE,
         seen="abstract only; it names no class of preferences",
-        printed="Binary comparisons of infinitely many people are insufficient to identify latent preferences.",
-        read="For any K of 2 or more Luce annotators and any n outcomes almost no mixture is determined, even within a "
-        "neighbourhood, by the probabilities of all pairs, one answer of each person.",
+        printed="Binary comparisons, finite data of each of infinitely many users, are insufficient to identify latent "
+        "preferences.",
+        read="Our question, each person compares one pair: is for any K of 2 or more Luce annotators and any n "
+        "outcomes almost no mixture determined, even within a neighbourhood, by the probabilities of all pairs?",
         hypothesis="n (n - 1) / 2 < K n - 1: n up to 4 for K = 2, 6 for K = 3, 8 for K = 4.",
         instance="the witness, and all K up to 4 and n up to 8 with too few pairs",
         expected=HOLDS_IF,
@@ -109,8 +110,8 @@ IDENTIFICATION = (
         source=SOURCE,
         seen="abstract only; it names no class of preferences",
         printed="Rankings over three or more responses ensure that latent preferences are identified.",
-        read="Almost all mixtures of K Luce annotators on n outcomes are determined within a neighbourhood by the laws "
-        "of all rankings of three, one of each person.",
+        read="Our question, each person ranks three once: are almost all mixtures of any K Luce annotators on any n "
+        "outcomes determined within a neighbourhood by the laws of all rankings of three?",
         hypothesis="K n - 1 is at most the number of free numbers of these laws: 5 for n = 3, 14 for n = 4.",
         instance="the witness, and K up to 4, n up to 6",
         expected=HOLDS_IF,
@@ -122,7 +123,8 @@ IDENTIFICATION = (
         source=SOURCE,
         seen="abstract only; it names no class of preferences",
         printed="Rankings over three or more responses ensure that latent preferences are identified.",
-        read="The law of people's orders of all outcomes is determined by the laws of all rankings of three.",
+        read="Our question, each person ranks three once: is the law of people's orders of all outcomes, where orders "
+        "are fixed and of no model, determined by the laws of all rankings of three?",
         hypothesis="There are three outcomes.",
         instance="the witness, and nine drawn differences of laws of orders of three",
         expected=HOLDS_IF,

@@ -143,7 +143,19 @@ def test_two_outcomes_never_cost_more():
         bound = beta / 2 / np.tanh(beta / 2)
         assert 0.97 * bound < worst_distortion(beta, [1, 3], levels=64).distortion <= bound * (1 + 1e-9)
     assert worst_distortion(8.0, [1, 1, 98], levels=12).distortion > 1.3 * (4.0 / np.tanh(4.0))
-    assert worst_distortion(8.0, [1, 1, 98], levels=12, reachable=[1, 1, 0]).distortion > 30.0
+
+
+def test_what_is_compared_and_not_produced_costs_up_to_cosh_squared():
+    """For any mu; it is approached by two types, in fractions at odds of 256: σ(β δ) = 2/3 for δ = 1/8."""
+    rng = np.random.default_rng()
+    for beta in rng.uniform(0.5, 8.0, 5):
+        mu, able = rng.dirichlet(np.full(3, 0.3)) + 1e-6, [1, 1, 0]
+        found = worst_distortion(beta, mu, levels=10, reachable=able).distortion
+        assert found <= np.cosh(beta / 2) ** 2 * (1 + 1e-9), (beta, mu)
+    by_hand = float((F(2, 3) - F(1, 2)) / (F(1, 129) - F(1, 257)))
+    grid = worst_distortion(np.log(256), [1e-9, 1e-9, 1], levels=8, reachable=[1, 1, 0]).distortion
+    assert 0.999 * by_hand < grid < np.cosh(np.log(16)) ** 2
+    assert grid > 2 * worst_distortion(np.log(256), [1e-9, 1e-9, 1], levels=8).distortion
 
 
 @pytest.mark.parametrize(
