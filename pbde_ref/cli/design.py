@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     rows = [[name, f"{v:.6g}", f"{needed[name]:,}", f"{design.value / v:.1%}"] for name, v in values.items()]
     print(table(rows, headers=["pairs from", "value", f"comparisons for {error:.3g}", "efficiency"]))
     if options.top:
-        shown = [[f"{pair['a']}", f"{pair['b']}", f"{pair['weight']:.4f}"] for pair in pairs[: options.top]]
+        shown = [[f"{pair['a']:.4g}", f"{pair['b']:.4g}", f"{pair['weight']:.4f}"] for pair in pairs[: options.top]]
         print("\n" + table(shown, headers=["answer", "against", "share"]))
     if options.json:
         write_json(options.json, {
