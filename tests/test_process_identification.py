@@ -152,7 +152,9 @@ BAD = {
     "zero probability": (changed("log_p", (0, 0), -np.inf), "`log_p` must be finite; got -inf at index (0, 0)"),
     "length": (changed("lengths", (1, 4), 0.0), "`lengths` must be positive; got 0.0 at index (1, 4)"),
     "rows": ({"log_p": DATA["log_p"][0]}, "`log_p` must have two rows, *; got shape (60,)"),
-    "shape": ({**DATA, "lengths": DATA["lengths"][:, :9]}, "`lengths` must have the shape of `log_p`; got (2, 9)"),
+    "shape": ({**DATA, "lengths": DATA["lengths"][:, :9]}, "`lengths` must have the shape of `log_p`, (2, 60); got (2, 9)"),
+    "another shape": ({"log_reference": DATA["log_p"], "lengths": DATA["lengths"][:, :9]},
+                      "`lengths` must have the shape of `log_reference`, (2, 60); got (2, 9)"),
     "clusters": ({**DATA, "clusters": [0, 1]}, "`clusters` must have one entry for each comparison, 60; got 2"),
     "few clusters": (
         {**DATA, "clusters": np.arange(60) % 4},

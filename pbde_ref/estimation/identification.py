@@ -255,6 +255,10 @@ def _columns(
     columns = {}
     named = {"log_p": log_p, "log_reference": log_reference, "lengths": lengths}
     given = {name: _both(name, value) for name, value in named.items() if value is not None}
+    for name, value in given.items():
+        first = next(iter(given))
+        if value.shape != given[first].shape:
+            raise ValueError(f"`{name}` must have the shape of `{first}`, {given[first].shape}; got {value.shape}")
     for name in ("log_p", "log_reference"):
         if name in given:
             reject(name, "at most 0, for it is the logarithm of a probability", given[name], given[name] > 0.0)
@@ -263,8 +267,6 @@ def _columns(
     if "log_p" in given:
         columns[LOG_P] = given["log_p"]
         if "lengths" in given:
-            if given["log_p"].shape != given["lengths"].shape:
-                raise ValueError(f"`lengths` must have the shape of `log_p`; got {given['lengths'].shape}")
             columns[PER_TOKEN] = given["log_p"] / given["lengths"]
     for name, column in ((REFERENCE, "log_reference"), (LENGTH, "lengths")):
         if column in given:
