@@ -95,13 +95,11 @@ def check_writable(path: str | os.PathLike[str], endings: Sequence[str] = ()) ->
     Raises
     ------
     ValueError
-        If the ending is another one, or `path` is empty or holds a null character.
+        If the ending is another one, or `path` is empty or holds what no name may.
     OSError
         If the folder does not exist, or `path` is something that cannot be written to.
     """
-    name = os.fspath(path)
-    if not name or "\0" in name:
-        raise ValueError(f"`path` must be the name of a file; got {name!r}")
+    name = _name_of("a file", path)
     if endings and Path(name).suffix.lower() not in endings:
         raise ValueError(f"`path` must end in one of {', '.join(endings)}; got {name!r}")
     try:
@@ -120,6 +118,17 @@ def check_writable(path: str | os.PathLike[str], endings: Sequence[str] = ()) ->
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
 
 
+def _name_of(what: str, path: str | os.PathLike[str]) -> str:
+    name = os.fspath(path)
+    try:
+        possible = bool(name) and b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        possible = False
+    if not possible:
+        raise ValueError(f"`path` must be the name of {what}; got {name!r}")
+    return name
+
+
 def check_folder(path: str | os.PathLike[str]) -> None:
     """Raise now, rather than after long work, what making a folder and writing into it would raise.
 
@@ -131,13 +140,11 @@ def check_folder(path: str | os.PathLike[str]) -> None:
     Raises
     ------
     ValueError
-        If `path` is empty or holds a null character.
+        If `path` is empty or holds what no name may.
     OSError
         If the lowest of them that exists is no folder, or cannot be written to.
     """
-    name = os.fspath(path)
-    if not name or "\0" in name:
-        raise ValueError(f"`path` must be the name of a folder; got {name!r}")
+    name = _name_of("a folder", path)
     there = os.path.realpath(name)
     while not os.path.lexists(there):
         there = os.path.dirname(there)

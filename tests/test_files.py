@@ -154,8 +154,11 @@ def test_folders_are_tried_before_the_work(tmp_path, monkeypatch):
         with pytest.raises(NotADirectoryError) as caught:
             check_folder(f"{tmp_path}/{name}")
         assert caught.value.filename == f"{tmp_path}/{name}"
-    with pytest.raises(ValueError, match="`path` must be the name of a folder"):
-        check_folder("")
+    for name in ("", "a\0b", "\ud800"):
+        with pytest.raises(ValueError, match="`path` must be the name of a folder"):
+            check_folder(name)
+        with pytest.raises(ValueError, match="`path` must be the name of a file"):
+            check_writable(name)
     # Whoever runs the tests may be allowed everything.
     monkeypatch.setattr(os, "access", lambda path, mode: path != str(tmp_path))
     for function, name in ((check_folder, "new/deeper"), (check_folder, ""), (check_writable, "file")):

@@ -122,8 +122,8 @@ def expected_slic(
     Raises
     ------
     ValueError
-        If sizes or supports differ, `delta` or `lambda_` is negative, or `log_policy` holds NaN, +inf, or -inf at two
-        outcomes that the proposal compares.
+        If sizes or supports differ, `delta` or `lambda_` is negative or neither 0 nor from 1e-100 to 1e100, or
+        `log_policy` holds NaN, +inf, or -inf at two outcomes that the proposal compares.
 
     Notes
     -----
@@ -195,8 +195,8 @@ def minimize_slic(
     Raises
     ------
     ValueError
-        If sizes or supports differ, `delta` or `lambda_` is negative, `tolerance` is not positive, or the annotator is
-        asked to compare two outcomes of probability zero.
+        If sizes or supports differ, `delta` or `lambda_` is negative or neither 0 nor from 1e-100 to 1e100, `tolerance`
+        is not positive, or the annotator is asked to compare two outcomes of probability zero.
 
     Notes
     -----
@@ -310,9 +310,9 @@ def _settings(
     same_support("reference", reference.support, "annotator", annotator.support)
     settings = non_negative_number("delta", delta), non_negative_number("lambda_", lambda_)
     for name, value in zip(("delta", "lambda_"), settings, strict=True):
-        # Their squares are taken on the way.
-        if value > 1e100:
-            raise ValueError(f"`{name}` must be at most 1e100; got {value}")
+        # Their squares are taken on the way, and quotients.
+        if value and not 1e-100 <= value <= 1e100:
+            raise ValueError(f"`{name}` must be 0, or from 1e-100 to 1e100; got {value}")
     return settings
 
 

@@ -626,6 +626,8 @@ def test_a_mixture_of_annotators_and_a_cycle():
         ({"delta": math.nan}, "`delta`"),
         ({"delta": INF}, "`delta`"),
         ({"lambda_": -1.0}, "`lambda_` must be .*non-negative; got -1"),
+        ({"lambda_": 5e-324}, "`lambda_` must be 0, or from 1e-100 to 1e100; got 5e-324"),
+        ({"delta": 1e101}, "`delta` must be 0, or from 1e-100 to 1e100; got 1e.101"),
         ({"reference": pb.uniform([0, 1])}, "`reference` must have 3 outcomes"),
         ({"tolerance": 0.0}, "`tolerance` must be positive"),
         ({"max_steps": 0}, "`max_steps` must be at least 1"),
