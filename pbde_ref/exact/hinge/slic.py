@@ -122,8 +122,8 @@ def expected_slic(
     Raises
     ------
     ValueError
-        If sizes or supports differ, `delta` or `lambda_` is negative or neither 0 nor from 1e-100 to 1e100, or
-        `log_policy` holds NaN, +inf, or -inf at two outcomes that the proposal compares.
+        If sizes or supports differ, `delta` or `lambda_` is negative or above 1e100, or `log_policy` holds NaN, +inf,
+        or -inf at two outcomes that the proposal compares.
 
     Notes
     -----
@@ -195,8 +195,8 @@ def minimize_slic(
     Raises
     ------
     ValueError
-        If sizes or supports differ, `delta` or `lambda_` is negative or neither 0 nor from 1e-100 to 1e100, `tolerance`
-        is not positive, or the annotator is asked to compare two outcomes of probability zero.
+        If sizes or supports differ, `delta` or `lambda_` is negative or above 1e100, `lambda_` is between 0 and 1e-100,
+        `tolerance` is not positive, or the annotator is asked to compare two outcomes of probability zero.
 
     Notes
     -----
@@ -288,6 +288,8 @@ def _minimized(
 ) -> SlicSolution:
     """The policy whose log-probabilities, less those of a base if there is one, have the least loss."""
     delta, lambda_ = _settings(annotator, proposal, delta, lambda_, reference)
+    if 0.0 < lambda_ < 1e-100:
+        raise ValueError(f"`lambda_` must be 0 or at least 1e-100, for flows are divided by it; got {lambda_}")
     tolerance, max_steps = positive_number("tolerance", tolerance), whole_number("max_steps", max_steps, least=1)
     policy_tolerance = positive_number("policy_tolerance", policy_tolerance)
     wins, ties = win_weights(annotator, proposal)
@@ -310,9 +312,9 @@ def _settings(
     same_support("reference", reference.support, "annotator", annotator.support)
     settings = non_negative_number("delta", delta), non_negative_number("lambda_", lambda_)
     for name, value in zip(("delta", "lambda_"), settings, strict=True):
-        # Their squares are taken on the way, and quotients.
-        if value and not 1e-100 <= value <= 1e100:
-            raise ValueError(f"`{name}` must be 0, or from 1e-100 to 1e100; got {value}")
+        # Their squares are taken on the way.
+        if value > 1e100:
+            raise ValueError(f"`{name}` must be at most 1e100; got {value}")
     return settings
 
 
