@@ -255,10 +255,10 @@ def _columns(
     columns = {}
     named = {"log_p": log_p, "log_reference": log_reference, "lengths": lengths}
     given = {name: _both(name, value) for name, value in named.items() if value is not None}
-    for name, value in given.items():
+    for name, pair in given.items():
         first = next(iter(given))
-        if value.shape != given[first].shape:
-            raise ValueError(f"`{name}` must have the shape of `{first}`, {given[first].shape}; got {value.shape}")
+        if pair.shape != given[first].shape:
+            raise ValueError(f"`{name}` must have the shape of `{first}`, {given[first].shape}; got {pair.shape}")
     for name in ("log_p", "log_reference"):
         if name in given:
             reject(name, "at most 0, for it is the logarithm of a probability", given[name], given[name] > 0.0)
