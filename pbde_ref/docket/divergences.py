@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 from scipy.optimize import linprog, minimize
@@ -154,7 +155,7 @@ def _proper(rng: np.random.Generator) -> Finding:
     answers = p[:, None] / (p[:, None] + p)
     errors = []
     for won, lost in PROPER:
-        found = _descended(lambda u: _expected(answers, u, won, lost), n)  # noqa: B023
+        found = _descended(partial(_expected, answers, won=won, lost=lost), n)
         errors.append(float(np.abs(found - p).sum() / 2))
     return finding(
         float(Fraction(1, 12)), DESCENT, "a quasi-Newton method against p*: log, square and spherical losses",
@@ -171,7 +172,7 @@ def _expected(answers: FloatArray, u: FloatArray, won: Generator, lost: Generato
 def _square_for_a_cycle(rng: np.random.Generator) -> float:
     """Where no policy has the preferences, strictly proper losses lead apart."""
     p = np.array([[0.5, 0.9, 0.3], [0.1, 0.5, 0.8], [0.7, 0.2, 0.5]])
-    found = [_descended(lambda u: _expected(p, u, *losses), 3) for losses in PROPER[:2]]  # noqa: B023
+    found = [_descended(partial(_expected, p, won=won, lost=lost), 3) for won, lost in PROPER[:2]]
     return float(np.abs(found[0] - found[1]).sum() / 2)
 
 
