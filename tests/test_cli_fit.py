@@ -491,6 +491,21 @@ def test_rankings_as_pairs_or_as_choices(fit, write):
     assert "6 comparisons of 3 items" in out
 
 
+def test_ties_in_rankings_are_told(fit, write):
+    """A tie before the last place of a row was lost from the count, and `--ties error` let it pass."""
+    path = write("ranking,weight\na > b = c,3\na = c > b,2\nc > b > a,2\nb > c > a,1\n")
+    _, out, _ = fit(path)
+    assert "4 rows, 2 of them with ties; 24 comparisons of 3 items" in out
+    assert "ties: half a win of either side" in out
+    with pytest.raises(ValueError, match="line 2: a tie"):
+        fit(path, "--ties", "error")
+    with pytest.raises(ValueError, match="one item at each place but the last .*; got several at place 1"):
+        fit(path, "--plackett-luce")
+    _, out, _ = fit(write("ranking,weight\na > b = c,3\nc > b > a,2\nb > c > a,1\n"), "--plackett-luce")
+    assert "3 rows, 1 of them with ties; 6 comparisons of 3 items" in out
+    assert "ties: the order of those that come last together is left open" in out
+
+
 def test_a_pair_that_occurs_once_gets_a_fit(fit, write):
     """Ten thousand pairs of items that occur once ended in a traceback."""
     path = write("chosen,rejected\n" + "".join(f"good {i},bad {i}\n" for i in range(3000)))

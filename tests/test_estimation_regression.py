@@ -295,8 +295,20 @@ def test_rankings_of_two_are_comparisons():
     np.testing.assert_allclose(one.standard_errors(), other.standard_errors(), rtol=1e-7)
     with pytest.raises(ValueError, match="one item at each place"):
         fit_rankings([(((0, 1), (2,)), 1.0), (((2,), (0,), (1,)), 1.0)], range(3), prior=PseudoCounts(1.0))
+    with pytest.raises(ValueError, match="two or more places; got none"):
+        fit_rankings([(((0, 1, 2),), 1.0)], range(3))
     with pytest.raises(NoFiniteEstimateError):
         fit_rankings([(((0,), (1,), (2,)), 1.0)], range(3))
+
+
+def test_those_who_come_last_together_were_not_ranked():
+    """By hand: who is first alone is a choice among three, P = 2/6, 3/6, 1/6; a ranking of one place says nothing."""
+    firsts = [(((0,), (1, 2)), 2.0), (((1,), (2, 0)), 3.0), (((2,), (0, 1)), 1.0), (((0, 1, 2),), 5.0)]
+    fit = fit_rankings(firsts, range(3))
+    np.testing.assert_allclose(fit.distribution.pmf, [2 / 6, 3 / 6, 1 / 6], atol=1e-9)
+    assert fit.log_likelihood == pytest.approx(2 * math.log(2 / 6) + 3 * math.log(3 / 6) + math.log(1 / 6), rel=1e-12)
+    assert fit.n_comparisons == 6.0
+
 
 
 # --- The bootstrap ---

@@ -238,6 +238,8 @@ def _read(options: argparse.Namespace, several: bool) -> ComparisonTable:
 
 def _tie_model(options: argparse.Namespace, table: ComparisonTable) -> str:
     """What ties count for: as asked, else what tells most."""
+    if options.plackett_luce:
+        return "last"
     if options.ties is not None:
         return str(options.ties)
     many = table.items.size >= DENSE_LIMIT

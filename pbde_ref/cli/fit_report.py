@@ -26,6 +26,7 @@ TIES = {
     "drop": "left out",
     "davidson": "Davidson's model, P(tie) = exp(tie) √(P(A) P(B))",
     "rao-kupper": "Rao and Kupper's model, P(A) = σ(ω_A − ω_B − threshold)",
+    "last": "the order of those that come last together is left open",
     "error": "",
 }
 ERRORS = {
@@ -55,7 +56,7 @@ def summary(
     intervals: str | None = None,
 ) -> str:  # fmt: skip
     """What was read and how the fit went, in a few lines; `other` is a fit in which ties are ties."""
-    ties = f", {table.n_ties:,} of them ties" if table.n_ties else ""
+    ties = f", {table.n_ties:,} of them {'with ' if table.rankings else ''}ties" if table.n_ties else ""
     lines = [
         about(table),
         f"{table.n_rows:,} rows{ties}; {fit.n_comparisons:,.10g} comparisons of {fit.utilities.size:,} items",

@@ -221,10 +221,16 @@ def fit_rankings(
     Parameters
     ----------
     rankings : sequence of (ranking, weight)
-        As `ComparisonTable.rankings` has them; one item at each place.
+        As `ComparisonTable.rankings` has them; one item at each place. Those that share the last place were not
+        ranked among each other: the product ends before them, which is the probability of the order of the others.
     support : sequence of n labels
     prior, tolerance, max_steps
         As in `fit_comparisons`.
+
+    Raises
+    ------
+    ValueError
+        If items share another place than the last.
 
     Examples
     --------
@@ -235,8 +241,8 @@ def fit_rankings(
     """
     names = labels(support, len(support))
     choices = choices_of_rankings(rankings, names.size)
-    ordered = [list(chain.from_iterable(ranking)) for ranking, _ in rankings]
-    one, other = np.array([pair for order in ordered for pair in pairwise(order)]).T
+    steps = chain.from_iterable(pairwise(ranking) for ranking, _ in rankings)
+    one, other = np.array([(a[0], b) for a, left in steps for b in left]).T
     found = groups(one, other, names.size)
     if prior is None:
         refuse(found, names, REMEDY, False)

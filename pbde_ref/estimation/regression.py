@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -298,20 +299,25 @@ class ColumnChoices:
 
 
 def choices_of_rankings(rankings: Sequence[tuple[tuple[tuple[int, ...], ...], float]], size: int) -> Choices:
-    """Rankings as choices from what is left, best first.
+    """Rankings as choices from what is left, best first; nothing is said of the order of those that come last together.
 
     Raises
     ------
     ValueError
-        If items share a place.
+        If items share another place, or no ranking has two places.
     """
-    if any(len(place) > 1 for ranking, _ in rankings for place in ranking):
-        raise ValueError("`rankings` must have one item at each place for Plackett and Luce's model; got a tie")
-    orders = [[place[0] for place in ranking] for ranking, _ in rankings]
-    stages = [(number, order[stage:]) for number, order in enumerate(orders) for stage in range(len(order) - 1)]
+    shared = [place for ranking, _ in rankings for place, group in enumerate(ranking[:-1], 1) if len(group) > 1]
+    if shared:
+        rule = "have one item at each place but the last for Plackett and Luce's model"
+        raise ValueError(f"`rankings` must {rule}; got several at place {shared[0]}")
+    said = [(ranking, weight) for ranking, weight in rankings if len(ranking) > 1]
+    if not said:
+        raise ValueError("`rankings` must have two or more places; got none that has")
+    stages = [(number, list(chain.from_iterable(ranking[place:]))) for number, (ranking, _) in enumerate(said)
+              for place in range(len(ranking) - 1)]  # fmt: skip
     items, chosen = np.array([one for _, left in stages for one in left]), [left[0] for _, left in stages]
     start = np.cumsum([0, *(len(left) for _, left in stages)])
-    unit, weights = np.array([number for number, _ in stages]), np.array([weight for _, weight in rankings])
+    unit, weights = np.array([number for number, _ in stages]), np.array([weight for _, weight in said])
     alternatives = csr_array((np.ones(items.size), (np.arange(items.size), items)), shape=(items.size, size))
     picked = csr_array((np.ones(len(chosen)), (np.arange(len(chosen)), chosen)), shape=(len(chosen), size))
     return Choices(alternatives, start, picked, weights[unit], unit, weights, size, ())
