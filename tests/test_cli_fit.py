@@ -499,7 +499,7 @@ def test_ties_in_rankings_are_told(fit, write):
     assert "ties: half a win of either side" in out
     with pytest.raises(ValueError, match="line 2: a tie"):
         fit(path, "--ties", "error")
-    with pytest.raises(ValueError, match="one item at each place but the last .*; got several at place 1"):
+    with pytest.raises(ValueError, match=r"one item at each place but the last .*; got several at place 1"):
         fit(path, "--plackett-luce")
     _, out, _ = fit(write("ranking,weight\na > b = c,3\nc > b > a,2\nb > c > a,1\n"), "--plackett-luce")
     assert "3 rows, 1 of them with ties; 6 comparisons of 3 items" in out

@@ -44,15 +44,15 @@ def run(options: argparse.Namespace) -> int:
     """Sweep, write, draw, print."""
     name = options.experiment
     if name not in SUBJECTS and ":" not in name:
-        raise ValueError(f"the experiment must be one of {', '.join(SUBJECTS)}, or MODULE:FUNCTION; got {name!r:.100}")
+        raise ValueError(f"`EXPERIMENT` must be one of {', '.join(SUBJECTS)}, or MODULE:FUNCTION; got {name!r:.100}")
     subject = SUBJECTS[name] if name in SUBJECTS else subject_of(subject_named(name))
     if options.show_settings:
         empty = inspect.Parameter.empty
         print(subject.summary + "\n")
         print(table([[n, "" if v is empty else str(v)] for n, v in subject.settings.items()], ["setting", "default"]))
         return 0
-    over = dict(_values(subject, text) for text in options.over)
-    fixed = {name: values[0] for name, values in (_values(subject, text, 1) for text in options.set)}
+    over = dict(_values("--over", subject, text) for text in options.over)
+    fixed = {name: values[0] for name, values in (_values("--set", subject, text, 1) for text in options.set)}
     out = Path(options.out or f"sweep/{name.replace(':', '-')}")
     out.mkdir(parents=True, exist_ok=True)
     check_writable(out / "sweep.csv")
@@ -70,6 +70,8 @@ def run(options: argparse.Namespace) -> int:
         from pbde_ref.figures import save_figure
         from pbde_ref.figures.sweep import draw_sweep
 
+        if options.show and options.show not in found.numbers:
+            raise ValueError(f"`--show` must be one of {', '.join(found.numbers)}; got {options.show!r:.100}")
         image = out / f"sweep.{options.format}"
         save_figure(draw_sweep(found, options.show or next(iter(found.numbers))), image)
         print(f"The figure: {image}")
@@ -80,12 +82,12 @@ def _cell(value: Any) -> str:
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _values(subject: Subject, text: str, most: int | None = None) -> tuple[str, list[Any]]:
+def _values(option: str, subject: Subject, text: str, most: int | None = None) -> tuple[str, list[Any]]:
     """A setting's name and values, each of the type that it has."""
     name, separator, said = text.partition("=")
     if not separator or not name or (name not in subject.settings and not subject.open_ended):
         known = ", ".join(subject.settings)
-        raise ValueError(f"a setting must be NAME=VALUE with NAME one of {known}; got {text!r:.100}")
+        raise ValueError(f"`{option}` must be NAME=VALUE with NAME one of {known}; got {text!r:.100}")
     default = subject.settings.get(name, inspect.Parameter.empty)
     parts = said.split(",") if most is None else [said]
     values: list[Any] = []

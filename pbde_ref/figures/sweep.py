@@ -29,7 +29,7 @@ def draw_sweep(found: Sweep, number: str) -> Figure:
         If there is no such number, more than ten lines, or nothing varies.
     """
     if number not in found.numbers:
-        raise ValueError(f"the number must be one of {', '.join(found.numbers)}; got {number!r:.100}")
+        raise ValueError(f"`number` must be one of {', '.join(found.numbers)}; got {number!r:.100}")
     varied = [name for name in found.varied if name != CHANCE] or list(found.varied)
     if not varied:
         raise ValueError("a figure needs a setting with several values; got none")

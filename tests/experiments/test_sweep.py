@@ -172,11 +172,11 @@ def test_identification_by_hand():
 
 
 WRONG = {
-    "unknown experiment": (["nothing"], "the experiment must be one of optimum, two-annotators"),
+    "unknown experiment": (["nothing"], "`EXPERIMENT` must be one of optimum, two-annotators"),
     "unknown setting": (["identification", "--over", "itms=3"], "NAME one of items, comparisons, spread, seed"),
     "not a number": (["identification", "--over", "items=many"], "items must be a whole number; got 'many'"),
     "twice": (["identification", "--over", "seed=1,2", "--set", "seed=3"], "`over` must have values of seed"),
-    "nothing to show": (["identification", "--over", "seed=1-2", "--show", "x"], "the number must be one of finite"),
+    "nothing to show": (["identification", "--over", "seed=1-2", "--show", "x"], "`--show` must be one of finite"),
     "unknown figure": (["toy", "--set", "figure=figure-6"], "`figure` must be one of figure-1"),
 }  # fmt: skip
 

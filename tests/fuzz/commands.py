@@ -32,6 +32,8 @@ from tests.fuzz.harness import MOST_CHARACTERS, Faults
 FOREIGN = ("check", "check-fitter", "bench", "reproduce")
 ROOT = Path(__file__).parents[2]
 MOST_MEMORY = 2**33
+# Other work may leave a command a fifth of a processor.
+PATIENCE = 5.0
 SMALL_LANGUAGE = [f"--set={s}" for s in (
     "vocabulary=40", "embedding_dim=8", "layers=1", "heads=2", "mlp_dim=8", "whole_steps=4", "short_steps=4",
     "long_steps=4", "tokens_per_batch=128", "pairs=16", "table_sentences=32", "samples=16", "pairs_per_step=8",
@@ -267,7 +269,10 @@ def _value(rng, subject=False):
 
 
 def ended(words, folder, surroundings, seconds=30.0):
-    """Status, stdout and stderr of a command; or what it did instead of ending."""
+    """Status of a command, whether it was late, what it said on stderr, how many processes stayed behind.
+
+    Seconds are of the processors' time; one that works less than that may wait `PATIENCE` times as long.
+    """
     out, err = folder.parent / "out", folder.parent / "err"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
     environment |= surroundings.get("variables", {})
@@ -299,11 +304,13 @@ def ended(words, folder, surroundings, seconds=30.0):
     )  # fmt: skip
     for descriptor in leads.values():
         os.close(descriptor)
-    late = False
-    try:
-        status = process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        late = True
+    late, deadline = False, time.monotonic() + PATIENCE * seconds
+    while process.poll() is None and not late:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.2)
+        late = time.monotonic() > deadline or worked(process.pid) > seconds
+    status = process.poll()
+    if late and status is None:
         process.send_signal(signal.SIGINT)
         try:
             status = process.wait(30.0)
@@ -312,6 +319,17 @@ def ended(words, folder, surroundings, seconds=30.0):
             process.kill()
             process.wait()
     return status, late, err.read_text("utf-8", "replace"), leftovers(process.pid, ours)
+
+
+def worked(session):
+    """Seconds of the processors' time that the processes of a session have taken, those that have ended included."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session:
+                ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _argument(word):
@@ -394,7 +412,8 @@ def fault(words, changed, surroundings):
 def _named(option, words, said):
     """Whether an error names the option, in a user's or in Python's spelling, or what it was given."""
     bare = option.lstrip("-")
-    value = words[-1].partition("=")[2] if option.startswith("--") else ""
+    # A lone surrogate is not said as it was given.
+    value = words[-1].partition("=")[2].partition("\ud800")[0] if option.startswith("--") else ""
     known = [option, bare.replace("-", "_"), *([value.partition("=")[0][:40]] if value.strip() else [])]
     return not bare or any(name in said for name in known) or bare in ("subjects", "target", "file")
 
