@@ -18,6 +18,7 @@ from pbde_ref.numerics import grouped_logsumexp
 from pbde_ref.validation import (
     FloatArray,
     IndexArray,
+    array,
     generator_of,
     indices,
     plain_array,
@@ -139,11 +140,11 @@ class Prompts:
     def __repr__(self) -> str:
         return f"Prompts({len(self.names)} prompts, {self.size} answers)"
 
-    def sums(self, values: FloatArray) -> FloatArray:
-        """Sum over each prompt's answers, shape (K, …)."""
-        return np.asarray(np.add.reduceat(values, self.start[:-1], axis=0))
+    def sums(self, values: ArrayLike) -> FloatArray:
+        """Sum over each prompt's answers, of values of shape (n, …): shape (K, …)."""
+        return np.asarray(np.add.reduceat(self._of_answers("values", values), self.start[:-1], axis=0))
 
-    def log_sums(self, values: FloatArray) -> FloatArray:
+    def log_sums(self, values: ArrayLike) -> FloatArray:
         r""":math:`\log \sum_x e^{v(x)}` over each prompt's answers, shape (K,); of nothing but -inf it is -inf.
 
         Examples
@@ -153,13 +154,23 @@ class Prompts:
         >>> pb.Prompts("aabb").log_sums(np.log([1.0, 3.0, 2.0, 2.0])).round(6)  # log 4, log 4
         array([1.386294, 1.386294])
         """
+        values = vector("values", values, size=self.size)
+        reject("values", "below infinity", values, values == np.inf)
         return grouped_logsumexp(values, self.start[:-1], self.number)
 
-    def centred(self, values: FloatArray, weights: FloatArray | None = None) -> FloatArray:
+    def centred(self, values: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:
         """Values, shape (n, …), less the mean of their prompt's, or less their mean under weights that sum to one."""
-        shares = np.repeat(1.0 / np.diff(self.start), np.diff(self.start)) if weights is None else weights
+        values = self._of_answers("values", values)
+        each = np.diff(self.start)
+        shares = np.repeat(1.0 / each, each) if weights is None else vector("weights", weights, size=self.size)
         shares = shares.reshape(-1, *(1,) * (values.ndim - 1))
         return np.asarray(values - self.sums(shares * values)[self.number])
+
+    def _of_answers(self, name: str, values: ArrayLike) -> FloatArray:
+        given = array(name, values)
+        if not given.ndim or len(given) != self.size:
+            raise ValueError(f"`{name}` must have {self.size} rows, one for each answer; got shape {given.shape}")
+        return given
 
     def pairs(self) -> tuple[IndexArray, IndexArray]:
         """All unordered pairs of answers to one prompt, each answer with itself included, in order of the first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -97,8 +98,11 @@ def array(name: str, value: ArrayLike, *, nan: bool = False) -> FloatArray:
     try:
         if not numbers:
             raise TypeError("not real numbers")
-        with np.errstate(over="raise"):
-            result = np.array(given, dtype=np.float64)
+        if given.dtype == np.float64:
+            result = np.array(given)
+        else:
+            with np.errstate(over="raise"):
+                result = np.array(given, dtype=np.float64)
     except (OverflowError, FloatingPointError) as error:
         raise ValueError(f"`{name}` must be in the range of float64; got {shown(value)}") from error
     except MemoryError as error:
@@ -250,6 +254,8 @@ def probability_weights(name: str, values: FloatArray) -> FloatArray:
 
 def number(name: str, value: Any) -> float:
     """A finite real number."""
+    if type(value) is float and math.isfinite(value):
+        return value
     result = array(name, value)
     if result.ndim != 0:
         raise TypeError(f"`{name}` must be a single number; got shape {result.shape}")

@@ -428,3 +428,27 @@ def test_numbers_of_prompts_are_whole_and_known(prompts):
     assert pb.ConditionalDistribution(np.zeros(4), pb.Prompts("aabb")).sample([0], rng=0).shape == (1,)
     with pytest.raises((TypeError, ValueError), match="`prompts` must be"):
         pb.ConditionalDistribution(np.zeros(4), pb.Prompts("aabb")).sample(prompts)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda p: p.log_sums([0.0, 1.0]), "`values` must have 4 outcomes, one for each of the support; got 2"),
+        (lambda p: p.log_sums([0.0, 1.0, np.inf, 0.0]), "`values` must be below infinity; got inf at index 2"),
+        (lambda p: p.sums([0.0, 1.0]), r"`values` must have 4 rows, one for each answer; got shape \(2,\)"),
+        (lambda p: p.sums(3.0), r"`values` must have 4 rows, one for each answer; got shape \(\)"),
+        (lambda p: p.sums([0.0, 1.0, np.nan, 0.0]), "`values` must be free of NaN; got nan at index 2"),
+        (lambda p: p.centred(np.zeros((3, 4))), r"`values` must have 4 rows, one for each answer; got shape \(3, 4\)"),
+        (lambda p: p.centred(np.zeros(4), [1.0]), "`weights` must have 4 outcomes"),
+    ],
+)
+def test_sums_over_answers_refuse_what_is_not_theirs(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(pb.Prompts("aabb"))
+
+
+def test_sums_over_answers_take_lists():
+    """By hand: 1 + 2 and 3 + 4, and what is left after their means."""
+    prompts = pb.Prompts("aabb")
+    assert prompts.sums([1.0, 2.0, 3.0, 4.0]).tolist() == [3.0, 7.0]
+    assert prompts.centred([1, 2, 3, 5]).tolist() == [-0.5, 0.5, -1.0, 1.0]
