@@ -5,6 +5,7 @@ A topic is a module that holds a tuple of claims; it is listed here.
 
 from pbde_ref.docket.aggregation import AGGREGATION
 from pbde_ref.docket.best_of_n import BEST_OF_N
+from pbde_ref.docket.direct_losses import DIRECT_LOSSES
 from pbde_ref.docket.divergences import DIVERGENCES
 from pbde_ref.docket.general_preferences import GENERAL_PREFERENCES
 from pbde_ref.docket.identification import IDENTIFICATION
@@ -12,5 +13,5 @@ from pbde_ref.docket.record import FAILS, HOLDS, HOLDS_IF, DocketClaim, Finding,
 
 __all__ = ["DOCKET", "FAILS", "HOLDS", "HOLDS_IF", "DocketClaim", "Finding", "Settled", "finding", "settle"]
 
-TOPICS = (GENERAL_PREFERENCES, BEST_OF_N, AGGREGATION, IDENTIFICATION, DIVERGENCES)
+TOPICS = (GENERAL_PREFERENCES, BEST_OF_N, AGGREGATION, IDENTIFICATION, DIVERGENCES, DIRECT_LOSSES)
 DOCKET = {claim.name: claim for topic in TOPICS for claim in topic}
