@@ -22,7 +22,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 ORDER = [
     "paper", "validation", "display", "files", "processes", "foreign", "threads", "double_double", "numerics",
     "conditional", "distributions", "paper_problem", "pbde", "pairs", "annotators", "proposals", "objectives", "losses",
-    "exact", "prompts", "games", "aggregation", "design",
+    "exact", "prompts", "games", "aggregation", "design", "online",
     "catalogue", "policy_optimization", "sampling", "estimation", "models", "language", "experiments", "strategies",
     "oracle", "vectors", "verification", "docket", "benchmarking", "figures", "explore", "cli", "__main__",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceMatrix, PreferenceModel
 from pbde_ref.catalogue.losses import optimum
-from pbde_ref.distributions import FiniteDistribution, tilt, total_variation, uniform
+from pbde_ref.distributions import FiniteDistribution, tilt, uniform
 from pbde_ref.docket.record import FAILS, DocketClaim, Finding, finding
 from pbde_ref.exact.minimizers import minimize_expected_loss
 from pbde_ref.pbde import luce
@@ -128,9 +128,9 @@ def _nca(rng: np.random.Generator) -> Finding:
     return finding(
         -gain if falls else 0.0, SOLVER, "stationarity in fractions; certified minimisers",
         instead=max(lost, abs(found.pmf[0] - float(policy))),
-        witness="two answers, reference (4/7, 3/7), a preferred to b with probability 20/27, beta = 1/2: the optimum is "
-        "(25/28, 3/28), ratios 25/16 and 1/4, and (5/4)^40 < 2^14: the chosen answer's expected log-likelihood falls by "
-        f"{-gain:.6f}",
+        witness="two answers, reference (4/7, 3/7), a preferred to b with probability 20/27, beta = 1/2: the optimum "
+        "is (25/28, 3/28), ratios 25/16 and 1/4, and (5/4)^40 < 2^14: the chosen answer's expected log-likelihood "
+        f"falls by {-gain:.6f}",
     )  # fmt: skip
 
 
@@ -177,7 +177,7 @@ def _below_the_threshold(rng: np.random.Generator) -> float:
 # --- DPO and RLHF ---
 
 
-def _two_stages(annotator: PreferenceModel, proposal: Proposal, beta: float, reference: FiniteDistribution) -> FloatArray:
+def _rlhf(annotator: PreferenceModel, proposal: Proposal, beta: float, reference: FiniteDistribution) -> FloatArray:
     """RLHF: a reward for each outcome by the log loss, and the policy that is best for it with KL control."""
     return tilt(reference, minimize_expected_loss("bradley_terry", annotator, proposal).value, beta).pmf
 
@@ -185,7 +185,7 @@ def _two_stages(annotator: PreferenceModel, proposal: Proposal, beta: float, ref
 def _apart(annotator: PreferenceModel, proposal: Proposal, beta: float, reference: FiniteDistribution) -> float:
     """Total variation between what RLHF and DPO learn."""
     found = _learnt("dpo", annotator, proposal, beta=beta, reference=reference)
-    return float(np.abs(found.pmf - _two_stages(annotator, proposal, beta, reference)).sum() / 2.0)
+    return float(np.abs(found.pmf - _rlhf(annotator, proposal, beta, reference)).sum() / 2.0)
 
 
 def _all_apart(rng: np.random.Generator) -> float:
@@ -205,7 +205,7 @@ def _subset(rng: np.random.Generator) -> Finding:
     only = minimize_expected_loss("bradley_terry", _between_two(Fraction(2, 3)), PAIR)
     wrong = abs(float(np.exp(only.value[0] - only.value[1])) - float(odds))
     return finding(
-        1.0 if same <= SOLVER and wrong <= SOLVER else 0.0, SOLVER, "odds by hand; certified fits", instead=_all_apart(rng),
+        1.0 if max(same, wrong) <= SOLVER else 0.0, SOLVER, "odds by hand; certified fits", instead=_all_apart(rng),
         witness="two answers, of which the first won two comparisons and lost one, even reference, beta = 1: rewards "
         "log 2 apart and nothing else fit best, and policies with odds 2 : 1 and no others minimise DPO's loss: both "
         "classes are {(2/3, 1/3)}",
@@ -214,7 +214,7 @@ def _subset(rng: np.random.Generator) -> Finding:
 
 def _unseen(rng: np.random.Generator) -> float:
     """How far DPO may go from RLHF where an answer is not compared and the reference excludes it: 9/10 on it."""
-    policy, rlhf = [Fraction(6, 100), Fraction(4, 100), Fraction(9, 10)], [Fraction(6, 10), Fraction(4, 10), Fraction(0)]
+    policy, rlhf = ([Fraction(x, 100) for x in row] for row in ((6, 4, 90), (60, 40, 0)))
     alike = policy[0] / policy[1] == rlhf[0] / rlhf[1]
     return float(alike * sum(abs(a - b) for a, b in zip(policy, rlhf, strict=True)) / 2)
 
@@ -223,12 +223,14 @@ def _conditional(rng: np.random.Generator) -> Finding:
     odds = Fraction(9, 1) * Fraction(1, 2)
     nine = FiniteDistribution.from_weights([9, 1])
     annotator = _between_two(Fraction(1, 3))
-    both = [_learnt("dpo", annotator, PAIR, beta=1.0, reference=nine).pmf, _two_stages(annotator, PAIR, 1.0, nine)]
+    both = [_learnt("dpo", annotator, PAIR, beta=1.0, reference=nine).pmf, _rlhf(annotator, PAIR, 1.0, nine)]
     wrong = max(abs(float(p[0] / p[1]) - float(odds)) for p in both)
     return finding(
-        1.0 if odds > 1 and wrong <= 10 * SOLVER else 0.0, SOLVER, "odds by hand; certified fits", instead=_all_apart(rng),
-        witness="two answers, reference (9/10, 1/10), b preferred to a with probability 2/3, beta = 1: the reward of b "
-        "is greater by log 2, RLHF's optimum is (9/11, 2/11), which prefers a, and (9/11, 2/11) is DPO's only minimiser",
+        1.0 if odds > 1 and wrong <= 10 * SOLVER else 0.0, SOLVER, "odds by hand; certified fits",
+        instead=_all_apart(rng),
+        witness="two answers, reference (9/10, 1/10), b preferred to a with probability 2/3, beta = 1: the reward of "
+        "b is greater by log 2, RLHF's optimum is (9/11, 2/11), which prefers a, and (9/11, 2/11) is the only "
+        "minimiser of DPO's loss",
     )  # fmt: skip
 
 
