@@ -40,10 +40,10 @@ class OnlineRun(Shown):
     length : Decimal
         :math:`\ell`.
     factor : float
-        By which the error fell per step in the last two, which may alternate; NaN for fewer than three errors.
+        By which the error fell per step in the last two, which may alternate; NaN for fewer than four errors.
     order : float
-        :math:`\log \frac{e_{t + 1}}{e_t} / \log \frac{e_t}{e_{t - 1}}` at the end: 1 where convergence is linear, 2
-        where it is quadratic; NaN for fewer than three errors.
+        :math:`\log \frac{e_t}{e_{t - 2}} / \log \frac{e_{t - 1}}{e_{t - 3}}` at the end: 1 where convergence is
+        linear, 2 where it is quadratic; NaN for fewer than four errors.
     """
 
     errors: tuple[Decimal, ...]
@@ -155,7 +155,7 @@ def online_dpo(
         :math:`\ell`. Default: the best in the end, :math:`2 n / (\lambda_{\min} + \lambda_{\max})`; 1 for "mixed" and
         "rewards".
     digits : int
-        From 20 to 1,000; errors below 10 to the power of 5 - digits are left out.
+        From 30 to 1,000; errors below 10 to the power of 10 - digits are left out.
 
     Notes
     -----
@@ -172,7 +172,7 @@ def online_dpo(
     weights = SAMPLERS[choice("sampler", sampler, SAMPLERS)]
     first = np.zeros(target.size) if start is None else _checked("start", start, target.size)
     steps = whole_number("steps", steps, least=1, most=10_000)
-    digits = whole_number("digits", digits, least=20, most=1000)
+    digits = whole_number("digits", digits, least=30, most=1000)
     given = None if length is None else positive_number("length", length)
     with localcontext(prec=digits) as context:
         # Far from the optimum a step may be too long; then errors grow until an exponential does not fit.
@@ -183,11 +183,11 @@ def online_dpo(
         size = _length(target, exact, sampler) if given is None else Decimal(given)
         errors = [_error(scores, exact)]
         for _ in range(steps):
-            if not Decimal(10) ** (5 - digits) < errors[-1] < 10**6:
+            if not Decimal(10) ** (10 - digits) < errors[-1] < 10**6:
                 break
             scores = _step(scores, wins, weights(scores, exact), size / len(exact))
             errors.append(_error(scores, exact))
-        kept = tuple(e for e in errors if e > Decimal(10) ** (5 - digits))
+        kept = tuple(e for e in errors if e > Decimal(10) ** (10 - digits))
         return OnlineRun(kept, +size, *_speed(kept))
 
 
@@ -218,7 +218,7 @@ def _error(scores: Scores, exact: Scores) -> Decimal:
 
 def _speed(errors: Sequence[Decimal]) -> tuple[float, float]:
     """Factor and order at the end."""
-    if len(errors) < 3:
+    if len(errors) < 4:
         return math.nan, math.nan
-    last, before = ((errors[i] / errors[i - 1]).ln() for i in (-1, -2))
+    last, before = ((errors[i] / errors[i - 2]).ln() for i in (-1, -2))
     return float((errors[-1] / errors[-3]).sqrt()), float(last / before) if before else math.nan
