@@ -224,7 +224,7 @@ ONLINE = (
         "2 (n - 1)/n (e^D - 1 - D) in a step. Uniform pairs, the best constant step: a factor of (largest - least) / "
         "(largest + least) curvature.",
         hypothesis="For a difference: three answers or more, not all alike. Of two, uniform pairs are quadratic too.",
-        instance="drawn utilities of two to five answers within 2 nats; of three, in quarters of a nat; from an even start",
+        instance="drawn utilities of two to five answers within 2 nats, from an even start",
         expected=HOLDS,
         check=_samplers,
         control=_not_mixed,
