@@ -14,8 +14,7 @@ from scipy.optimize import brentq
 
 from pbde_ref.display import Shown
 from pbde_ref.distributions import FiniteDistribution, kl_divergence, tilt
-from pbde_ref.exact.identifiability import finite_utilities
-from pbde_ref.validation import FloatArray, instance, whole_number
+from pbde_ref.validation import FloatArray, instance, reject, vector, whole_number
 
 __all__ = ["Overoptimization", "best_of_n_rewards", "overoptimization"]
 
@@ -93,7 +92,7 @@ def overoptimization(
     (True, array([1.431]), 1.0)
     """
     instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
-    proxy, true = (finite_utilities(r, len(reference)) for r in (proxy_rewards, true_rewards))
+    proxy, true = _finite(reference, proxy_rewards=proxy_rewards, true_rewards=true_rewards)
     weights, levels, means = _levels(reference, proxy, true)
     powers, coefficients = _pair_sums(weights, levels, means)
     most = _most_turns(coefficients, means)
@@ -110,6 +109,15 @@ def overoptimization(
         most_turns=most,
         eventually_falls=None if last == 0.0 else last < 0.0,
     )
+
+
+def _finite(reference: FiniteDistribution, **rewards: ArrayLike) -> list[FloatArray]:
+    result = []
+    for name, given in rewards.items():
+        values = vector(name, given, size=len(reference))
+        reject(name, "finite", values, ~np.isfinite(values))
+        result.append(values)
+    return result
 
 
 def _levels(
@@ -191,7 +199,7 @@ def best_of_n_rewards(
     """
     instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
     most = whole_number("most", most, least=1, most=1_000_000)
-    proxy, true = (finite_utilities(r, len(reference)) for r in (proxy_rewards, true_rewards))
+    proxy, true = _finite(reference, proxy_rewards=proxy_rewards, true_rewards=true_rewards)
     weights, _, means = _levels(reference, proxy, true)
     cumulated = np.minimum(np.cumsum(weights)[:-1], 1.0)
     result = np.full(most, means[-1])
