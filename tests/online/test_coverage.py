@@ -83,6 +83,6 @@ def test_refusals():
         online_shortfall([2, 0, 0], pb.ProductProposal([1, 1, 0]), 1.0, even, least=0, most=1)
     with pytest.raises(ValueError, match="`beta`"):
         offline_shortfall([0, 0, 0], pb.ProductProposal([1, 1, 1]), 0.0, even)
+    nobody = pb.PairListProposal([0], [1], [1.0])
     with pytest.raises(ValueError, match="at most 16 components"):
-        nobody = pb.PairListProposal([0], [1], [1.0])
         online_shortfall(np.zeros(20), nobody, 1.0, pb.uniform(range(20)), least=0, most=1)

@@ -1,5 +1,7 @@
 """Exact gradient steps of DPO: against mpmath, an optimiser's Jacobian, and by hand. Proof: `proofs/samplers.md`."""
 
+import itertools
+
 import mpmath
 import numpy as np
 import pytest
@@ -69,7 +71,7 @@ def test_the_mixture_is_quadratic(sampler):
         assert run.order == pytest.approx(2.0, abs=0.05)
         with mpmath.workdps(120):
             errors = [mpmath.mpf(str(e)) for e in run.errors]
-            for d, after in zip(errors, errors[1:], strict=False):
+            for d, after in itertools.pairwise(errors):
                 assert after <= 2 * mpmath.mpf(n - 1) / n * (mpmath.exp(d) - 1 - d) * (1 + mpmath.mpf(10) ** -8)
         assert online_dpo(utilities, sampler, steps=80, length=0.5).order == pytest.approx(1.0, abs=0.01)
 
