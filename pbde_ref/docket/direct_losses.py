@@ -10,8 +10,8 @@ from scipy.special import expit
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceMatrix, PreferenceModel
 from pbde_ref.catalogue.losses import optimum
-from pbde_ref.distributions import FiniteDistribution, tilt, uniform
-from pbde_ref.docket.record import FAILS, DocketClaim, Finding, finding
+from pbde_ref.distributions import FiniteDistribution, tilt, total_variation, uniform
+from pbde_ref.docket.record import FAILS, HOLDS_IF, DocketClaim, Finding, finding
 from pbde_ref.exact.minimizers import minimize_expected_loss
 from pbde_ref.pbde import luce
 from pbde_ref.proposals import JointProposal, ProductProposal, Proposal
@@ -241,6 +241,40 @@ def _mean_utility(rng: np.random.Generator) -> float:
     return abs(float(learnt.pmf[0]) - float(expit(1.5)))
 
 
+# --- the preference distribution ---
+
+
+def _from_preferences(truth: FiniteDistribution, beta: float, reference: FiniteDistribution) -> float:
+    """Total variation from p* to RLHF's optimum for the reward log p*."""
+    return total_variation(tilt(reference, truth.log_pmf, beta), truth)
+
+
+def _matching(truth: FiniteDistribution, beta: float) -> FiniteDistribution:
+    """The reference at which RLHF's optimum is p*."""
+    return FiniteDistribution((1.0 - 1.0 / beta) * truth.log_pmf)
+
+
+def _bias(rng: np.random.Generator) -> Finding:
+    # With an even reference and beta = 1 the odds of the optimum are those of the reward.
+    odds, even = Fraction(2, 1), uniform(range(2))
+    truth = FiniteDistribution.from_weights([float(odds), 1.0])
+    matched = 0.0
+    for _ in range(20):
+        n, beta = int(rng.integers(2, 7)), float(rng.uniform(0.2, 3.0))
+        own = FiniteDistribution(rng.normal(size=n))
+        other = FiniteDistribution(_matching(own, beta).log_pmf + rng.permutation(np.arange(n) / 4.0))
+        matched = max(matched, _from_preferences(own, beta, _matching(own, beta)))
+        matched = max(matched, 0.0 if _from_preferences(own, beta, other) > 1e-6 else 1.0)
+    return finding(
+        1.0 if _from_preferences(truth, 1.0, even) <= SOLVER else 0.0, SOLVER, "odds by hand; tilts", supposing=matched,
+        witness="two answers, p* = (2/3, 1/3), even reference, beta = 1: RLHF's optimum has odds 2 : 1 and is p*",
+    )  # fmt: skip
+
+
+def _no_bias(rng: np.random.Generator) -> float:
+    return 1.0 - _from_preferences(FiniteDistribution(rng.normal(size=4)), 1.0, uniform(range(4)))
+
+
 DIRECT_LOSSES = (
     DocketClaim(
         name="dpo_raises_chosen",
@@ -311,5 +345,19 @@ DIRECT_LOSSES = (
         expected=FAILS,
         check=_conditional,
         control=_mean_utility,
+    ),
+    DocketClaim(
+        name="kl_control_is_biased",
+        source="Xiao et al. 2024, arXiv:2405.16455v2",
+        seen="abstract",
+        printed="RLHF suffers from an inherent bias by its KL regularisation: the policy is not the preference "
+        "distribution of the reward model.",
+        read="For every preference distribution p* by Luce's rule, reward log p*, reference and beta, RLHF's optimum "
+        "is not p*.",
+        hypothesis="The reference is not proportional to p*^(1 - 1/beta): then, and only then.",
+        instance="the witness; 20 drawn p* of two to six answers, beta from 0.2 to 3, that reference and another one",
+        expected=HOLDS_IF,
+        check=_bias,
+        control=_no_bias,
     ),
 )  # fmt: skip
