@@ -251,7 +251,7 @@ ONLINE = (
         printed="Optimising too much against an imperfect reward model eventually hinders the true objective.",
         read="For every other reward than the true one, the expected true reward of the KL-controlled optimum falls "
         "as beta does, for all small beta.",
-        hypothesis="The true reward of the proxy's best answer is below that of its second best: then, and only then.",
+        hypothesis="The true reward of the proxy's best answer is below that of its second best; and not if above.",
         instance="the witness; 40 drawn true rewards of three to six answers, proxy levels in random order",
         expected=HOLDS_IF,
         check=_hinders,
