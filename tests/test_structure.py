@@ -22,7 +22,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 ORDER = [
     "paper", "validation", "display", "files", "processes", "foreign", "threads", "double_double", "numerics",
     "conditional", "distributions", "paper_problem", "pbde", "pairs", "annotators", "proposals", "objectives", "losses",
-    "exact", "prompts", "games", "aggregation", "design",
+    "exact", "prompts", "games", "aggregation", "design", "online",
     "catalogue", "policy_optimization", "sampling", "estimation", "models", "language", "experiments", "strategies",
     "oracle", "vectors", "verification", "docket", "benchmarking", "figures", "explore", "cli", "__main__",
 ]  # fmt: skip
@@ -311,7 +311,7 @@ def test_every_equation_has_an_address_and_a_home_that_exist():
         pkgutil.resolve_name(home)
 
 
-BUDGET = 31_590
+BUDGET = 32_390
 """Lines of code of the whole package, docstrings, comments, imports and blank lines apart."""
 
 

@@ -27,7 +27,7 @@ from pbde_ref.validation import (
     whole_number,
 )  # fmt: skip
 
-__all__ = ["WorstCase", "distortion", "worst_distortion"]
+__all__ = ["WorstCase", "distortion", "largest_distortion", "worst_distortion"]
 
 
 def distortion(welfare: ArrayLike, policy: FiniteDistribution, reference: FiniteDistribution | None = None) -> float:
@@ -82,6 +82,43 @@ def _best_within(values: FloatArray, reference: FiniteDistribution, radius: floa
     return float(tilt(reference, values, spread * 10.0**high).pmf @ values)
 
 
+def largest_distortion(beta: float, n_outcomes: int = 3) -> float:
+    r"""The largest distortion that the favourite of pairs from :math:`\mu \otimes \mu` may have, where all can be had.
+
+    .. math:: \frac{\beta}{2} \coth \frac{\beta}{2}, \qquad
+              \frac{\beta}{2} \coth \frac{\beta}{2} \Big[1 + \frac{h(a) - k a}{h(\beta)}\Big], \quad
+              h(x) = \tfrac12 \tanh \tfrac x2,\ k = \frac{h(\beta)}{\beta},\ h'(a) = k
+
+    for two outcomes, and for three or more: the supremum over :math:`\mu`, over populations of any size, and over their
+    utilities in [0, 1]. It is below :math:`\beta` for :math:`\beta \ge 2`, and half a logarithm less in the end.
+    Proof: ``proofs/distortion.md``.
+
+    Parameters
+    ----------
+    beta : float
+        From 1e-3 to 1e6.
+    n_outcomes : int
+        2 or more.
+
+    Examples
+    --------
+    >>> from pbde_ref.aggregation import largest_distortion
+    >>> [round(largest_distortion(beta) / beta, 4) for beta in (2, 8, 64, 1024)]
+    [0.727, 0.7692, 0.9543, 0.9958]
+    """
+    beta = positive_number("beta", beta, least=1e-3)
+    if beta > 1e6:
+        raise ValueError(f"`beta` must be at most 1e6; got {beta}")
+    top = float(expit(beta) - 0.5)
+    slope = top / beta
+    two = 0.25 / slope
+    if whole_number("n_outcomes", n_outcomes, least=2) == 2:
+        return two
+    # h' = 1/4 - h^2.
+    height = float(np.sqrt(max(0.25 - slope, 0.0)))
+    return two * (1.0 + (height - slope * 2.0 * float(np.arctanh(2.0 * height))) / top)
+
+
 @dataclass(frozen=True, eq=False)
 class WorstCase(Shown):
     """A population whose favourite is far from the best outcome.
@@ -110,7 +147,8 @@ def worst_distortion(beta: float, mu: ArrayLike, levels: int = 8, reachable: Arr
 
     The fit is that of the log loss to pairs from :math:`\mu \otimes \mu`, whose favourite is the :math:`\mu`-weighted
     Borda winner. For each favourite and each best outcome the worst population is a linear programme in the shares of
-    types. A finer grid contains more populations: the result is a lower bound on the distortion over all of [0, 1].
+    types. A finer grid contains more populations: the result is a lower bound on the distortion over all of [0, 1],
+    of which `largest_distortion` is an upper bound where everything is reachable.
 
     Parameters
     ----------

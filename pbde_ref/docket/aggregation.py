@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 from scipy.special import expit
 
-from pbde_ref.aggregation import borda_scores, distortion, pareto_violations, worst_distortion
+from pbde_ref.aggregation import borda_scores, distortion, largest_distortion, pareto_violations, worst_distortion
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceMatrix, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.docket.record import HOLDS, HOLDS_IF, DocketClaim, Finding, finding
@@ -91,9 +91,14 @@ def _borda(rng: np.random.Generator) -> Finding:
     weights, odds = [[Fraction(x) for x in row] for row in ((0, 8, 1), (8, 0, 1), (1, 1, 0))], (2, 1, 1)
     p = _cycle(odds, weights, Fraction(1, 3))
     a, b, _ = (sum(row) for row in p)
+    kept, other = ([error(rng, int(rng.integers(3, 7))) for _ in range(300)] for error in (_weighted, _joint))
     return finding(
         float(b - a) if b > a else 0.0, SOLVER, "score equations in fractions; certified fits",
-        supposing=max(_worst(rng, _weighted), _off(p, weights, odds)),
+        supposing=max(*kept, _off(p, weights, odds)),
+        numbers={
+            "orders kept of 300 with pairs from mu x mu": sum(lost <= SOLVER for lost in kept),
+            "orders that differ of 300 with other pairs": sum(lost > SOLVER for lost in other),
+        },
         witness=f"pairs ab, ac, bc asked 8 : 1 : 1, {_said(p)}: the fit "
         f"has odds 2 : 1 : 1, a first, and the counts are {a - Fraction(1, 2)} for a, {b - Fraction(1, 2)} for b",
     )  # fmt: skip
@@ -299,24 +304,51 @@ def _two_outcomes(rng: np.random.Generator) -> float:
 
 def _on_policy(rng: np.random.Generator) -> Finding:
     found = [
-        worst_distortion(beta, mu, levels=12).distortion / beta
+        worst_distortion(beta, mu, levels=12).distortion / largest_distortion(beta)
         for beta in (2.0, 4.0, 8.0)
         for mu in ([1, 1, 1], [1, 1, 98], _mu(rng, 3))
     ]
+    sizes = [2.0, 4.0, 8.0, 64.0, float(rng.uniform(2.0, 100.0))]
+    short = max(1.0 - _three_types(beta) / largest_distortion(beta) for beta in sizes)
     hidden = {beta: _hidden(beta) for beta in (2.0, 4.0, 8.0)}
     # Odds of 256 at beta = log 256, types (1/8, 0, 1) and (0, 1/8, 0): they tie where this is the ratio of welfare.
     by_hand = (Fraction(2, 3) - Fraction(1, 2)) / (Fraction(1, 129) - Fraction(1, 257))
     wrong = abs(_two_types(math.log(256.0), 0.125) - float(by_hand))
     above = max(found_there / math.cosh(beta / 2.0) ** 2 - 1.0 for beta, found_there in hidden.items())
     return finding(
-        max(0.0, max(found) - 1.0, above, wrong), 1e-9,
-        "linear programmes over populations with utilities 0, 1/12, ..., 1",
+        max(
+            0.0, max(found) - 1.0, above, wrong, short - 1e-5, max(map(_multipliers, sizes)),
+            max(largest_distortion(beta) / beta for beta in sizes) - 1.0,
+        ), 1e-9, "multipliers for every utility and any mu; a population that reaches the bound; linear programmes",
         numbers={
-            "largest distortion over beta": max(found),
+            **{f"supremum over beta, at {beta:g}": largest_distortion(beta) / beta for beta in sizes[:4]},
+            "largest share of it in programmes": max(found),
             **{f"c not producible at beta {beta:g} gives": found_there for beta, found_there in hidden.items()},
             **{f"cosh^2({beta:g}/2) =": math.cosh(beta / 2.0) ** 2 for beta in hidden},
         },
     )  # fmt: skip
+
+
+def _three_types(beta: float) -> float:
+    """Distortion of types (1 - t, 0, 1), (1, 0, 0) and (0, 1e-6, 0) of a, b, c that tie for mu at c, for the best t."""
+
+    def ratio(t: FloatArray) -> FloatArray:
+        half, small = expit(beta) - 0.5, 1e-6
+        near = expit(-beta * t) - expit(-beta)
+        first, third = 1.0, half / (expit(beta * small) - 0.5)
+        return np.asarray((first * (1.0 - t) + 1.0 - near / half) / (third * small))
+
+    return float(ratio(np.linspace(0.0, 1.0, 100_001)).max())
+
+
+def _multipliers(beta: float) -> float:
+    """By how much multipliers of both scores miss u_b <= D u_w for some utilities of w, b and of what they meet."""
+    bound, top = largest_distortion(beta), expit(beta) - 0.5
+    first = beta / top
+    more = 4.0 * bound - first
+    w, b, y = np.meshgrid(*3 * [np.linspace(0.0, beta, 61)], indexing="ij")
+    left = bound * w - b + first * (expit(b - y) - expit(w - y)) + more * (0.5 - expit(w - y))
+    return max(0.0, -float(left.min()) / beta)
 
 
 def _two_types(beta: float, delta: float) -> float:
@@ -345,7 +377,7 @@ AGGREGATION = (
         read="Our question: do the utilities of least expected log loss rank outcomes as the row means of P for any "
         "law of pairs?",
         hypothesis="Both outcomes are drawn from one mu, which weights the count, an outcome's own 1/2 included.",
-        instance=DRAWN,
+        instance="the witness, and 300 drawn preference matrices of three to six outcomes with pairs of each kind",
         expected=HOLDS_IF,
         check=_borda,
         control=lambda rng: _worst(rng, _joint),
@@ -435,12 +467,13 @@ AGGREGATION = (
         seen="abstract only",
         printed="RLHF with reward clipping has, in a representative regime of KL control, distortion of order beta B "
         "up to logarithms, B bounding the log density ratio of mu to the reference; O(beta) where both are equal.",
-        read="Our question, without clipping and without KL control: does no population on a grid of utilities have a "
-        "favourite, of pairs from mu x mu and among mu's outcomes, with distortion above beta?",
+        read="Our question, without clipping and without KL control: for no mu, population and number of outcomes has "
+        "the favourite, of pairs from mu x mu and among mu's outcomes, distortion above beta, beta >= 2? The supremum "
+        "is computed, (beta/2) coth(beta/2) times a number between 1 and 2.",
         hypothesis="What is compared can be produced. Else it is up to cosh^2(beta/2), about exp(beta)/4, as mu "
         "concentrates on what cannot be.",
-        instance="three outcomes, three laws mu, beta = 2, 4, 8, utilities 0, 1/12, ..., 1; for the hypothesis mu near "
-        "c, the same grid, and types (1/1000, 0, 1), (0, 1/1000, 0) of a, b, c",
+        instance="beta from 2 to 100; three laws mu of three outcomes, beta = 2, 4, 8, utilities 0, 1/12, ..., 1; for "
+        "the hypothesis mu near c, the same grid, and types (1/1000, 0, 1), (0, 1/1000, 0) of a, b, c",
         expected=HOLDS,
         check=_on_policy,
         control=_off_policy,

@@ -3,6 +3,7 @@
 import itertools
 from fractions import Fraction
 
+import mpmath
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
@@ -13,10 +14,12 @@ from pbde_ref.aggregation import (
     borda_scores,
     condorcet_winner,
     distortion,
+    largest_distortion,
     minority_losses,
     pareto_violations,
     worst_distortion,
 )
+from tests.seeds import drawn_seed
 
 F = Fraction
 BEATS = pb.PreferenceMatrix([[0.5, 0.6, 0.6], [0.4, 0.5, 1.0], [0.4, 0.0, 0.5]])
@@ -143,6 +146,49 @@ def test_two_outcomes_never_cost_more():
         bound = beta / 2 / np.tanh(beta / 2)
         assert 0.97 * bound < worst_distortion(beta, [1, 3], levels=64).distortion <= bound * (1 + 1e-9)
     assert worst_distortion(8.0, [1, 1, 98], levels=12).distortion > 1.3 * (4.0 / np.tanh(4.0))
+
+
+@pytest.mark.parametrize("beta", [0.5, 2.0, 8.0, 40.0])
+def test_the_largest_distortion_in_fifty_digits(beta):
+    """With h'(a) = k by halving; and multipliers that prove it, for drawn utilities of w, b and what they meet."""
+    with mpmath.workdps(50):
+        h = lambda x: mpmath.tanh(x / 2) / 2  # noqa: E731
+        k = h(mpmath.mpf(beta)) / beta
+        low, high = mpmath.mpf(0), mpmath.mpf(beta)
+        for _ in range(170):
+            a = (low + high) / 2
+            low, high = (a, high) if mpmath.sech(a / 2) ** 2 / 4 > k else (low, a)
+        wanted = (1 + (h(a) - k * a) / h(beta)) / (4 * k)
+    found = largest_distortion(beta)
+    assert found == pytest.approx(float(wanted), rel=1e-12)
+    assert largest_distortion(beta, 2) == pytest.approx(beta / 2 / np.tanh(beta / 2), rel=1e-14)
+    w, b, y = np.random.default_rng(drawn_seed()).uniform(0, beta, (3, 200_000))
+    w[::2], b[::3] = w[::2] ** 4 / beta**3, beta
+    first = 2 * beta / np.tanh(beta / 2)
+    left = found * w - b + first * (expit(b - y) - expit(w - y)) + (4 * found - first) * (0.5 - expit(w - y))
+    assert left.min() > -1e-9
+    # Control: one in a hundred less of the second multiplier fails where w has nothing and b has beta - a.
+    b = beta - float(a)
+    tight = -b + first * (expit(b - beta) - expit(-beta))
+    assert tight + (4 * found - first) * (0.5 - expit(-beta)) == pytest.approx(0.0, abs=1e-9)
+    assert tight + 0.99 * (4 * found - first) * (0.5 - expit(-beta)) < 0.0
+
+
+def test_no_population_costs_more():
+    """Drawn populations whose favourite has less welfare, programmes, and three types that reach it."""
+    rng = np.random.default_rng(drawn_seed())
+    beta, largest = 6.0, 1.0
+    for _ in range(2000):
+        n, m = int(rng.integers(2, 6)), int(rng.integers(1, 5))
+        types, shares, mu = rng.random((m, n)) ** 3, rng.dirichlet(np.ones(m)), rng.dirichlet(np.full(n, 0.3))
+        scores = shares @ (expit(beta * (types[:, :, None] - types[:, None, :])) @ mu)
+        welfare = shares @ types
+        largest = max(largest, welfare.max() / welfare[scores.argmax()])
+    assert 1.2 < largest < largest_distortion(beta)
+    found = worst_distortion(beta, [1e-4, 1e-4, 1], levels=24).distortion
+    assert 0.97 * largest_distortion(beta) < found <= largest_distortion(beta)
+    # Control: what is compared and cannot be had makes it larger.
+    assert worst_distortion(beta, [1e-4, 1e-4, 1], levels=12, reachable=[1, 1, 0]).distortion > largest_distortion(beta)
 
 
 def test_what_is_compared_and_not_produced_costs_up_to_cosh_squared():

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -40,6 +41,23 @@ def test_the_page_has_no_claim_too_many():
     assert page.count("\n## ") == len(DOCKET)
     for claim in DOCKET.values():
         assert f"- **Verdict.** {claim.expected} (" in page.split(f"## {claim.name}\n")[1].split("\n## ")[0]
+
+
+def test_claims_works_and_failures_are_counted_from_the_records():
+    """A work is an arXiv number; the one without is on OpenReview. What fails has a witness in fractions and is no
+    question of ours; what raises or errs does not count."""
+    numbers = {found for claim in DOCKET.values() for found in re.findall(r"\d{4}\.\d{5}", claim.source)}
+    others = {claim.source for claim in DOCKET.values() if not re.search(r"\d{4}\.\d{5}", claim.source)}
+    assert all("OpenReview" in source for source in others)
+    works, failing = len(numbers) + len(others), [c for c in DOCKET.values() if c.expected == FAILS]
+    print(len(DOCKET), "claims of", works, "works;", len(failing), "fail as printed")
+    assert len(DOCKET) >= 30
+    assert works >= 20
+    assert len({c.arxiv for c in failing}) >= 5
+    for settled in settle(failing, drawn_seed()):
+        assert re.search(r"\d+/\d+", settled.finding.witness)
+        assert "our question" not in settled.claim.read.lower()
+        assert settled.finding.error > settled.finding.tolerance
 
 
 @pytest.mark.parametrize(

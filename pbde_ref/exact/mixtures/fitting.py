@@ -291,9 +291,9 @@ def fit_annotator_mixture(
 
     Notes
     -----
-    The loss is not convex: the result is a stationary point, not a proven minimum, and an imperfect one shows itself by
-    its loss alone. Convergence is fast at first, then slow. Comparisons of four or fewer outcomes do not determine two
-    annotators: outside a set of measure zero there are others nearby with the same preferences. Densities are
+    The loss is not convex: the result is a stationary point, not a proven minimum; `mixture_loss_bound` says what no
+    other can undercut. Convergence is fast at first, then slow. Comparisons of four or fewer outcomes do not determine
+    two annotators: outside a set of measure zero there are others nearby with the same preferences. Densities are
     determined only where somebody's preferences are informative; tails are not.
     If the comparison graph is not connected, the masses of its components are a convention. Memory is a few times k n²
     numbers, and the certificate needs the eigenvalues of a matrix of k (n + 1) rows.
