@@ -126,7 +126,7 @@ def not_clustered(rng):
 
 
 def profile(rng, wald=False):
-    """2 items, 12 comparisons, utilities up to 1.5 nats apart."""
+    """2 items, 12 comparisons, a difference drawn evenly from −1.5 to 1.5 nats."""
     utilities = np.array([rng.uniform(-1.5, 1.5), 0.0])
     winner, loser = won_by(rng, utilities, *pairs(2, 12))
     if wald:

@@ -324,9 +324,10 @@ def read_arrays(path: str | os.PathLike[str], *, limit: int = MOST_ARRAY_BYTES) 
                 if not isinstance(value, np.ndarray):
                     raise ValueError(f"{name!r:.80} is no array")
             return arrays
-    except OSError:
-        raise
     except Exception as error:
+        # Where a damaged archive leads there may be nothing to read; such an error names no file.
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
         # A damaged archive may raise anything: errors of zlib, of NumPy's parser of headers, of memory.
         name = os.fspath(path)
         raise ValueError(f"`path` must be a whole .npz file of plain arrays; got {name!r}: {error!s:.150}") from error

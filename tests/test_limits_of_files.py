@@ -197,3 +197,34 @@ def test_the_map_of_a_sparse_member_that_is_none_names_the_archive(tmp_path):
         archive.addfile(member, io.BytesIO(b"A cat sat .\n"))
     with pytest.raises(ValueError, match=r"`path` must be an archive of plain files; got '.*x\.tar'"):
         open_corpus(tmp_path / "x.tar", limit=10)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [("utf-16", "x.csv: this is not utf-16 text"), ("utf-8\0", "`encoding` must be one that Python knows; got 'utf-8")],
+)
+def test_a_wrong_encoding_is_named(tmp_path, encoding, message):
+    path = tmp_path / "x.csv"
+    path.write_text("chosen,rejected\na,b\nb,a\n")
+    with pytest.raises(ValueError, match=message):
+        read_comparisons(path, encoding=encoding)
+
+
+def test_an_archive_that_leads_nowhere_is_named(tmp_path):
+    """The directory's offset of a member points before the file's beginning: an error of the system without a name."""
+    path = tmp_path / "x.npz"
+    np.savez(path, a=np.arange(3.0))
+    data = bytearray(path.read_bytes())
+    start = data.rindex(b"PK\x01\x02")
+    data[start + 42 : start + 46] = (2**32 - 2).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="`path` must be a whole .npz file of plain arrays; got .*x.npz"):
+        read_arrays(path)
+
+
+def test_an_entry_that_is_refused_is_of_a_named_archive(tmp_path):
+    path = tmp_path / "1-billion.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo("x" * 100_000))
+    with pytest.raises(ValueError, match="`path` must be an archive of plain files; got an entry .* of '.*1-billion.tar'"):
+        lm1b.lm1b_sentences(path)

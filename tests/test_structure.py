@@ -335,3 +335,13 @@ def test_the_package_keeps_to_its_budget():
 def test_the_count_leaves_out_what_is_not_code():
     source = '"""Docs."""\nimport os\n\n# why\ndef f(x):\n    """Two\n    lines."""\n    return (x +\n            1)\n'
     assert lines_of_code(source) == 3
+
+
+PAGES = sorted(p for p in Path(__file__).parents[1].rglob("*.md") if not any(x[0] == "." for x in p.parts[1:]))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_no_page_has_a_section_twice(page):
+    """What two branches add to one page may stand there twice, one under the other's heading."""
+    sections = re.findall(r"^## .*$", re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S), re.M)
+    assert sorted(sections) == sorted(set(sections))

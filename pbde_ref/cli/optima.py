@@ -32,6 +32,9 @@ logits from the reference (at end, before; no; empty: not computed, as where the
 `tells` is what the optimum determines of the annotator: p\\* itself, how often answers win (rates), or which ones win
 more often than not (winners).
 
+What a row does not name has the default of `pb.optimum`: f-DPO's divergence is the forward KL, RRHF's γ is 1. All
+answers have length 1.
+
 In formulas a = log π/π_ref of the chosen answer, b of the rejected one, and m = β (a - b).
 """
 PARAMETERS = list(dict.fromkeys(name for rule in RULES.values() for name in rule.sweep))

@@ -32,8 +32,9 @@ class Labels(dict[str, int]):
         super().__init__()
         self.names: list[str] = []
 
-    def __missing__(self, raw: str) -> int:
-        name = _canonical(raw)
+    def __missing__(self, raw: str | None) -> int:
+        # A table's cell without a value is none.
+        name = _canonical(raw or "")
         if name != raw:
             number = self[name] if name else -1
         elif not name:

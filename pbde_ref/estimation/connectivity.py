@@ -156,13 +156,13 @@ def _problems(
         more = f" | and {len(members) - 3} more groups" if len(members) > 3 and most >= 3 else ""
         which = f" ({listed}{more})" if most else ""
         result.append(f"{len(members)} groups without a comparison between them{which}")
-    for who, what in (
-        (winners, "won every comparison with the others"),
-        (losers, "lost every comparison with the others"),
-        (between, "met some of the others only as winner and the rest only as loser"),
+    for who, what, brief in (
+        (winners, "won every comparison with the others", "only won"),
+        (losers, "lost every comparison with the others", "only lost"),
+        (between, "met some of the others only as winner and the rest only as loser", "only won or only lost to each"),
     ):
         if who.size:
-            result.append(f"{_names(who, most)} {what}")
+            result.append(f"{_names(who, most)} {what if most else brief}")
     return result
 
 

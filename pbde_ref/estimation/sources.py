@@ -161,7 +161,7 @@ class Text:
                 try:
                     for line, bytes_ in enumerate(limited, 1):  # noqa: B007
                         bytes_.decode(self.encoding)
-                except UnicodeDecodeError:
+                except UnicodeError:
                     where = f"{self.name}, line {line}"
                 except Damaged:
                     where = f"{self.name}, line {line + 1}"
@@ -171,6 +171,8 @@ class Text:
             byte = f"{error.object[error.start]:#04x}"
             problem = f"{where}: byte {byte} is not {self.encoding} text"
             return DataError(problem, "name the file's encoding, such as ", ("encoding", "cp1252"))
+        if isinstance(error, UnicodeError):
+            return DataError(f"{self.name}: this is not {self.encoding} text ({error})")
         return DataError(f"{where}: the compressed file is damaged or ends early ({error})")
 
 
@@ -256,12 +258,12 @@ def open_text(path: str | os.PathLike[str], encoding: str | None, limits: Limits
         try:
             limited = io.BufferedReader(_Limited(name, content, limits), 2**16)
             stream = io.TextIOWrapper(limited, encoding=chosen, newline="")
-        except LookupError:
+        except (LookupError, ValueError):
             raise ValueError(f"`encoding` must be one that Python knows; got {encoding!r:.100}") from None
         text = Text(name, stream, raw, content, chosen, limits)
         try:
             yield text
-        except (UnicodeDecodeError, Damaged) as error:
+        except (UnicodeError, Damaged) as error:
             raise text.unreadable(error) from None
         finally:
             # Whoever opened the bytes closes them; standard input stays open.

@@ -82,9 +82,9 @@ def lm1b_sentences(
         except (tarfile.TarError, *GZIP_DAMAGE) as error:
             raise ValueError(f"`path` must be a whole .tar or .tar.gz archive; got {str(path)!r}: {error}") from error
         except ValueError as error:
-            # A sparse member's map is read as numbers, whatever it holds.
             if "`path`" in str(error):
-                raise
+                raise ValueError(f"{error!s:.190} of {str(path)!r:.100}") from None
+            # A sparse member's map is read as numbers, whatever it holds.
             raise ValueError(f"`path` must be an archive of plain files; got {str(path)!r}: {error!s:.100}") from error
     for folder, shards in found.items():
         if not any(shards.values()):

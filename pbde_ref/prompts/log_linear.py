@@ -86,7 +86,12 @@ class LogLinearPolicies:
 
     def policy(self, parameters: ArrayLike) -> ConditionalDistribution:
         r""":math:`\pi_\theta`."""
-        return ConditionalDistribution(self.features @ self._checked(parameters), self.prompts)
+        theta = self._checked(parameters)
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = self.features @ theta
+        if not np.isfinite(scores).all():
+            raise ValueError(f"`parameters` must leave scores in the range of float64; got some of size {np.abs(theta).max():g}")
+        return ConditionalDistribution(scores, self.prompts)
 
     def velocity(self, parameters: ArrayLike, direction: ArrayLike) -> FloatArray:
         r"""How fast each answer's log-probability changes when the parameters move, shape (n,).
@@ -109,6 +114,7 @@ class LogLinearPolicies:
 
     def _checked(self, values: ArrayLike, name: str = "parameters") -> FloatArray:
         result, width = vector(name, values), self.features.shape[1]
+        reject(name, "finite", result, np.isinf(result))
         if result.size != width:
             raise ValueError(f"`{name}` must have one entry for each feature, {width}; got {result.size}")
         return result

@@ -228,3 +228,17 @@ def test_ipo_per_token_is_the_minimum_of_its_loss():
     plain = pb.optimum("ipo", DISAGREEING, PAIRS, tau=0.3, reference=REFERENCE)
     unit = pb.optimum("ipo", DISAGREEING, PAIRS, tau=0.3, reference=REFERENCE, lengths=[1, 1, 1, 1])
     assert pb.total_variation(plain.policy, unit.policy) < 1e-12
+
+
+@pytest.mark.parametrize("wrong", [[0.5, 0.5], "uniform", {}, 3.0, None])
+@pytest.mark.parametrize("loss", [name for name, loss in LOSSES.items() if loss.optimum is not None])
+def test_a_reference_that_is_none_is_named(loss, wrong):
+    """Half of the losses ended in an AttributeError."""
+    known = optimum_parameters(loss)
+    if known.get("reference", None) is None:
+        return
+    given = {name: 0.5 for name, default in known.items() if default is inspect.Parameter.empty} | {"reference": wrong}
+    given |= {"lengths": [1.0, 1.0]} if "lengths" in given else {}
+    annotator = pb.Annotator(pb.uniform([0, 1]), pb.luce())
+    with pytest.raises(TypeError, match="`reference` must be a FiniteDistribution or ConditionalDistribution; got"):
+        pb.optimum(loss, annotator, pb.ProductProposal([1, 1]), **given)

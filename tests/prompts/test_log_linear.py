@@ -314,3 +314,14 @@ def test_bad_input_is_named(case):
     call, message = BAD[case]
     with pytest.raises(ValueError, match=pattern(message)):
         call()
+
+
+@pytest.mark.parametrize(
+    ("theta", "message"),
+    [([np.inf], "`parameters` must be finite; got inf at index 0"),
+     ([1e308], "`parameters` must leave scores in the range of float64; got some of size 1e\\+308")],
+)  # fmt: skip
+def test_parameters_without_a_policy_are_refused(theta, message):
+    policies = pb.LogLinearPolicies([[0.0], [10.0], [1.0]], pb.Prompts("aaa"))
+    with pytest.raises(ValueError, match=message):
+        policies.policy(theta)

@@ -23,7 +23,8 @@ LEGEND = (
     "`loss` is the trained policy's expected loss and `least` the least possible one; `sample` and `least there` the "
     "same for the mean over the sample, where each policy may choose every point's probability freely. The last three "
     "columns are total variations: of the trained policy from the population's optimum, of the sample's optimum from "
-    "it, and of the trained policy from p\\*. A dash: there is none, or no unique one."
+    "it, and of the trained policy from p\\*. A dash: there is none, or no unique one. Losses and optima are those with "
+    "the pretrained network as π_pre; with N(0, 5) itself their last digits are others."
 )
 
 
@@ -50,7 +51,9 @@ def gallery_page(
         f"{settings.comparisons:,} comparisons, {settings.steps:,} steps of Adam from a learning rate of "
         f"{settings.learning_rate:g}. *Trained* is what Adam left, green; *exact* is what is optimal by a formula or a "
         "certified minimiser, red, and of the very sample that was trained on, grey. Blue dashes are p\\*, orange dots "
-        "π_pre. Densities are per unit of x, which has no other unit."
+        "π_pre. Densities are per unit of x, which has no other unit. Both outcomes of a pair are drawn from π_pre, in "
+        f"Fig. 1 and 7 {'too' if settings.reward_pairs == 'reference' else 'evenly'}; β is {settings.shared_beta:g} in "
+        "Fig. 2."
         + (f" Answers by {', '.join(settings.annotators)} instead of Eq. 10." if settings.annotators else ""),
         LEGEND,
     ]
