@@ -15,7 +15,7 @@ from pbde_ref.catalogue.losses import optimum
 from pbde_ref.distributions import FiniteDistribution, tilt, total_variation, uniform
 from pbde_ref.docket.record import FAILS, HOLDS_IF, DocketClaim, Finding, finding
 from pbde_ref.exact.minimizers import minimize_expected_loss
-from pbde_ref.losses.log_ratios import PairObjective, Parts, dpop, nca
+from pbde_ref.losses.log_ratios import PairObjective, dpop, nca
 from pbde_ref.pbde import luce
 from pbde_ref.proposals import JointProposal, ProductProposal, Proposal
 from pbde_ref.validation import FloatArray
@@ -125,8 +125,7 @@ def _one_of_four(rng: np.random.Generator) -> float:
 
 
 def _loss_of(objective: PairObjective) -> Callable[[FloatArray, FloatArray], FloatArray]:
-    parts: Callable[[FloatArray, FloatArray], Parts] = objective.parts
-    return lambda a, b: np.asarray(parts(a, b)[0])
+    return lambda a, b: np.asarray(objective.parts(a, b, 0.0)[0])
 
 
 def _on_line(objective: PairObjective, features: tuple[float, ...]) -> tuple[float, float]:
@@ -139,11 +138,11 @@ def _on_line(objective: PairObjective, features: tuple[float, ...]) -> tuple[flo
     def slope(theta: float) -> float:
         log_p = _log_policy(phi * theta)
         a, b = log_p[:2, None] + math.log(phi.size)
-        _, in_a, in_b = objective.parts(a, b)
+        _, in_a, in_b = objective.parts(a, b, 0.0)
         rates = phi[:2] - np.exp(log_p) @ phi
         return float(in_a[0] * rates[0] + in_b[0] * rates[1])
 
-    signs = np.sign([slope(at) for at in np.linspace(-20.0, 20.0, 4001)])
+    signs = np.sign([slope(at) for at in np.linspace(-20.0, 20.0, 401)])
     assert (np.diff(signs[signs != 0.0]) != 0.0).sum() == 1
     theta = float(brentq(slope, -20.0, 20.0, xtol=1e-14))
     return theta, float(_log_policy(phi * theta)[0] + math.log(phi.size))
@@ -192,13 +191,14 @@ def _small_beta(rng: np.random.Generator) -> float:
 
 
 def _dpop(rng: np.random.Generator) -> Finding:
-    third, penalty, odds = 3, Fraction(11, 15), Fraction(2)
-    weights = [odds, Fraction(1), odds**third]
-    policy = [w / sum(weights) for w in weights]
+    third, penalty, odds = 3, Fraction(11, 15), 2
+    weights = (odds, 1, odds**third)
+    policy = [Fraction(w, sum(weights)) for w in weights]
     # The loss is convex; below its reference a counts, and the margin that is left has the slope 1 + lambda (1 - mean).
     stationary = 1 + penalty * (1 - policy[0] - third * policy[2]) == 0 and policy[0] < Fraction(1, 3)
     rate = 1 - Fraction(1 + third, 3)
-    falls = 1 + 1 * rate > 0 > rate
+    reduced = 1 + rate
+    falls = reduced > 0 > rate
     off = abs(_on_line(dpop(1.0, float(penalty)), (1.0, 0.0, 3.0))[0] - math.log(odds))
     for _ in range(10):
         far, beta, n = rng.uniform(2.1, 6.0), rng.uniform(0.5, 1.5), int(rng.integers(2, 6))
@@ -211,7 +211,7 @@ def _dpop(rng: np.random.Generator) -> Finding:
         "slopes and stationarity in fractions; minimisers of a convex loss", instead=off,
         witness="uniform reference, pi proportional to exp(phi theta), phi = 1, 0, 3 for a, b, c; a was preferred to "
         f"b, beta = 1. lambda = 1: as theta rises from 0 the margin has slope 1, log pi(a) {rate}, the reduced margin "
-        f"1 - 1/3 = {1 + rate}, so theta rises and pi(a) falls. lambda = {penalty}: the optimum is (2/11, 1/11, 8/11)",
+        f"{reduced}, so theta rises and pi(a) falls. lambda = {penalty}: the optimum is ({', '.join(map(str, policy))})",
         numbers={
             "log pi(a) above the reference at the optimum, lambda 1": _on_line(dpop(1.0, 1.0), (1.0, 0.0, 3.0))[1],
             "lambda 50, phi(c) = 2.05": _on_line(dpop(1.0, 50.0), (1.0, 0.0, 2.05))[1],
