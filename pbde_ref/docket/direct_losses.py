@@ -211,7 +211,7 @@ def _dpop(rng: np.random.Generator) -> Finding:
         "slopes and stationarity in fractions; minimisers of a convex loss", instead=off,
         witness="uniform reference, pi proportional to exp(phi theta), phi = 1, 0, 3 for a, b, c; a was preferred to "
         f"b, beta = 1. lambda = 1: as theta rises from 0 the margin has slope 1, log pi(a) {rate}, the reduced margin "
-        f"{reduced}, so theta rises and pi(a) falls. lambda = {penalty}: the optimum is ({', '.join(map(str, policy))})",
+        f"{reduced}: theta rises, pi(a) falls. lambda = {penalty}: the optimum is ({', '.join(map(str, policy))})",
         numbers={
             "log pi(a) above the reference at the optimum, lambda 1": _on_line(dpop(1.0, 1.0), (1.0, 0.0, 3.0))[1],
             "lambda 50, phi(c) = 2.05": _on_line(dpop(1.0, 50.0), (1.0, 0.0, 2.05))[1],
