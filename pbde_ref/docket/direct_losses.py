@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import expit
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceMatrix, PreferenceModel
@@ -13,14 +15,15 @@ from pbde_ref.catalogue.losses import optimum
 from pbde_ref.distributions import FiniteDistribution, tilt, total_variation, uniform
 from pbde_ref.docket.record import FAILS, HOLDS_IF, DocketClaim, Finding, finding
 from pbde_ref.exact.minimizers import minimize_expected_loss
+from pbde_ref.losses.log_ratios import PairObjective, dpop, nca
 from pbde_ref.pbde import luce
 from pbde_ref.proposals import JointProposal, ProductProposal, Proposal
 from pbde_ref.validation import FloatArray
 
 __all__ = ["DIRECT_LOSSES"]
 
-# Certified policies are right to 1e-7 or better; where a loss has a kink, to 1e-4.
-SOLVER, KINKED = 1e-7, 1e-4
+# Certified policies are right to 1e-7 or better.
+SOLVER = 1e-7
 PAIR = JointProposal([[0, 1], [0, 0]])
 """Of two answers, each with the other."""
 
@@ -55,25 +58,37 @@ def _chosen_gain(annotator: PreferenceModel, proposal: Proposal, policy: FloatAr
 # --- the gradient of DPO ---
 
 
-def _rises(features: FloatArray, theta: FloatArray, share: float = 1.0) -> tuple[float, float, float]:
-    r"""What a small step of DPO on the pair (0, 1) adds to log-probabilities of both and to the margin, over the step.
+def _log_policy(scores: FloatArray) -> FloatArray:
+    return np.asarray(scores - np.log(np.exp(scores - scores.max()).sum()) - scores.max())
 
-    The policy is :math:`\pi \propto e^{\phi \theta}`, reference uniform, beta = 1; 0 is preferred by this share of the
-    answers, and the gradient is one of differences.
+
+def _log_loss(a: FloatArray, b: FloatArray) -> FloatArray:
+    return np.logaddexp(0.0, b - a)
+
+
+def _rises(
+    features: FloatArray,
+    theta: FloatArray,
+    share: float = 1.0,
+    loss_of_pair: Callable[[FloatArray, FloatArray], FloatArray] = _log_loss,
+    base: FloatArray | float = 0.0,
+) -> tuple[float, float, float]:
+    r"""What a small step of a loss on the pair (0, 1) adds to log-probabilities of both and to the margin, over it.
+
+    The policy is :math:`\pi \propto e^{b + \phi \theta}`, the reference that at theta = 0, beta = 1; 0 is preferred by
+    this share of the answers, and the gradient is one of differences. The loss, DPO's, is one of both log-ratios.
     """
 
-    def log_policy(at: FloatArray) -> FloatArray:
-        scores = features @ at
-        return np.asarray(scores - np.log(np.exp(scores - scores.max()).sum()) - scores.max())
+    def log_ratios(at: FloatArray) -> FloatArray:
+        return _log_policy(base + features @ at) - _log_policy(base + 0.0 * features[:, 0])
 
     def loss(at: FloatArray) -> float:
-        log_p = log_policy(at)
-        margin = log_p[0] - log_p[1]
-        return float(share * np.logaddexp(0.0, -margin) + (1.0 - share) * np.logaddexp(0.0, margin))
+        a, b, *_ = log_ratios(at)
+        return float(share * loss_of_pair(a, b) + (1.0 - share) * loss_of_pair(b, a))
 
     step, axes = 1e-5, 1e-5 * np.eye(theta.size)
     gradient = np.array([(loss(theta + axis) - loss(theta - axis)) / 2e-5 for axis in axes])
-    gain = (log_policy(theta - step * gradient) - log_policy(theta)) / step
+    gain = (log_ratios(theta - step * gradient) - log_ratios(theta)) / step
     return float(gain[0]), float(gain[1]), float(gain[0] - gain[1])
 
 
@@ -109,69 +124,104 @@ def _one_of_four(rng: np.random.Generator) -> float:
 # --- what stays of the chosen ---
 
 
+def _loss_of(objective: PairObjective) -> Callable[[FloatArray, FloatArray], FloatArray]:
+    return lambda a, b: np.asarray(objective.parts(a, b, 0.0)[0])
+
+
+def _on_line(objective: PairObjective, features: tuple[float, ...]) -> tuple[float, float]:
+    r"""Where a loss of the pair (0, 1) is least for :math:`\pi \propto e^{\phi \theta}`, and log-ratio of 0 there.
+
+    The reference is uniform; the slope changes its sign once from -20 to 20, at the minimum.
+    """
+    phi = np.array(features, float)
+
+    def slope(theta: float) -> float:
+        log_p = _log_policy(phi * theta)
+        a, b = log_p[:2, None] + math.log(phi.size)
+        _, in_a, in_b = objective.parts(a, b, 0.0)
+        rates = phi[:2] - np.exp(log_p) @ phi
+        return float(in_a[0] * rates[0] + in_b[0] * rates[1])
+
+    signs = np.sign([slope(at) for at in np.linspace(-20.0, 20.0, 401)])
+    assert (np.diff(signs[signs != 0.0]) != 0.0).sum() == 1
+    theta = float(brentq(slope, -20.0, 20.0, xtol=1e-14))
+    return theta, float(_log_policy(phi * theta)[0] + math.log(phi.size))
+
+
+def _nca_slope(odds: Fraction) -> Fraction:
+    """Of NCA's loss in theta at e^theta = odds, for these features and beta = 1."""
+    weights = [odds, Fraction(1), odds**5]
+    total = sum(weights, Fraction(0))
+    mean = (odds + 5 * odds**5) / total
+    up, down = (3 * w / total for w in weights[:2])
+    return (up / 2 - 1) / (1 + up) * (1 - mean) - down / (2 * (1 + down)) * mean
+
+
 def _nca(rng: np.random.Generator) -> Finding:
-    reference, share, policy = Fraction(4, 7), Fraction(20, 27), Fraction(25, 28)
-    # e^(beta log-ratio): slopes in the two log-ratios are proportional to the policy, and the problem is convex.
-    up, down = Fraction(5, 4), Fraction(1, 2)
-    pull = [w - x / (1 + x) * (w + Fraction(1, 2)) for w, x in ((share, up), (1 - share, down))]
-    stationary = pull[0] * (1 - policy) == pull[1] * policy and pull[0] > 0 and reference * up**2 == policy
-    falls = up**40 * down**14 < 1 and stationary
-    gain = float(share) * 2.0 * math.log(up) + float(1 - share) * 2.0 * math.log(down)
-    two = FiniteDistribution.from_weights([4, 3])
-    found = _learnt("nca", _between_two(share), PAIR, beta=0.5, reference=two)
-    lost = 0.0
+    move = -_nca_slope(Fraction(1))
+    slope = move * (FEATURES[0] - sum(FEATURES) / 3)
+    # log pi(a) falls from theta = 0 on, where features have the mean 2, and the optimum is between these odds.
+    between = _nca_slope(Fraction(23, 20)) < 0 < _nca_slope(Fraction(29, 25))
+    theta, ratio = _on_line(nca(1.0), tuple(map(float, FEATURES)))
+    lost = 0.0 if Fraction(23, 20) < math.exp(theta) < Fraction(29, 25) else 1.0
     for _ in range(20):
         n = int(rng.integers(2, 6))
         annotator, own = _drawn(rng, n), FiniteDistribution(rng.normal(size=n))
-        policy_of = _learnt("nca", annotator, ProductProposal(own), beta=1.0, reference=own)
-        lost = max(lost, -_chosen_gain(annotator, ProductProposal(own), policy_of.pmf, own.pmf))
+        policy = _learnt("nca", annotator, ProductProposal(own), beta=1.0, reference=own).pmf
+        winners = 2.0 * own.pmf * (annotator.preference_probabilities() @ own.pmf)
+        lost = max(lost, -_chosen_gain(annotator, ProductProposal(own), policy, own.pmf))
+        lost = max(lost, float(np.abs(policy - winners).max()))
+        up, down, _ = _rises(np.eye(n), np.zeros(n), loss_of_pair=_loss_of(nca(1.0)), base=own.log_pmf)
+        lost = max(lost, -up, down)
     return finding(
-        -gain if falls else 0.0, SOLVER, "stationarity in fractions; certified minimisers",
-        instead=max(lost, abs(found.pmf[0] - float(policy))),
-        witness="two answers, reference (4/7, 3/7), a preferred to b with probability 20/27, beta = 1/2: the optimum "
-        "is (25/28, 3/28), ratios 25/16 and 1/4, and (5/4)^40 < 2^14: the chosen answer's expected log-likelihood "
-        f"falls by {-gain:.6f}",
+        float(-slope) if between and ratio < 0.0 else 0.0, SOLVER, "slopes in fractions; certified minimisers",
+        instead=lost,
+        witness="uniform reference, pi proportional to exp(phi theta), phi = 1, 0, 5 for a, b, c; a was preferred to "
+        f"b, beta = 1: at theta = 0 theta moves by {move} per unit step, half of DPO's 1/2, log pi(a) by {move} * "
+        f"(1 - 2) = {slope}; the optimum has 23/20 < e^theta < 29/25",
+        numbers={"theta at the optimum": theta, "log pi(a) there, above the reference": ratio},
     )  # fmt: skip
 
 
 def _small_beta(rng: np.random.Generator) -> float:
-    """At beta = 1/4 with pairs from an even reference the chosen lose."""
-    annotator, even = _between_two(0.75), uniform(range(2))
-    policy = _learnt("nca", annotator, PAIR, beta=0.25, reference=even)
-    return -_chosen_gain(annotator, PAIR, policy.pmf, even.pmf)
-
-
-def _dpop_policy(share: float, first: float, penalty: float, beta: float = 1.0) -> FloatArray:
-    reference = FiniteDistribution.from_weights([first, 1.0 - first])
-    return _learnt("dpop", _between_two(share), PAIR, beta=beta, penalty=penalty, reference=reference).pmf
+    """At beta = 1/4 with pairs from the reference the chosen may lose, although a does not."""
+    annotator, own = _between_two(0.99), FiniteDistribution.from_weights([2, 3])
+    policy = _learnt("nca", annotator, ProductProposal(own), beta=0.25, reference=own)
+    return -_chosen_gain(annotator, ProductProposal(own), policy.pmf, own.pmf)
 
 
 def _dpop(rng: np.random.Generator) -> Finding:
-    first, share, policy = Fraction(5, 6), Fraction(62, 71), Fraction(15, 16)
-    up, down = policy / first, (1 - policy) / (1 - first)
-    # Margins, as odds: of a over b, and of b over a less what b is below its reference.
-    plain, reduced = up / down, down**2 / up
-    slope = -share / (1 + plain) * (1 / policy + 1 / (1 - policy))
-    slope += (1 - share) / (1 + reduced) * (1 / policy + 2 / (1 - policy))
-    falls = slope == 0 and up**62 * down**9 < 1
-    loss = -(62 * math.log(up) + 9 * math.log(down)) / 71.0
-    off = abs(_dpop_policy(float(share), float(first), 1.0)[0] - float(policy))
-    for _ in range(4):
-        won, own, beta = rng.uniform(0.6, 0.9), rng.uniform(0.2, 0.8), rng.uniform(0.5, 1.5)
-        least = (2.0 * won - 1.0) / ((1.0 - won) * own)
-        kept, moved = (_dpop_policy(won, own, least * by, beta)[0] - own for by in (1.1, 0.7))
-        off = max(off, abs(kept), 1.0 if moved < 1e-3 else 0.0)
+    third, penalty, odds = 3, Fraction(11, 15), 2
+    weights = (odds, 1, odds**third)
+    policy = [Fraction(w, sum(weights)) for w in weights]
+    # The loss is convex; below its reference a counts, and the margin that is left has the slope 1 + lambda (1 - mean).
+    stationary = 1 + penalty * (1 - policy[0] - third * policy[2]) == 0 and policy[0] < Fraction(1, 3)
+    rate = 1 - Fraction(1 + third, 3)
+    reduced = 1 + rate
+    falls = reduced > 0 > rate
+    off = abs(_on_line(dpop(1.0, float(penalty)), (1.0, 0.0, 3.0))[0] - math.log(odds))
+    for _ in range(10):
+        far, beta, n = rng.uniform(2.1, 6.0), rng.uniform(0.5, 1.5), int(rng.integers(2, 6))
+        kept, moved = (_on_line(dpop(beta, by * 3.0 / (far - 2.0)), (1.0, 0.0, far))[1] for by in (1.1, 0.9))
+        loss = _loss_of(dpop(1.0, rng.uniform(0.0, 50.0)))
+        up = _rises(np.eye(n), np.zeros(n), loss_of_pair=loss, base=rng.normal(size=n))[0]
+        off = max(off, abs(kept), 0.0 if moved < -1e-5 else 1.0, -up)
     return finding(
-        loss if falls else 0.0, KINKED, "stationarity in fractions; minimisers of a convex loss",
-        instead=off,
-        witness="two answers, reference (5/6, 1/6), a preferred to b with probability 62/71, beta = lambda = 1: the "
-        "optimum is (15/16, 1/16), ratios 9/8 and 3/8, and (9/8)^62 (3/8)^9 < 1: the preferred answer's expected "
-        f"log-likelihood falls by {loss:.6f}",
+        -math.log(3 * policy[0]) if falls and stationary else 0.0, SOLVER,
+        "slopes and stationarity in fractions; minimisers of a convex loss", instead=off,
+        witness="uniform reference, pi proportional to exp(phi theta), phi = 1, 0, 3 for a, b, c; a was preferred to "
+        f"b, beta = 1. lambda = 1: as theta rises from 0 the margin has slope 1, log pi(a) {rate}, the reduced margin "
+        f"{reduced}: theta rises, pi(a) falls. lambda = {penalty}: the optimum is ({', '.join(map(str, policy))})",
+        numbers={
+            "log pi(a) above the reference at the optimum, lambda 1": _on_line(dpop(1.0, 1.0), (1.0, 0.0, 3.0))[1],
+            "lambda 50, phi(c) = 2.05": _on_line(dpop(1.0, 50.0), (1.0, 0.0, 2.05))[1],
+        },
     )  # fmt: skip
 
 
 def _below_the_threshold(rng: np.random.Generator) -> float:
-    return abs(float(_dpop_policy(0.8, 0.5, 0.5 * 6.0)[0]) - 0.5)
+    """With nine tenths of the lambda that would keep it."""
+    return -_on_line(dpop(1.0, 2.7), (1.0, 0.0, 3.0))[1]
 
 
 # --- DPO and RLHF ---
@@ -296,10 +346,13 @@ DIRECT_LOSSES = (
         seen="abstract; the loss of a pair as trainers have it",
         printed="NCA optimises the absolute likelihood of each response and so effectively prevents the chosen "
         "likelihood from decreasing.",
-        read="At the optimum of NCA's expected loss the chosen answer's expected log-likelihood is at least the "
-        "reference's, for any annotator, reference and beta.",
-        hypothesis="It is, for beta = 1 and both answers from the reference: log-ratios are log(2 win share).",
-        instance="the witness; 20 drawn preferences of two to five answers with pairs from the reference",
+        read="For a policy with any parameters, and one pair that is always answered alike: neither a small step from "
+        "the reference down the gradient of NCA's loss nor its optimum lowers log pi of the chosen answer.",
+        hypothesis="With a logit for each answer a step from the reference raises the chosen and lowers the rejected; "
+        "with beta = 1 and both answers from the reference, the optimum's log-ratios are log(2 win share), and the "
+        "chosen answer's expected log-likelihood does not fall.",
+        instance="the witness; 20 drawn preferences of two to five answers with pairs from the reference; control: two "
+        "answers, reference (2/5, 3/5), a preferred with probability 99/100, beta = 1/4",
         expected=FAILS,
         check=_nca,
         control=_small_beta,
@@ -308,12 +361,12 @@ DIRECT_LOSSES = (
         name="dpop_keeps_chosen",
         source="Pal et al. 2024, arXiv:2402.13228",
         seen="abstract; Eq. (3) as quoted by others",
-        printed="DPO may reduce the likelihood of preferred examples; DPO-positive is designed to avoid this.",
-        read="At the optimum of DPO-positive's expected loss the preferred answer's expected log-likelihood is at "
-        "least the reference's, for any annotator, reference, beta and lambda.",
-        hypothesis="Of two answers, a winning share p > 1/2, it stays at the reference, if and only if lambda >= "
-        "(2p - 1) / ((1 - p) reference(a)): for each lambda some p is too large.",
-        instance="the witness; four drawn problems with lambda above and below",
+        printed="DPO may reduce the likelihood of preferred examples; DPO-positive avoids this failure mode.",
+        read="For a policy with any parameters, any lambda, and one pair that is always answered alike: neither the "
+        "first step from the reference nor the optimum of DPO-positive's loss lowers log pi of the preferred answer.",
+        hypothesis="Of features 1, 0, K > 2 and a uniform reference, a keeps its probability if lambda >= 3 / (K - 2), "
+        "and loses if not: each lambda is too small for some K. With a logit for each answer the first step raises it.",
+        instance="the witness; ten drawn K from 2.1 to 6, with lambda above and below",
         expected=FAILS,
         check=_dpop,
         control=_below_the_threshold,
@@ -326,7 +379,8 @@ DIRECT_LOSSES = (
         "minimise DPO's loss.",
         read="For every dataset, with a reward free for each answer: RLHF's are DPO's, and DPO's are more. The proof "
         "shows the first for all datasets, the second by one example.",
-        hypothesis="Both are the same single policy where comparisons connect all answers, each way.",
+        hypothesis="Both are the same single policy where comparisons connect all answers, each way, and the reference "
+        "is positive.",
         instance="the witness; 20 drawn preferences on drawn pairs that connect two to five answers",
         expected=FAILS,
         check=_subset,
@@ -338,9 +392,10 @@ DIRECT_LOSSES = (
         seen="abstract only",
         printed="DPO and RLHF are equivalent only if RLHF's optimal policy prefers what humans prefer; where it does "
         "not, they optimise different objectives.",
-        read="Wherever RLHF's optimum, for the reward that fits the same answers, gives the preferred of two answers "
-        "less probability, DPO's loss has another minimiser. Rewards and policies are free for each answer.",
-        hypothesis="The two optima are one, whatever they prefer, where comparisons connect all answers, each way.",
+        read="Our question: has DPO's loss another minimiser wherever RLHF's optimum, for the reward that fits the "
+        "same answers, gives the preferred of two answers less probability? Rewards and policies are free for each.",
+        hypothesis="The two optima are one, whatever they prefer, where comparisons connect all answers, each way, and "
+        "the reference is positive.",
         instance="the witness; 20 drawn preferences on drawn pairs that connect two to five answers",
         expected=FAILS,
         check=_conditional,
@@ -352,8 +407,8 @@ DIRECT_LOSSES = (
         seen="abstract",
         printed="RLHF suffers from an inherent bias by its KL regularisation: the policy is not the preference "
         "distribution of the reward model.",
-        read="For every preference distribution p* by Luce's rule, reward log p*, reference and beta, RLHF's optimum "
-        "is not p*.",
+        read="Our reading: for every preference distribution p* by Luce's rule, reward log p*, reference and beta, "
+        "RLHF's optimum is not p*.",
         hypothesis="The reference is not proportional to p*^(1 - 1/beta): then, and only then.",
         instance="the witness; 20 drawn p* of two to six answers, beta from 0.2 to 3, that reference and another one",
         expected=HOLDS_IF,

@@ -131,14 +131,19 @@ def _exactly(weights: list[int], proxy: list[int], true: list[int], strength: in
 
 def _hinders(rng: np.random.Generator) -> Finding:
     missed, printed = 0.0, 0.0
-    for _ in range(40):
+    for draw in range(40):
         n = int(rng.integers(3, 7))
         reference, proxy = FiniteDistribution(rng.normal(size=n)), rng.permutation(n).astype(float)
+        if draw % 2:
+            proxy = np.floor(proxy / 2.0)
         true = rng.normal(size=n)
+        best, second = (
+            np.average(true[proxy == at], weights=reference.pmf[proxy == at]) for at in (proxy.max(), proxy.max() - 1.0)
+        )
         found = overoptimization(reference, proxy, true)
         far = [tilt(reference, proxy, 1.0 / at).expectation(true) for at in (15.0, 18.0, 21.0)]
         falls = far[0] > far[1] > far[2]
-        if true[proxy == n - 1] < true[proxy == n - 2]:
+        if best < second:
             missed = max(missed, float(not (falls and found.eventually_falls)))
         else:
             printed = max(printed, float(not falls))
@@ -237,7 +242,8 @@ ONLINE = (
         "optimal policy; partial coverage suffices for online RL.",
         read="Pairs from mu x mu, answers without end by Luce's rule. All minimisers of DPO's loss are optimal if and "
         "only if mu is positive for every answer; RLHF's policy is, if mu is positive where the reference is, whatever "
-        "else the reward is.",
+        "else the reward is. (Theirs bounds pi over mu on a KL ball: on a finite support, too, only where mu is "
+        "positive wherever the reference is.)",
         hypothesis="An answer outside mu is outside the reference, for online learning.",
         instance="30 drawn problems of five answers: all covered; some excluded by mu and reference; some by mu alone",
         expected=HOLDS,
@@ -247,12 +253,14 @@ ONLINE = (
     DocketClaim(
         name="too_much_hinders",
         source="Gao et al. 2022, arXiv:2210.10760",
-        seen="abstract and first page",
+        seen="abstract, which says that it can, and first page, which says that it eventually does",
         printed="Optimising too much against an imperfect reward model eventually hinders the true objective.",
         read="For every other reward than the true one, the expected true reward of the KL-controlled optimum falls "
         "as beta does, for all small beta.",
-        hypothesis="The true reward of the proxy's best answer is below that of its second best; and not if above.",
-        instance="the witness; 40 drawn true rewards of three to six answers, proxy levels in random order",
+        hypothesis="The mean true reward, under the reference, of the proxy's best level is below that of its second "
+        "best; and not if above.",
+        instance="the witness; 40 drawn true rewards of three to six answers, proxy levels in random order, half of "
+        "them with ties",
         expected=HOLDS_IF,
         check=_hinders,
         control=_two_rise,
@@ -262,8 +270,8 @@ ONLINE = (
         source="Rafailov et al. 2024, arXiv:2406.02900",
         seen="abstract",
         printed="Direct alignment degrades at high KL budgets as RLHF does, without a proxy reward model.",
-        read="DPO on answers by a wrong reward goes along RLHF's path for that reward: the true reward may rise and "
-        "fall as KL rises.",
+        read="Our reading: DPO on answers by a wrong reward goes along RLHF's path for that reward: the true reward "
+        "may rise and fall as KL rises.",
         hypothesis="Three answers or more: of two the true reward only rises or only falls.",
         instance="even reference of three answers, proxy 0, 1, 2, true reward 0, 3, 1",
         expected=HOLDS,
@@ -273,12 +281,14 @@ ONLINE = (
     DocketClaim(
         name="light_tails_do_no_harm",
         source="Kwa et al. 2024, arXiv:2407.14503",
-        seen="abstract, which names no further hypothesis",
+        seen="abstract, which names no further hypothesis; an earlier post by two of the authors (Kwa and "
+        "Garriga-Alonso, May 2024, Catastrophic Goodhart in RL with KL penalty) does",
         printed="With light-tailed error of the reward, optimal policies under weaker KL penalties achieve arbitrarily "
         "high utility.",
         read="On a finite support, where every error is bounded: as beta tends to 0, expected utility tends to the "
         "largest that there is.",
-        hypothesis="Utility and error are independent under the reference.",
+        hypothesis="Utility and error are independent under the reference, as that post says: light-tailed and "
+        "independent of the utility.",
         instance="the witness; 20 drawn independent utilities and errors",
         expected=HOLDS_IF,
         check=_light_tails,

@@ -15,6 +15,7 @@ from tests.seeds import drawn_seed
 
 ROOT = Path(__file__).parents[2]
 NAME = "best_of_n_kl_bound"
+FAILING = [claim for claim in DOCKET.values() if claim.expected == FAILS]
 
 
 @pytest.mark.parametrize("name", DOCKET)
@@ -49,15 +50,27 @@ def test_claims_works_and_failures_are_counted_from_the_records():
     numbers = {found for claim in DOCKET.values() for found in re.findall(r"\d{4}\.\d{5}", claim.source)}
     others = {claim.source for claim in DOCKET.values() if not re.search(r"\d{4}\.\d{5}", claim.source)}
     assert all("OpenReview" in source for source in others)
-    works, failing = len(numbers) + len(others), [c for c in DOCKET.values() if c.expected == FAILS]
+    works, failing = len(numbers) + len(others), [c for c in FAILING if "our question" not in c.read.lower()]
     print(len(DOCKET), "claims of", works, "works;", len(failing), "fail as printed")
     assert len(DOCKET) >= 30
     assert works >= 20
     assert len({c.arxiv for c in failing}) >= 5
     for settled in settle(failing, drawn_seed()):
         assert re.search(r"\d+/\d+", settled.finding.witness)
-        assert "our question" not in settled.claim.read.lower()
         assert settled.finding.error > settled.finding.tolerance
+
+
+@pytest.mark.parametrize("claim", FAILING, ids=lambda claim: claim.name)
+def test_what_fails_was_printed_and_has_a_witness(claim):
+    """A question of ours may be answered by no, where it is marked as read; nobody printed it."""
+    (settled,) = settle([claim], drawn_seed())
+    assert settled.finding.verdict == FAILS
+    assert len(settled.finding.witness) > 20
+    assert "our question" not in claim.printed.lower()
+
+
+def test_a_question_of_ours_is_no_failing_sentence():
+    assert "our question" in DOCKET["dpo_rlhf_conditional"].read.lower()
 
 
 @pytest.mark.parametrize(
