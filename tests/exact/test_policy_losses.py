@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 
 import pbde_ref as pb
 from pbde_ref.exact.pairwise_minima import minimize_by_pairs
-from pbde_ref.exact.policy_losses import PolicyProblem, descend, minimize_policy_loss, wins_with_ties
+from pbde_ref.exact.policy_losses import Kinks, PolicyProblem, descend, minimize_policy_loss, wins_with_ties
 from pbde_ref.losses.log_ratios import bco, bpo, dpop, nca, of_margin, sppo
 from pbde_ref.objectives import BRADLEY_TERRY, discopop, exo
 from tests.seeds import drawn_seed
@@ -39,7 +39,7 @@ def test_the_bound_holds_for_drawn_policies(name):
     assert found.gap < 1e-8
     for scale in (1e-3, 0.1, 1.0, 10.0):
         other = pb.FiniteDistribution(found.policy.log_pmf + scale * rng.normal(size=n))
-        assert problem.parts(other.log_pmf, 0.0)[0] >= found.loss - found.gap
+        assert problem.parts(other.log_pmf)[0] >= found.loss - found.gap
 
 
 def test_a_certificate_is_refused_where_the_policy_is_not_best():
@@ -50,7 +50,7 @@ def test_a_certificate_is_refused_where_the_policy_is_not_best():
     n = len(reference)
     problem = PolicyProblem(sppo(0.6), wins, reference.log_pmf, np.ones(n), np.zeros(n), 0.0)
     off = pb.FiniteDistribution(found.policy.log_pmf + 0.01 * np.arange(n))
-    loss, gap, _ = problem.bound(off.log_pmf, 0.0)
+    loss, gap, _ = problem.bound(off.log_pmf)
     assert loss > found.loss
     assert gap >= loss - found.loss > 1e-9
 
@@ -60,10 +60,11 @@ def test_derivatives_are_those_of_the_expected_loss():
     wins, n = wins_with_ties(annotator, pairs), len(reference)
     problem = PolicyProblem(dpop(0.4, 2.0), wins, reference.log_pmf, 1.0 / (1.0 + np.arange(n)), np.full(n, 0.1), 0.0)
     theta, h = np.linspace(-1.0, 1.5, n), 1e-5
-    _, gradient, hessian = problem.evaluate(theta, 0.3)
+    kinks = Kinks(problem.objective.branches, np.linspace(0.1, 0.9, n * n).reshape(n, n), 2.0)
+    _, gradient, hessian = problem.evaluate(theta, kinks)
     for i in range(n):
         step = h * (np.arange(n) == i)
-        (up, above, _), (down, below, _) = (problem.evaluate(theta + s * step, 0.3) for s in (1.0, -1.0))
+        (up, above, _), (down, below, _) = (problem.evaluate(theta + s * step, kinks) for s in (1.0, -1.0))
         # Truncation h² and rounding 1e-16 / h, and for the Hessian twice that.
         assert gradient[i] == pytest.approx((up - down) / (2 * h), abs=1e-8)
         assert hessian[i] == pytest.approx((above - below) / (2 * h), abs=1e-6)
