@@ -40,6 +40,8 @@ POLICY_TOLERANCE = 1e-6
 SOFTNESS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-6)
 # Each derivative is a few rounded operations on numbers of the size of its argument.
 ULPS = 32.0
+# Nats that one step may move a log-probability by.
+FARTHEST = 20.0
 # Of what derivatives are differenced by for second ones, which only steer.
 STEP = 1e-5
 # Probability that all outcomes have together whose pulls nobody can tell from rounding.
@@ -103,31 +105,37 @@ class Kinks:
         slope = -expit(-margins)
         return softplus(-margins), slope * (q_a + (p_a - q_a) * t), slope * (q_b + (p_b - q_b) * t)
 
-    def bend(self, a: FloatArray, wins: FloatArray) -> FloatArray:
-        """The Hessian of the expected loss in the scores."""
+    def expanded(self, a: FloatArray, wins: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+        """The expected loss, its gradient and its Hessian in the scores."""
         (p_a, p_b), (q_a, q_b) = self.branches
         margins, _, t = self.margins(a)
-        pull = wins * expit(-margins)
-        curved, turning = pull * expit(margins), np.where((t > 0.0) & (t < 1.0), pull / self.softness, 0.0)
+        lost = expit(-margins)
+        value = float((wins * softplus(-margins)).sum())
+        pull = wins * lost
+        curved, turning = pull * (1.0 - lost), np.where((t > 0.0) & (t < 1.0), pull / self.softness, 0.0)
         of_a, of_b = q_a + (p_a - q_a) * t, q_b + (p_b - q_b) * t
-        bend = curved * of_a * of_b + turning * ((p_a - q_a) * (p_b - q_b))
+        gradient = -(pull * of_a).sum(axis=1) - (pull * of_b).sum(axis=0)
+        by_a = curved * of_a
+        bend = by_a * of_b + ((p_a - q_a) * (p_b - q_b)) * turning
         bend = bend + bend.T
-        own = (curved * of_a * of_a).sum(axis=1) + (curved * of_b * of_b).sum(axis=0)
+        own = (by_a * of_a).sum(axis=1) + (curved * of_b * of_b).sum(axis=0)
         own += (p_a - q_a) ** 2 * turning.sum(axis=1) + (p_b - q_b) ** 2 * turning.sum(axis=0)
         bend[np.diag_indices_from(bend)] += own
-        return bend
+        return value, gradient, bend
 
 
-def differenced(objective: PairObjective, a: FloatArray, wins: FloatArray) -> FloatArray:
-    """The Hessian of the expected loss in the scores, from differences of its gradient."""
+def expanded(objective: PairObjective, a: FloatArray, wins: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+    """The expected loss, its gradient and its Hessian in the scores, the last from differences."""
     with np.errstate(all="ignore"):
+        value, won, lost = objective.parts(a[:, None], a)
         ends = [objective.parts(a[:, None] + s * STEP, a) for s in (1.0, -1.0)]
         of_aa, of_ab = ((ends[0][i] - ends[1][i]) / (2.0 * STEP) * wins for i in (1, 2))
         ends = [objective.parts(a[:, None], a + s * STEP) for s in (1.0, -1.0)]
         of_bb = (ends[0][2] - ends[1][2]) / (2.0 * STEP) * wins
+        total, gradient = float((wins * value).sum()), (wins * won).sum(axis=1) + (wins * lost).sum(axis=0)
     bend = of_ab + of_ab.T
     bend[np.diag_indices_from(bend)] += of_aa.sum(axis=1) + of_bb.sum(axis=0)
-    return np.asarray(bend)
+    return total, gradient, bend
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,22 +179,20 @@ class PolicyProblem:
         terms = ULPS * ((1.0 + far) * size + self.scale * (both @ far)) + (ULPS + np.log2(a.size)) * (size + self.likelihood)
         return total, gradient, EPS * terms + self.relative * (size + self.likelihood)
 
-    def bend(self, log_pmf: FloatArray, kinks: Kinks | None = None) -> FloatArray:
-        """The Hessian of the expected loss in log-probabilities."""
+    def expanded(self, log_pmf: FloatArray, kinks: Kinks | None = None) -> tuple[float, FloatArray, FloatArray]:
+        """The expected loss, its gradient and its Hessian, perhaps but for differences' errors, in log-probabilities."""
         a = (log_pmf - self.reference) * self.scale
-        bend = kinks.bend(a, self.wins) if kinks else differenced(self.objective, a, self.wins)
-        return bend * np.outer(self.scale, self.scale)
+        value, gradient, bend = kinks.expanded(a, self.wins) if kinks else expanded(self.objective, a, self.wins)
+        value, gradient = value - float(self.likelihood @ log_pmf), self.scale * gradient - self.likelihood
+        return value, gradient, bend * np.outer(self.scale, self.scale)
 
     def evaluate(self, theta: FloatArray, kinks: Kinks | None = None) -> tuple[float, FloatArray, FloatArray]:
-        """The expected loss of the softmax of theta, its gradient, and its Hessian but for the differences' error.
-
-        Entries of theta beyond the outcomes are those of answers that are never compared.
-        """
+        """The same of the softmax of theta, whose entries beyond the outcomes are answers that are never compared."""
         n, log_pmf = self.scale.size, theta - logsumexp(theta)
-        unseen, pi, log_pmf = theta.size - n, np.exp(log_pmf), log_pmf[:n]
-        value, gradient, _ = self.parts(log_pmf, kinks)
-        bend = np.pad(self.bend(log_pmf, kinks), (0, unseen))
-        gradient = np.pad(gradient, (0, unseen))
+        unseen, pi = theta.size - n, np.exp(log_pmf)
+        value, gradient, bend = self.expanded(log_pmf[:n], kinks)
+        if unseen:
+            gradient, bend = np.pad(gradient, (0, unseen)), np.pad(bend, (0, unseen))
         total, along = float(gradient.sum()), bend.sum(axis=1)
         of_both = np.outer(pi, along - 0.5 * (float(along.sum()) + total) * pi)
         hessian = bend - of_both - of_both.T
@@ -254,7 +260,7 @@ class PolicyProblem:
         _, gradient, error = self.parts(log_pmf, kinks)
         rare = np.flatnonzero(-gradient <= 2.0 * error)
         if self.objective.convex and best[2] > POLICY_TOLERANCE and 0.0 < float(np.exp(log_pmf[rare]).sum()) < RARE:
-            bend = self.bend(log_pmf, kinks)[np.ix_(rare, rare)]
+            bend = self.expanded(log_pmf, kinks)[2][np.ix_(rare, rare)]
             for times in (2.0, 4.0, 8.0):
                 lower = log_pmf.copy()
                 lower[rare] -= np.linalg.lstsq(bend, times * error[rare] + gradient[rare])[0]
@@ -294,17 +300,21 @@ def descend(evaluate: Evaluate, start: FloatArray, max_steps: int = 100) -> tupl
     for steps in range(max_steps):
         value, gradient, hessian = here
         unit = np.sqrt(_bends(hessian))
-        scaled = hessian / np.outer(unit, unit) + np.outer(unit, unit) / float(unit @ unit)
+        units = np.outer(unit, unit)
+        scaled = hessian / units + units / float(unit @ unit)
+        own = scaled.diagonal().copy()
         new = None
         while new is None and damping < 1e8:
             try:
-                shifted = scaled + (damping + 1e-14) * np.eye(point.size)
-                step = -cho_solve(cho_factor(shifted, check_finite=False), gradient / unit, check_finite=False) / unit
+                np.fill_diagonal(scaled, own + (damping + 1e-14))
+                step = -cho_solve(cho_factor(scaled, check_finite=False), gradient / unit, check_finite=False) / unit
             except np.linalg.LinAlgError:
                 damping = max(10.0 * damping, 1e-10)
                 continue
             step -= step[np.argmax(unit)]
-            step *= min(1.0, 20.0 / max(float(np.abs(step).max()), 1e-300))
+            # What hardly bends moves far, and is not to hold up the rest.
+            short = np.clip(step, -FARTHEST, FARTHEST)
+            step = short if gradient @ short < 0.0 else step * min(1.0, FARTHEST / max(np.abs(step).max(), 1e-300))
             found = _along(evaluate, point, step, here)
             if found is None:
                 damping = max(10.0 * damping, 1e-6)
@@ -315,7 +325,7 @@ def descend(evaluate: Evaluate, start: FloatArray, max_steps: int = 100) -> tupl
         left, was = _left(new), _left(here)
         if new[0] >= value and left >= was:
             return point, steps
-        stalled = stalled + 1 if new[0] >= value and left > 0.25 * was else 0
+        stalled = stalled + 1 if new[0] >= value - 1e-14 * abs(value) and left > 0.25 * was else 0
         point, here, damping = point + step, new, 0.1 * damping if damping > 1e-12 else 0.0
         if stalled > 2:
             return point, steps
@@ -480,13 +490,13 @@ def minimize_reward_loss(objective: PairObjective, annotator: PreferenceModel, p
     def evaluate(x: FloatArray) -> tuple[float, FloatArray, FloatArray]:
         rewards = lift @ x
         value, gradient, _ = problem.parts(rewards)
-        return value, lift.T @ gradient, lift.T @ differenced(objective, rewards, wins) @ lift
+        return value, lift.T @ gradient, lift.T @ expanded(objective, rewards, wins)[2] @ lift
 
     x, steps = descend(evaluate, np.zeros(n + 1))
     rewards = lift @ x
     loss, gradient, errors = problem.parts(rewards)
     # At margins without end the logistic part has no curvature left.
-    modulus = 0.99 * float(np.linalg.eigvalsh(differenced(objective, zeros, wins) - _logistic(wins))[0])
+    modulus = 0.99 * float(np.linalg.eigvalsh(expanded(objective, zeros, wins)[2] - _logistic(wins))[0])
     error = float(np.linalg.norm(np.abs(gradient) + errors))
     if modulus <= 0.0:
         raise NoMinimumError("`proposal` must hold all rewards in place: some may move together without a loss")
