@@ -6,9 +6,10 @@ is least among all s with :math:`\sum_x e^{s_x} = 1`. Let :math:`v = -\nabla F(s
 
 .. math:: F(s') - F(s) \ge V\, [D_{KL}(v / V \,\|\, \pi') - D_{KL}(v / V \,\|\, \pi)],
 
-so that the gap is at most the second term, and no other policy is as good as one where it vanishes. Where rounding
-hides the sign of some entries of v, they enter with the range of log-probabilities: a bound for policies that give no
-answer less than exp(-1,000,000).
+so that the gap is at most the second term, and no other policy is as good as one where it vanishes. At a kink v may be
+of any subgradient: of two linear functions the smaller one is no more than a mean of both. Where rounding hides the
+sign of some entries of v, they enter with the range of log-probabilities: a bound for policies that give no answer less
+than exp(-1,000,000).
 Proof: ``proofs/policy_losses.md``.
 """
 
@@ -37,7 +38,7 @@ __all__ = ["Kinks", "PolicyProblem", "descend", "minimize_policy_loss", "minimiz
 
 POLICY_TOLERANCE = 1e-6
 # Kinks are softened by so many nats, one after the other, around shares that settle: in the end nothing is.
-SOFTNESS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-6)
+SOFTNESS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-6, 1e-4, 1e-3)
 # Each derivative is a few rounded operations on numbers of the size of its argument.
 ULPS = 32.0
 # Nats that one step may move a log-probability by.
@@ -70,9 +71,9 @@ def wins_with_ties(annotator: PreferenceModel, proposal: Proposal) -> FloatArray
 
 @dataclass(frozen=True, eq=False)
 class Kinks:
-    r"""A loss :math:`-\log \sigma(\min(p, q))` with :math:`\min_t\, t p + (1 - t) q + \tfrac{\mu}{2} (t - s)^2` as margin.
+    r"""A loss :math:`-\log \sigma(\min(p, q))` with :math:`\min_t\, t p + (1 - t) q + \tfrac{\mu}{2} (t - s)^2` for m.
 
-    That is no less than the smaller of both, smooth, and as convex.
+    With t in [0, 1] that is no less than the smaller of both, and smooth; and the loss is as convex.
 
     Attributes
     ----------
@@ -125,14 +126,17 @@ class Kinks:
 
 
 def expanded(objective: PairObjective, a: FloatArray, wins: FloatArray) -> tuple[float, FloatArray, FloatArray]:
-    """The expected loss, its gradient and its Hessian in the scores, the last from differences."""
+    """The expected loss, its gradient and its Hessian in the scores, the last perhaps from differences."""
     with np.errstate(all="ignore"):
         value, won, lost = objective.parts(a[:, None], a)
-        ends = [objective.parts(a[:, None] + s * STEP, a) for s in (1.0, -1.0)]
-        of_aa, of_ab = ((ends[0][i] - ends[1][i]) / (2.0 * STEP) * wins for i in (1, 2))
-        ends = [objective.parts(a[:, None], a + s * STEP) for s in (1.0, -1.0)]
-        of_bb = (ends[0][2] - ends[1][2]) / (2.0 * STEP) * wins
         total, gradient = float((wins * value).sum()), (wins * won).sum(axis=1) + (wins * lost).sum(axis=0)
+        if objective.second:
+            of_aa, of_ab, of_bb = (wins * x for x in objective.second(a[:, None], a))
+        else:
+            ends = [objective.parts(a[:, None] + s * STEP, a) for s in (1.0, -1.0)]
+            of_aa, of_ab = ((ends[0][i] - ends[1][i]) / (2.0 * STEP) * wins for i in (1, 2))
+            ends = [objective.parts(a[:, None], a + s * STEP) for s in (1.0, -1.0)]
+            of_bb = (ends[0][2] - ends[1][2]) / (2.0 * STEP) * wins
     bend = of_ab + of_ab.T
     bend[np.diag_indices_from(bend)] += of_aa.sum(axis=1) + of_bb.sum(axis=0)
     return total, gradient, bend
@@ -176,11 +180,11 @@ class PolicyProblem:
         gradient = self.scale * (won.sum(axis=1) + lost.sum(axis=1)) - self.likelihood
         both, far = np.abs(won) + np.abs(lost), np.abs(a)
         size = self.scale * both.sum(axis=1)
-        terms = ULPS * ((1.0 + far) * size + self.scale * (both @ far)) + (ULPS + np.log2(a.size)) * (size + self.likelihood)
-        return total, gradient, EPS * terms + self.relative * (size + self.likelihood)
+        terms, sums = (1.0 + far) * size + self.scale * (both @ far), size + self.likelihood
+        return total, gradient, EPS * (ULPS * terms + (ULPS + np.log2(a.size)) * sums) + self.relative * sums
 
     def expanded(self, log_pmf: FloatArray, kinks: Kinks | None = None) -> tuple[float, FloatArray, FloatArray]:
-        """The expected loss, its gradient and its Hessian, perhaps but for differences' errors, in log-probabilities."""
+        """The expected loss and its first two derivatives in log-probabilities, but for differences' errors."""
         a = (log_pmf - self.reference) * self.scale
         value, gradient, bend = kinks.expanded(a, self.wins) if kinks else expanded(self.objective, a, self.wins)
         value, gradient = value - float(self.likelihood @ log_pmf), self.scale * gradient - self.likelihood
@@ -202,8 +206,8 @@ class PolicyProblem:
     def descended(self, start: FloatArray) -> tuple[FloatArray, Kinks | None, int]:
         """Where Newton's method ends; the kinks with their shares; steps.
 
-        Shares are multipliers: each minimum with softened kinks moves them to where it has its derivatives, and the next
-        one is nearer to theirs.
+        Shares are multipliers: each minimum with softened kinks moves them to where it has its derivatives, and the
+        next one is nearer to the minimum with kinks. The last ones are softer again, as shares are then more precise.
         """
         branches = self.objective.branches
         if branches is None:
@@ -268,12 +272,12 @@ class PolicyProblem:
                 best = min(best, (*self.bound(lower, kinks), lower), key=lambda each: each[1])
         return best
 
-    def least_of_all(self) -> tuple[float, float]:
+    def least_of_all(self, theta: FloatArray, kinks: Kinks | None) -> tuple[float, float]:
         """No less than this has any policy on more answers, and the mass that the best one leaves to these.
 
-        Of convex losses, and of policies that give no compared answer less than exp(-`LEAST`).
+        Theta is where `descended` ends with one such answer. Of convex losses, and of policies that give no compared
+        answer less than exp(-`LEAST`).
         """
-        theta, kinks, _ = self.descended(np.append(self.reference, 0.0))
         log_pmf = (theta - logsumexp(theta))[:-1]
         value, gradient, error = self.parts(log_pmf, kinks)
         least = value - 64.0 * EPS * abs(value)
@@ -299,7 +303,9 @@ def descend(evaluate: Evaluate, start: FloatArray, max_steps: int = 100) -> tupl
     here = evaluate(point)
     for steps in range(max_steps):
         value, gradient, hessian = here
-        unit = np.sqrt(_bends(hessian))
+        bends = _bends(hessian)
+        # Where it bends downwards its own curvature says nothing of how far to go.
+        unit = np.sqrt(bends if hessian.diagonal().min() > -1e-3 * bends.max() else np.full(bends.size, bends.max()))
         units = np.outer(unit, unit)
         scaled = hessian / units + units / float(unit @ unit)
         own = scaled.diagonal().copy()
@@ -430,14 +436,18 @@ def minimize_policy_loss(
     starts = [problem.reference] if objective.convex else [
         problem.reference, np.zeros(n), *(rng.normal(scale=2.0, size=n) for _ in range(n_starts - 2))
     ]  # fmt: skip
-    found = []
+    found, beyond = [], None
     for start in starts:
         theta, kinks, steps = problem.descended(start)
-        # Where all kinks are kept the reference is the best, and without an error.
-        for log_pmf in (theta - logsumexp(theta), *([problem.reference] if kinks and reference is not None else [])):
-            found.append((*problem.proved(log_pmf, kinks), steps))
-            steps = 0
-    loss, gap, policy_error, log_pmf, _ = min(found, key=lambda each: each[:2] if objective.branches is None else (each[1], each[0]))
+        # Where all kinks are kept the reference is the best, and has them without an error.
+        points = [(theta, kinks, steps), *([(problem.reference, kinks, 0)] if kinks else [])]
+        found += [(*problem.proved(x - logsumexp(x), each), each, more) for x, each, more in points]
+    if kinks and min(each[2] for each in found) > POLICY_TOLERANCE:
+        # Where more answers would change nothing, shares that give them nothing prove it; elsewhere starts matter.
+        beyond = problem.descended(np.append(problem.reference, 0.0))
+        others = [(beyond[0][:-1], *beyond[1:]), (problem.reference, beyond[1], 0), problem.descended(np.zeros(n))]
+        found += [(*problem.proved(x - logsumexp(x), each), each, more) for x, each, more in others]
+    loss, gap, policy_error, log_pmf, kinks, _ = min(found, key=lambda each: _rank(each, tolerance))
     proved = gap < loss - objective.floor(wins)
     if proved:
         reason = unmet(("gap", gap, tolerance), ("policy error", policy_error, POLICY_TOLERANCE))
@@ -445,7 +455,7 @@ def minimize_policy_loss(
         floor = objective.floor(wins) + weight * _least_likelihood(problem.likelihood / (weight or 1.0))
         reason = _stationary(problem, log_pmf, kinks, found)
         if objective.convex:
-            lower, left = problem.least_of_all()
+            lower, left = problem.least_of_all(*(beyond or problem.descended(np.append(problem.reference, 0.0)))[:2])
             floor = max(floor, lower)
             reason += f"; on more answers it would leave {left:.2g} of the mass to those never compared"
         gap = max(loss - floor, 0.0) + 64.0 * EPS * abs(loss)
@@ -519,11 +529,18 @@ def _least_likelihood(weights: FloatArray) -> float:
     return float(-(held @ np.log(held / held.sum()))) if held.size else 0.0
 
 
+def _rank(found: tuple[Any, ...], tolerance: float) -> tuple[bool, float]:
+    """What is proved comes first, and of that what is known best."""
+    loss, gap, policy_error = found[:3]
+    return gap > tolerance, loss if gap > tolerance else policy_error
+
+
 def _stationary(problem: PolicyProblem, log_pmf: FloatArray, kinks: Kinks | None, found: list[Any]) -> str:
     """What is known of a policy that nothing proves to be the best."""
     _, gradient, hessian = problem.evaluate(log_pmf, kinks)
     # The direction in which all utilities move together has no curvature.
-    curvature = float(np.linalg.eigvalsh(hessian + np.max(np.abs(hessian)) / log_pmf.size)[0])
+    shifted = hessian + np.max(np.abs(hessian)) / log_pmf.size
+    curvature = float(np.linalg.eigvalsh(shifted)[0]) if np.isfinite(shifted).all() else -math.inf
     kind = "a local minimum" if curvature > 0.0 else "a stationary point"
     values = sorted({round(each[0], 9) for each in found})
     why = "its loss is not convex" if not problem.objective.convex else "normalisation holds it from below"

@@ -57,6 +57,8 @@ class PairObjective:
         Whether :math:`\ell` is known to be convex in (a, b).
     branches : two pairs of floats, optional
         Of a loss :math:`-\log \sigma(\min(p, q))`: the coefficients of a and b in p, and those in q.
+    second : callable, optional
+        :math:`\partial_a^2 \ell`, :math:`\partial_a \partial_b \ell` and :math:`\partial_b^2 \ell`, elementwise.
     halves : pair of callables, optional
         Of a loss that is a function of a plus one of b: both, each with its derivative. They are also the losses of a
         desirable and of an undesirable answer.
@@ -68,6 +70,7 @@ class PairObjective:
     parts: Callable[[FloatArray, FloatArray], Parts] = field(repr=False)
     convex: bool = False
     branches: tuple[tuple[float, float], tuple[float, float]] | None = None
+    second: Callable[[FloatArray, FloatArray], Parts] | None = field(default=None, repr=False)
     halves: tuple[Half, Half] | None = field(default=None, repr=False)
     floor: Callable[[FloatArray], float] = field(default=lambda wins: 0.0, repr=False)
 
@@ -329,8 +332,15 @@ def apo_down(beta: float) -> PairObjective:
         of_a = -np.tanh(0.5 * beta * b) * np.tanh(0.5 * (m + u)) * (slope + tanh * tanh * expit(u) * expit(-u))
         return expit(u) + expit(-m), beta * of_a, beta * slope
 
+    def second(a: FloatArray, b: FloatArray) -> Parts:
+        of_u, of_m = (-expit(x) * expit(-x) * np.tanh(0.5 * x) for x in (beta * a, beta * (a - b)))
+        return beta * beta * (of_u - of_m), beta * beta * of_m, -beta * beta * of_m
+
     # Of two outcomes one wins at most; whoever loses by any margin costs one.
-    return PairObjective("apo_down", parts, floor=lambda wins: 0.5 * float(np.minimum(wins, wins.T).sum()))
+    def floor(wins: FloatArray) -> float:
+        return 0.5 * float(np.minimum(wins, wins.T).sum())
+
+    return PairObjective("apo_down", parts, second=second, floor=floor)
 
 
 def dpop(beta: float, penalty: float) -> PairObjective:
