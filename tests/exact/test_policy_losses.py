@@ -180,8 +180,9 @@ def test_second_derivatives_that_are_stated_are_those_of_the_first():
 
 
 def test_a_loss_without_a_number_for_its_curvature_still_has_an_answer():
-    """Found by drawing: ORPO's odds of an answer that is all but certain."""
-    p, reference = pb.FiniteDistribution([0.0, -40.0]), pb.FiniteDistribution([0.0, 0.0])
-    found = pb.optimum("orpo", pb.Annotator(p, pb.luce()), pb.ProductProposal(reference), beta=3.0, lengths=[1.0, 1.0])
+    """Found by drawing: ORPO's odds of an answer that takes all probability are no number."""
+    p = pb.FiniteDistribution([-19.0, -15.5, -11.8, -8.7, -13.2, 0.0, -15.1, -13.4])
+    given = {"beta": 0.5, "likelihood_weight": 0.026, "lengths": [3, 4, 3, 1, 3, 3, 1, 4]}
+    found = pb.optimum("orpo", pb.Annotator(p, pb.luce()), pb.ProductProposal(p), **given)
     assert found.policy is not None
     assert not found.converged
