@@ -303,6 +303,8 @@ def descend(evaluate: Evaluate, start: FloatArray, max_steps: int = 100) -> tupl
     here = evaluate(point)
     for steps in range(max_steps):
         value, gradient, hessian = here
+        if not np.isfinite(hessian).all():
+            return point, steps
         bends = _bends(hessian)
         # Where it bends downwards its own curvature says nothing of how far to go.
         unit = np.sqrt(bends if hessian.diagonal().min() > -1e-3 * bends.max() else np.full(bends.size, bends.max()))
