@@ -44,6 +44,8 @@ numpydoc_xref_param_type = False
 html_theme = "furo"
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
+# What a browser opens first.
+html_extra_path = ["index.html"]
 html_title = "pbde_ref"
 html_copy_source = False
 html_show_sphinx = False

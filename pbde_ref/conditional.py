@@ -99,8 +99,8 @@ class Prompts:
             rule = "two answers each, or there is nothing to compare"
             raise ValueError(f"`prompts` must have {rule}; got one for {alone}")
         number = np.repeat(np.arange(sizes.size), sizes)
-        for array in (start, number):
-            array.flags.writeable = False
+        for each in (start, number):
+            each.flags.writeable = False
         for name, value in zip(("prompts", "answers", "names", "start", "number"),
                                (given, named, names, start, number), strict=True):  # fmt: skip
             object.__setattr__(self, name, value)

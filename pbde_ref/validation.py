@@ -84,7 +84,9 @@ def plain_array(name: str, value: Any, kind: str = "an array") -> NDArray[Any]:
         # An object's own conversion may raise anything.
         # Asked of the type: what an object answers itself may be anything.
         known = getattr(type(value), "__dataclass_fields__", ())
-        part = ", such as its `log_pmf` or `pmf`" if "log_pmf" in known else ""
+        # Probabilities are numbers too, but as utilities or rewards not what anyone meant.
+        probabilities = "" if name in ("utilities", "rewards") else " or `pmf`"
+        part = f", such as its `log_pmf`{probabilities}" if "log_pmf" in known else ""
         raise TypeError(f"`{name}` must be {kind}{part}; got {shown(value)}") from error
 
 

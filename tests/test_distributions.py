@@ -402,9 +402,17 @@ def test_a_distribution_is_no_array(use):
 
 
 def test_a_policy_for_utilities_is_told_what_to_take():
-    p = pb.uniform("ab")
-    with pytest.raises(TypeError, match="`utilities` must be an array of real numbers, such as its `log_pmf`"):
-        pb.expected_kl(pb.Annotator(p, pb.luce()), p, pb.ProductProposal(p))
+    """Its probabilities would be taken, and mean something else."""
+    p = pb.FiniteDistribution.from_weights([1, 3])
+    annotator, pairs = pb.Annotator(p, pb.luce()), pb.ProductProposal(p)
+    with pytest.raises(TypeError, match="`utilities` must be an array of real numbers, such as its `log_pmf`; got"):
+        pb.expected_kl(annotator, p, pairs)
+    with pytest.raises(TypeError, match="`rewards` must be an array of real numbers, such as its `log_pmf`; got"):
+        pb.tilt(p, p, 1.0)
+    with pytest.raises(TypeError, match="`values` must be an array of real numbers, such as its `log_pmf` or `pmf`"):
+        p.expectation(p)
+    assert pb.expected_kl(annotator, p.log_pmf, pairs).value == 0.0
+    assert pb.expected_kl(annotator, p.pmf, pairs).value > 0.01
 
 
 @pytest.mark.parametrize("weights", [[0.7, 0.2, 0.1], [0.0, 0.4, 0.6], np.full(7, 1 / 7)])

@@ -311,7 +311,7 @@ def test_every_equation_has_an_address_and_a_home_that_exist():
         pkgutil.resolve_name(home)
 
 
-BUDGET = 32_457
+BUDGET = 32_600
 """Lines of code of the whole package, docstrings, comments, imports and blank lines apart."""
 
 
@@ -337,7 +337,8 @@ def test_the_count_leaves_out_what_is_not_code():
     assert lines_of_code(source) == 3
 
 
-PAGES = sorted(p for p in Path(__file__).parents[1].rglob("*.md") if not any(x[0] == "." for x in p.parts[1:]))
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(p for p in ROOT.rglob("*.md") if not any(part[0] == "." for part in p.relative_to(ROOT).parts))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
@@ -27,14 +28,23 @@ MOST_CHARACTERS = 300
 class _Wrapped(argparse.HelpFormatter):
     """Paragraphs are filled; lines that are indented, such as examples, stay lines, and can be copied when broken."""
 
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return super()._split_lines(_as_written(text), width)
+
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        lines = []
+        lines, text = [], _as_written(text)
         for kept, group in groupby(text.strip().splitlines(), lambda line: not line or line[0].isspace()):
             for line in group if kept else [" ".join(group)]:
                 end = " \\\n" if "  pbde-ref" in line else "\n"
                 parts = wrap(line, width - 2, subsequent_indent="      " * kept, break_on_hyphens=False)
                 lines.append(end.join(parts))
         return "\n".join(lines)
+
+
+def _as_written(text: str) -> str:
+    """As the terminal will show it: letters that it has not are escaped, and so are longer, before lines are filled."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 class Parser(argparse.ArgumentParser):

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     wanted.add_argument("--total-variation", type=real, metavar="D", help="mean distance of the policy from the truth")
     wanted.add_argument("--nats", type=real, metavar="D", help="mean divergence of the policy from the truth")
     wanted.add_argument("--number", type=whole(1, 10**18), metavar="N", help="of comparisons: how far off after these?")
-    parser.add_argument("--weights", type=weights, metavar="A,B,…", help="the truth, up to a factor [the paper's]")
+    parser.add_argument("--weights", type=weights, metavar="A,B,...", help="the truth, up to a factor [the paper's]")
     parser.add_argument("--support", type=whole(2, 2048), default=64, metavar="N", help="grid of the paper's [64]")
     parser.add_argument("--pairs", choices=("reference", "uniform", "preference"),
                         help="what both answers are drawn from [reference; with --weights uniform]")  # fmt: skip
@@ -52,7 +52,8 @@ def run(options: argparse.Namespace) -> int:
     for number in numbers or ROUND_NUMBERS:
         error = policy_error(p.log_pmf, proposal, number)
         rows.append([f"{number:,}", f"{error.total_variation:.4g}", f"{error.nats:.4g}"])
-    print(f"{len(p)} outcomes, Luce rule, both answers of a pair from {pairs}; means for many comparisons\n")
+    print(f"{len(p)} outcomes, Luce rule, both answers of a pair from {pairs};")
+    print("means for many comparisons\n")
     print(table(rows, headers=["comparisons", "total variation", "nats"]))
     return 0
 

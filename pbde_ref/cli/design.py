@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="; ".join(f"{name}: {text}" for name, text in CRITERIA.items()) + " [policy]")  # fmt: skip
     parser.add_argument("--error", type=real, metavar="E", help="what the criterion is to come down to [a hundredth "
                         "of what one comparison from the design has]")  # fmt: skip
-    parser.add_argument("--weights", type=weights, metavar="A,B,…", help="the truth, up to a factor [the paper's]")
+    parser.add_argument("--weights", type=weights, metavar="A,B,...", help="the truth, up to a factor [the paper's]")
     parser.add_argument("--support", type=whole(2, 512), default=64, metavar="N", help="grid of the paper's [64]")
     parser.add_argument("--top", type=whole(0, 10**6), default=10, metavar="N", help="pairs to print [10]")
     parser.add_argument("--json", metavar="PATH", type=output_path(), help="also write all numbers and pairs there")
@@ -52,7 +52,8 @@ def run(options: argparse.Namespace) -> int:
         {"a": names[i], "b": names[j], "weight": float(weight)}
         for i, j, weight in zip(design.proposal.x_a, design.proposal.x_b, design.proposal.weights, strict=True)
     ]
-    print(f"{len(p)} outcomes, Luce rule; {CRITERIA[options.criterion]}: value / N after many comparisons N")
+    print(f"{len(p)} outcomes, Luce rule; {CRITERIA[options.criterion]}:")
+    print("value / N after many comparisons N")
     print(f"{len(pairs):,} of {a.size:,} pairs; no proposal saves more than {design.gap:.1e} of what they need\n")
     rows = [[name, f"{v:.6g}", f"{needed[name]:,}", f"{design.value / v:.1%}"] for name, v in values.items()]
     print(table(rows, headers=["pairs from", "value", f"comparisons for {error:.3g}", "efficiency"]))

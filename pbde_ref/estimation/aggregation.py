@@ -32,8 +32,8 @@ class Labels(dict[str, int]):
         super().__init__()
         self.names: list[str] = []
 
-    def __missing__(self, raw: str | None) -> int:
-        # A table's cell without a value is none.
+    def __missing__(self, raw: str) -> int:
+        # A table's cell without a value comes as None.
         name = _canonical(raw or "")
         if name != raw:
             number = self[name] if name else -1

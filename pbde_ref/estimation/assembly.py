@@ -88,9 +88,9 @@ class Assembler:
             group = self._group(rows, weights)
             tie = np.zeros(size, dtype=bool)
             for game in games:
-                # A row may have many games.
                 said = (game.code == TIE) & (np.broadcast_to(game.times, game.code.shape) > 0.0)
-                np.logical_or.at(tie, game.row, said)
+                # A row may have many games, and of those with one number the last alone would count.
+                tie[np.arange(size)[game.row][said]] = True
             if self._rules.ties == "error":
                 undeclared = np.flatnonzero(tie & checks.good)
                 if self._rules.skip and undeclared.size:

@@ -51,13 +51,14 @@ class PairObjective:
     ----------
     name : str
     parts : callable
-        :math:`\ell(a, b)`, :math:`\partial_a \ell` and :math:`\partial_b \ell`, elementwise, of a, b and a softness
-        :math:`\mu`. Kinks are where they belong at :math:`\mu = 0`, with the subgradient that the definition states,
-        and smooth at :math:`\mu > 0`.
+        :math:`\ell(a, b)`, :math:`\partial_a \ell` and :math:`\partial_b \ell`, elementwise, of a and b; at a kink with
+        the subgradient that the definition states.
     convex : bool
-        Whether :math:`\ell` is known to be convex in (a, b), softened or not.
-    slack : float
-        :math:`\ell` softened by :math:`\mu` is at least :math:`\ell` and at most `slack` times :math:`\mu` above it.
+        Whether :math:`\ell` is known to be convex in (a, b).
+    branches : two pairs of floats, optional
+        Of a loss :math:`-\log \sigma(\min(p, q))`: the coefficients of a and b in p, and those in q.
+    second : callable, optional
+        :math:`\partial_a^2 \ell`, :math:`\partial_a \partial_b \ell` and :math:`\partial_b^2 \ell`, elementwise.
     halves : pair of callables, optional
         Of a loss that is a function of a plus one of b: both, each with its derivative. They are also the losses of a
         desirable and of an undesirable answer.
@@ -66,25 +67,19 @@ class PairObjective:
     """
 
     name: str
-    parts: Callable[[FloatArray, FloatArray, float], Parts] = field(repr=False)
+    parts: Callable[[FloatArray, FloatArray], Parts] = field(repr=False)
     convex: bool = False
-    slack: float = 0.0
+    branches: tuple[tuple[float, float], tuple[float, float]] | None = None
+    second: Callable[[FloatArray, FloatArray], Parts] | None = field(default=None, repr=False)
     halves: tuple[Half, Half] | None = field(default=None, repr=False)
     floor: Callable[[FloatArray], float] = field(default=lambda wins: 0.0, repr=False)
-
-
-def _soft_plus(x: FloatArray, softness: float) -> tuple[FloatArray, FloatArray]:
-    """The larger of x and 0, and its derivative, which is 0 at the kink."""
-    if softness == 0.0:
-        return np.maximum(x, 0.0), np.where(x > 0.0, 1.0, 0.0)
-    return softness * softplus(x / softness), expit(x / softness)
 
 
 def of_margin(objective: Objective, beta: float) -> PairObjective:
     r""":math:`\ell(\beta (a - b))`, for losses to which another term is added."""
     beta = positive_number("beta", beta)
 
-    def parts(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
+    def parts(a: FloatArray, b: FloatArray) -> Parts:
         m = beta * (a - b)
         slope = beta * objective.derivative(m)
         return objective.value(m), slope, -slope
@@ -146,7 +141,7 @@ def linked(beta: float, of: Link, margin: float = 0.0, bound: float = math.inf) 
     """
     beta = positive_number("beta", beta)
 
-    def parts(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
+    def parts(a: FloatArray, b: FloatArray) -> Parts:
         with np.errstate(over="ignore", invalid="ignore"):
             m = beta * (of.value(a) - of.value(b)) - margin
             slope = np.where(np.abs(m) < bound, -beta * expit(-m), 0.0)
@@ -171,7 +166,7 @@ def rao_kupper(beta: float, threshold: float) -> tuple[PairObjective, PairObject
     """
     beta, alpha = positive_number("beta", beta), positive_number("threshold", threshold)
 
-    def tied(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
+    def tied(a: FloatArray, b: FloatArray) -> Parts:
         m = beta * (a - b)
         # The same without what cancels: no term is negative.
         value = softplus(m - alpha) + softplus(-m - alpha) - math.log(-math.expm1(-2.0 * alpha))
@@ -196,13 +191,13 @@ def davidson(beta: float, tendency: float) -> tuple[PairObjective, PairObjective
     """
     beta, log_nu = positive_number("beta", beta), math.log(2.0 * positive_number("tendency", tendency))
 
-    def decided(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
+    def decided(a: FloatArray, b: FloatArray) -> Parts:
         m = beta * (a - b)
         value = softplus(np.logaddexp(-m, log_nu - 0.5 * m))
         slope = -beta * (np.exp(-m - value) + 0.5 * np.exp(log_nu - 0.5 * m - value))
         return value, slope, -slope
 
-    def tied(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
+    def tied(a: FloatArray, b: FloatArray) -> Parts:
         m = beta * (a - b)
         odds = np.logaddexp(0.5 * m, -0.5 * m) - log_nu
         slope = 0.5 * beta * np.tanh(0.5 * m) * expit(odds)
@@ -214,7 +209,7 @@ def davidson(beta: float, tendency: float) -> tuple[PairObjective, PairObjective
 def of_halves(name: str, chosen: Half, rejected: Half, convex: bool = False) -> PairObjective:
     """A function of a plus a function of b."""
 
-    def parts(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
+    def parts(a: FloatArray, b: FloatArray) -> Parts:
         (of_a, slope_a), (of_b, slope_b) = chosen(a), rejected(b)
         return of_a + of_b, slope_a + 0.0 * of_b, slope_b + 0.0 * of_a
 
@@ -315,8 +310,8 @@ def cal_dpo(beta: float) -> PairObjective:
     """
     squares = sppo(beta)
 
-    def parts(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
-        value, of_a, of_b = squares.parts(a, b, 0.0)
+    def parts(a: FloatArray, b: FloatArray) -> Parts:
+        value, of_a, of_b = squares.parts(a, b)
         slope = expit(b - a)
         return value + softplus(b - a), of_a - slope, of_b + slope
 
@@ -330,15 +325,22 @@ def apo_down(beta: float) -> PairObjective:
     """
     beta = positive_number("beta", beta)
 
-    def parts(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
+    def parts(a: FloatArray, b: FloatArray) -> Parts:
         u, m = beta * a, beta * (a - b)
         slope, tanh = expit(m) * expit(-m), np.tanh(0.5 * m)
         # σ′(u) − σ′(m) by the addition theorem, which subtracts nothing.
         of_a = -np.tanh(0.5 * beta * b) * np.tanh(0.5 * (m + u)) * (slope + tanh * tanh * expit(u) * expit(-u))
         return expit(u) + expit(-m), beta * of_a, beta * slope
 
+    def second(a: FloatArray, b: FloatArray) -> Parts:
+        of_u, of_m = (-expit(x) * expit(-x) * np.tanh(0.5 * x) for x in (beta * a, beta * (a - b)))
+        return beta * beta * (of_u - of_m), beta * beta * of_m, -beta * beta * of_m
+
     # Of two outcomes one wins at most; whoever loses by any margin costs one.
-    return PairObjective("apo_down", parts, floor=lambda wins: 0.5 * float(np.minimum(wins, wins.T).sum()))
+    def floor(wins: FloatArray) -> float:
+        return 0.5 * float(np.minimum(wins, wins.T).sum())
+
+    return PairObjective("apo_down", parts, second=second, floor=floor)
 
 
 def dpop(beta: float, penalty: float) -> PairObjective:
@@ -355,13 +357,13 @@ def dpop(beta: float, penalty: float) -> PairObjective:
     """
     beta, penalty = positive_number("beta", beta), non_negative_number("penalty", penalty)
 
-    def parts(a: FloatArray, b: FloatArray, softness: float = 0.0) -> Parts:
-        below, falls = _soft_plus(-a, softness)
-        m = beta * (a - b - penalty * below)
+    def parts(a: FloatArray, b: FloatArray) -> Parts:
+        m = beta * (a - b - penalty * np.maximum(-a, 0.0))
         slope = -beta * expit(-m)
-        return softplus(-m), slope * (1.0 + penalty * falls), -slope
+        return softplus(-m), slope * np.where(a < 0.0, 1.0 + penalty, 1.0), -slope
 
-    return PairObjective("dpop", parts, convex=True, slack=beta * penalty * math.log(2.0))
+    branches = (beta, -beta), (beta * (1.0 + penalty), -beta)
+    return PairObjective("dpop", parts, convex=True, branches=branches)
 
 
 def bpo(beta: float, balance: float) -> PairObjective:
@@ -378,13 +380,13 @@ def bpo(beta: float, balance: float) -> PairObjective:
     """
     beta, balance = positive_number("beta", beta), positive_number("balance", balance)
 
-    def parts(a: FloatArray, b: FloatArray, softness: float = 0.0) -> Parts:
+    def parts(a: FloatArray, b: FloatArray) -> Parts:
         u, v = beta * a, -balance * beta * b
-        above, share = _soft_plus(u - v, softness)
-        slope = -expit(above - u)
-        return softplus(above - u), beta * slope * (1.0 - share), -balance * beta * slope * share
+        m = np.minimum(u, v)
+        slope = -expit(-m)
+        return softplus(-m), np.where(u <= v, beta * slope, 0.0), np.where(u <= v, 0.0, -balance * beta * slope)
 
-    return PairObjective("bpo", parts, convex=True, slack=math.log(2.0))
+    return PairObjective("bpo", parts, convex=True, branches=((beta, 0.0), (0.0, -balance * beta)))
 
 
 def odds_ratio(beta: float) -> PairObjective:
@@ -394,7 +396,7 @@ def odds_ratio(beta: float) -> PairObjective:
     """
     weight = positive_number("beta", beta)
 
-    def parts(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
+    def parts(a: FloatArray, b: FloatArray) -> Parts:
         lost_a, lost_b = -np.expm1(a), -np.expm1(b)
         with np.errstate(divide="ignore"):
             m = a - b - (np.log(lost_a) - np.log(lost_b))
@@ -408,7 +410,7 @@ def centred(coefficient: float) -> PairObjective:
     r"""The reward model's loss, and a pull of rewards towards zero: :math:`-\log \sigma(a - b) + c (a + b)^2`."""
     c = non_negative_number("coefficient", coefficient)
 
-    def parts(a: FloatArray, b: FloatArray, _: float = 0.0) -> Parts:
+    def parts(a: FloatArray, b: FloatArray) -> Parts:
         slope, pull = expit(b - a), 2.0 * c * (a + b)
         return softplus(b - a) + c * (a + b) ** 2, pull - slope, pull + slope
 
@@ -443,7 +445,7 @@ def centred_reward_loss(
     both = {"chosen_rewards": (chosen_rewards, FINITE), "rejected_rewards": (rejected_rewards, FINITE)}
 
     def compute(a: Any, b: Any, *, out: list[NDArray[Any]], share: float, usual: bool) -> tuple[float, float]:
-        value, slope_a, slope_b = parts(a, b, 0.0)
+        value, slope_a, slope_b = parts(a, b)
         for values, place in zip((value, share * slope_a, share * slope_b), out, strict=True):
             write(values, place)
         return float(np.add.reduce(value)), 0.0
@@ -531,10 +533,10 @@ def log_ratio_loss(
         scale_w, scale_l = (1.0 / tokens_w, 1.0 / tokens_l) if per_token else (1.0, 1.0)
         a, b, counts = (own[0] - pre_w) * scale_w, (own[1] - pre_l) * scale_l, own[len(four)]
         a = a - own[len(four) + 1]
-        value, slope_w, slope_l = objective.parts(a, b, 0.0)
+        value, slope_w, slope_l = objective.parts(a, b)
         if labels is not None:
-            p, other = own[len(four) + 2], objective.parts(b, a, 0.0)
-            other = (other[0], other[2], other[1]) if otherwise is None else otherwise.parts(a, b, 0.0)
+            p, other = own[len(four) + 2], objective.parts(b, a)
+            other = (other[0], other[2], other[1]) if otherwise is None else otherwise.parts(a, b)
             value, slope_w, slope_l = (
                 weighted(p, here) + weighted(1.0 - p, there)
                 for here, there in zip((value, slope_w, slope_l), other, strict=True)

@@ -90,7 +90,8 @@ class LogLinearPolicies:
         with np.errstate(over="ignore", invalid="ignore"):
             scores = self.features @ theta
         if not np.isfinite(scores).all():
-            raise ValueError(f"`parameters` must leave scores in the range of float64; got some of size {np.abs(theta).max():g}")
+            largest = np.abs(theta).max()
+            raise ValueError(f"`parameters` must leave scores in the range of float64; got some of size {largest:g}")
         return ConditionalDistribution(scores, self.prompts)
 
     def velocity(self, parameters: ArrayLike, direction: ArrayLike) -> FloatArray:

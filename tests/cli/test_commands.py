@@ -1,5 +1,6 @@
 """The command line as a user meets it: output, files, exit status, one-line errors."""
 
+import io
 import json
 import os
 import signal
@@ -252,6 +253,29 @@ def test_closed_streams_and_poor_locales():
         script = f'"{sys.executable}" -m pbde_ref list {closed}'
         found = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, timeout=300)
         assert (found.returncode, found.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])
+def test_help_keeps_to_80_columns_in_every_encoding(encoding, monkeypatch):
+    """Escapes are longer than what they stand for: lines were filled before they were known."""
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = {}
+    for name in ("", *COMMANDS):
+        written = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding, errors="backslashreplace"))
+        with pytest.raises(SystemExit):
+            main([*name.split(), "--help"])
+        sys.stdout.flush()
+        lines[name] = written.getvalue().decode(encoding).splitlines()
+    assert {name: line for name, page in lines.items() for line in page if len(line) > 80} == {}
+    # Control: a letter that the terminal has not is there, escaped.
+    assert any("\\u03b2" in line for line in lines["check"]) == (encoding != "utf-8")
+
+
+def test_the_oracle_loads_without_what_only_one_of_its_laws_needs():
+    """Saying that a function does not exist took as long as loading scipy.stats twice."""
+    code = "import sys, pbde_ref.oracle, pbde_ref.oracle.calling.naming; sys.exit('scipy.stats' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=300).returncode == 0
 
 
 def test_an_interruption_is_one_word(tmp_path):

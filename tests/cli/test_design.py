@@ -25,7 +25,8 @@ def test_paper_problem(tmp_path, capsys):
         "two from the reference": pb.comparisons_needed(p.log_pmf, pb.ProductProposal(problem.reference), nats=0.01),
     }
     assert f"{record['comparisons']['two from the reference']:,}  " in printed
-    assert len(printed.splitlines()) == 13
+    assert len(printed.splitlines()) == 14
+    assert max(map(len, printed.splitlines())) <= 80
 
 
 def test_own_weights(tmp_path, capsys):

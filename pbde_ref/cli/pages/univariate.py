@@ -23,8 +23,8 @@ LEGEND = (
     "`loss` is the trained policy's expected loss and `least` the least possible one; `sample` and `least there` the "
     "same for the mean over the sample, where each policy may choose every point's probability freely. The last three "
     "columns are total variations: of the trained policy from the population's optimum, of the sample's optimum from "
-    "it, and of the trained policy from p\\*. A dash: there is none, or no unique one. Losses and optima are those with "
-    "the pretrained network as π_pre; with N(0, 5) itself their last digits are others."
+    "it, and of the trained policy from p\\*. A dash: there is none, or no unique one. Losses and optima are those "
+    "with the pretrained network as π_pre; with N(0, 5) itself their last digits are others."
 )
 
 

@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 from scipy.special import expit
-from scipy.stats import binom
 
 from pbde_ref.estimation.result import ComparisonFit
 from pbde_ref.oracle.context import FailedCheckError, SkippedCheckError
@@ -234,6 +233,9 @@ def coverage(bench: Bench) -> None:
         item = int(rng.integers(4)) if pinned is None else (pinned + int(rng.integers(1, 4))) % 4
         zero = at.mean() - truth.mean() if pinned is None else at[pinned] - truth[pinned]
         hits += bool(ends[item, 0] <= truth[item] + zero <= ends[item, 1])
+    # This module takes a second to load, and nobody else here needs it.
+    from scipy.stats import binom
+
     chance = binom(bench.repetitions, bench.level)
     low, high = chance.ppf(1e-4) - 0.01 * bench.repetitions, chance.ppf(1.0 - 1e-4) + 0.01 * bench.repetitions
     if not low <= hits <= high:
