@@ -1,7 +1,7 @@
 """The command line: one module per command, which parses, calls and prints.
 
 Results go to stdout, progress and errors to stderr. Exit status: 0 all well, 1 a check failed, 2 wrong usage,
-130 interrupted, 141 if the reader of stdout went away.
+130 interrupted, 141 if the reader of stdout or stderr went away.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def _one_of_four(rng: np.random.Generator) -> float:
 
 
 def _loss_of(objective: PairObjective) -> Callable[[FloatArray, FloatArray], FloatArray]:
-    return lambda a, b: np.asarray(objective.parts(a, b, 0.0)[0])
+    return lambda a, b: np.asarray(objective.parts(a, b)[0])
 
 
 def _on_line(objective: PairObjective, features: tuple[float, ...]) -> tuple[float, float]:
@@ -138,7 +138,7 @@ def _on_line(objective: PairObjective, features: tuple[float, ...]) -> tuple[flo
     def slope(theta: float) -> float:
         log_p = _log_policy(phi * theta)
         a, b = log_p[:2, None] + math.log(phi.size)
-        _, in_a, in_b = objective.parts(a, b, 0.0)
+        _, in_a, in_b = objective.parts(a, b)
         rates = phi[:2] - np.exp(log_p) @ phi
         return float(in_a[0] * rates[0] + in_b[0] * rates[1])
 

@@ -2,7 +2,7 @@
 
 ``python -m tests.fuzz.commands --commands 1000`` prints each kind of fault once, and the command that has it.
 
-A command must end with status 0, 1 or 2 (141 if stdout's reader went away), without a traceback, a warning, a line of
+A command must end with status 0, 1 or 2 (141 if the reader of stdout or stderr went away), without a traceback, a warning, a line of
 more than 300 characters on stderr, a process or a temporary file that stays; a wrong option is named. What has much to
 do must end at Ctrl-C. Wrong losses never pass.
 """
@@ -391,7 +391,7 @@ def fault(words, changed, surroundings):
         return f"traceback: {said.strip().splitlines()[-1][:150]}"
     if "Warning" in said:
         return f"warning: {said[:200]!r}"
-    allowed = (0, 1, 2, 141) if surroundings.get("gone") == 1 else (0, 1, 2)
+    allowed = (0, 1, 2, 141) if "gone" in surroundings else (0, 1, 2)
     if status not in allowed:
         return f"status {status}: {said[-200:]!r}"
     for line in said.splitlines():
