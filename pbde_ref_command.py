@@ -1,19 +1,20 @@
 # PYTHON_ARGCOMPLETE_OK
 """What works before the package is loaded: the script ``pbde-ref``, and how its processes begin.
 
-The package takes long enough to load for Ctrl-C, or the end of a process's parent, to come in between.
+The package takes long enough to load for Ctrl-C, or the end of a process's parent, to come in between; so would what
+is imported in the functions here.
 """
 
-import contextlib
-import ctypes
+from __future__ import annotations
+
 import io
-import multiprocessing
 import os
-import signal
 import sys
-import threading
-from types import TracebackType
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any
 
 
 def main() -> int:
@@ -50,6 +51,10 @@ def end_with_parent(parent: int) -> None:
     parent : int
         Process id; if it is not the parent any more, this process ends at once.
     """
+    import contextlib
+    import ctypes
+    import signal
+
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
@@ -67,6 +72,10 @@ class _NoTerminal(io.TextIOWrapper):
 
 def begin_process() -> None:
     """What a worker process does first."""
+    import multiprocessing
+    import signal
+    import threading
+
     # Whoever asked for the work shows how far it is: bars here would write over each other.
     sys.stderr = _NoTerminal(open(2, "wb", closefd=False), line_buffering=True)  # noqa: SIM115
     # Ctrl-C reaches every process of a terminal; the first one ends the others.

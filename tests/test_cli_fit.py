@@ -578,3 +578,26 @@ def test_profile_and_its_limits(fit, two_judges, write):
             fit(two_judges, "--profile", *more)
     with pytest.raises(ValueError, match="must come with --annotator"):
         fit(two_judges, "--picture", "calibration")
+
+
+@pytest.mark.parametrize("option", ["cluster", "annotator", "weight", "prompt", "encoding", "left", "winner"])
+def test_a_column_without_a_name_is_refused(fit, write, option):
+    """A shell's empty variable: `--weight ''` was no weights, without a word, and `--cluster ''` a traceback."""
+    path = write("left,right,winner\na,b,left\nb,a,left\n")
+    with pytest.raises(ValueError, match=f"`{option}` must have a letter; got ''"):
+        fit(path, f"--{option}", "")
+
+
+def test_words_without_a_letter_are_refused(fit, write):
+    path = write("left,right,winner\na,b,left\nb,a,left\n")
+    with pytest.raises(ValueError, match=r"`tie_values` must be words with a letter; got \[''\]"):
+        fit(path, "--tie-values", "")
+    with pytest.raises(SystemExit):
+        fit(path, "--prior", "")
+
+
+def test_a_process_of_a_file_is_finite(fit, write):
+    path = write("left,right,winner\na,b,left\nb,a,left\n")
+    process = write("item,f,g\na,1,0\nb,2,nan\n", "process.csv")
+    with pytest.raises(ValueError, match=r"process\.csv, line 3: f and g must be finite; got 2 and nan"):
+        fit(path, "--pbde", process)

@@ -61,6 +61,8 @@ examples:
   pbde-ref fit pairs.jsonl.gz --chosen chosen --rejected rejected --prior pseudo:1 --plot pairs.png
   pbde-ref fit judged.tsv --left a --right b --winner won --annotator judge
 """
+# No prior is something to be asked for.
+UNSAID = object()
 REMEDY = "keep the largest group (--incomparable drop), or add --prior pseudo:1"
 ANY_PROCESS = (
     "every process f·log p + g fits these comparisons equally well, each with another p*; log-probabilities and "
@@ -119,7 +121,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     reading.add_argument("--encoding", help="[UTF-8, or by the byte order mark]")
 
     model = parser.add_argument_group("model")
-    model.add_argument("--prior", type=_prior, metavar="PRIOR", default="",
+    model.add_argument("--prior", type=_prior, metavar="PRIOR", default=UNSAID,
                        help="none, gaussian:SCALE or pseudo:COUNT [none; pseudo:0.5 with --annotator]")  # fmt: skip
     model.add_argument("--order", action="store_true", help="also estimate what standing on the left is worth")
     model.add_argument("--plackett-luce", action="store_true", help="rankings as such, not broken into pairs")
@@ -159,7 +161,7 @@ def run(options: argparse.Namespace) -> int:
     if options.pbde is not None and options.f != 1.0:
         raise ValueError("give either --f or --pbde")
     several = options.annotator is not None
-    prior = options.prior if options.prior != "" else DEFAULT_PRIOR if several else None
+    prior = options.prior if options.prior is not UNSAID else DEFAULT_PRIOR if several else None
     try:
         table = _read(options, several)
     except DataError as error:
@@ -341,11 +343,11 @@ def _delimiter(text: str) -> str:
     return text
 
 
-def _prior(text: str) -> Prior | str | None:
+def _prior(text: str) -> Prior | None:
     kind, _, size = text.partition(":")
     makers: dict[str, Callable[[float], Prior]] = {"gaussian": GaussianPrior, "pseudo": PseudoCounts}
-    if text in ("none", ""):
-        return None if text else ""
+    if text == "none":
+        return None
     if kind not in makers or not size:
         raise argparse.ArgumentTypeError(f"must be none, gaussian:SCALE or pseudo:COUNT; got {text!r}")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -52,6 +53,9 @@ def read_process(path: str | os.PathLike[str], items: NDArray[Any]) -> PBDE:
                 except ValueError:
                     where = f"{table.name}, line {line}"
                     raise DataError(f"{where}: f and g must be numbers; got {f!r:.40} and {g!r:.40}") from None
+                if not all(map(math.isfinite, value)):
+                    got = f"got {value[0]:g} and {value[1]:g}"
+                    raise DataError(f"{table.name}, line {line}: f and g must be finite; {got}")
                 if number >= 0 and numbers.setdefault(number, value) != value:
                     raise DataError(f"{table.name}, line {line}: {item!r:.100} has other values than before")
     missing = [name for i, name in enumerate(items.tolist()) if i not in numbers]

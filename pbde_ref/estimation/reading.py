@@ -127,6 +127,8 @@ def read_comparisons(
     for name, word in single.items():
         if word is not None:
             instance(name, word, str, "a word")
+            if not word:
+                raise ValueError(f"`{name}` must have a letter; got ''")
     if delimiter is not None and len(delimiter) != 1:
         raise ValueError(f"`delimiter` must be one character; got {delimiter!r:.100}")
     said = {"winner": winner, "one_hot": one_hot, "scores": scores, "counts": counts, "probability": probability,
@@ -184,6 +186,8 @@ def _words(name: str, value: Any) -> tuple[str, ...]:
     words = (value,) if isinstance(value, str) else value
     if not isinstance(words, (Sequence, np.ndarray)) or not all(isinstance(word, str) for word in words):
         raise TypeError(f"`{name}` must be words; got {shown(value)}")
+    if not all(words):
+        raise ValueError(f"`{name}` must be words with a letter; got {shown(list(words))}")
     return tuple(words)
 
 

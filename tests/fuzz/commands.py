@@ -2,10 +2,9 @@
 
 ``python -m tests.fuzz.commands --commands 1000`` prints each kind of fault once, and the command that has it.
 
-A command must end with status 0, 1 or 2 (141 if the reader of stdout or stderr went away), without a traceback, a warning, a line of
-more than 300 characters on stderr, a process or a temporary file that stays; a wrong option is named. What has much to
-do must end at Ctrl-C. Wrong losses never pass.
-"""
+A command must end with status 0, 1 or 2 (141 if the reader of stdout or stderr went away), without a traceback, a
+warning, a line of more than 300 characters on stderr, a process or a temporary file that stays; a wrong option is
+named. What has much to do must end at Ctrl-C. Wrong losses never pass. """
 
 import argparse
 import contextlib
