@@ -23,14 +23,14 @@ FAMILIES = list(dict.fromkeys(rule.family for rule in RULES.values()))
 INTRODUCTION = """# The atlas of preference losses
 
 Where every loss of the catalogue leads on the problem of Eq. (10), on {size} grid points, with pairs drawn from the
-reference and a Luce annotator: what `pbde-ref optima --support {size} --page docs/atlas.md` writes. `gap` bounds the loss
-above the least possible one, `±` the policy's total variation from the best one; an empty cell: nothing is proved. TV
-is the total variation to p\\*, to the reference and to Eq. (16) at the loss's own β, `won` the mean log-ratio of policy and
-reference of the answers that were chosen, in nats: negative where these become rarer, -inf where some are given up.
-`falls` says whether it is negative at the optimum or, if not there, anywhere on the way: along the gradient flow of the
-logits from the reference (at end, before; no; empty: not computed, as where the loss has kinks).
-`tells` is what the optimum determines of the annotator: p\\* itself, how often answers win (rates), or which ones win
-more often than not (winners).
+reference and a Luce annotator: what `pbde-ref optima --support {size} --page docs/atlas.md` writes. `gap` bounds the
+loss above the least possible one, `±` the policy's total variation from the best one; an empty cell: nothing is
+proved. TV is the total variation to p\\*, to the reference and to Eq. (16) at the loss's own β, `won` the mean
+log-ratio of policy and reference of the answers that were chosen, in nats: negative where these become rarer, -inf
+where some are given up. `falls` says whether it is negative at the optimum or, if not there, anywhere on the way:
+along the gradient flow of the logits from the reference (at end, before; no; empty: not computed, as where the loss
+has kinks). `tells` is what the optimum determines of the annotator: p\\* itself, how often answers win (rates), or
+which ones win more often than not (winners).
 
 What a row does not name has the default of `pb.optimum`: f-DPO's divergence is the forward KL, RRHF's γ is 1. All
 answers have length 1.
