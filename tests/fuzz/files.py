@@ -88,8 +88,8 @@ def _resume(path):
     return train_language_model(CONFIG, DATA, SETTINGS, checkpoint=path)
 
 
-def _fit(path):
-    table = pb.read_comparisons(path, bad_lines="skip")
+def _fit(path, ties="error"):
+    table = pb.read_comparisons(path, bad_lines="skip", ties=ties)
     return pb.fit_comparisons(
         table.winner, table.loser, table.weights, support=table.items, prior=pb.PseudoCounts(1.0), max_steps=50
     )
@@ -107,7 +107,7 @@ def kinds():
         "csv": (csv, ".csv", _fit),
         "csv.gz": (gzip.compress(csv, mtime=0), ".csv.gz", _fit),
         "jsonl": ("".join(json.dumps({"chosen": a, "rejected": b}) + "\n" for a, b in rows).encode(), ".jsonl", _fit),
-        "preflib": (PREFLIB, ".soc", _fit),
+        "preflib": (PREFLIB, ".soc", lambda p: _fit(p, ties="half")),
         "journal": (_written(_journal), ".jsonl", _journal),
         "process": (b"item,f,g\na,1.0,0.5\nb,2.0,-0.5\n", ".csv", lambda p: read_process(p, np.array(["a", "b"]))),
         "lines": ("\n".join(sentences).encode(), ".txt", lambda p: open_corpus(p, limit=1000)),

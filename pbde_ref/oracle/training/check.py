@@ -192,7 +192,7 @@ def _judge(
     # About the mean at each prompt: constants there are its normaliser's.
     centred = sample.prompts.centred
     (optimum, population), start = map(centred, sample.optima), centred(sample.reference)
-    way, where = optimum - start, centred(log_probs)
+    way, where = optimum - start, log_probs if problem else centred(log_probs)
     unit = spread(way)
     error = spread(where - optimum) / unit
     fits: tuple[Fit, ...] = ()
@@ -219,8 +219,11 @@ def _with_repeat(
     report: TrainingReport, sample: Sample | PromptSample, log_probs: FloatArray, problem: str
 ) -> TrainingReport:
     """The report, with what a second identical call returned."""
-    apart, unit = (spread(sample.prompts.centred(x)) for x in (
-        log_probs - report.log_probs, report.sample_optimum - report.reference_log_probs))  # fmt: skip
-    report = replace(report, repeat_error=np.inf if problem else apart / unit)
+    moved, error = log_probs - report.log_probs, np.inf
+    if not problem and np.isfinite(moved).all():
+        optimum = report.sample_optimum - report.reference_log_probs
+        apart, unit = (spread(sample.prompts.centred(x)) for x in (moved, optimum))
+        error = apart / unit
+    report = replace(report, repeat_error=error)
     message = describe(report)
     return replace(report, message=f"{message}\n  The second call: {problem}." if problem else message)
