@@ -255,10 +255,11 @@ def read_bytes(path: str | os.PathLike[str], *, limit: int = MOST_BYTES) -> byte
 
 def bytes_of(stream: IO[bytes], limit: int) -> bytes | None:
     """What is left in a stream, or None if that is more; no memory is set aside for what does not come."""
-    content = bytearray()
-    while part := stream.read(min(limit + 1 - len(content), 2**20)):
-        content += part
-    return bytes(content) if len(content) <= limit else None
+    # Its value is its buffer, and no copy.
+    content = io.BytesIO()
+    while part := stream.read(min(limit + 1 - content.tell(), 2**20)):
+        content.write(part)
+    return content.getvalue() if content.tell() <= limit else None
 
 
 def read_json(path: str | os.PathLike[str], *, limit: int = MOST_BYTES) -> Any:

@@ -229,3 +229,13 @@ def test_an_entry_that_is_refused_is_of_a_named_archive(tmp_path):
     rule = r"`path` must be an archive of plain files; got an entry .* of '.*1-billion\.tar'"
     with pytest.raises(ValueError, match=rule):
         lm1b.lm1b_sentences(path)
+
+
+def test_braces_that_are_never_closed_are_looked_through_once(tmp_path):
+    """A line of 2.5 MB took hours: each brace was looked for its end to the end of the line."""
+    path = tmp_path / "x.soc"
+    path.write_bytes(b"# ALTERNATIVE NAME 1: tea\n3: " + b'{"a":' * 200_000 + b"\n")
+    with pytest.raises(DataError, match="line 2: a ranking needs two or more different items"):
+        read_comparisons(path)
+    path.write_bytes(b"# ALTERNATIVE NAME 1: tea\n# ALTERNATIVE NAME 2: milk\n3: 1,{2,x}\n")
+    assert read_comparisons(path, ties="drop").n_rows == 1

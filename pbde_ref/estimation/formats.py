@@ -469,7 +469,7 @@ def _preflib(text: Text, style: Style) -> Table:
             continue
         graph = ":" not in said
         weight, _, order = said.partition("," if graph else ":")
-        places = [part.strip("{}").split(",") for part in re.findall(r"\{[^}]*\}|[^,{}\s][^,{}]*", order)]
+        places = [part.strip("{}").split(",") for part in re.findall(r"\{[^{}]*\}|[^,{}\s][^,{}]*", order)]
         ranking = [[names.get(one.strip(), one.strip()) for one in place] for place in places]
         if graph and len(ranking) != 2:
             raise DataError(f"{text.name}, line {number}: neither a count and a ranking nor an edge of a graph")
