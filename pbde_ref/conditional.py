@@ -142,7 +142,7 @@ class Prompts:
 
     def sums(self, values: ArrayLike) -> FloatArray:
         """Sum over each prompt's answers, of values of shape (n, …): shape (K, …)."""
-        return np.asarray(np.add.reduceat(self._of_answers("values", values), self.start[:-1], axis=0))
+        return self._added(self._of_answers("values", values))
 
     def log_sums(self, values: ArrayLike) -> FloatArray:
         r""":math:`\log \sum_x e^{v(x)}` over each prompt's answers, shape (K,); of nothing but -inf it is -inf.
@@ -164,7 +164,10 @@ class Prompts:
         each = np.diff(self.start)
         shares = np.repeat(1.0 / each, each) if weights is None else vector("weights", weights, size=self.size)
         shares = shares.reshape(-1, *(1,) * (values.ndim - 1))
-        return np.asarray(values - self.sums(shares * values)[self.number])
+        return np.asarray(values - self._added(shares * values)[self.number])
+
+    def _added(self, values: FloatArray) -> FloatArray:
+        return np.asarray(np.add.reduceat(values, self.start[:-1], axis=0))
 
     def _of_answers(self, name: str, values: ArrayLike) -> FloatArray:
         given = array(name, values)

@@ -211,13 +211,16 @@ def test_a_wrong_encoding_is_named(tmp_path, encoding, message):
 
 
 def test_an_archive_that_leads_nowhere_is_named(tmp_path):
-    """The directory's offset of a member points before the file's beginning: an error of the system without a name."""
+    """The directory's place is off, so that a member begins before the file: an error of the system without a name."""
     path = tmp_path / "x.npz"
     np.savez(path, a=np.arange(3.0))
     data = bytearray(path.read_bytes())
-    start = data.rindex(b"PK\x01\x02")
-    data[start + 42 : start + 46] = (2**32 - 2).to_bytes(4, "little")
+    end = data.rindex(b"PK\x05\x06")
+    place = int.from_bytes(data[end + 16 : end + 20], "little")
+    data[end + 16 : end + 20] = (place + 100).to_bytes(4, "little")
     path.write_bytes(data)
+    with path.open("rb") as file, pytest.raises(OSError, match="Invalid argument"):
+        np.load(file)["a"]
     with pytest.raises(ValueError, match=r"`path` must be a whole \.npz file of plain arrays; got .*x\.npz"):
         read_arrays(path)
 

@@ -10,7 +10,7 @@ from pbde_ref.catalogue.alternatives import ALTERNATIVES
 from pbde_ref.catalogue.in_use import IN_USE
 from pbde_ref.catalogue.processes import CROSS_ENTROPIES
 from pbde_ref.catalogue.records import Loss
-from pbde_ref.distributions import EITHER_DISTRIBUTION
+from pbde_ref.distributions import EITHER_DISTRIBUTION, same_support
 from pbde_ref.exact.expected import check_models
 from pbde_ref.exact.results import Optimum
 from pbde_ref.prompts.separate import at_each_prompt
@@ -103,6 +103,7 @@ def optimum(loss: str, annotator: PreferenceModel, proposal: Proposal, **paramet
     if "reference" in parameters and not (parameters["reference"] is None and known["reference"] is None):
         kind = "a FiniteDistribution or ConditionalDistribution"
         instance("reference", parameters["reference"], EITHER_DISTRIBUTION, kind)
+        same_support("reference", parameters["reference"].support, "annotator", annotator.support)
     assert record.optimum is not None
     # A closed form needs no loop over prompts, and weights of a mixture are the same at all of them.
     closed = isinstance(annotator, Annotator) and record.is_logistic

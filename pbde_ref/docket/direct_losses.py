@@ -16,6 +16,7 @@ from pbde_ref.distributions import FiniteDistribution, tilt, total_variation, un
 from pbde_ref.docket.record import FAILS, HOLDS_IF, DocketClaim, Finding, finding
 from pbde_ref.exact.minimizers import minimize_expected_loss
 from pbde_ref.losses.log_ratios import PairObjective, dpop, nca
+from pbde_ref.numerics import log_normalize
 from pbde_ref.pbde import luce
 from pbde_ref.proposals import JointProposal, ProductProposal, Proposal
 from pbde_ref.validation import FloatArray
@@ -58,10 +59,6 @@ def _chosen_gain(annotator: PreferenceModel, proposal: Proposal, policy: FloatAr
 # --- the gradient of DPO ---
 
 
-def _log_policy(scores: FloatArray) -> FloatArray:
-    return np.asarray(scores - np.log(np.exp(scores - scores.max()).sum()) - scores.max())
-
-
 def _log_loss(a: FloatArray, b: FloatArray) -> FloatArray:
     return np.logaddexp(0.0, b - a)
 
@@ -80,7 +77,7 @@ def _rises(
     """
 
     def log_ratios(at: FloatArray) -> FloatArray:
-        return _log_policy(base + features @ at) - _log_policy(base + 0.0 * features[:, 0])
+        return log_normalize(base + features @ at) - log_normalize(base + 0.0 * features[:, 0])
 
     def loss(at: FloatArray) -> float:
         a, b, *_ = log_ratios(at)
@@ -136,7 +133,7 @@ def _on_line(objective: PairObjective, features: tuple[float, ...]) -> tuple[flo
     phi = np.array(features, float)
 
     def slope(theta: float) -> float:
-        log_p = _log_policy(phi * theta)
+        log_p = log_normalize(phi * theta)
         a, b = log_p[:2, None] + math.log(phi.size)
         _, in_a, in_b = objective.parts(a, b)
         rates = phi[:2] - np.exp(log_p) @ phi
@@ -145,7 +142,7 @@ def _on_line(objective: PairObjective, features: tuple[float, ...]) -> tuple[flo
     signs = np.sign([slope(at) for at in np.linspace(-20.0, 20.0, 401)])
     assert (np.diff(signs[signs != 0.0]) != 0.0).sum() == 1
     theta = float(brentq(slope, -20.0, 20.0, xtol=1e-14))
-    return theta, float(_log_policy(phi * theta)[0] + math.log(phi.size))
+    return theta, float(log_normalize(phi * theta)[0] + math.log(phi.size))
 
 
 def _nca_slope(odds: Fraction) -> Fraction:

@@ -33,8 +33,7 @@ class Labels(dict[str, int]):
         self.names: list[str] = []
 
     def __missing__(self, raw: str) -> int:
-        # A table's cell without a value comes as None.
-        name = _canonical(raw or "")
+        name = _canonical(raw)
         if name != raw:
             number = self[name] if name else -1
         elif not name:

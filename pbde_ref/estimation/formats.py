@@ -424,9 +424,11 @@ def _parquet(text: Text, style: Style) -> Table:
                 lines, above = range(above + 1, above + len(batch) + 1), above + len(batch)
                 if roots == list(wanted) and all(_is_flat(types, batch.column(name)) for name in wanted):
                     coded = [batch.column(name).dictionary_encode() for name in wanted]
-                    cells = [[cell_text(value, True) for value in column.dictionary.to_pylist()] for column in coded]
+                    known = [column.dictionary.to_pylist() for column in coded]
+                    # NaN is a cell without a value.
+                    cells = [[cell_text(value, True) or "" for value in values] for values in known]
                     columns = zip(coded, cells, strict=True)
-                    yield Chunk(lines, [Coded(np.asarray(column.indices), known) for column, known in columns])
+                    yield Chunk(lines, [Coded(np.asarray(column.indices), texts) for column, texts in columns])
                     continue
                 for start in range(0, len(batch), CHUNK_ROWS):
                     part = batch.slice(start, CHUNK_ROWS).to_pylist()

@@ -230,7 +230,7 @@ def fit_rankings(
     Raises
     ------
     ValueError
-        If items share another place than the last.
+        If items share another place than the last, or no ranking has two places; one that has not says nothing.
 
     Examples
     --------

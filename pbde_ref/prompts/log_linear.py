@@ -86,13 +86,7 @@ class LogLinearPolicies:
 
     def policy(self, parameters: ArrayLike) -> ConditionalDistribution:
         r""":math:`\pi_\theta`."""
-        theta = self._checked(parameters)
-        with np.errstate(over="ignore", invalid="ignore"):
-            scores = self.features @ theta
-        if not np.isfinite(scores).all():
-            largest = np.abs(theta).max()
-            raise ValueError(f"`parameters` must leave scores in the range of float64; got some of size {largest:g}")
-        return ConditionalDistribution(scores, self.prompts)
+        return ConditionalDistribution(self._scores("parameters", parameters), self.prompts)
 
     def velocity(self, parameters: ArrayLike, direction: ArrayLike) -> FloatArray:
         r"""How fast each answer's log-probability changes when the parameters move, shape (n,).
@@ -110,8 +104,17 @@ class LogLinearPolicies:
         >>> policies.velocity([0.0], [1.0]).round(6)  # 1 was preferred to 0, and 3 takes all: 1 − 4/3 < 0
         array([-1.333333, -0.333333,  1.666667])
         """
-        gain = self.features @ self._checked(direction, "direction")
-        return self.prompts.centred(gain, self.policy(parameters).pmf)
+        return self.prompts.centred(self._scores("direction", direction), self.policy(parameters).pmf)
+
+    def _scores(self, name: str, values: ArrayLike) -> FloatArray:
+        given = self._checked(values, name)
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = np.asarray(self.features @ given)
+        # Half of the range is left to differences.
+        if not (np.abs(scores) < 0.5 * np.finfo(np.float64).max).all():
+            largest = np.abs(given).max()
+            raise ValueError(f"`{name}` must leave scores in the range of float64; got some of size {largest:g}")
+        return scores
 
     def _checked(self, values: ArrayLike, name: str = "parameters") -> FloatArray:
         result, width = vector(name, values), self.features.shape[1]

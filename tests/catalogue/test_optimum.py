@@ -230,15 +230,35 @@ def test_ipo_per_token_is_the_minimum_of_its_loss():
     assert pb.total_variation(plain.policy, unit.policy) < 1e-12
 
 
-@pytest.mark.parametrize("wrong", [[0.5, 0.5], "uniform", {}, 3.0, None])
-@pytest.mark.parametrize("loss", [name for name, loss in LOSSES.items() if loss.optimum is not None])
+WITH_REFERENCE = [name for name, loss in LOSSES.items() if loss.optimum and "reference" in optimum_parameters(name)]
+
+
+def least(loss, reference):
+    """The optimum for two answers, all parameters that must be given 1/2, lengths 1."""
+    needed = [name for name, default in optimum_parameters(loss).items() if default is inspect.Parameter.empty]
+    given = {name: [1.0, 1.0] if name == "lengths" else 0.5 for name in needed} | {"reference": reference}
+    annotator = pb.Annotator(pb.FiniteDistribution.from_weights([3, 2], support=["tea", "coffee"]), pb.luce())
+    return pb.optimum(loss, annotator, pb.ProductProposal([1, 1]), **given)
+
+
+@pytest.mark.parametrize("wrong", [[0.5, 0.5], "uniform", {}, 3.0])
+@pytest.mark.parametrize("loss", WITH_REFERENCE)
 def test_a_reference_that_is_none_is_named(loss, wrong):
     """Half of the losses ended in an AttributeError."""
-    known = optimum_parameters(loss)
-    if known.get("reference", None) is None:
-        return
-    given = {name: 0.5 for name, default in known.items() if default is inspect.Parameter.empty} | {"reference": wrong}
-    given |= {"lengths": [1.0, 1.0]} if "lengths" in given else {}
-    annotator = pb.Annotator(pb.uniform([0, 1]), pb.luce())
     with pytest.raises(TypeError, match="`reference` must be a FiniteDistribution or ConditionalDistribution; got"):
-        pb.optimum(loss, annotator, pb.ProductProposal([1, 1]), **given)
+        least(loss, wrong)
+
+
+@pytest.mark.parametrize(
+    ("support", "message"),
+    [
+        (["coffee", "tea"], r"have the support of `annotator`; got .*'coffee'\)? where that has .*'tea'\)?, at index 0"),
+        (["tea", "milk"], r"have the support of `annotator`; got .*'milk'\)? where that has .*'coffee'\)?, at index 1"),
+        (["tea", "coffee", "milk"], "have 2 outcomes"),
+    ],
+)
+@pytest.mark.parametrize("loss", WITH_REFERENCE)
+def test_a_reference_speaks_of_the_annotators_outcomes(loss, support, message):
+    """Twelve losses took what stood at the same place for the same outcome."""
+    with pytest.raises(ValueError, match=f"`reference` must {message}"):
+        least(loss, pb.FiniteDistribution(np.arange(len(support)), support))

@@ -367,7 +367,7 @@ def fault(words, changed, surroundings):
         folder = Path(place, "work")
         folder.mkdir()
         furnish(folder)
-        # All vectors, each in 50 digits, take half a minute of a quiet processor, and twice that of one that is shared.
+        # All vectors took 63 seconds of a processor that was shared.
         seconds = (6 if words[0] == "vectors" else 2) * harness.SECONDS
         status, late, said, left = ended(words, folder, surroundings, seconds)
         temporary = [p.name for p in folder.rglob(".*") if p.name != ".cache"]

@@ -325,3 +325,5 @@ def test_parameters_without_a_policy_are_refused(theta, message):
     policies = pb.LogLinearPolicies([[0.0], [10.0], [1.0]], pb.Prompts("aaa"))
     with pytest.raises(ValueError, match=message):
         policies.policy(theta)
+    with pytest.raises(ValueError, match=message.replace("parameters", "direction")):
+        policies.velocity([0.0], theta)
