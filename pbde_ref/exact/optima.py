@@ -153,6 +153,8 @@ def optimal_policy(annotator: Annotator, pbde: PBDE) -> Any:
     """
     if not isinstance(annotator, Annotator):
         raise TypeError(f"`annotator` must be a single Annotator; got {type(annotator).__name__}")
+    instance("pbde", pbde, PBDE, "a PBDE")
+    pbde.check_support("pbde", "annotator", annotator.support)
     log_policy = normalized_log_policy(annotator.utility, pbde, prompts_of(annotator))
     return type(annotator.distribution)(log_policy, annotator.support)
 
@@ -283,6 +285,7 @@ def policy_of(
     >>> policy.pmf, round(error, 9)
     (array([0.5, 0.5]), 1e-06)
     """
+    process.check_support("process", "annotator", support)
     prompts = support if isinstance(support, Prompts) else None
     log_policy = normalized_log_policy(utilities, process, prompts)
     policy: Any = (FiniteDistribution if prompts is None else ConditionalDistribution)(log_policy, support)

@@ -252,13 +252,13 @@ def test_a_reference_that_is_none_is_named(loss, wrong):
 @pytest.mark.parametrize(
     ("support", "message"),
     [
-        (["coffee", "tea"], r"have the support of `annotator`; got .*'coffee'\)? where that has .*'tea'\)?, at index 0"),
-        (["tea", "milk"], r"have the support of `annotator`; got .*'milk'\)? where that has .*'coffee'\)?, at index 1"),
-        (["tea", "coffee", "milk"], "have 2 outcomes"),
+        (["coffee", "tea"], r"the support of `annotator`; got .*'coffee'\)? where that has .*'tea'\)?, at index 0"),
+        (["tea", "milk"], r"the support of `annotator`; got .*'milk'\)? where that has .*'coffee'\)?, at index 1"),
+        (["tea", "coffee", "milk"], "2 outcomes"),
     ],
 )
 @pytest.mark.parametrize("loss", WITH_REFERENCE)
 def test_a_reference_speaks_of_the_annotators_outcomes(loss, support, message):
     """Twelve losses took what stood at the same place for the same outcome."""
-    with pytest.raises(ValueError, match=f"`reference` must {message}"):
+    with pytest.raises(ValueError, match=f"`reference` must have {message}"):
         least(loss, pb.FiniteDistribution(np.arange(len(support)), support))

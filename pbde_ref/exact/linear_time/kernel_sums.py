@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
-from pbde_ref.distributions import FiniteDistribution
+from pbde_ref.distributions import FiniteDistribution, same_support
 from pbde_ref.exact.linear_time import close_kernel_sums
 from pbde_ref.exact.linear_time.opponents import (
     Curvature,
@@ -276,7 +276,7 @@ def win_probabilities(annotator: PreferenceModel, opponents: FiniteDistribution 
     if not isinstance(opponents, FiniteDistribution):
         probability_weights("opponents", vector("opponents", opponents, size=annotator.size))
     else:
-        same_size("opponents", len(opponents), annotator.size)
+        same_support("opponents", opponents.support, "annotator", annotator.support)
     proposal = product_factors(ProductProposal(opponents), annotator.size)
     ones = np.ones(annotator.size)
     members = [(weight, Population.of(chi, proposal, refuse=False)) for weight, chi in single_annotators(annotator)]
