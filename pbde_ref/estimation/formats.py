@@ -374,6 +374,9 @@ def cell_text(value: Any, truth: bool = False) -> Any:
         return value
     if isinstance(value, bool | np.bool_):
         return str(bool(value)).lower() if truth else None
+    if isinstance(value, float | np.floating) and value.is_integer() and abs(value) < 2.0**53:
+        # A column of whole numbers in which one is missing comes as floats.
+        return str(int(value))
     if isinstance(value, int | float | np.number):
         return None if value != value else str(value)
     if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
