@@ -102,7 +102,7 @@ def test_a_function_without_numbers_is_no_finished_sweep(tmp_path, size, says):
 
 ENDS = {
     "when called": ("import os\ndef f(size):\n    os._exit(0)\n", "a process ended while it computed"),
-    "when imported": ("import os\nos._exit(0)\n", "m:f cannot be loaded: it ended the process with exit status 0 while"),
+    "when imported": ("import os\nos._exit(0)\n", "m:f cannot be loaded: it ended the process with exit status 0"),
     "by sys.exit": ("import sys\nsys.exit(0)\n", "m:f cannot be loaded: it called sys.exit(0)"),
     "not there": ("", "the subject 'm:f' cannot be found"),
 }
