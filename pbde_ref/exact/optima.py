@@ -152,7 +152,7 @@ def optimal_policy(annotator: Annotator, pbde: PBDE) -> Any:
     array([0.66666667, 0.33333333])
     """
     if not isinstance(annotator, Annotator):
-        raise TypeError(f"`annotator` must be a single Annotator; got {type(annotator).__name__}")
+        raise TypeError(f"`annotator` must be a single Annotator; got {type(annotator).__name__:.60}")
     instance("pbde", pbde, PBDE, "a PBDE")
     pbde.check_support("pbde", "annotator", annotator.support)
     log_policy = normalized_log_policy(annotator.utility, pbde, prompts_of(annotator))
@@ -203,7 +203,7 @@ class _Constants(NamedTuple):
 def _solve(utilities: ArrayLike, pbde: PBDE, prompts: Prompts | None = None) -> _Constants:
     utilities = vector("utilities", utilities)
     if not isinstance(pbde, PBDE):
-        raise TypeError(f"`pbde` must be a PBDE; got {type(pbde).__name__}")
+        raise TypeError(f"`pbde` must be a PBDE; got {type(pbde).__name__:.60}")
     pbde.check_size(utilities.size)
     # An outcome that the annotator excludes stays excluded where the reference policy excludes it too.
     with np.errstate(invalid="ignore", over="ignore"):

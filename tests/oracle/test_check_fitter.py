@@ -95,7 +95,7 @@ def test_a_call_that_can_be_pasted_is_one():
 @pytest.mark.parametrize(
     ("function", "match"),
     [
-        (lambda *rows: [1.0, 2.0], "scores must be a mapping from each label to a number; got list"),
+        (lambda *rows: [1.0, 2.0], "scores must be a mapping from labels to numbers; got list"),
         (lambda *rows: {"nobody": 1.0}, "scores must be of the labels that were compared; got 'nobody'"),
         (lambda *rows: dict.fromkeys(rows[0], "high"), "scores must be numbers; got the text 'high'"),
         (lambda *rows: dict.fromkeys(rows[0], "1.5"), "scores must be numbers; got the text '1.5'"),

@@ -216,7 +216,7 @@ class Subject:
         if numbers is not None and numbers.shape == wanted:
             return numbers
         if numbers is None:
-            got = f"{type(result).__name__}" + (f" {result!r}"[:60] if result is not None else "")
+            got = f"{type(result).__name__:.60}" + (f" {result!r}"[:60] if result is not None else "")
             got += " as the first element of what it returned" if result is not returned.result else ""
         elif numbers.shape == (case.size,) and wanted == () and "lambda_" not in case.conventions:
             got = f"an array of shape {numbers.shape}, such as each example's own loss has: pass reduction='none'"

@@ -151,7 +151,7 @@ def _in_order(what: str, given: Any, names: tuple[str, ...]) -> FloatArray:
     """A mapping's values in the items' order."""
     if not isinstance(given, Mapping):
         if not (hasattr(given, "items") and hasattr(given, "keys")):
-            raise FailedCheckError(f"{what} must be a mapping from each label to a number; got {type(given).__name__}")
+            raise FailedCheckError(f"{what} must be a mapping from labels to numbers; got {type(given).__name__:.60}")
         given = dict(given.items())
     strange = [key for key in given if key not in names]
     if strange:
