@@ -387,8 +387,9 @@ def discopop(tau: float = 0.05) -> Objective:
     def parts(m: FloatArray) -> tuple[FloatArray, ...]:
         s, rest = expit(m / tau), expit(-m / tau)
         # The exponential with its weight, which far below 0 keeps it finite, or does not.
+        power = weighted(np.where(m < 0.0, 1.0 - 1.0 / tau, 1.0), -m) - softplus(-np.abs(m) / tau)
         with np.errstate(over="ignore"):
-            return s, rest, softplus(-m), np.exp(-m - softplus(-m / tau)), s * rest / tau
+            return s, rest, softplus(-m), np.exp(power), s * rest / tau
 
     def value(m: FloatArray) -> FloatArray:
         _, rest, logistic, exponential, _ = parts(m)
