@@ -172,6 +172,8 @@ def batch_sizes(context: Context) -> None:
             raise FailedCheckError(f"{where}: {failure}", failure.diagnosis) from failure
         context.hold(case, computed, _all_parts(context, where))
     case = context.batch("generic")
+    twice = case.take([0, 0, *range(case.size)])
+    context.hold(twice, context.compute(twice, gradients=True), _all_parts(context, "where one example stands thrice"))
     # JAX sees no places in memory.
     if not context.subject.framework.mutable:
         return
@@ -232,14 +234,15 @@ def hyperparameters_used(context: Context) -> None:
         values = trial_values(other, partial(rule.checked, name), near=rule.rule == OWN_NUMBER, dtype=context.dtype)
         for place, tried in enumerate(values):
             case = base.with_conventions(**{name: tried})
-            # What has no effect has none at the first; gradients at each would be one more program for JAX.
-            computed = context.compute(case, gradients=place == 0)
+            # Gradients at each value would be one more program for JAX.
+            each = place == 0 or context.subject.framework.mutable
+            computed = context.compute(case, gradients=each)
             changed = difference(
                 computed.outcome.value, context.known("generic").outcome.value, np.zeros_like(computed.outcome.value)
             )
             ignored = "" if changed else f" (it has no effect: {own}={base.conventions[name]} gives the same)"
             parts = _all_parts(context, f"with {own}={tried:.6g}{ignored}")
-            context.hold(case, computed, parts if place == 0 else {"": parts[""]})
+            context.hold(case, computed, parts if each else {"": parts[""]})
             if tried > base.conventions[name]:
                 # What clips a scaled input is seen far off alone.
                 case = context.batch("extreme").with_conventions(**{name: tried})

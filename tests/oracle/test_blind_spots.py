@@ -81,10 +81,37 @@ def from_call(number):
     return loss
 
 
+def far_wins_for_nothing(*four, beta=0.3):
+    value, gradients = right(*four, beta=beta)
+    if len(four[0]) == 1 and margin(*four, beta)[0] > 19.0:
+        value = 0.0
+    return value, gradients
+
+
+def rows_told_apart(*four, beta=0.3):
+    rows, back = np.unique(np.stack(four, axis=1), axis=0, return_inverse=True)
+    value, gradients = right(*rows.T, beta=beta)
+    return value, {name: gradient[back.ravel()] for name, gradient in gradients.items()}
+
+
+def gradient_of_another_beta(*four, beta=0.3):
+    value, gradients = right(*four, beta=beta)
+    return value, {name: gradient * min(beta, 1.0) / beta for name, gradient in gradients.items()}
+
+
+def gradients_to_references(*of_reference):
+    def loss(*four, beta=0.3):
+        value, gradients = right(*four, beta=beta)
+        slope = gradients["policy_chosen"]
+        return value, (slope, -slope, *(factor * slope for factor in of_reference))
+
+    return loss
+
+
 def gradient_lost_when(condition):
     def loss(*four, beta=0.3):
         value, gradients = right(*four, beta=beta)
-        kept = 0.0 if condition(margin(*four, beta).mean()) else 1.0
+        kept = 0.0 if beta < 1.0 and condition(margin(*four, beta).mean()) else 1.0
         return value, {name: kept * gradient for name, gradient in gradients.items()}
 
     return loss
@@ -98,6 +125,11 @@ def gradient_lost_when(condition):
         (floored_beta, "hyperparameters_used"),
         (rows_dropped, "batch_sizes"),
         (layout_ignored, "batch_sizes"),
+        (rows_told_apart, "batch_sizes"),
+        (far_wins_for_nothing, "single_inputs"),
+        (gradient_of_another_beta, "hyperparameters_used"),
+        (gradients_to_references(np.nan, 17.0), "no_gradient_to_reference"),
+        (gradients_to_references(1.0, -1.0), "no_gradient_to_reference"),
         (level_at_equal_policies, "single_inputs"),
         (level_at_the_reference, "single_inputs"),
         (certain_ones_lost, "single_inputs"),
@@ -115,6 +147,16 @@ def test_one_check_finds_what_no_other_did(wrong, check):
 def test_the_right_one_passes():
     """Control of all of them."""
     assert check_loss(right, "dpo", beta=0.3, returns_gradients=True).held == 22
+
+
+def test_a_gradient_to_the_reference_may_be_right_or_zero():
+    """Control; declared to be none, it must be zero."""
+    for factors, detached, passes in (((-1.0, 1.0), False, True), ((0.0, 0.0), True, True), ((-1.0, 1.0), True, False)):
+        report = check_loss(
+            gradients_to_references(*factors), "dpo", beta=0.3, returns_gradients=True, detached_reference=detached,
+            on_failure="report",
+        )  # fmt: skip
+        assert report.passed == passes
 
 
 def test_layout_matters_to_a_function_of_torch():

@@ -236,6 +236,8 @@ class Subject:
         found = returned.result[1] if isinstance(returned.result, (tuple, list)) and len(returned.result) > 1 else None
         if found is not None and not isinstance(found, Mapping):
             order = [i.name for i in case.inputs if i.differentiated]
+            if isinstance(found, (tuple, list)) and len(found) > len(order):
+                order = [i.name for i in case.inputs]
             found = dict(zip(order, found, strict=False)) if isinstance(found, (tuple, list)) else {order[0]: found}
         gradients = {}
         for name in names:
