@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import brentq, root
 from scipy.special import expit
 
 from pbde_ref.estimation.connectivity import NoFiniteEstimateError
@@ -157,6 +156,9 @@ def diagnose(bench: Bench, votes: Votes, utilities: FloatArray) -> str:
 
 def _prior(bench: Bench, votes: Votes, utilities: FloatArray, fits: Callable[[FloatArray], bool]) -> str:
     """A prior of some strength that was not declared, found from the scores' span."""
+    # As slow to load as NumPy, and few processes call it.
+    from scipy.optimize import brentq
+
     declared = f"; you declared ridge={bench.declared.ridge!r}"
     if bench.declared.prior is not None:
         with suppress(NoFiniteEstimateError):
@@ -181,6 +183,9 @@ def _prior(bench: Bench, votes: Votes, utilities: FloatArray, fits: Callable[[Fl
 
 def _incoherent(votes: Votes, count: float) -> FloatArray:
     """GABRIEL's sums: pseudo-counts in every cell of the comparisons, the diagonal's too, and one for each item."""
+    # As slow to load as NumPy, and few processes call it.
+    from scipy.optimize import root
+
     wins = votes.wins
     won, games = np.log(wins.sum(axis=1) + count), wins + wins.T + count
 
