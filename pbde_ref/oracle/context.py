@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -73,13 +73,8 @@ class Context:
         return self.gradients and self.subject.differentiable
 
     def batch(self, name: str, dtype: str | None = None) -> Case:
-        """The fixed batch of that name, rounded to the precision."""
-        case = self.generic.with_arrays(**self.generic.definition.batches[name])
-        dtype = dtype or self.dtype
-        if name == "extreme" and dtype == "float16":
-            # Its numbers end at 65504, which sums and squares of such gaps pass.
-            case = case.with_arrays(**{i.name: case.arrays[i.name] / 64.0 for i in case.inputs if i.role != "constant"})
-        return rounded_case(case, dtype)
+        """The fixed batch of that name, rounded to the precision; made once, as what is right is found once for it."""
+        return _fixed_batch(self.generic, name, dtype or self.dtype)
 
     def has_batch(self, name: str) -> bool:
         """Whether the definition has a fixed batch of that name."""
@@ -110,7 +105,7 @@ class Context:
         """
         dtype = dtype or self.dtype
         right = case.expected()
-        allowed = allowance(case, right, dtype)
+        allowed = allowance(case, dtype)
         for name, called in names.items():
             if name and name not in computed.outcome.gradients:
                 # A comparison with nothing would pass.
@@ -166,7 +161,7 @@ class Context:
 
     def allowance(self, case: Case, dtype: str | None = None) -> Outcome:
         """What is allowed for a case."""
-        return allowance(case, case.expected(), dtype or self.dtype)
+        return allowance(case, dtype or self.dtype)
 
     def unsteadiness(self, case: Case, outcomes: Sequence[Outcome], dtype: str | None = None) -> str:
         """State or noise, if equal calls gave these: what it is called, by what the call gives again and again.
@@ -225,11 +220,19 @@ class Context:
                 outcome = self.subject.compute(single, dtype, differentiated if name else None).outcome
             except SubjectError:
                 return None
-            right = single.expected()
-            found = _part(name, outcome, right, allowance(single, right, dtype))
+            found = _part(name, outcome, single.expected(), allowance(single, dtype))
             if found is not None and (worst is None or found.excess > worst[2].excess):
                 worst = (index, single, found)
         return worst
+
+
+@lru_cache(maxsize=64)
+def _fixed_batch(generic: Case, name: str, dtype: str) -> Case:
+    case = generic.with_arrays(**generic.definition.batches[name])
+    if name == "extreme" and dtype == "float16":
+        # Its numbers end at 65504, which sums and squares of such gaps pass.
+        case = case.with_arrays(**{i.name: case.arrays[i.name] / 64.0 for i in case.inputs if i.role != "constant"})
+    return rounded_case(case, dtype)
 
 
 def _part(name: str, computed: Outcome, right: Outcome, allowed: Outcome) -> Difference | None:

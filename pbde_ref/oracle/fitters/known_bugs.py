@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 from scipy.special import expit
@@ -13,7 +15,7 @@ from pbde_ref.estimation.connectivity import NoFiniteEstimateError
 from pbde_ref.estimation.likelihood import TIE_MODELS
 from pbde_ref.estimation.priors import GaussianPrior, PseudoCounts
 from pbde_ref.oracle.fitters.bench import Bench, apart
-from pbde_ref.oracle.fitters.definition import optimum, score_residual
+from pbde_ref.oracle.fitters.definition import Declared, optimum, score_residual
 from pbde_ref.oracle.fitters.votes import TIE, Votes
 from pbde_ref.validation import FloatArray
 
@@ -22,7 +24,7 @@ __all__ = ["KNOWN", "diagnose"]
 # Steps of a slow method that are tried, and nats within which a stop counts as one near the maximum.
 MOST_STEPS, NEAR = 3000, 0.05
 
-Formula = Callable[[Bench, Votes], FloatArray]
+Formula = Callable[[Declared, Votes], FloatArray]
 
 
 def minorized(wins: FloatArray, won: FloatArray) -> Iterator[FloatArray]:
@@ -30,11 +32,13 @@ def minorized(wins: FloatArray, won: FloatArray) -> Iterator[FloatArray]:
     games, strength = wins + wins.T, np.ones(len(wins))
     while True:
         strength = won / (games / np.add.outer(strength, strength)).sum(axis=1)
-        strength /= np.exp(np.log(strength).mean())
-        yield np.log(strength)
+        logs = np.log(strength)
+        logs -= np.add.reduce(logs) / logs.size
+        strength = np.exp(logs)
+        yield logs
 
 
-def second_iterate(bench: Bench, votes: Votes) -> FloatArray:
+def second_iterate(declared: Declared, votes: Votes) -> FloatArray:
     """Zermelo's iteration, ended after two steps."""
     steps = minorized(votes.wins, votes.wins.sum(axis=1))
     next(steps)
@@ -44,26 +48,25 @@ def second_iterate(bench: Bench, votes: Votes) -> FloatArray:
 def alternating(count: float) -> Formula:
     """Newman's update of all strengths at once, a thousand times, with a prior against strength 1 or none."""
 
-    def formula(bench: Bench, votes: Votes) -> FloatArray:
+    def formula(declared: Declared, votes: Votes) -> FloatArray:
         wins, strength = votes.wins, np.ones(len(votes.names))
         for _ in range(1000):
-            total, own = np.add.outer(strength, strength), count / (strength + 1.0)
-            strength = ((wins * strength / total).sum(axis=1) + own) / ((wins.T / total).sum(axis=1) + own)
-            strength /= np.exp(np.log(strength).mean())
+            shares, own = wins / np.add.outer(strength, strength), count / (strength + 1.0)
+            strength = (shares @ strength + own) / (shares.sum(axis=0) + own)
+            strength /= np.exp(np.add.reduce(np.log(strength)) / strength.size)
         return np.asarray(np.log(strength))
 
     return formula
 
 
-def recentred_prior(bench: Bench, votes: Votes) -> FloatArray:
+def recentred_prior(declared: Declared, votes: Votes) -> FloatArray:
     """Zermelo's iteration with pseudo-counts against strength 1, the strengths' geometric mean set to 1 each time."""
-    count = bench.declared.prior.pseudo_count if bench.declared.prior is not None else 0.1
-    wins, strength = votes.wins, np.ones(len(votes.names))
+    count = declared.prior.pseudo_count if declared.prior is not None else 0.1
+    games, won, strength = votes.wins + votes.wins.T, votes.wins.sum(axis=1) + count, np.ones(len(votes.names))
     for _ in range(20000):
-        before, games = strength, wins + wins.T
-        rate = (games / np.add.outer(strength, strength)).sum(axis=1) + 2.0 * count / (strength + 1.0)
-        strength = (wins.sum(axis=1) + count) / rate
-        strength = strength / np.exp(np.log(strength).mean())
+        before = strength
+        strength = won / ((games / np.add.outer(strength, strength)).sum(axis=1) + 2.0 * count / (strength + 1.0))
+        strength = strength / np.exp(np.add.reduce(np.log(strength)) / strength.size)
         if np.abs(np.log(strength / before)).max() < 1e-12:
             break
     return np.asarray(np.log(strength))
@@ -71,36 +74,38 @@ def recentred_prior(bench: Bench, votes: Votes) -> FloatArray:
 
 def ties_as(code: int) -> Formula:
     """Ties counted as wins of one side."""
-    return lambda bench, votes: _fit(bench, replace(votes, outcome=np.where(votes.outcome == TIE, code, votes.outcome)))
+    return lambda declared, votes: _fit(
+        declared, replace(votes, outcome=np.where(votes.outcome == TIE, code, votes.outcome))
+    )
 
 
-def one_sided_ties(bench: Bench, votes: Votes) -> FloatArray:
+def one_sided_ties(declared: Declared, votes: Votes) -> FloatArray:
     """Ties of items that tied on one side only are lost when a table and its transpose are added."""
     tied = votes.outcome == TIE
     both = np.intersect1d(votes.left[tied], votes.right[tied])
     kept = ~tied | (np.isin(votes.left, both) & np.isin(votes.right, both))
-    return _fit(bench, votes.rows(kept))
+    return _fit(declared, votes.rows(kept))
 
 
-def both_win(bench: Bench, votes: Votes) -> FloatArray:
+def both_win(declared: Declared, votes: Votes) -> FloatArray:
     """A tie counted as a whole win of either side."""
     tied = votes.outcome == TIE
-    return _fit(bench, replace(votes, weights=votes.times * np.where(tied, 2.0, 1.0)), "half")
+    return _fit(declared, replace(votes, weights=votes.times * np.where(tied, 2.0, 1.0)), "half")
 
 
-def equal_pairs(bench: Bench, votes: Votes) -> FloatArray:
+def equal_pairs(declared: Declared, votes: Votes) -> FloatArray:
     """Shares of wins instead of numbers: each pair weighs the same."""
     games = votes.wins + votes.wins.T
-    return _fit(bench, replace(votes, weights=votes.times / games[votes.left, votes.right]))
+    return _fit(declared, replace(votes, weights=votes.times / games[votes.left, votes.right]))
 
 
-def once(bench: Bench, votes: Votes) -> FloatArray:
+def once(declared: Declared, votes: Votes) -> FloatArray:
     """Equal rows counted once."""
     key = (votes.left * len(votes.names) + votes.right) * 3 + votes.outcome
-    return _fit(bench, votes.rows(np.unique(key, return_index=True)[1]))
+    return _fit(declared, votes.rows(np.unique(key, return_index=True)[1]))
 
 
-def share(bench: Bench, votes: Votes) -> FloatArray:
+def share(declared: Declared, votes: Votes) -> FloatArray:
     """The logit of each item's share of wins, whoever the opponents were."""
     won, games = votes.wins.sum(axis=1), (votes.wins + votes.wins.T).sum(axis=1)
     return np.asarray(np.log(won) - np.log(games - won))
@@ -119,11 +124,11 @@ KNOWN: dict[str, Formula] = {
     "ties of items that tied on one side only are lost, a pivot table being added to its transpose "
     "(ai-agent-book #358)": one_sided_ties,
     "a tie counts as a whole win of either side": both_win,
-    "weights are ignored": lambda bench, votes: _fit(bench, replace(votes, weights=None)),
+    "weights are ignored": lambda declared, votes: _fit(declared, replace(votes, weights=None)),
     "equal rows count once": once,
     "each pair weighs the same: shares of wins instead of numbers": equal_pairs,
     "the logit of the share of wins, without regard to the opponents": share,
-    "the sign is inverted: losers and winners are exchanged": lambda bench, votes: -bench.right(votes).utilities,
+    "the sign is inverted: losers and winners are exchanged": lambda declared, votes: -_fit(declared, votes),
 }
 
 
@@ -139,9 +144,9 @@ def diagnose(bench: Bench, votes: Votes, utilities: FloatArray) -> str:
         return bool(gap <= close and np.abs(apart(candidate, right)).max() > 5.0 * max(gap, 1e-9))
 
     with np.errstate(all="ignore"):
-        for says, formula in KNOWN.items():
+        for says in KNOWN:
             with suppress(NoFiniteEstimateError, ValueError):
-                if fits(formula(bench, votes)):
+                if fits(_computed(says, bench.declared, votes)):
                     return f"matches a known bug: {says}"
     for ties in ("drop", *TIE_MODELS) if (votes.outcome == TIE).any() else ():
         with suppress(NoFiniteEstimateError, ValueError):
@@ -198,9 +203,12 @@ def _incoherent(votes: Votes, count: float) -> FloatArray:
 
 def _stopped(bench: Bench, votes: Votes, utilities: FloatArray, fits: Callable[[FloatArray], bool]) -> str:
     """A method that stopped before its end."""
-    for step, at in zip(range(1, MOST_STEPS), minorized(votes.wins, votes.wins.sum(axis=1)), strict=False):
-        if bench.declared.prior is None and fits(at):
-            return f"stops early: step {step} of Zermelo's iteration (a loose tolerance, or a limit on steps)"
+    if bench.declared.prior is None:
+        steps = np.array(list(islice(minorized(votes.wins, votes.wins.sum(axis=1)), MOST_STEPS)))
+        off = np.abs(steps - (utilities - utilities.mean())).max(axis=1)
+        for place in np.flatnonzero(off <= 3.0 * bench.declared.tolerance).tolist():
+            if fits(steps[place]):
+                return f"stops early: step {place + 1} of Zermelo's iteration (a loose tolerance, or a limit on steps)"
     gap = float(np.abs(apart(utilities, bench.right(votes).utilities)).max())
     slope = float(np.abs(score_residual(votes, utilities, bench.declared.prior)).max())
     if gap <= NEAR and not (votes.outcome == TIE).any():
@@ -209,5 +217,10 @@ def _stopped(bench: Bench, votes: Votes, utilities: FloatArray, fits: Callable[[
     return ""
 
 
-def _fit(bench: Bench, votes: Votes, ties: str | None = None) -> FloatArray:
-    return optimum(votes, ties or bench.declared.ties, bench.declared.prior).utilities
+@lru_cache(maxsize=256)
+def _computed(says: str, declared: Declared, votes: Votes) -> FloatArray:
+    return KNOWN[says](declared, votes)
+
+
+def _fit(declared: Declared, votes: Votes, ties: str | None = None) -> FloatArray:
+    return optimum(votes, ties or declared.ties, declared.prior).utilities
