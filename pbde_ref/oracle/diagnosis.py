@@ -106,10 +106,8 @@ def diagnose_shape(case: Case, numbers: np.ndarray, dtype: str) -> str:
         changed = convention.change(case)
         if changed is None:
             continue
-        expected = changed.expected()
-        if expected.value.shape == numbers.shape and agrees(
-            Outcome(numbers, {}), expected, allowance(changed, dtype), None
-        ):
+        right = changed.expected()
+        if right.value.shape == numbers.shape and agrees(Outcome(numbers, {}), right, allowance(changed, dtype), None):
             lines.append(convention.says(case))
     return "\n".join(lines)
 

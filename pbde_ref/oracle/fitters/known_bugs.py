@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 
 import numpy as np
@@ -45,18 +45,14 @@ def second_iterate(declared: Declared, votes: Votes) -> FloatArray:
     return next(steps)
 
 
-def alternating(count: float) -> Formula:
+def alternating(count: float, declared: Declared, votes: Votes) -> FloatArray:
     """Newman's update of all strengths at once, a thousand times, with a prior against strength 1 or none."""
-
-    def formula(declared: Declared, votes: Votes) -> FloatArray:
-        wins, strength = votes.wins, np.ones(len(votes.names))
-        for _ in range(1000):
-            shares, own = wins / np.add.outer(strength, strength), count / (strength + 1.0)
-            strength = (shares @ strength + own) / (shares.sum(axis=0) + own)
-            strength /= np.exp(np.add.reduce(np.log(strength)) / strength.size)
-        return np.asarray(np.log(strength))
-
-    return formula
+    wins, strength = votes.wins, np.ones(len(votes.names))
+    for _ in range(1000):
+        shares, own = wins / np.add.outer(strength, strength), count / (strength + 1.0)
+        strength = (shares @ strength + own) / (shares.sum(axis=0) + own)
+        strength /= np.exp(np.add.reduce(np.log(strength)) / strength.size)
+    return np.asarray(np.log(strength))
 
 
 def recentred_prior(declared: Declared, votes: Votes) -> FloatArray:
@@ -72,11 +68,9 @@ def recentred_prior(declared: Declared, votes: Votes) -> FloatArray:
     return np.asarray(np.log(strength))
 
 
-def ties_as(code: int) -> Formula:
+def ties_as(code: int, declared: Declared, votes: Votes) -> FloatArray:
     """Ties counted as wins of one side."""
-    return lambda declared, votes: _fit(
-        declared, replace(votes, outcome=np.where(votes.outcome == TIE, code, votes.outcome))
-    )
+    return _fit(declared, replace(votes, outcome=np.where(votes.outcome == TIE, code, votes.outcome)))
 
 
 def one_sided_ties(declared: Declared, votes: Votes) -> FloatArray:
@@ -116,11 +110,12 @@ KNOWN: dict[str, Formula] = {
     "tolerance (crowd-kit 1.4.2, evalica #7)": second_iterate,
     "strengths are centred in each step of an iteration whose pseudo-counts stand against strength 1: the end is the "
     "maximum of nothing (elote 1.5.1)": recentred_prior,
-    "an update of all strengths at once that goes to and fro and not to the maximum (elote #58, #65)": alternating(0.1),
+    "an update of all strengths at once that goes to and fro and not to the maximum (elote #58, #65)":
+        partial(alternating, 0.1),
     "Newman's update of all strengths at once, which goes to and fro for ever where items win alike (evalica 0.4.2)":
-        alternating(0.0),
-    "ties count as wins of the left (one-hot columns of which one was left out)": ties_as(0),
-    "ties count as wins of the right (one-hot columns of which one was left out)": ties_as(1),
+        partial(alternating, 0.0),
+    "ties count as wins of the left (one-hot columns of which one was left out)": partial(ties_as, 0),
+    "ties count as wins of the right (one-hot columns of which one was left out)": partial(ties_as, 1),
     "ties of items that tied on one side only are lost, a pivot table being added to its transpose "
     "(ai-agent-book #358)": one_sided_ties,
     "a tie counts as a whole win of either side": both_win,
