@@ -160,12 +160,18 @@ class FiniteDistribution(Shown):
         """
         from matplotlib import pyplot  # only who draws needs it
 
-        axes = pyplot.subplots()[1] if axes is None else axes
+        given, axes = axes, pyplot.subplots()[1] if axes is None else axes
         instance("axes", axes, pyplot.Axes, "axes of matplotlib")
-        if self.support.dtype.kind in "iuf":
-            axes.plot(self.support, self.pmf, **style)
-        else:
-            axes.bar(list(map(_short, self.support)), self.pmf, **style)
+        try:
+            if self.support.dtype.kind in "iuf":
+                axes.plot(self.support, self.pmf, **style)
+            else:
+                axes.bar(list(map(_short, self.support)), self.pmf, **style)
+        except Exception:
+            # Nobody else knows of it.
+            if given is None:
+                pyplot.close(axes.figure)
+            raise
         axes.set_ylabel("probability")
         return axes
 
@@ -255,7 +261,9 @@ def labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int) -> NDAr
 def _sequence(support: Any) -> list[Any]:
     if isinstance(support, np.ndarray):
         plain_array("support", support)  # refuses masked entries
-    if not isinstance(support, Iterable) or (isinstance(support, np.ndarray) and support.ndim == 0):
+    # What has no length need not come to an end.
+    sized = isinstance(support, Iterable) and hasattr(support, "__len__")
+    if not sized or (isinstance(support, np.ndarray) and support.ndim == 0):
         raise TypeError(f"`support` must be a sequence of labels; got {shown(support)}")
     return list(support)
 
@@ -495,6 +503,8 @@ def common_support(kind: Any = FiniteDistribution, /, **distributions: Any) -> A
 def same_support(name: str, support: Any, expected_name: str, expected: Any) -> None:
     """Raise unless two arguments speak of the same outcomes in the same order."""
     same_size(name, support.size, expected.size)
+    if support is expected:
+        return
     different = np.asarray(support != expected, dtype=bool)
     if different.any():
         i = int(np.argmax(different))

@@ -81,13 +81,14 @@ class Context:
         return name in self.generic.definition.batches
 
     def compute(
-        self, case: Case, dtype: str | None = None, *, gradients: bool = False, reference: bool = False
-    ) -> Computed:
+        self, case: Case, dtype: str | None = None, *, gradients: bool = False, reference: bool = False,
+        apart: bool = False,
+    ) -> Computed:  # fmt: skip
         """Call the function; what keeps it from returning a loss is a failure."""
         by = differentiated_or_reference if reference else differentiated
         wanted = by if gradients and self.differentiable else None
         try:
-            return self.subject.compute(case, dtype or self.dtype, wanted)
+            return self.subject.compute(case, dtype or self.dtype, wanted, apart=apart)
         except SubjectError as error:
             raise FailedCheckError(str(error)) from error
 

@@ -28,7 +28,7 @@ APART = 31.37
 
 OFF_THE_GRID = 1.0373
 # Smaller, larger; and beyond what clips a product of two, where exponentials are far from overflow.
-SPREAD, FARTHEST = (1.0 / 13.71, 5.29), 137.3
+SPREAD, FARTHEST = (1.0 / 137.1, 5.29), 137.3
 
 
 class Corner(NamedTuple):
@@ -219,7 +219,7 @@ def trial_values(
     Examples
     --------
     >>> [round(tried, 5) for tried in trial_values(0.5, lambda epsilon: 1 / (epsilon < 1.0))]
-    [0.51865, 0.03647]
+    [0.51865, 0.00365]
     """
     found = []
     for factor in (OFF_THE_GRID, *(() if near else SPREAD), *([FARTHEST] if dtype == "float64" and not near else [])):

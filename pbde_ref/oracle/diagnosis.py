@@ -40,7 +40,7 @@ def diagnose(
         with np.errstate(all="ignore"):
             return _diagnosed(case, computed, dtype, others, confirming)
     except Exception as error:
-        return f"{NO_DIAGNOSIS}, which is a fault of the oracle: {type(error).__name__}: {error}"
+        return f"{NO_DIAGNOSIS}, which is a fault of the oracle: {type(error).__name__:.60}: {error}"
 
 
 NO_DIAGNOSIS = "looking for a diagnosis failed"

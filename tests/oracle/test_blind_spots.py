@@ -33,6 +33,19 @@ def clamped_beta(*four, beta=0.3):
     return right(*four, beta=np.clip(beta, 0.1, 1.0))
 
 
+def floored_beta(*four, beta=0.3):
+    return right(*four, beta=max(beta, 0.02))
+
+
+def rows_dropped(*four, beta=0.3):
+    return right(*(x[:257] for x in four), beta=beta)
+
+
+def layout_ignored(*four, beta=0.3):
+    """Entries read one after the other, as by a kernel that is not told of strides."""
+    return right(*(np.lib.stride_tricks.as_strided(x, strides=(x.itemsize,)) for x in four), beta=beta)
+
+
 def level_at_equal_policies(pc, pr, rc, rr, beta=0.3):
     value = np.logaddexp(0.0, -margin(pc, pr, rc, rr, beta))
     return np.where(pc == pr, np.log(2.0), value).mean(), right(pc, pr, rc, rr, beta=beta)[1]
@@ -82,6 +95,9 @@ def gradient_lost_when(condition):
     [
         (rounded_beta, "hyperparameters_used"),
         (clamped_beta, "hyperparameters_used"),
+        (floored_beta, "hyperparameters_used"),
+        (rows_dropped, "batch_sizes"),
+        (layout_ignored, "batch_sizes"),
         (level_at_equal_policies, "single_inputs"),
         (level_at_the_reference, "single_inputs"),
         (certain_ones_lost, "single_inputs"),
@@ -99,6 +115,24 @@ def test_one_check_finds_what_no_other_did(wrong, check):
 def test_the_right_one_passes():
     """Control of all of them."""
     assert check_loss(right, "dpo", beta=0.3, returns_gradients=True).held == 22
+
+
+def test_layout_matters_to_a_function_of_torch():
+    torch = pytest.importorskip("torch")
+
+    def loss(*four, beta=0.3):
+        return -torch.nn.functional.logsigmoid(margin(*four, beta)).mean()
+
+    def ignoring(*four, beta=0.3):
+        return loss(*(torch.as_strided(x, x.shape, (1,)) for x in four), beta=beta)
+
+    def refusing(*four, beta=0.3):
+        assert all(x.is_contiguous() for x in four)
+        return loss(*four, beta=beta)
+
+    for function, failed in ((loss, []), (ignoring, ["batch_sizes"]), (refusing, [])):
+        report = check_loss(function, "dpo", beta=0.3, on_failure="report")
+        assert [result.name for result in report.results if result.status == "failed"] == failed
 
 
 # What sorts a batch, or takes its mean, has no losses of single examples.

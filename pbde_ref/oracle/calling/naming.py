@@ -35,6 +35,6 @@ def subject_named(name: str) -> Callable[..., Any]:
         said = str(error) if isinstance(error, (ImportError, AttributeError)) else raised(error)
         raise ValueError(f"the subject {name!r:.100} cannot be found: {' '.join(said.split()):.150}") from error
     if not callable(value):
-        raise ValueError(f"the subject {name!r} must be callable; got {type(value).__name__}")
+        raise ValueError(f"the subject {name!r} must be callable; got {type(value).__name__:.60}")
     function: Callable[..., Any] = value
     return function

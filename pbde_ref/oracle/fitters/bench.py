@@ -50,6 +50,7 @@ class Bench:
     repetitions: int = 200
     explain: Callable[[Bench, Votes, FloatArray], str] = lambda bench, votes, utilities: ""
     changes: set[str] = field(default_factory=set)
+    settings: Any = field(default_factory=np.geterr)
     _known: dict[str, Found] = field(default_factory=dict)
 
     def rng(self, what: str) -> np.random.Generator:
@@ -76,7 +77,8 @@ class Bench:
 
     def tried(self, *rows: Any, **keywords: Any) -> Any:
         """The function, with what it changes for everybody put back."""
-        with watched(self.changes):
+        # A fitter that warns is heard, whatever is made of its scores.
+        with np.errstate(**self.settings), watched(self.changes):
             return self.function(*rows, **keywords)
 
     def call(self, votes: Votes) -> Found:
@@ -141,8 +143,7 @@ def _right(votes: Votes, declared: Declared) -> ComparisonFit:
 
 def apart(utilities: FloatArray, wanted: FloatArray) -> FloatArray:
     """Differences of centred utilities."""
-    with np.errstate(invalid="ignore"):
-        return np.asarray(utilities - utilities.mean() - (wanted - wanted.mean()))
+    return np.asarray(utilities - utilities.mean() - (wanted - wanted.mean()))
 
 
 def source(votes: Votes) -> str:
@@ -160,13 +161,17 @@ def _in_order(what: str, given: Any, names: tuple[str, ...]) -> FloatArray:
     """A mapping's values in the items' order."""
     if not isinstance(given, Mapping):
         if not (hasattr(given, "items") and hasattr(given, "keys")):
-            raise FailedCheckError(f"{what} must be a mapping from each label to a number; got {type(given).__name__}")
+            raise FailedCheckError(f"{what} must be a mapping from labels to numbers; got {type(given).__name__:.60}")
         given = dict(given.items())
     strange = [key for key in given if key not in names]
     if strange:
         raise FailedCheckError(f"{what} must be of the labels that were compared; got {strange[0]!r:.60}")
     nothing = np.nan if what == "scores" else next((np.full(np.shape(v), np.nan) for v in given.values()), np.nan)
+    values = [nothing if given.get(name) is None else given[name] for name in names]
+    texts = [x for value in values for x in np.asarray(value, dtype=object).flat if isinstance(x, str | bytes)]
+    if texts:
+        raise FailedCheckError(f"{what} must be numbers; got the text {texts[0]!r:.60}")
     try:
-        return np.array([nothing if given.get(name) is None else given[name] for name in names], dtype=np.float64)
+        return np.array(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise FailedCheckError(f"{what} must be numbers; {error}") from None

@@ -77,8 +77,7 @@ class Declared:
     def nats(self, scores: FloatArray) -> FloatArray:
         """Scores as utilities, up to a constant."""
         if self.scale == "odds":
-            with np.errstate(divide="ignore", invalid="ignore"):
-                return np.asarray(np.log(scores))
+            return np.asarray(np.log(scores))
         return scores / self.unit
 
     @property
