@@ -308,10 +308,6 @@ def _bias(rng: np.random.Generator) -> Finding:
     )  # fmt: skip
 
 
-def _no_bias(rng: np.random.Generator) -> float:
-    return 1.0 - _from_preferences(FiniteDistribution(rng.normal(size=4)), 1.0, uniform(range(4)))
-
-
 DIRECT_LOSSES = (
     DocketClaim(
         name="dpo_raises_chosen",
@@ -402,6 +398,6 @@ DIRECT_LOSSES = (
         instance="the witness; 20 drawn p* of two to six answers, beta from 0.2 to 3, that reference and another one",
         expected=HOLDS_IF,
         check=_bias,
-        control=_no_bias,
+        control=lambda rng: 1.0 - _from_preferences(FiniteDistribution(rng.normal(size=4)), 1.0, uniform(range(4))),
     ),
 )  # fmt: skip

@@ -209,10 +209,6 @@ def _light_tails(rng: np.random.Generator) -> Finding:
     )  # fmt: skip
 
 
-def _opposed(rng: np.random.Generator) -> float:
-    return _best_of_proxy(np.array([1.0, 0.0]), np.array([0.0, 2.0]), 60.0, uniform(range(2)))
-
-
 ONLINE = (
     DocketClaim(
         name="sampler_orders",
@@ -288,6 +284,6 @@ ONLINE = (
         instance="the witness; 20 drawn independent utilities and errors",
         expected=HOLDS_IF,
         check=_light_tails,
-        control=_opposed,
+        control=lambda rng: _best_of_proxy(np.array([1.0, 0.0]), np.array([0.0, 2.0]), 60.0, uniform(range(2))),
     ),
 )  # fmt: skip

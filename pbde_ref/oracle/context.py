@@ -13,7 +13,15 @@ from pbde_ref.catalogue.records import Input, Outcome
 from pbde_ref.oracle.calling.subjects import Computed, Subject, SubjectError, rounded_case
 from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.diagnosis import diagnose, diagnose_check
-from pbde_ref.oracle.tolerances import Difference, agrees, allowance, condition_numbers, difference, is_right
+from pbde_ref.oracle.tolerances import (
+    Difference,
+    agrees,
+    allowance,
+    condition_numbers,
+    difference,
+    is_right,
+    least_allowance,
+)
 
 __all__ = ["Context", "FailedCheckError", "SkippedCheckError"]
 
@@ -214,17 +222,22 @@ class Context:
 
     def _worst_single(self, case: Case, name: str, dtype: str) -> tuple[int, Case, Difference] | None:
         """The example that fails most clearly by itself; None if none does."""
-        worst = None
+        failing: list[tuple[float, int, Case, Outcome]] = []
+        found: list[tuple[int, Case, Difference]] = []
         for index in range(min(case.size, MOST_SINGLES)):
             single = case.take([index])
             try:
                 outcome = self.subject.compute(single, dtype, differentiated if name else None).outcome
             except SubjectError:
                 return None
-            found = _part(name, outcome, single.expected(), allowance(single, dtype))
-            if found is not None and (worst is None or found.excess > worst[2].excess):
-                worst = (index, single, found)
-        return worst
+            far = _part(name, outcome, single.expected(), least_allowance(single, dtype))
+            failing += [(far.excess, index, single, outcome)] if far is not None else []
+        # What is allowed takes longest: those that cannot fail more clearly than another does are not asked for it.
+        for most, index, single, outcome in sorted(failing, key=lambda each: -each[0]):
+            if all(other[2].excess <= most for other in found):
+                difference_alone = _part(name, outcome, single.expected(), allowance(single, dtype))
+                found += [(index, single, difference_alone)] if difference_alone is not None else []
+        return max(found, key=lambda each: (each[2].excess, -each[0]), default=None)
 
 
 @lru_cache(maxsize=64)
