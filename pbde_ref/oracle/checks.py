@@ -240,6 +240,10 @@ def hyperparameters_used(context: Context) -> None:
             ignored = "" if changed else f" (it has no effect: {own}={base.conventions[name]} gives the same)"
             parts = _all_parts(context, f"with {own}={tried:.6g}{ignored}")
             context.hold(case, computed, parts if place == 0 else {"": parts[""]})
+            if tried > base.conventions[name]:
+                # What clips a scaled input is seen far off alone.
+                case = context.batch("extreme").with_conventions(**{name: tried})
+                context.hold(case, context.compute(case), {"": f"{parts['']}, on the batch 'extreme',"})
     if not varied:
         names = ", ".join(n for n, h in definition.parameters.items() if h.other is not None) or "none"
         raise SkippedCheckError(f"the function takes none of its hyperparameters as a keyword ({names})")
