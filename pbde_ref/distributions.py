@@ -228,12 +228,11 @@ Distribution = TypeVar("Distribution", FiniteDistribution, ConditionalDistributi
 
 def labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int) -> NDArray[Any]:
     """A read-only array of `size` distinct labels; ``range(size)`` if none are given."""
-    if support is None:
-        support = range(size)
-    given = _sequence(support)
+    given = _sequence(range(size) if support is None else support)
     same_size("support", len(given), size)
     seen: set[Hashable] = set()
-    for index, label in enumerate(given):
+    # Of a million numbers in a row nobody need ask whether one comes twice.
+    for index, label in enumerate(() if support is None else given):
         hashable("support", label, index)
         if isinstance(label, float) and label != label:
             raise ValueError(f"`support` must hold labels that equal themselves; got nan at index {index}")

@@ -93,12 +93,13 @@ def _called(function: Callable[..., Objective], *arguments: Any) -> Objective:
 
 def _stored_as_call(function: _Maker) -> _Maker:
     """Let what the function makes know how it was made."""
+    spelled = signature(function)
 
     @wraps(function)
     def make(*arguments: Any, **named: Any) -> Objective:
         made = function(*arguments, **named)
         if "_call" not in made.__dict__ and not any(argument is made for argument in (*arguments, *named.values())):
-            made.__dict__["_call"] = (make, *signature(function).bind(*arguments, **named).args)
+            made.__dict__["_call"] = (make, *spelled.bind(*arguments, **named).args)
         return made
 
     return cast(_Maker, make)

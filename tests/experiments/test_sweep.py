@@ -129,7 +129,13 @@ def test_a_larger_grid_takes_over_what_is_there(tmp_path):
     assert len(list(tmp_path.rglob("result.json"))) == 4
 
 
-def test_the_bytes_do_not_depend_on_who_computes(tmp_path):
+@pytest.fixture(scope="module")
+def cluster():
+    with dask_cluster() as found:
+        yield found
+
+
+def test_the_bytes_do_not_depend_on_who_computes(tmp_path, cluster):
     """A Dask cluster of two, one of whose workers is killed on the way; two processes, one killed; this process."""
     (tmp_path / "dask").mkdir()
     (tmp_path / "processes").mkdir()
@@ -148,17 +154,16 @@ def test_the_bytes_do_not_depend_on_who_computes(tmp_path):
     alone = files("one", tmp_path / "processes", 1)
     assert alone == processes
     assert set(alone) >= {".csv"}
-    with dask_cluster() as cluster, cluster.get_client() as client:
+    with cluster.get_client() as client:
         assert files("dask-points", tmp_path / "dask", client.get_executor()) == alone
     assert (tmp_path / "dask" / "killed").exists()
 
 
-def test_the_command_on_a_cluster(tmp_path, capsys):
+def test_the_command_on_a_cluster(tmp_path, capsys, cluster):
     """`--scheduler` and this process write the same table, parquet file and figure."""
     options = ["sweep", "identification", "--over", "comparisons=10,30,90", "--over", "spread=1,2,4", "--over",
                "seed=0-2", "--set", "items=6", "--show", "largest"]  # fmt: skip
-    with dask_cluster() as cluster:
-        assert main([*options, "--out", str(tmp_path / "dask"), "--scheduler", cluster.scheduler_address]) == 0
+    assert main([*options, "--out", str(tmp_path / "dask"), "--scheduler", cluster.scheduler_address]) == 0
     assert main([*options, "--out", str(tmp_path / "one")]) == 0
     assert "27 points" in capsys.readouterr().out
     names = sorted(path.name for path in (tmp_path / "one").glob("sweep.*"))

@@ -6,7 +6,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,7 @@ class Bench:
 
     def votes(self, name: str) -> Votes:
         """One of the cases."""
-        return (with_ties if name == "ties" else CASES[name])(self.rng(name))
+        return _case(name, self.seed)
 
     def known(self, name: str) -> Found:
         """What the fitter gives for a case, called once."""
@@ -108,7 +108,7 @@ class Bench:
 
     def right(self, votes: Votes) -> ComparisonFit:
         """What it should give."""
-        return optimum(votes, self.declared.ties, self.declared.prior)
+        return _right(votes, self.declared)
 
     def hold(self, votes: Votes, utilities: FloatArray, what: str) -> None:
         """Compare with the optimum, differences alone."""
@@ -129,6 +129,16 @@ class Bench:
                 f"{source(votes)}",
                 says or self.explain(self, votes, utilities),
             )
+
+
+@lru_cache(maxsize=16)
+def _case(name: str, seed: int) -> Votes:
+    return (with_ties if name == "ties" else CASES[name])(np.random.default_rng([seed, *name.encode()]))
+
+
+@lru_cache(maxsize=64)
+def _right(votes: Votes, declared: Declared) -> ComparisonFit:
+    return optimum(votes, declared.ties, declared.prior)
 
 
 def apart(utilities: FloatArray, wanted: FloatArray) -> FloatArray:
