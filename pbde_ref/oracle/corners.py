@@ -52,6 +52,7 @@ def corners(case: Case, far: float = FAR) -> Iterator[Corner]:
     >>> [corner.says for corner in corners(case)][-1]
     'where chosen_rewards and rejected_rewards are equal'
     """
+    yield from _barely_lost(case)
     marks = [i.name for i in case.inputs if case.arrays[i.name].dtype.kind == "b"]
     for place, (says, edit) in enumerate(_edits(case, far)):
         single = edit(case.take([place % case.size]))
@@ -60,7 +61,6 @@ def corners(case: Case, far: float = FAR) -> Iterator[Corner]:
         for one, mark in ((single, ""), *([(other, f", {' and '.join(marks)} the other way")] if marks else [])):
             if _is_defined(one):
                 yield Corner(f"where {says}{mark}", one)
-    yield from _barely_lost(case)
     yield from _beside_kinks(case)
 
 
