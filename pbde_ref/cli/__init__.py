@@ -130,9 +130,9 @@ def _open_streams() -> None:
             stream.reconfigure(errors="pbde_ref.spelt")
 
 
-def _spelt(error: UnicodeError) -> tuple[str, int]:
+def _spelt(error: Any) -> tuple[str, int]:
     """What stands for letters that a terminal has not: names of Greek ones, signs much like them, or escapes."""
-    text = str(error.object)[error.start : error.end].translate(SPELT)
+    text = error.object[error.start : error.end].translate(SPELT)
     return text.encode("ascii", "backslashreplace").decode(), error.end
 
 
