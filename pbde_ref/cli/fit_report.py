@@ -185,17 +185,10 @@ def record(fit: ComparisonFit, table: ComparisonTable, ranked: Ranking) -> dict[
         for place, item in enumerate(ranked.order.tolist())
     ]
     return {
-        "rows": table.n_rows,
-        "ties": table.n_ties,
-        "bad_lines": table.n_bad,
-        "comparisons": fit.n_comparisons,
+        "rows": table.n_rows, "ties": table.n_ties, "bad_lines": table.n_bad, "comparisons": fit.n_comparisons,
         "prior": None if fit.prior is None else str(fit.prior),
-        "log_likelihood": fit.log_likelihood,
-        "log_prior": fit.log_prior,
-        "gradient_per_comparison": fit.criterion,
-        "next_step": fit.remaining,
-        "converged": fit.converged,
-        "steps": fit.steps,
+        "log_likelihood": fit.log_likelihood, "log_prior": fit.log_prior, "gradient_per_comparison": fit.criterion,
+        "next_step": fit.remaining, "converged": fit.converged, "steps": fit.steps,
         "components": int(fit.components.max()) + 1,
         "dropped": [_plain(name) for name in fit.dropped],
         "effects": {name: {"value": value, "standard_error": _finite(fit.effect_errors()[name])}
@@ -206,7 +199,7 @@ def record(fit: ComparisonFit, table: ComparisonTable, ranked: Ranking) -> dict[
         "reference": ranked.reference,
         "level": ranked.level,
         "items": items,
-    }
+    }  # fmt: skip
 
 
 def models_record(models: AnnotatorModels) -> dict[str, Any]:

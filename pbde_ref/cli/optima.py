@@ -168,12 +168,8 @@ def _record(rows: list[AtlasRow], size: int) -> dict[str, Any]:
         "grid": rows[0].problem.grid.tolist(),
         "optima": [
             {
-                "loss": row.name,
-                "parameters": dict(row.parameters),
-                "figure": row.figure,
-                "value": row.optimum.loss,
-                "gap": finite_or_none(row.optimum.gap),
-                "certificate": row.optimum.proof,
+                "loss": row.name, "parameters": dict(row.parameters), "figure": row.figure, "value": row.optimum.loss,
+                "gap": finite_or_none(row.optimum.gap), "certificate": row.optimum.proof,
                 "policy_error": row.optimum.policy_error,
                 **{name: finite_or_none(value) for name, value in row.distances.items()},
                 "mode_masses": [finite_or_none(mass) for mass in row.mode_masses],
@@ -184,4 +180,4 @@ def _record(rows: list[AtlasRow], size: int) -> dict[str, Any]:
             }
             for row in rows
         ],
-    }
+    }  # fmt: skip
