@@ -39,6 +39,12 @@ def test_each_question_has_its_command_or_lines():
     assert len(COMMANDS) + len(blocks("pycon")) == 6
 
 
+def test_commands_are_found_where_they_were_installed():
+    """The README installs into `.venv` and then types `pbde-ref`: who copies line by line needs the line between."""
+    assert QUESTIONS.index(". .venv/bin/activate") < QUESTIONS.index("pbde-ref")
+    assert README.index("python3 -m venv .venv") < README.index(". .venv/bin/activate")
+
+
 def params():
     """Training takes half a minute on a busy machine: every run looks at what it would do, a slow one does it."""
     for command in COMMANDS:

@@ -44,10 +44,7 @@ def subject_named(name: str) -> Callable[..., Any]:
 
 def _near(error: Exception) -> str:
     """Names like the one that is not there."""
-    names: list[str] = []
-    if isinstance(error, AttributeError):
-        names = dir(error.obj)
-    elif isinstance(error, ModuleNotFoundError):
-        names = [path.stem for path in Path.cwd().glob("*.py")]
+    here = [path.stem for path in Path.cwd().glob("*.py")]
+    names = dir(error.obj) if isinstance(error, AttributeError) else here * isinstance(error, ModuleNotFoundError)
     near = get_close_matches(str(getattr(error, "name", "")), names)
     return f"; near it: {', '.join(near)}"[:100] if near else ""
