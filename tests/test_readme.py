@@ -45,6 +45,13 @@ def test_commands_are_found_where_they_were_installed():
     assert README.index("python3 -m venv .venv") < README.index(". .venv/bin/activate")
 
 
+def test_the_site_is_built_with_what_the_readme_installs():
+    """The reference imports what needs Matplotlib and Hypothesis; of CI's two extras the README named one."""
+    root = Path(__file__).parents[1]
+    (extras,) = re.findall(r"pip install --quiet '\.\[(docs.*?)\]'", (root / ".ci/run").read_text("utf-8"))
+    assert f"pip install '.[{extras}]'" in (root / "README.md").read_text("utf-8")
+
+
 def params():
     """Training takes half a minute on a busy machine: every run looks at what it would do, a slow one does it."""
     for command in COMMANDS:
