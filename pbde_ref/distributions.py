@@ -159,12 +159,18 @@ class FiniteDistribution(Shown):
         """
         from matplotlib import pyplot  # only who draws needs it
 
-        axes = pyplot.subplots()[1] if axes is None else axes
+        given, axes = axes, pyplot.subplots()[1] if axes is None else axes
         instance("axes", axes, pyplot.Axes, "axes of matplotlib")
-        if self.support.dtype.kind in "iuf":
-            axes.plot(self.support, self.pmf, **style)
-        else:
-            axes.bar(list(map(_short, self.support)), self.pmf, **style)
+        try:
+            if self.support.dtype.kind in "iuf":
+                axes.plot(self.support, self.pmf, **style)
+            else:
+                axes.bar(list(map(_short, self.support)), self.pmf, **style)
+        except Exception:
+            # Nobody else knows of it.
+            if given is None:
+                pyplot.close(axes.figure)
+            raise
         axes.set_ylabel("probability")
         return axes
 
@@ -221,12 +227,11 @@ Distribution = TypeVar("Distribution", FiniteDistribution, ConditionalDistributi
 
 def labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int) -> NDArray[Any]:
     """A read-only array of `size` distinct labels; ``range(size)`` if none are given."""
-    if support is None:
-        support = range(size)
-    given = _sequence(support)
+    given = _sequence(range(size) if support is None else support)
     same_size("support", len(given), size)
     seen: set[Hashable] = set()
-    for index, label in enumerate(given):
+    # Of a million numbers in a row nobody need ask whether one comes twice.
+    for index, label in enumerate(() if support is None else given):
         hashable("support", label, index)
         if isinstance(label, float) and label != label:
             raise ValueError(f"`support` must hold labels that equal themselves; got nan at index {index}")
@@ -255,7 +260,9 @@ def labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int) -> NDAr
 def _sequence(support: Any) -> list[Any]:
     if isinstance(support, np.ndarray):
         plain_array("support", support)  # refuses masked entries
-    if not isinstance(support, Iterable) or (isinstance(support, np.ndarray) and support.ndim == 0):
+    # What has no length need not come to an end.
+    sized = isinstance(support, Iterable) and hasattr(support, "__len__")
+    if not sized or (isinstance(support, np.ndarray) and support.ndim == 0):
         raise TypeError(f"`support` must be a sequence of labels; got {shown(support)}")
     return list(support)
 
@@ -495,6 +502,8 @@ def common_support(kind: Any = FiniteDistribution, /, **distributions: Any) -> A
 def same_support(name: str, support: Any, expected_name: str, expected: Any) -> None:
     """Raise unless two arguments speak of the same outcomes in the same order."""
     same_size(name, support.size, expected.size)
+    if support is expected:
+        return
     different = np.asarray(support != expected, dtype=bool)
     if different.any():
         i = int(np.argmax(different))

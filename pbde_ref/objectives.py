@@ -94,12 +94,13 @@ def _called(function: Callable[..., Objective], *arguments: Any) -> Objective:
 
 def _stored_as_call(function: _Maker) -> _Maker:
     """Let what the function makes know how it was made."""
+    spelled = signature(function)
 
     @wraps(function)
     def make(*arguments: Any, **named: Any) -> Objective:
         made = function(*arguments, **named)
         if "_call" not in made.__dict__ and not any(argument is made for argument in (*arguments, *named.values())):
-            made.__dict__["_call"] = (make, *signature(function).bind(*arguments, **named).args)
+            made.__dict__["_call"] = (make, *spelled.bind(*arguments, **named).args)
         return made
 
     return cast(_Maker, make)
@@ -387,24 +388,25 @@ def discopop(tau: float = 0.05) -> Objective:
 
     def parts(m: FloatArray) -> tuple[FloatArray, ...]:
         s, rest = expit(m / tau), expit(-m / tau)
-        # Below -700 the exponential has no weight, and above it is zero.
-        return s, rest, softplus(-m), np.exp(-np.maximum(m, -700.0)), s * rest / tau
+        # The exponential with its weight, which far below 0 keeps it finite, or does not.
+        power = weighted(np.where(m < 0.0, 1.0 - 1.0 / tau, 1.0), -m) - softplus(-np.abs(m) / tau)
+        with np.errstate(over="ignore"):
+            return s, rest, softplus(-m), np.exp(power), s * rest / tau
 
     def value(m: FloatArray) -> FloatArray:
-        s, rest, logistic, exponential, _ = parts(m)
-        return np.asarray(weighted(rest, logistic) + s * exponential)
+        _, rest, logistic, exponential, _ = parts(m)
+        return np.asarray(weighted(rest, logistic) + exponential)
 
     def derivative(m: FloatArray) -> FloatArray:
-        s, rest, logistic, exponential, bend = parts(m)
-        return np.asarray(-rest * expit(-m) - s * exponential + bend * exponential - weighted(bend, logistic))
+        _, rest, logistic, exponential, bend = parts(m)
+        return np.asarray(-rest * expit(-m) + exponential * (rest / tau - 1.0) - weighted(bend, logistic))
 
     def second_derivative(m: FloatArray) -> FloatArray:
         s, rest, logistic, exponential, bend = parts(m)
         turn = bend * (rest - s) / tau
-        first = 2.0 * bend * (expit(-m) - exponential)
-        return np.asarray(
-            rest * expit(m) * expit(-m) + s * exponential + first + turn * exponential - weighted(turn, logistic)
-        )
+        of_exponential = exponential * ((1.0 - rest / tau) ** 2 - rest * s / tau**2)
+        of_logistic = rest * expit(m) * expit(-m) + 2.0 * bend * expit(-m) - weighted(turn, logistic)
+        return np.asarray(of_logistic + of_exponential)
 
     def least(wins: FloatArray, losses: FloatArray) -> tuple[FloatArray, FloatArray]:
         # An exponential is above the logistic loss, and so is what mixes both.

@@ -2,14 +2,15 @@ r"""Preference behaviour distribution equations (PBDEs), Eq. (11): how a log-pro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pbde_ref.conditional import ConditionalDistribution
 from pbde_ref.display import Shown
-from pbde_ref.distributions import EITHER_DISTRIBUTION, FiniteDistribution
+from pbde_ref.distributions import EITHER_DISTRIBUTION, FiniteDistribution, same_support
 from pbde_ref.validation import FloatArray, array, instance, positive_number, reject, same_size, vector
 
 __all__ = ["PBDE", "dpo", "geometric_average", "length_normalized", "luce"]
@@ -29,6 +30,9 @@ class PBDE(Shown):
     g : float or array_like, shape (n,)
         Not NaN. Infinite entries arise where a reference policy is zero: +inf marks an outcome that the reference
         excludes.
+    support : ndarray or Prompts, optional
+        The outcomes that entries of `f` and `g` belong to, such as the reference's of `dpo`: the process is refused
+        where outcomes are others, or in another order. Default: they belong to outcomes by their place.
 
     Raises
     ------
@@ -49,8 +53,9 @@ class PBDE(Shown):
 
     f: FloatArray
     g: FloatArray
+    support: Any = field(repr=False)
 
-    def __init__(self, f: ArrayLike, g: ArrayLike = 0.0) -> None:
+    def __init__(self, f: ArrayLike, g: ArrayLike = 0.0, *, support: Any = None) -> None:
         f, g = array("f", f), array("g", g)
         for name, value in (("f", f), ("g", g)):
             if value.ndim > 1 or value.size == 0:
@@ -64,6 +69,7 @@ class PBDE(Shown):
         for name, value in (("f", f), ("g", g)):
             value.flags.writeable = False
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "support", support)
 
     def utility(self, log_p: ArrayLike) -> FloatArray:
         r"""The utility :math:`\Omega_p = f \log p + g`, shape (n,), in nats.
@@ -88,6 +94,11 @@ class PBDE(Shown):
         for name, value in (("f", self.f), ("g", self.g)):
             if value.ndim == 1:
                 same_size(name, value.size, size)
+
+    def check_support(self, name: str, of: str, support: Any) -> None:
+        """Raise ``ValueError`` if the process, an argument `name`, belongs to other outcomes than the argument `of`."""
+        if self.support is not None:
+            same_support(name, self.support, of, support)
 
 
 def luce() -> PBDE:
@@ -126,7 +137,7 @@ def dpo(beta: float, reference: FiniteDistribution | ConditionalDistribution) ->
         g = -positive_number("beta", beta) * reference.log_pmf
     if (np.isinf(g) & np.isfinite(reference.log_pmf)).any():
         raise ValueError(f"`beta` must leave beta log `reference` in the range of float64; got {beta}")
-    return PBDE(beta, g)
+    return PBDE(beta, g, support=reference.support)
 
 
 def geometric_average(alpha: float, reference: FiniteDistribution | ConditionalDistribution) -> PBDE:
@@ -155,7 +166,7 @@ def geometric_average(alpha: float, reference: FiniteDistribution | ConditionalD
         g = (1.0 - inverse) * reference.log_pmf
     if (np.isinf(g) & np.isfinite(reference.log_pmf)).any():
         raise ValueError(f"`alpha` must leave (1 - 1/alpha) log `reference` in the range of float64; got {alpha}")
-    return PBDE(inverse, g)
+    return PBDE(inverse, g, support=reference.support)
 
 
 def length_normalized(lengths: ArrayLike, scale: float = 1.0) -> PBDE:

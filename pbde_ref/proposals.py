@@ -7,7 +7,7 @@ Every objective of the paper treats (A, B, y) and (B, A, 1 − y) alike, so an e
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
@@ -59,6 +59,12 @@ class ProductProposal(Shown):
     b : the same, optional
         Default: `a`.
 
+    Attributes
+    ----------
+    support : ndarray or None
+        The outcomes of a distribution that was given: the proposal is refused beside an annotator who has others, or
+        in another order. Weights belong to outcomes by their place.
+
     Examples
     --------
     >>> import pbde_ref as pb
@@ -69,10 +75,11 @@ class ProductProposal(Shown):
 
     a: FloatArray
     b: FloatArray
+    support: Any = field(repr=False)
 
     def __init__(self, a: FiniteDistribution | ArrayLike, b: FiniteDistribution | ArrayLike | None = None) -> None:
-        if isinstance(a, FiniteDistribution) and isinstance(b, FiniteDistribution):
-            common_support(a=a, b=b)
+        named = {name: p for name, p in (("a", a), ("b", b)) if isinstance(p, FiniteDistribution)}
+        object.__setattr__(self, "support", common_support(**named) if named else None)
         object.__setattr__(self, "a", _factor("a", a))
         object.__setattr__(self, "b", self.a if b is None else _factor("b", b))
         same_size("b", self.b.size, self.a.size)
@@ -141,6 +148,8 @@ class PairListProposal(Shown):
         Indices into the support. A pair may occur several times, in either order.
     weights : array_like, shape (m,), optional
         Non-negative, need not sum to one. Default: all equal.
+    support : ndarray or Prompts, optional
+        The outcomes that indices mean, as in `PBDE`. Default: whatever stands at that place.
 
     Examples
     --------
@@ -154,12 +163,15 @@ class PairListProposal(Shown):
     x_a: IndexArray
     x_b: IndexArray
     weights: FloatArray
+    support: Any = field(repr=False)
 
     def __init__(
         self,
         x_a: Sequence[int] | NDArray[Any],
         x_b: Sequence[int] | NDArray[Any],
         weights: ArrayLike | None = None,
+        *,
+        support: Any = None,
     ) -> None:
         x_a, x_b = indices("x_a", x_a), indices("x_b", x_b)
         given = np.ones(x_a.size) if weights is None else vector("weights", weights)
@@ -168,6 +180,7 @@ class PairListProposal(Shown):
                 raise ValueError(f"`{name}` must have one entry for each pair, {x_a.size}; got {value.size}")
         for name, value in (("x_a", x_a), ("x_b", x_b), ("weights", probability_weights("weights", given))):
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "support", support)
 
     def blocks(self, size: int) -> Iterator[PairBlock]:
         """The pairs as listed, in slices."""

@@ -58,7 +58,7 @@ def shown(value: Any) -> str:
         text = " ".join(repr(value).split())
     except Exception:
         # Its own code; or a number of so many digits that Python refuses to write them.
-        return f"an object of type {type(value).__name__}"
+        return f"an object of type {type(value).__name__:.60}"
     return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 4]} ..."
 
 
@@ -76,6 +76,8 @@ def plain_array(name: str, value: Any, kind: str = "an array") -> NDArray[Any]:
         masked = int(np.ma.getmaskarray(value).sum())
         if masked:
             raise ValueError(f"`{name}` must be free of masked entries; got {masked} of {value.size}")
+    if isinstance(value, list | tuple) and any(entry is np.ma.masked for entry in value):
+        raise ValueError(f"`{name}` must be free of masked entries; got one")
     try:
         return np.asarray(value)
     except MemoryError:
@@ -171,7 +173,7 @@ def instance(name: str, value: Any, kind: type | tuple[type, ...], description: 
         # A protocol asks the value for its attributes, which may raise anything.
         fits = False
     if not fits:
-        raise TypeError(f"`{name}` must be {description}; got {type(value).__name__}")
+        raise TypeError(f"`{name}` must be {description}; got {type(value).__name__:.60}")
 
 
 def function_or_none(name: str, value: Any) -> None:

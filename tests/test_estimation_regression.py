@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize
 
+from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.estimation import (
     NoFiniteEstimateError,
     PseudoCounts,
@@ -21,6 +22,7 @@ from pbde_ref.estimation import (
 )
 from pbde_ref.estimation.bootstrap import _fitted, drawn_again
 from pbde_ref.estimation.ranking import rank_intervals
+from pbde_ref.pbde import dpo
 from tests.seeds import drawn_seed
 
 
@@ -260,6 +262,34 @@ def test_labels_are_items():
     np.testing.assert_allclose(again.utilities, fit.utilities[::-1], rtol=1e-9)
     with pytest.raises(ValueError, match="`loser` must hold labels of `support`; got 'water'"):
         fit_comparisons(["tea"], ["water"], support=["tea"])
+
+
+@pytest.mark.parametrize(("one", "other"), [(1, "1"), ("a", "a\0"), (2**70, "b"), (1.5, "1.5")])
+def test_labels_of_different_kinds_are_different_items(one, other):
+    fit = fit_comparisons([one, other, one], [other, one, other])
+    assert fit.distribution.support.tolist() == [one, other]
+    assert fit.wins.tolist() == [2.0, 1.0]
+
+
+@pytest.mark.parametrize("missing", [None, math.nan, np.float32("nan"), np.datetime64("NaT")])
+def test_a_missing_label_is_no_item(missing):
+    with pytest.raises(ValueError, match=r"`loser` must hold labels; got .* at index 1"):
+        fit_comparisons(["a", "b"], ["b", missing])
+
+
+def test_missing_labels_of_pandas_are_no_items():
+    pandas = pytest.importorskip("pandas")
+    for missing in (pandas.NA, pandas.NaT, None):
+        with pytest.raises(ValueError, match=r"`winner` must hold labels; got .* at index 0"):
+            fit_comparisons(pandas.Series([missing, "a"]), pandas.Series(["b", "b"]))
+
+
+def test_a_process_belongs_to_the_items_of_its_reference():
+    process = dpo(0.5, FiniteDistribution.from_weights([3, 1], support=["tea", "coffee"]))
+    fit = fit_comparisons(["tea", "coffee"], ["coffee", "tea"], pbde=process)
+    np.testing.assert_allclose(fit.distribution.pmf, [0.75, 0.25])
+    with pytest.raises(ValueError, match=r"`pbde` must have .* of `support`; got .*tea.* where that has .*coffee"):
+        fit_comparisons(["coffee", "tea"], ["tea", "coffee"], pbde=process)
 
 
 # --- Rankings ---

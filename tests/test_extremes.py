@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from itertools import count
 
 import numpy as np
 import pytest
@@ -221,3 +222,29 @@ def test_the_gap_of_ipo_is_a_number_for_every_tau():
 def test_what_hung_or_named_nothing(call, error, match):
     with pytest.raises(error, match=match):
         call(pb.uniform([0, 1]))
+
+
+@pytest.mark.parametrize("make", [pb.uniform, lambda support: pb.FiniteDistribution([0.0, 0.0], support)])
+def test_a_support_without_a_length_is_refused(make):
+    """It need not come to an end."""
+    with pytest.raises(TypeError, match=r"`support` must be a sequence of labels; got count\(0\)"):
+        make(count())
+
+
+def test_a_masked_entry_in_a_list_is_refused():
+    with pytest.raises(ValueError, match="`rewards` must be free of masked entries"):
+        pb.tilt(pb.uniform("ab"), [np.ma.masked, 1.0], 1.0)
+
+
+def test_a_class_may_have_a_long_name():
+    with pytest.raises(TypeError) as error:
+        pb.optimal_policy(type("A" * 10_000, (), {})(), pb.luce())
+    assert len(str(error.value)) <= 300
+
+
+def test_a_drawing_that_fails_leaves_no_figure():
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    before = pyplot.get_fignums()
+    with pytest.raises(AttributeError):
+        pb.uniform("ab").plot(nonsense=1)
+    assert pyplot.get_fignums() == before

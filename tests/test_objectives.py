@@ -252,3 +252,22 @@ def test_the_printed_eq_20_has_no_minimum():
     at = [pb.expected_loss(hinge(1.0), annotator, [d, 0.0], pair).value for d in (0.0, 1.0, 100.0)]
     assert at == pytest.approx([1.0, 0.5, 25.25])
     assert pb.expected_loss(printed, annotator, [100.0, 0.0], pair).value == pytest.approx(-74.0)
+
+
+@pytest.mark.parametrize("tau", [0.05, 0.3, 1.0, 3.174, 40.0])
+@pytest.mark.parametrize("m", [-1500.0, -999.92, -724.9, -31.0, -2.5, 0.0, 3.0, 50.0, 900.0])
+def test_discopop_to_fifty_digits(tau, m):
+    """With τ above 1 the exponential outgrows its weight: below a margin of -700 it is nearly all of the loss."""
+
+    def exact(m):
+        s = 1 / (1 + mpmath.exp(-m / tau))
+        return (1 - s) * mpmath.log1p(mpmath.exp(-m)) + s * mpmath.exp(-m)
+
+    objective = discopop(tau)
+    with mpmath.workdps(50 + 800):
+        at = mpmath.mpf(m)
+        wanted = [mpmath.diff(exact, at, order, h=mpmath.mpf(10) ** -200) if order else exact(at) for order in range(3)]
+    found = [objective.value(np.array(m)), objective.derivative(np.array(m)), objective.second_derivative(np.array(m))]
+    for ours, right in zip(found, wanted, strict=True):
+        right = float(right) if abs(right) < 1.7e308 else inf * (1 if right > 0 else -1)
+        assert float(ours) == pytest.approx(right, rel=1e-11, abs=1e-300)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pbde_ref.annotators import AnnotatorMixture, PreferenceModel
-from pbde_ref.distributions import FiniteDistribution
+from pbde_ref.distributions import FiniteDistribution, same_support
 from pbde_ref.validation import FloatArray, IndexArray, instance, probability_weights, same_size, vector
 
 __all__ = ["borda_scores", "condorcet_winner", "minority_losses", "pareto_violations"]
@@ -105,6 +105,6 @@ def minority_losses(annotators: AnnotatorMixture, policy: FiniteDistribution) ->
     """
     instance("annotators", annotators, AnnotatorMixture, "an AnnotatorMixture")
     instance("policy", policy, FiniteDistribution, "a FiniteDistribution")
-    same_size("policy", len(policy), annotators.size)
+    same_support("policy", policy.support, "annotators", annotators.support)
     members = annotators.annotators
     return np.array([(each.preference_probabilities() @ policy.pmf).max() - 0.5 for each in members])

@@ -116,10 +116,17 @@ def measure_brought(brought: Brought, sizes: Sequence[int], effort: Effort) -> R
         }
         if theirs.differentiates:
             contenders[f"{brought.name}, no gradients"] = theirs.value_alone
-        value, gradients = theirs.call()
-        own = [ours.gradients[name] for name in brought.problem.differentiated]
-        tracked = {brought.name: relative_errors(value, gradients or [], ours.value, own if gradients else [])}
+
+        def errors(ours: Any = ours, theirs: _Caller = theirs) -> dict[str, float]:
+            value, gradients = theirs.call()
+            own = [ours.gradients[name] for name in brought.problem.differentiated]
+            return relative_errors(value, gradients or [], ours.value, own if gradients else [])
+
+        first = errors()
         seconds = interleaved(contenders, effort, first_calls(contenders)[0])
+        # What was timed may have stopped computing the loss on the way.
+        last = errors()
+        tracked = {brought.name: {name: float(np.maximum(first[name], last[name])) for name in first}}
         title = f"{brought.problem.function.__name__} and {brought.name}: value and gradients of a batch of n"
         measurements += [
             Measurement(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import numpy as np
+
 from pbde_ref.annotators import Annotator, PreferenceModel, prompts_of
 from pbde_ref.catalogue.alternatives import ALTERNATIVES
 from pbde_ref.catalogue.in_use import IN_USE
@@ -15,7 +17,7 @@ from pbde_ref.exact.expected import check_models
 from pbde_ref.exact.results import Optimum
 from pbde_ref.prompts.separate import at_each_prompt
 from pbde_ref.proposals import Proposal
-from pbde_ref.validation import choice, instance
+from pbde_ref.validation import array, choice, instance, reject
 
 __all__ = ["LOSSES", "loss_named", "optimum", "optimum_parameters"]
 
@@ -104,6 +106,15 @@ def optimum(loss: str, annotator: PreferenceModel, proposal: Proposal, **paramet
         kind = "a FiniteDistribution or ConditionalDistribution"
         instance("reference", parameters["reference"], EITHER_DISTRIBUTION, kind)
         same_support("reference", parameters["reference"].support, "annotator", annotator.support)
+    for name, value in parameters.items():
+        rule = record.parameters.get(name)
+        if isinstance(value, (int, float)) and rule is not None:
+            rule.checked(name, value)
+        if value is not None and not isinstance(value, (str, *EITHER_DISTRIBUTION)):
+            given = array(name, value)
+            # Squares and sums of others leave the range of doubles.
+            beyond = (np.abs(given) < 1e-100) | (np.abs(given) > 1e100)
+            reject(name, "0, or of size 1e-100 to 1e100", given, beyond & (given != 0.0))
     assert record.optimum is not None
     # A closed form needs no loop over prompts, and weights of a mixture are the same at all of them.
     closed = isinstance(annotator, Annotator) and record.is_logistic

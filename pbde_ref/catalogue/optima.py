@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from pbde_ref.annotators import Annotator, PreferenceModel, prompts_of
 from pbde_ref.distributions import FiniteDistribution, tilt, uniform
@@ -63,7 +63,7 @@ def of_process(
     >>> of_process(pb.Annotator(p, pb.luce()), q, pb.luce()).policy.pmf
     array([0.25, 0.75])
     """
-    open_ended = _unconnected(annotator, proposal)
+    open_ended = _unconnected(annotator, proposal) or _excluded(annotator, np.isposinf(process.g))
     if open_ended:
         return undetermined(annotator.size, open_ended)
     if objective is not BRADLEY_TERRY:
@@ -151,6 +151,17 @@ def _unconnected(
     other, names = int(others[0]), annotator.support.tolist() if prompts is None else prompts
     pair = " with ".join(f"{names[int(i)]!r:.40}" for i in (first[numbers[other]], places[other]))
     return f"comparisons fall into {len(set(components[places].tolist()))} groups: compare {pair}"
+
+
+def _excluded(annotator: PreferenceModel, outside: NDArray[np.bool_]) -> str:
+    """Why margins have no value; empty if the reference excludes only what the annotator excludes, too."""
+    answered = np.isfinite(annotator.utility) if isinstance(annotator, Annotator) else np.ones(annotator.size, bool)
+    places = np.flatnonzero(outside & answered)
+    if not places.size:
+        return ""
+    prompts = prompts_of(annotator)
+    name = (annotator.support.tolist() if prompts is None else prompts)[int(places[0])]
+    return f"log-ratios have no value: the reference excludes {name!r:.40}, which is compared"
 
 
 # Cross-entropies, each with its process
@@ -320,6 +331,8 @@ def of_link(
     if fit.policy is None or not np.isfinite(fit.utilities).all():
         return fit
     log_pre = np.zeros(annotator.size) if reference is None else reference.log_pmf
+    if infinite := _excluded(annotator, np.isneginf(log_pre)):
+        return undetermined(annotator.size, infinite)
     tokens = np.ones(annotator.size) if lengths is None else vector("lengths", lengths, size=annotator.size)
     found = with_linked_policy(fit, annotator.support, log_pre, tokens, beta, of)
     return found if math.isinf(bound) else clipped(found, annotator, proposal, bound)

@@ -7,6 +7,7 @@ import importlib
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from itertools import groupby
 from textwrap import wrap
@@ -15,7 +16,7 @@ from typing import Any, NoReturn
 from tabulate import tabulate
 
 from pbde_ref.files import check_folder, check_writable
-from pbde_ref.processes import Workers
+from pbde_ref.processes import Workers, process_pool
 
 __all__ = [
     "Parser", "add_workers", "as_written", "between", "finite_or_none", "option_of", "output_path", "real", "short",
@@ -106,8 +107,15 @@ def add_workers(parser: argparse.ArgumentParser, default: int | None = 1, *names
 
 
 @contextmanager
-def workers_of(options: argparse.Namespace) -> Iterator[Workers]:
-    """Who does the work."""
+def workers_of(options: argparse.Namespace, foreign: bool = False) -> Iterator[Workers]:
+    """Who does the work; foreign code, which may end its process, is never called in this one."""
+    if options.scheduler is None and foreign and options.workers == 1:
+        with process_pool(1) as pool:
+            try:
+                yield pool
+            except BrokenExecutor:
+                raise ChildProcessError("a process ended while it computed a point") from None
+        return
     if options.scheduler is None:
         yield options.workers
         return

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -14,6 +16,7 @@ from pbde_ref.cli.arguments import add_workers, output_path, table, workers_of
 from pbde_ref.cli.reproduce import FORMATS, RunReporter
 from pbde_ref.experiments.sweep import SUBJECTS, Subject, subject_of, sweep
 from pbde_ref.files import check_writable
+from pbde_ref.foreign import ask_child
 from pbde_ref.oracle.calling.naming import subject_named
 
 __all__ = ["add_arguments", "run"]
@@ -46,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     name = options.experiment
     if name not in SUBJECTS and ":" not in name:
         raise ValueError(f"`EXPERIMENT` must be one of {', '.join(SUBJECTS)}, or MODULE:FUNCTION; got {name!r:.100}")
-    subject = SUBJECTS[name] if name in SUBJECTS else subject_of(subject_named(name))
+    subject = SUBJECTS[name] if name in SUBJECTS else subject_of(_loaded(name))
     if options.show_settings:
         empty = inspect.Parameter.empty
         print(fill(subject.summary, 80) + "\n")
@@ -59,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     check_writable(out / "sweep.csv")
     if over:
         importlib.import_module("matplotlib")
-    with RunReporter(lines=False) as reporter, workers_of(options) as executor:
+    with RunReporter(lines=False) as reporter, workers_of(options, name not in SUBJECTS) as executor:
         found = sweep(subject, over, out / "points", settings=fixed, executor=executor, reporter=reporter)
     path = found.write(out / "sweep")
     columns = [*found.varied, *found.numbers][:SHOWN_COLUMNS]
@@ -77,6 +80,20 @@ def run(options: argparse.Namespace) -> int:
         save_figure(draw_sweep(found, options.show or next(iter(found.numbers))), image)
         print(f"The figure: {image}")
     return 0
+
+
+def _loaded(name: str) -> Callable[..., Any]:
+    """A function of a module that a process of its own has survived loading."""
+    answer = ask_child("pbde_ref.cli.sweep:load_there", name, timeout=math.inf)
+    if answer.refused or answer.fault:
+        raise ValueError(answer.refused or f"{name:.100} cannot be loaded: {answer.fault}")
+    return subject_named(name)
+
+
+def load_there(name: str, reached: Callable[[str], None]) -> None:
+    """Task of `ask_child`: nothing, unless a function's module ends the process or cannot be loaded."""
+    reached("while its module was imported")
+    subject_named(name)
 
 
 def _cell(value: Any) -> str:

@@ -164,6 +164,7 @@ def question(annotator: Annotator, criterion: str, process: PBDE | None) -> Ques
         raise ValueError("`annotator` must have at least two outcomes; got 1")
     if process is not None:
         instance("process", process, PBDE, "a PBDE")
+        process.check_support("process", "annotator", annotator.support)
     policy = annotator.distribution if process is None else optimal_policy(annotator, process)
     order = np.argsort(policy.log_pmf, kind="stable")
     slopes = np.eye(size) - 1.0 / size if criterion == "A" else None

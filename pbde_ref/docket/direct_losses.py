@@ -113,11 +113,6 @@ def _gradient(rng: np.random.Generator) -> Finding:
     )  # fmt: skip
 
 
-def _one_of_four(rng: np.random.Generator) -> float:
-    """The margin of a pair that one answer of four has that way round falls."""
-    return -_rises(np.eye(2), np.zeros(2), share=0.25)[2]
-
-
 # --- what stays of the chosen ---
 
 
@@ -214,11 +209,6 @@ def _dpop(rng: np.random.Generator) -> Finding:
             "lambda 50, phi(c) = 2.05": _on_line(dpop(1.0, 50.0), (1.0, 0.0, 2.05))[1],
         },
     )  # fmt: skip
-
-
-def _below_the_threshold(rng: np.random.Generator) -> float:
-    """With nine tenths of the lambda that would keep it."""
-    return -_on_line(dpop(1.0, 2.7), (1.0, 0.0, 3.0))[1]
 
 
 # --- DPO and RLHF ---
@@ -318,10 +308,6 @@ def _bias(rng: np.random.Generator) -> Finding:
     )  # fmt: skip
 
 
-def _no_bias(rng: np.random.Generator) -> float:
-    return 1.0 - _from_preferences(FiniteDistribution(rng.normal(size=4)), 1.0, uniform(range(4)))
-
-
 DIRECT_LOSSES = (
     DocketClaim(
         name="dpo_raises_chosen",
@@ -335,7 +321,8 @@ DIRECT_LOSSES = (
         instance="the witness; 40 drawn log-linear policies of two to five answers, and with a logit for each",
         expected=FAILS,
         check=_gradient,
-        control=_one_of_four,
+        # The margin of a pair that one answer of four has that way round falls.
+        control=lambda rng: -_rises(np.eye(2), np.zeros(2), share=0.25)[2],
     ),
     DocketClaim(
         name="nca_keeps_chosen",
@@ -366,7 +353,8 @@ DIRECT_LOSSES = (
         instance="the witness; ten drawn K from 2.1 to 6, with lambda above and below",
         expected=FAILS,
         check=_dpop,
-        control=_below_the_threshold,
+        # With nine tenths of the lambda that would keep it.
+        control=lambda rng: -_on_line(dpop(1.0, 2.7), (1.0, 0.0, 3.0))[1],
     ),
     DocketClaim(
         name="ppo_is_proper_subset",
@@ -410,6 +398,6 @@ DIRECT_LOSSES = (
         instance="the witness; 20 drawn p* of two to six answers, beta from 0.2 to 3, that reference and another one",
         expected=HOLDS_IF,
         check=_bias,
-        control=_no_bias,
+        control=lambda rng: 1.0 - _from_preferences(FiniteDistribution(rng.normal(size=4)), 1.0, uniform(range(4))),
     ),
 )  # fmt: skip

@@ -67,11 +67,6 @@ def _minimax_winner(rng: np.random.Generator) -> Finding:
     return finding(worst, SOLVED, "cycles of three in fractions; best answers to linear programmes' solutions")
 
 
-def _single_answers(rng: np.random.Generator) -> float:
-    """The single answer that loses least, in a cycle."""
-    return min(_lost(CYCLE, row) for row in np.eye(3))
-
-
 # --- A reward exists iff no Condorcet cycle ---
 
 
@@ -242,10 +237,6 @@ def _too_slow(rng: np.random.Generator, eta: float) -> tuple[float, float]:
     return worst, slowest
 
 
-def _long_steps(rng: np.random.Generator) -> float:
-    return _too_slow(rng, 40.0)[0]
-
-
 # --- SPPO ---
 
 
@@ -326,10 +317,6 @@ def _ipo(rng: np.random.Generator) -> Finding:
     return finding(_ipo_error(rng, same=True), 1e-10, "the weighted least squares of the sampled loss")
 
 
-def _two_behaviours(rng: np.random.Generator) -> float:
-    return _ipo_error(rng, same=False)
-
-
 DRAWN = "rock, paper, scissors, and drawn preferences of 2, 3, 5, 8 and 12 outcomes"
 
 GENERAL_PREFERENCES = (
@@ -344,7 +331,8 @@ GENERAL_PREFERENCES = (
         instance=f"{DRAWN}; 20 cycles of three in fractions",
         expected=HOLDS,
         check=_minimax_winner,
-        control=_single_answers,
+        # The single answer that loses least, in a cycle.
+        control=lambda rng: min(_lost(CYCLE, row) for row in np.eye(3)),
     ),
     DocketClaim(
         name="reward_iff_no_cycle",
@@ -409,7 +397,8 @@ GENERAL_PREFERENCES = (
         instance=f"{DRAWN}, beta 0.05 and 0.3",
         expected=HOLDS,
         check=_mirror_prox,
-        control=_long_steps,
+        # With long steps.
+        control=lambda rng: _too_slow(rng, 40.0)[0],
     ),
     DocketClaim(
         name="sppo_converges",
@@ -451,6 +440,7 @@ GENERAL_PREFERENCES = (
         instance=f"{DRAWN}, references, behaviours and tau drawn",
         expected=HOLDS,
         check=_ipo,
-        control=_two_behaviours,
+        # The two answers of a pair from two behaviours.
+        control=lambda rng: _ipo_error(rng, same=False),
     ),
 )

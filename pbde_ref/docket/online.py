@@ -59,11 +59,6 @@ def _samplers(rng: np.random.Generator) -> Finding:
     )  # fmt: skip
 
 
-def _not_mixed(rng: np.random.Generator) -> float:
-    """What uniform pairs lack of quadratic convergence."""
-    return 1.9 - online_dpo(rng.uniform(0.0, 2.0, 4), "uniform", steps=400).order
-
-
 # --- coverage ---
 
 
@@ -214,10 +209,6 @@ def _light_tails(rng: np.random.Generator) -> Finding:
     )  # fmt: skip
 
 
-def _opposed(rng: np.random.Generator) -> float:
-    return _best_of_proxy(np.array([1.0, 0.0]), np.array([0.0, 2.0]), 60.0, uniform(range(2)))
-
-
 ONLINE = (
     DocketClaim(
         name="sampler_orders",
@@ -232,7 +223,8 @@ ONLINE = (
         instance="drawn utilities of two to five answers within 2 nats, from an even start",
         expected=HOLDS,
         check=_samplers,
-        control=_not_mixed,
+        # What uniform pairs lack of quadratic convergence.
+        control=lambda rng: 1.9 - online_dpo(rng.uniform(0.0, 2.0, 4), "uniform", steps=400).order,
     ),
     DocketClaim(
         name="coverage",
@@ -292,6 +284,6 @@ ONLINE = (
         instance="the witness; 20 drawn independent utilities and errors",
         expected=HOLDS_IF,
         check=_light_tails,
-        control=_opposed,
+        control=lambda rng: _best_of_proxy(np.array([1.0, 0.0]), np.array([0.0, 2.0]), 60.0, uniform(range(2))),
     ),
 )  # fmt: skip

@@ -188,10 +188,10 @@ def settle(claims: Iterable[DocketClaim], seed: int) -> Iterator[Settled]:
         try:
             found = claim.check(np.random.default_rng(children[0]))
         except Exception as error:
-            raised = f"{type(error).__name__}: {error}"
+            raised = f"{type(error).__name__:.60}: {error}"
         try:
             control_error = float(claim.control(np.random.default_rng(children[1])))
         except Exception as error:
-            control_raised = f"{type(error).__name__}: {error}"
+            control_raised = f"{type(error).__name__:.60}: {error}"
         control_error = 0.0 if math.isnan(control_error) else control_error
         yield Settled(claim, found, raised, control_error, control_raised, time.perf_counter() - start)

@@ -281,7 +281,7 @@ def _json(text: Text, style: Style, start: str = "") -> Table:
 
 
 def _no_object(value: Any) -> str:
-    return f"a JSON {type(value).__name__} where an object should be"
+    return f"a JSON {type(value).__name__:.60} where an object should be"
 
 
 def _json_lines(line: str, text: Text) -> Iterator[tuple[int, Any]]:
@@ -359,7 +359,7 @@ def _json_shown(value: Any) -> str:
     try:
         return json.dumps(value)[:SHOWN]
     except (RecursionError, TypeError):
-        return f"a {type(value).__name__}"
+        return f"a {type(value).__name__:.60}"
 
 
 def cell_text(value: Any, truth: bool = False) -> Any:
@@ -374,6 +374,9 @@ def cell_text(value: Any, truth: bool = False) -> Any:
         return value
     if isinstance(value, bool | np.bool_):
         return str(bool(value)).lower() if truth else None
+    if isinstance(value, float | np.floating) and float(value).is_integer() and abs(float(value)) < 2.0**53:
+        # A column of whole numbers in which one is missing comes as floats.
+        return str(int(value))
     if isinstance(value, int | float | np.number):
         return None if value != value else str(value)
     if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):

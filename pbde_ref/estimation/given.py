@@ -192,18 +192,29 @@ def _numbered(winner: Any, loser: Any, support: Any) -> tuple[Any, Any, Any]:
     one, other = plain_array("winner", winner), plain_array("loser", loser)
     if one.ndim != 1 or other.ndim != 1 or not {one.dtype.kind, other.dtype.kind} & set("USO"):
         return winner, loser, support
-    for name, labels in (("winner", one.tolist()), ("loser", other.tolist()), ("support", support)):
+    # As they came: in an array 1 and "1", or "a" and "a\0", would be one label.
+    won, lost = (list(x) if isinstance(x, list | tuple) else y.tolist() for x, y in ((winner, one), (loser, other)))
+    for name, labels in (("winner", won), ("loser", lost), ("support", support)):
         for index, label in enumerate(() if labels is None else labels):
             hashable(name, label, index)
-    named = list(zip(one.tolist(), other.tolist(), strict=False))
+            if _is_missing(label):
+                raise ValueError(f"`{name}` must hold labels; got {shown(label)} at index {index}")
+    named = zip(won, lost, strict=False)
     names = dict.fromkeys(label for pair in named for label in pair) if support is None else dict.fromkeys(support)
     number = {label: i for i, label in enumerate(names)}
-    for name, labels in (("winner", one.tolist()), ("loser", other.tolist())):
-        strange = next((label for label in labels if label not in number), None)
-        if strange is not None:
-            raise ValueError(f"`{name}` must hold labels of `support`; got {shown(strange)}")
-    numbers = [np.array([number[label] for label in labels.tolist()], dtype=np.intp) for labels in (one, other)]
+    for name, labels in (("winner", won), ("loser", lost)):
+        if strange := [label for label in labels if label not in number][:1]:
+            raise ValueError(f"`{name}` must hold labels of `support`; got {shown(strange[0])}")
+    numbers = [np.array([number[label] for label in labels], dtype=np.intp) for labels in (won, lost)]
     return numbers[0], numbers[1], list(names) if support is None else support
+
+
+def _is_missing(label: Any) -> bool:
+    """None, or what does not equal itself; pandas' NA does not even say."""
+    try:
+        return label is None or bool(label != label)
+    except TypeError:
+        return True
 
 
 def _items(name: str, value: Sequence[int] | NDArray[Any] | None) -> Integers:

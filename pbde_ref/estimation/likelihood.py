@@ -152,6 +152,7 @@ def fit_comparisons(
     given = given_comparisons(table, loser, weights, counts, support, ties, covariates, first, clusters, repeats)
     names, dropped = labels(given.support, given.size), ()
     process.check_size(given.size)
+    process.check_support("pbde", "support", names)
 
     components = np.zeros(given.size, dtype=np.intp)
     if given.ties is not None or not strongly_connected(given.winner, given.loser, given.size):

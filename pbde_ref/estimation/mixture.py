@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit, softmax
 
 from pbde_ref.estimation.priors import Prior
@@ -55,6 +54,9 @@ def fit_mixture(
 def _climb(
     winner: IndexArray, loser: IndexArray, times: FloatArray, start: FloatArray, prior: Prior
 ) -> MixtureFit:
+    # As slow to load as NumPy, and few processes call it.
+    from scipy.optimize import minimize
+
     k, size = start.shape
     total = float(times.sum())
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from pbde_ref.estimation.given import given_comparisons
 from pbde_ref.estimation.likelihood import add_up, fit_comparisons
@@ -65,6 +64,9 @@ def profile_intervals(
     >>> fit_comparisons([0, 1], [1, 0], [5, 1]).confidence_intervals(items=[0], relative_to=1).round(2)
     array([[-0.54,  3.76]])
     """
+    # As slow to load as NumPy, and few processes call it.
+    from scipy.optimize import brentq
+
     given = given_comparisons(winner, loser, weights, None, support)
     if given.ties is not None or given.columns:
         raise ValueError("`winner` must come without ties and effects; got a table with such")

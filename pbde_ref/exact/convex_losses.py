@@ -17,7 +17,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
@@ -210,6 +209,9 @@ class _Pairs:
 
 def _check_existence(pairs: _Pairs, wins: FloatArray, components: IndexArray) -> None:
     """Raise ``ValueError`` where the loss falls for ever: by what a pair's loss rises by at last in each direction."""
+    # As slow to load as NumPy, and few processes call it.
+    from scipy.optimize import linprog
+
     with np.errstate(all="ignore"):
         down, up, flat = np.asarray(pairs.objective.derivative(np.array([-np.inf, np.inf, FLAT])), dtype=np.float64)
     if math.isnan(down) or math.isnan(up):

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pbde_ref.annotators import PreferenceModel
-from pbde_ref.distributions import FiniteDistribution
+from pbde_ref.distributions import FiniteDistribution, same_support
 from pbde_ref.exact.expected import check_models
 from pbde_ref.exact.identifiability import groups_that_lose, preference_components
 from pbde_ref.exact.limits import limit_fit, restricted
 from pbde_ref.exact.results import NoMinimumError
 from pbde_ref.numerics import logsumexp
 from pbde_ref.proposals import JointProposal, Proposal
-from pbde_ref.validation import FloatArray, array, indices, positive_number, reject, same_size
+from pbde_ref.validation import FloatArray, array, indices, instance, positive_number, reject
 
 __all__ = ["minimizer_vertices", "probability_range"]
 
@@ -59,8 +59,11 @@ def minimizer_vertices(
     """
     check_models(annotator, proposal)
     beta, n = positive_number("beta", beta), annotator.size
-    base = np.zeros(n) if reference is None else reference.log_pmf
-    same_size("reference", base.size, n)
+    base = np.zeros(n)
+    if reference is not None:
+        instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
+        same_support("reference", reference.support, "annotator", annotator.support)
+        base = reference.log_pmf
     reject("reference", "positive", np.exp(base), np.isneginf(base))
     groups, weights = preference_components(annotator, proposal), proposal.matrix(n)
     rows = []

@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from pbde_ref.exact.identifiability import asymptotic_covariance, comparison_components
 from pbde_ref.proposals import Proposal
-from pbde_ref.validation import FloatArray, vector
+from pbde_ref.validation import FloatArray, vector, whole_number
 
 __all__ = ["NextComparison", "next_comparison"]
 
@@ -71,7 +71,7 @@ def next_comparison(utilities: ArrayLike, proposal: Proposal, comparisons: int) 
     >>> found.pair, round(found.variance, 4), round(found.gain, 6), round(found.bound, 6)
     ((0, 2), 0.1067, 0.003077, 0.0032)
     """
-    utilities = vector("utilities", utilities)
+    utilities, comparisons = vector("utilities", utilities), whole_number("comparisons", comparisons, least=1)
     if comparison_components(proposal, utilities.size).any():
         raise ValueError("`proposal` must connect all outcomes; got several components")
     covariance = asymptotic_covariance(utilities, proposal, comparisons)

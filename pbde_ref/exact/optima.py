@@ -152,7 +152,9 @@ def optimal_policy(annotator: Annotator, pbde: PBDE) -> Any:
     array([0.66666667, 0.33333333])
     """
     if not isinstance(annotator, Annotator):
-        raise TypeError(f"`annotator` must be a single Annotator; got {type(annotator).__name__}")
+        raise TypeError(f"`annotator` must be a single Annotator; got {type(annotator).__name__:.60}")
+    instance("pbde", pbde, PBDE, "a PBDE")
+    pbde.check_support("pbde", "annotator", annotator.support)
     log_policy = normalized_log_policy(annotator.utility, pbde, prompts_of(annotator))
     return type(annotator.distribution)(log_policy, annotator.support)
 
@@ -201,7 +203,7 @@ class _Constants(NamedTuple):
 def _solve(utilities: ArrayLike, pbde: PBDE, prompts: Prompts | None = None) -> _Constants:
     utilities = vector("utilities", utilities)
     if not isinstance(pbde, PBDE):
-        raise TypeError(f"`pbde` must be a PBDE; got {type(pbde).__name__}")
+        raise TypeError(f"`pbde` must be a PBDE; got {type(pbde).__name__:.60}")
     pbde.check_size(utilities.size)
     # An outcome that the annotator excludes stays excluded where the reference policy excludes it too.
     with np.errstate(invalid="ignore", over="ignore"):
@@ -283,6 +285,7 @@ def policy_of(
     >>> policy.pmf, round(error, 9)
     (array([0.5, 0.5]), 1e-06)
     """
+    process.check_support("process", "annotator", support)
     prompts = support if isinstance(support, Prompts) else None
     log_policy = normalized_log_policy(utilities, process, prompts)
     policy: Any = (FiniteDistribution if prompts is None else ConditionalDistribution)(log_policy, support)

@@ -315,7 +315,9 @@ def descend(evaluate: Evaluate, start: FloatArray, max_steps: int = 100) -> tupl
         while new is None and damping < 1e8:
             try:
                 np.fill_diagonal(scaled, own + (damping + 1e-14))
-                step = -cho_solve(cho_factor(scaled, check_finite=False), gradient / unit, check_finite=False) / unit
+                solved = cho_solve(cho_factor(scaled, check_finite=False), gradient / unit, check_finite=False)
+                # Nobody goes further than FARTHEST; without curvature a step would have no size.
+                step = np.clip(-solved, -1e200 * unit, 1e200 * unit) / unit
             except np.linalg.LinAlgError:
                 damping = max(10.0 * damping, 1e-10)
                 continue
@@ -341,12 +343,14 @@ def descend(evaluate: Evaluate, start: FloatArray, max_steps: int = 100) -> tupl
 
 
 def _bends(hessian: FloatArray) -> FloatArray:
-    return np.maximum(np.abs(hessian.diagonal()), 1e-300)
+    # No entry, and no gradient, over the root of two of them leaves the range of doubles.
+    return np.maximum(np.abs(hessian.diagonal()), max(1e-200, 1e-200 * float(np.abs(hessian).max())))
 
 
 def _left(here: tuple[float, FloatArray, FloatArray]) -> float:
     """About twice what a step may lower the value by."""
-    return float((here[1] ** 2 / _bends(here[2])).sum())
+    with np.errstate(over="ignore"):
+        return float((here[1] ** 2 / _bends(here[2])).sum())
 
 
 def _along(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linprog
 
 from pbde_ref.validation import FloatArray
 
@@ -24,5 +23,8 @@ def separating_direction(gains: Any) -> FloatArray | None:
     >>> separating_direction(np.array([[1.0], [-1.0]])) is None
     True
     """
+    # As slow to load as NumPy, and few processes call it.
+    from scipy.optimize import linprog
+
     found = linprog(-np.asarray(gains.sum(axis=0)).ravel(), -gains, np.zeros(gains.shape[0]), bounds=(-1.0, 1.0))
     return found.x if found.status == 0 and -found.fun >= 1e-7 else None

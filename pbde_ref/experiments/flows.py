@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.integrate import solve_ivp
 
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.catalogue import Loss
@@ -51,6 +50,9 @@ def chosen_on_the_way(
     >>> path[[0, -1]].round(6)  # Eq. (16): 2/3 and 1/3; the winners 0.65 and 0.35
     array([0.      , 0.045081])
     """
+    # As slow to load as NumPy, and few processes call it.
+    from scipy.integrate import solve_ivp
+
     if loss.family not in ("pairwise", "answers") or loss.name in KINKED:
         return None
     proposal, n, log_pre = ProductProposal(reference), reference.log_pmf.size, reference.log_pmf

@@ -229,9 +229,13 @@ def _result(
 ) -> Record:
     try:
         numbers = {name: float(value) for name, value in function(**settings).items()}
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         # One that ends the process would look as if all had been computed.
         raise ValueError(f"`subject` must return numbers by name; it raised {raised(error)}") from error
+    if not numbers or not all(isinstance(name, str) and name.isprintable() for name in numbers):
+        raise ValueError(f"`subject` must return numbers by name; it returned {shown(numbers)}")
     return Record("", {}, {name: value if math.isfinite(value) else None for name, value in numbers.items()}, {})
 
 

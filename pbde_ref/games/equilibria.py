@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import lu_factor, lu_solve
-from scipy.optimize import linprog
 
 from pbde_ref.annotators import PreferenceModel, prompts_of
 from pbde_ref.display import Shown
@@ -141,6 +140,9 @@ def _lottery_gap(payoff: FloatArray, policy: FloatArray) -> float:
 
 def _programme(payoff: FloatArray) -> tuple[FloatArray, int]:
     r"""Minimise t with :math:`A \pi \le t`."""
+    # As slow to load as NumPy, and few processes call it.
+    from scipy.optimize import linprog
+
     n = len(payoff)
     least = payoff.min(axis=1)
     if least.max() >= 0.0:

@@ -238,7 +238,7 @@ def _texts(sentences: Iterable[str]) -> Iterator[str]:
         raise TypeError("`sentences` must be a sequence of sentences; got a single string")
     for index, sentence in enumerate(sentences):
         if not isinstance(sentence, str):
-            raise TypeError(f"`sentences` must hold strings; got {type(sentence).__name__} at index {index}")
+            raise TypeError(f"`sentences` must hold strings; got {type(sentence).__name__:.60} at index {index}")
         yield sentence
 
 

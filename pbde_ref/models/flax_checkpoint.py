@@ -182,7 +182,7 @@ def _step(value: Any) -> int | None:
         return None
     steps = np.asarray(value)
     if steps.dtype.kind not in "iu" or steps.ndim != 0:
-        raise CheckpointError(f"`step` must be a whole number; got {type(value).__name__} of shape {steps.shape}")
+        raise CheckpointError(f"`step` must be a whole number; got {type(value).__name__:.60} of shape {steps.shape}")
     return int(steps)
 
 

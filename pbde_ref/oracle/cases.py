@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,10 @@ class Case:
 
     def expected(self) -> Outcome:
         """What is right, in float64."""
+        return self._expected
+
+    @cached_property
+    def _expected(self) -> Outcome:
         return self.definition.evaluate(self.arrays, self.conventions)
 
     def margins(self) -> Margins:

@@ -32,11 +32,11 @@ DECLARE_REWARDS = "returns_rewards=True"
 # Families whose examples are sequences of tokens.
 OF_TOKENS = ("sequence", "reading")
 
-# One, two and three; the first that no micro-batch of two divides; a prime; and more than a block of 64.
-SIZES = (1, 2, 3, 5, 7, 100)
+# One, two and three; the first that no micro-batch of two divides; a prime; and more than blocks of 64 and of 1024.
+SIZES = (1, 2, 3, 5, 7, 100, 1031)
 
 # A hundred sequences of tokens take JAX long to compile.
-SIZES_OF_SEQUENCES = SIZES[:-1]
+SIZES_OF_SEQUENCES = SIZES[:5]
 
 
 def checks_of_loss(
@@ -162,7 +162,7 @@ def lopsided_batches(context: Context) -> None:
 
 
 def batch_sizes(context: Context) -> None:
-    """Value and gradients are right whatever the size of the batch: odd, prime, one, more than a block."""
+    """Value and gradients are right whatever the size of the batch, and wherever its entries stand in memory."""
     for size in SIZES if context.generic.definition.family not in OF_TOKENS else SIZES_OF_SEQUENCES:
         case = rounded_case(context.batch("generic").of_size(size), context.dtype)
         where = f"on a batch of {size}"
@@ -171,6 +171,18 @@ def batch_sizes(context: Context) -> None:
         except FailedCheckError as failure:
             raise FailedCheckError(f"{where}: {failure}", failure.diagnosis) from failure
         context.hold(case, computed, _all_parts(context, where))
+    case = context.batch("generic")
+    twice = case.take([0, 0, *range(case.size)])
+    context.hold(twice, context.compute(twice, gradients=True), _all_parts(context, "where one example stands thrice"))
+    # JAX sees no places in memory.
+    if not context.subject.framework.mutable:
+        return
+    try:
+        computed = context.compute(case, gradients=True, apart=True)
+    except FailedCheckError:
+        # An error misleads nobody.
+        return
+    context.hold(case, computed, _all_parts(context, "of arrays whose entries do not stand side by side (x[::2])"))
 
 
 def precision(context: Context, dtype: str) -> None:
@@ -222,14 +234,19 @@ def hyperparameters_used(context: Context) -> None:
         values = trial_values(other, partial(rule.checked, name), near=rule.rule == OWN_NUMBER, dtype=context.dtype)
         for place, tried in enumerate(values):
             case = base.with_conventions(**{name: tried})
-            # What has no effect has none at the first; gradients at each would be one more program for JAX.
-            computed = context.compute(case, gradients=place == 0)
+            # Gradients at each value would be one more program for JAX.
+            each = place == 0 or context.subject.framework.mutable
+            computed = context.compute(case, gradients=each)
             changed = difference(
                 computed.outcome.value, context.known("generic").outcome.value, np.zeros_like(computed.outcome.value)
             )
             ignored = "" if changed else f" (it has no effect: {own}={base.conventions[name]} gives the same)"
             parts = _all_parts(context, f"with {own}={tried:.6g}{ignored}")
-            context.hold(case, computed, parts if place == 0 else {"": parts[""]})
+            context.hold(case, computed, parts if each else {"": parts[""]})
+            if tried > base.conventions[name]:
+                # What clips a scaled input is seen far off alone.
+                case = context.batch("extreme").with_conventions(**{name: tried})
+                context.hold(case, context.compute(case), {"": f"{parts['']}, on the batch 'extreme',"})
     if not varied:
         names = ", ".join(n for n, h in definition.parameters.items() if h.other is not None) or "none"
         raise SkippedCheckError(f"the function takes none of its hyperparameters as a keyword ({names})")

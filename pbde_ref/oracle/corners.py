@@ -28,7 +28,7 @@ APART = 31.37
 
 OFF_THE_GRID = 1.0373
 # Smaller, larger; and beyond what clips a product of two, where exponentials are far from overflow.
-SPREAD, FARTHEST = (1.0 / 13.71, 5.29), 137.3
+SPREAD, FARTHEST = (1.0 / 137.1, 5.29), 137.3
 
 
 class Corner(NamedTuple):
@@ -60,7 +60,29 @@ def corners(case: Case, far: float = FAR) -> Iterator[Corner]:
         for one, mark in ((single, ""), *([(other, f", {' and '.join(marks)} the other way")] if marks else [])):
             if _is_defined(one):
                 yield Corner(f"where {says}{mark}", one)
+    yield from _barely_lost(case)
     yield from _beside_kinks(case)
+
+
+# A loss that is small beside all others, and that a sum of rounded numbers near 1 still has: the bounds, and how many
+# places between an example's own and FAR it is looked for at.
+SMALL, PLACES = (1e-9, 3e-8), 256
+
+
+def _barely_lost(case: Case) -> Iterator[Corner]:
+    """Examples that are won by far, but not so far that their loss could not be seen alone."""
+    factors = np.geomspace(1.0, FAR, PLACES)
+    for place, name in enumerate(i.name for i in case.inputs if i.differentiated and is_of_examples(i.name)):
+        single = case.take([place % case.size])
+        if single.arrays[name].ndim > 1:
+            continue
+        many = single.take([0] * PLACES).with_conventions(reduction="none")
+        with np.errstate(all="ignore"):
+            losses = many.with_arrays(**{name: many.arrays[name] * factors}).expected().value
+        seen = np.flatnonzero((losses > SMALL[0]) & (losses < SMALL[1])) if losses.shape == (PLACES,) else np.empty(0)
+        if seen.size:
+            says = f"where {name} leaves a loss of {losses[int(seen[-1])]:.0e}"
+            yield Corner(says, _scaled(name, factors[int(seen[-1])])(single))
 
 
 # How far an input is moved to find a kink, in how many steps, and how near to it examples then are.
@@ -219,7 +241,7 @@ def trial_values(
     Examples
     --------
     >>> [round(tried, 5) for tried in trial_values(0.5, lambda epsilon: 1 / (epsilon < 1.0))]
-    [0.51865, 0.03647]
+    [0.51865, 0.00365]
     """
     found = []
     for factor in (OFF_THE_GRID, *(() if near else SPREAD), *([FARTHEST] if dtype == "float64" and not near else [])):

@@ -40,7 +40,7 @@ def diagnose(
         with np.errstate(all="ignore"):
             return _diagnosed(case, computed, dtype, others, confirming)
     except Exception as error:
-        return f"{NO_DIAGNOSIS}, which is a fault of the oracle: {type(error).__name__}: {error}"
+        return f"{NO_DIAGNOSIS}, which is a fault of the oracle: {type(error).__name__:.60}: {error}"
 
 
 NO_DIAGNOSIS = "looking for a diagnosis failed"
@@ -86,8 +86,7 @@ class _Evidence:
 
 
 def _evidence(case: Case, computed: Outcome, dtype: str) -> _Evidence:
-    right = case.expected()
-    return _Evidence(case, dtype, computed, right, allowance(case, right, dtype))
+    return _Evidence(case, dtype, computed, case.expected(), allowance(case, dtype))
 
 
 def diagnose_check(case: Case, check: str) -> str:
@@ -107,10 +106,8 @@ def diagnose_shape(case: Case, numbers: np.ndarray, dtype: str) -> str:
         changed = convention.change(case)
         if changed is None:
             continue
-        expected = changed.expected()
-        if expected.value.shape == numbers.shape and agrees(
-            Outcome(numbers, {}), expected, allowance(changed, expected, dtype), None
-        ):
+        right = changed.expected()
+        if right.value.shape == numbers.shape and agrees(Outcome(numbers, {}), right, allowance(changed, dtype), None):
             lines.append(convention.says(case))
     return "\n".join(lines)
 
@@ -236,5 +233,5 @@ def _is_single(computed: Outcome) -> bool:
 
 
 def _agrees_in_single(evidence: _Evidence) -> bool:
-    allowed = allowance(evidence.case, evidence.right, "float32")
+    allowed = allowance(evidence.case, "float32")
     return agrees(evidence.computed, evidence.right, allowed, evidence.computed.gradients)

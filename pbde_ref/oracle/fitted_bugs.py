@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
 
 from pbde_ref.catalogue.records import Outcome
 from pbde_ref.oracle.cases import Case
@@ -145,6 +144,9 @@ def nan_gradient(case: Case, computed: Outcome) -> Iterator[tuple[str, Formula]]
 
 def solutions(at: Callable[[float], Outcome], computed: Outcome, right: Outcome, grid: Any) -> list[float]:
     """Where a formula with an unknown number gives the entry of the value that is furthest from what is right."""
+    # As slow to load as NumPy, and few processes call it.
+    from scipy.optimize import brentq
+
     if computed.value.shape != right.value.shape or not np.all(np.isfinite(computed.value)):
         return []
     place = np.unravel_index(int(np.argmax(np.abs(computed.value - right.value))), computed.value.shape)

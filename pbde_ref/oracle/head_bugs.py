@@ -48,7 +48,7 @@ def fitted(says: str, values: WithNumber, low: float, high: float) -> Callable[.
             number = float(f"{found:.{DIGITS}g}")
             off = np.abs(values(case, 1.01 * number) - computed.value)
             # What another number explains as well is not evidence for this one.
-            if np.any(off > 2.0 * allowance(case, case.expected(), "float64").value):
+            if np.any(off > 2.0 * allowance(case, "float64").value):
                 yield says.format(f"{number:g}"), _at(values, number)
 
     return fit

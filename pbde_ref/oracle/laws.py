@@ -9,6 +9,7 @@ from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.context import Context, FailedCheckError, SkippedCheckError
 from pbde_ref.oracle.diagnosis import diagnose_check
 from pbde_ref.oracle.tolerances import agrees
+from pbde_ref.validation import FloatArray
 
 __all__ = [
     "batch_independence", "batch_permutation", "candidate_permutation", "inputs_unmodified", "is_translation_invariant",
@@ -24,7 +25,8 @@ def repeatability(context: Context) -> None:
 
 def statelessness(context: Context) -> None:
     """A call gives the same result whatever was called before."""
-    context.compute(_another(context.batch("generic")))
+    # Other numbers in the same shapes.
+    context.compute(context.batch("generic").take(slice(None, None, -1)))
     _hold_first(context, "after other calls")
 
 
@@ -55,11 +57,6 @@ def _hold_first(context: Context, when: str) -> None:
             f"{context.subject.source(case, context.dtype)}",
             context.unsteadiness(case, [first.outcome, again.outcome]),
         )
-
-
-def _another(case: Case) -> Case:
-    """Other numbers in the same shapes."""
-    return case.take(np.arange(case.size)[::-1])
 
 
 def _shown(computed: Computed) -> str:
@@ -198,6 +195,11 @@ def no_gradient_to_reference(context: Context, detached: bool) -> None:
     if not names:
         raise SkippedCheckError("the function returns no gradient with respect to the reference")
     flowing = [name for name in names if np.any(computed.outcome.gradients[name] != 0.0)]
+    for name in () if detached else flowing:
+        wanted = _by_differences(case, name)
+        says = f"the gradient with respect to {name} must be 0, or what the definition gives by differences of 1e-6"
+        allowed = 1e-5 * np.abs(wanted).max() + 1e3 * context.allowance(case).value.max()
+        context.hold_relation(says, computed.outcome.gradients[name], wanted, np.full(wanted.shape, allowed))
     if flowing and not detached:
         raise SkippedCheckError(
             "a gradient flows into the reference if its log-probabilities carry one; compute them without gradient, or "
@@ -211,6 +213,19 @@ def no_gradient_to_reference(context: Context, detached: bool) -> None:
             f"{context.subject.source(case, context.dtype)}",
             diagnose_check(case, "no_gradient_to_reference"),
         )
+
+
+def _by_differences(case: Case, name: str) -> FloatArray:
+    """The gradient of the definition's value, summed over the batch if it has one each."""
+    result, step = np.zeros_like(case.arrays[name]), 1e-6
+    for place in np.ndindex(result.shape):
+        ends = []
+        for sign in (1.0, -1.0):
+            moved = case.arrays[name].copy()
+            moved[place] += sign * step
+            ends.append(float(np.sum(case.with_arrays(**{name: moved}).expected().value)))
+        result[place] = (ends[0] - ends[1]) / (2.0 * step)
+    return result
 
 
 def no_derivative(context: Context) -> str:

@@ -71,11 +71,6 @@ def _end_lost(case: Case) -> Any:
     return mask & following
 
 
-def _one_late(case: Case) -> Any:
-    """The mask of labels t applied to labels t + 1."""
-    return _shifted(sequence_mask(case.arrays))
-
-
 def _shifted(mask: Any) -> Any:
     return np.concatenate([np.zeros((len(mask), 1), dtype=bool), mask[:, :-1]], axis=1)
 
@@ -186,7 +181,7 @@ MASK_BUGS = (
      _with_mask(_end_lost)),
     TokenBug("mask not shifted with the labels",
      "sums lose the first token of the completion and gain one after its end",
-     "", _with_mask(_one_late)),
+     "", _with_mask(lambda case: _shifted(sequence_mask(case.arrays)))),
     TokenBug("gaps of the mask filled", "what others say between two turns of a completion is added",
      "open-instruct #617, slime #1563", _with_mask(_turns_joined)),
     TokenBug("right padding assumed", "with padding on the left, completions lose their ends", "TRL #6800",

@@ -161,7 +161,7 @@ def mask_types(context: Context) -> None:
             if error.original is None:
                 says = f"given a {name} of {called}, {error}"
                 raise FailedCheckError(says, diagnose_check(case, "mask_types")) from error
-            refused.append(f"{called} ({type(error.original).__name__})")
+            refused.append(f"{called} ({type(error.original).__name__:.60})")
             continue
         own, allowed = context.known("generic").outcome, context.allowance(case)
         if not agrees(computed.outcome, own, allowed, computed.outcome.gradients):

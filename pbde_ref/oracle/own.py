@@ -104,7 +104,7 @@ def own_loss(objective: Objective | Callable[..., Any], conventions: Mapping[str
     ('own objective of margins', ['beta', 'reference_free'])
     """
     if not callable(objective) and not isinstance(objective, Objective):
-        raise TypeError(f"`objective` must be a function or an Objective; got {type(objective).__name__}")
+        raise TypeError(f"`objective` must be a function or an Objective; got {type(objective).__name__:.60}")
     function = objective.value if isinstance(objective, Objective) else objective
     taken = [p for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD]
     positional = [p.name for p in taken if p.default is p.empty and p.kind is not p.KEYWORD_ONLY]

@@ -55,7 +55,7 @@ def prompt_pairs(
     weights = share[x_a] * np.where(
         x_a == x_b, a.pmf[x_a] * b.pmf[x_b], a.pmf[x_a] * b.pmf[x_b] + b.pmf[x_a] * a.pmf[x_b]
     )
-    return PairListProposal(x_a, x_b, weights)
+    return PairListProposal(x_a, x_b, weights, support=support)
 
 
 def pairs_of(proposal: Proposal, size: int) -> tuple[IndexArray, IndexArray, FloatArray]:

@@ -216,7 +216,7 @@ def _tried(check: Check, problem: Problem, otherwise: float) -> tuple[float | No
     except DoesNotApply:
         return None, ""
     except Exception as error:
-        return otherwise, f"{type(error).__name__}: {error}"
+        return otherwise, f"{type(error).__name__:.60}: {error}"
     return (otherwise if found is not None and math.isnan(found) else found), ""
 
 

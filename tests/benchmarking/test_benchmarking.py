@@ -433,7 +433,13 @@ def test_a_wrong_loss_is_noticed():
     def nan(pc, pr, rc, rr, beta):
         return np.nan
 
-    for wrong in (sign, factor, nan):
+    calls = []
+
+    def from_the_fifth_call_on(pc, pr, rc, rr, beta):
+        calls.append(0)
+        return numpy_dpo(pc, pr, rc, rr, beta) + (len(calls) >= 5)
+
+    for wrong in (sign, factor, nan, from_the_fifth_call_on):
         lines = wrong_values(measure_brought(brought_by(wrong), [16], SMALLEST), "float64")
         assert len(lines) == 1
         assert "where 1e-09 is allowed in float64" in lines[0]

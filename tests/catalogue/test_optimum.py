@@ -233,12 +233,55 @@ def test_ipo_per_token_is_the_minimum_of_its_loss():
 WITH_REFERENCE = [name for name, loss in LOSSES.items() if loss.optimum and "reference" in optimum_parameters(name)]
 
 
-def least(loss, reference):
-    """The optimum for two answers, all parameters that must be given 1/2, lengths 1."""
-    needed = [name for name, default in optimum_parameters(loss).items() if default is inspect.Parameter.empty]
-    given = {name: [1.0, 1.0] if name == "lengths" else 0.5 for name in needed} | {"reference": reference}
+def least(loss, reference, **changed):
+    """The optimum for two answers, all parameters that must be given 1/4, lengths 1."""
+    known = optimum_parameters(loss)
+    needed = [name for name, default in known.items() if default is inspect.Parameter.empty]
+    given = {name: [1.0, 1.0] if name == "lengths" else 0.25 for name in needed}
+    given |= {"reference": reference} if "reference" in known else {}
     annotator = pb.Annotator(pb.FiniteDistribution.from_weights([3, 2], support=["tea", "coffee"]), pb.luce())
+    given |= {name: value for name, value in changed.items() if name in known}
     return pb.optimum(loss, annotator, pb.ProductProposal([1, 1]), **given)
+
+
+WITH_LOG_RATIOS = ["dpo", "geometric", "ln_dpo", "soft_dpo", "odpo", "exo", "f_dpo", "chi_po", "squared_po"]
+
+
+@pytest.mark.parametrize("loss", WITH_LOG_RATIOS)
+def test_what_the_reference_excludes_has_no_log_ratio(loss):
+    """Not "converged" with an infinite loss, as DPO was, nor with a finite one."""
+    found = least(loss, pb.FiniteDistribution.from_weights([1, 0], support=["tea", "coffee"]), label_smoothing=0.25)
+    assert found.policy is None
+    assert not found.converged
+    assert found.reason == "log-ratios have no value: the reference excludes 'coffee', which is compared"
+
+
+def test_what_nobody_prefers_may_be_excluded():
+    """Control: with p* and the reference zero at the same outcome the optimum is that of the others, Eq. (16)."""
+    names = ["tea", "coffee", "mud"]
+    annotator = pb.Annotator(pb.FiniteDistribution.from_weights([4, 1, 0], support=names), pb.luce())
+    reference = pb.FiniteDistribution.from_weights([1, 1, 0], support=names)
+    found = pb.optimum("dpo", annotator, pb.ProductProposal([1, 1, 1]), beta=2.0, reference=reference)
+    np.testing.assert_allclose(found.policy.pmf, [2 / 3, 1 / 3, 0.0], atol=1e-15)
+
+
+EXTREMES = [1e308, 1e-308, 5e-324, -1e308, 1e101, 1e-101]
+
+
+@pytest.mark.parametrize("loss", [name for name, record in LOSSES.items() if record.optimum is not None])
+def test_numbers_beyond_the_range_of_squares_are_named(loss):
+    numbers = [name for name, value in optimum_parameters(loss).items()
+               if value is inspect.Parameter.empty or isinstance(value, float)]  # fmt: skip
+    for name in set(numbers) - {"reference", "lengths"}:
+        for value in EXTREMES:
+            with pytest.raises(ValueError, match=f"^`{name}` must be"):
+                least(loss, pb.FiniteDistribution.from_weights([1, 1], support=["tea", "coffee"]), **{name: value})
+
+
+@pytest.mark.parametrize("beta", [1e8, 2.0**31, 1e100])
+@pytest.mark.parametrize("loss", ["bco", "bco_single"])
+def test_a_loss_without_curvature_is_descended_without_a_warning(loss, beta):
+    least(loss, pb.FiniteDistribution.from_weights([1, 2], support=["tea", "coffee"]), beta=beta)
 
 
 @pytest.mark.parametrize("wrong", [[0.5, 0.5], "uniform", {}, 3.0])
@@ -252,13 +295,13 @@ def test_a_reference_that_is_none_is_named(loss, wrong):
 @pytest.mark.parametrize(
     ("support", "message"),
     [
-        (["coffee", "tea"], r"have the support of `annotator`; got .*'coffee'\)? where that has .*'tea'\)?, at index 0"),
-        (["tea", "milk"], r"have the support of `annotator`; got .*'milk'\)? where that has .*'coffee'\)?, at index 1"),
-        (["tea", "coffee", "milk"], "have 2 outcomes"),
+        (["coffee", "tea"], r"the support of `annotator`; got .*'coffee'\)? where that has .*'tea'\)?, at index 0"),
+        (["tea", "milk"], r"the support of `annotator`; got .*'milk'\)? where that has .*'coffee'\)?, at index 1"),
+        (["tea", "coffee", "milk"], "2 outcomes"),
     ],
 )
 @pytest.mark.parametrize("loss", WITH_REFERENCE)
 def test_a_reference_speaks_of_the_annotators_outcomes(loss, support, message):
     """Twelve losses took what stood at the same place for the same outcome."""
-    with pytest.raises(ValueError, match=f"`reference` must {message}"):
+    with pytest.raises(ValueError, match=f"`reference` must have {message}"):
         least(loss, pb.FiniteDistribution(np.arange(len(support)), support))

@@ -1,5 +1,6 @@
 """The command line as a user meets it: output, files, exit status, one-line errors."""
 
+import contextlib
 import io
 import json
 import os
@@ -316,24 +317,36 @@ def test_the_oracle_loads_without_what_only_one_of_its_laws_needs():
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=300).returncode == 0
 
 
+@contextlib.contextmanager
+def interruptible(*words, folder, path):
+    """A process that Ctrl-C reaches also where these tests do not hear it, in a shell's background; it never stays."""
+    process = subprocess.Popen(
+        [sys.executable, *words], text=True, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def test_an_interruption_is_one_word(tmp_path):
     """Five times Ctrl-C, at once and while it ends."""
     never = "import pathlib\npathlib.Path('begun').touch()\nwhile True: pass"
     (tmp_path / "never.py").write_text(never, encoding="utf-8")
-    arguments = [sys.executable, "-m", "pbde_ref", "check", "never:ends", "--loss", "reward"]
-    process = subprocess.Popen(
-        arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )  # fmt: skip
-    deadline = time.monotonic() + 120.0
-    while not (tmp_path / "begun").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    for _ in range(5):
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.01)
-    assert process.communicate(timeout=120) == ("", "interrupted\n")
-    assert process.returncode == 130
+    words = ["-m", "pbde_ref", "check", "never:ends", "--loss", "reward"]
+    with interruptible(*words, folder=tmp_path, path=[Path(__file__).parents[2]]) as process:
+        deadline = time.monotonic() + 120.0
+        while not (tmp_path / "begun").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        for _ in range(5):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.01)
+        assert process.communicate(timeout=120) == ("", "interrupted\n")
+        assert process.returncode == 130
 
 
 @pytest.mark.parametrize(
@@ -342,14 +355,11 @@ def test_an_interruption_is_one_word(tmp_path):
 def test_an_interruption_while_the_package_is_loaded_is_one_word(tmp_path, words):
     """With a NumPy that never ends to load."""
     (tmp_path / "numpy.py").write_text("print('begun', flush=True)\nwhile True: pass", encoding="utf-8")
-    process = subprocess.Popen(
-        [sys.executable, *words], text=True, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(Path(__file__).parents[2])))},
-    )  # fmt: skip
-    assert process.stdout.readline() == "begun\n"
-    process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=120) == ("", "interrupted\n")
-    assert process.returncode == 130
+    with interruptible(*words, folder=tmp_path, path=[tmp_path, Path(__file__).parents[2]]) as process:
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=120) == ("", "interrupted\n")
+        assert process.returncode == 130
 
 
 def test_a_control_that_one_problem_alone_has_no_case_of_is_not_missed(capsys):

@@ -1,6 +1,8 @@
 """Sweeps: the grid, what is kept, the table and the figure, and that they are the same whoever computes them."""
 
 import csv
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -75,14 +77,47 @@ def test_wrong_arguments_are_named(tmp_path, changed, says):
         sweep(**{"subject": optimum, "over": {"size": [16]}, "folder": tmp_path} | changed)
 
 
-def leaves(size):
-    """As somebody's own experiment may."""
-    raise SystemExit(0)
+class OwnError(BaseException):
+    """Not an Exception."""
 
 
-def test_a_function_that_ends_the_process_is_no_finished_sweep(tmp_path):
-    with pytest.raises(ValueError, match="it raised SystemExit: 0"):
-        sweep(leaves, {"size": [16]}, tmp_path)
+def wrong(size):
+    """As somebody's own experiment may be."""
+    if size == 1:
+        raise SystemExit(0)
+    if size == 2:
+        raise OwnError("two")
+    return [{}, None, None, {3: 1.0}, {"\ud800": 1.0}, {"a": "x"}, []][size]
+
+
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [(0, "it returned {}"), (1, "it raised SystemExit: 0"), (2, "it raised OwnError: two"), (3, "it returned {3: 1.0}"),
+     (4, "it returned {'.ud800': 1.0}"), (5, "it raised ValueError: could not"), (6, "it raised AttributeError")],
+)  # fmt: skip
+def test_a_function_without_numbers_is_no_finished_sweep(tmp_path, size, says):
+    with pytest.raises(ValueError, match=f"`subject` must return numbers by name; {says}"):
+        sweep(wrong, {"size": [size]}, tmp_path)
+
+
+ENDS = {
+    "when called": ("import os\ndef f(size):\n    os._exit(0)\n", "a process ended while it computed"),
+    "when imported": ("import os\nos._exit(0)\n", "m:f cannot be loaded: it ended the process with exit status 0"),
+    "by sys.exit": ("import sys\nsys.exit(0)\n", "m:f cannot be loaded: it called sys.exit(0)"),
+    "not there": ("", "the subject 'm:f' cannot be found"),
+}
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_a_function_that_ends_its_process_is_no_finished_command(tmp_path, case):
+    """With one worker such a command ended with status 0, without a word."""
+    source, says = ENDS[case]
+    (tmp_path / "m.py").write_text(source, encoding="utf-8")
+    command = [sys.executable, "-m", "pbde_ref", "sweep", "m:f", "--over", "size=1,2"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 2
+    assert says in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
 
 
 def test_a_larger_grid_takes_over_what_is_there(tmp_path):
@@ -94,7 +129,13 @@ def test_a_larger_grid_takes_over_what_is_there(tmp_path):
     assert len(list(tmp_path.rglob("result.json"))) == 4
 
 
-def test_the_bytes_do_not_depend_on_who_computes(tmp_path):
+@pytest.fixture(scope="module")
+def cluster():
+    with dask_cluster() as found:
+        yield found
+
+
+def test_the_bytes_do_not_depend_on_who_computes(tmp_path, cluster):
     """A Dask cluster of two, one of whose workers is killed on the way; two processes, one killed; this process."""
     (tmp_path / "dask").mkdir()
     (tmp_path / "processes").mkdir()
@@ -113,17 +154,16 @@ def test_the_bytes_do_not_depend_on_who_computes(tmp_path):
     alone = files("one", tmp_path / "processes", 1)
     assert alone == processes
     assert set(alone) >= {".csv"}
-    with dask_cluster() as cluster, cluster.get_client() as client:
+    with cluster.get_client() as client:
         assert files("dask-points", tmp_path / "dask", client.get_executor()) == alone
     assert (tmp_path / "dask" / "killed").exists()
 
 
-def test_the_command_on_a_cluster(tmp_path, capsys):
+def test_the_command_on_a_cluster(tmp_path, capsys, cluster):
     """`--scheduler` and this process write the same table, parquet file and figure."""
     options = ["sweep", "identification", "--over", "comparisons=10,30,90", "--over", "spread=1,2,4", "--over",
                "seed=0-2", "--set", "items=6", "--show", "largest"]  # fmt: skip
-    with dask_cluster() as cluster:
-        assert main([*options, "--out", str(tmp_path / "dask"), "--scheduler", cluster.scheduler_address]) == 0
+    assert main([*options, "--out", str(tmp_path / "dask"), "--scheduler", cluster.scheduler_address]) == 0
     assert main([*options, "--out", str(tmp_path / "one")]) == 0
     assert "27 points" in capsys.readouterr().out
     names = sorted(path.name for path in (tmp_path / "one").glob("sweep.*"))

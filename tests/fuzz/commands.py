@@ -283,6 +283,8 @@ def ended(words, folder, surroundings, seconds=30.0):
         os.close(reader)
 
     def before():
+        # Ctrl-C is not heard where these tests run in a shell's background.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
         if "size" in surroundings:
             resource.setrlimit(resource.RLIMIT_FSIZE, (surroundings["size"], surroundings["size"]))

@@ -33,6 +33,19 @@ def clamped_beta(*four, beta=0.3):
     return right(*four, beta=np.clip(beta, 0.1, 1.0))
 
 
+def floored_beta(*four, beta=0.3):
+    return right(*four, beta=max(beta, 0.02))
+
+
+def rows_dropped(*four, beta=0.3):
+    return right(*(x[:257] for x in four), beta=beta)
+
+
+def layout_ignored(*four, beta=0.3):
+    """Entries read one after the other, as by a kernel that is not told of strides."""
+    return right(*(np.lib.stride_tricks.as_strided(x, strides=(x.itemsize,)) for x in four), beta=beta)
+
+
 def level_at_equal_policies(pc, pr, rc, rr, beta=0.3):
     value = np.logaddexp(0.0, -margin(pc, pr, rc, rr, beta))
     return np.where(pc == pr, np.log(2.0), value).mean(), right(pc, pr, rc, rr, beta=beta)[1]
@@ -68,10 +81,37 @@ def from_call(number):
     return loss
 
 
+def far_wins_for_nothing(*four, beta=0.3):
+    value, gradients = right(*four, beta=beta)
+    if len(four[0]) == 1 and margin(*four, beta)[0] > 19.0:
+        value = 0.0
+    return value, gradients
+
+
+def rows_told_apart(*four, beta=0.3):
+    rows, back = np.unique(np.stack(four, axis=1), axis=0, return_inverse=True)
+    value, gradients = right(*rows.T, beta=beta)
+    return value, {name: gradient[back.ravel()] for name, gradient in gradients.items()}
+
+
+def gradient_of_another_beta(*four, beta=0.3):
+    value, gradients = right(*four, beta=beta)
+    return value, {name: gradient * min(beta, 1.0) / beta for name, gradient in gradients.items()}
+
+
+def gradients_to_references(*of_reference):
+    def loss(*four, beta=0.3):
+        value, gradients = right(*four, beta=beta)
+        slope = gradients["policy_chosen"]
+        return value, (slope, -slope, *(factor * slope for factor in of_reference))
+
+    return loss
+
+
 def gradient_lost_when(condition):
     def loss(*four, beta=0.3):
         value, gradients = right(*four, beta=beta)
-        kept = 0.0 if condition(margin(*four, beta).mean()) else 1.0
+        kept = 0.0 if beta < 1.0 and condition(margin(*four, beta).mean()) else 1.0
         return value, {name: kept * gradient for name, gradient in gradients.items()}
 
     return loss
@@ -82,6 +122,14 @@ def gradient_lost_when(condition):
     [
         (rounded_beta, "hyperparameters_used"),
         (clamped_beta, "hyperparameters_used"),
+        (floored_beta, "hyperparameters_used"),
+        (rows_dropped, "batch_sizes"),
+        (layout_ignored, "batch_sizes"),
+        (rows_told_apart, "batch_sizes"),
+        (far_wins_for_nothing, "single_inputs"),
+        (gradient_of_another_beta, "hyperparameters_used"),
+        (gradients_to_references(np.nan, 17.0), "no_gradient_to_reference"),
+        (gradients_to_references(1.0, -1.0), "no_gradient_to_reference"),
         (level_at_equal_policies, "single_inputs"),
         (level_at_the_reference, "single_inputs"),
         (certain_ones_lost, "single_inputs"),
@@ -99,6 +147,34 @@ def test_one_check_finds_what_no_other_did(wrong, check):
 def test_the_right_one_passes():
     """Control of all of them."""
     assert check_loss(right, "dpo", beta=0.3, returns_gradients=True).held == 22
+
+
+def test_a_gradient_to_the_reference_may_be_right_or_zero():
+    """Control; declared to be none, it must be zero."""
+    for factors, detached, passes in (((-1.0, 1.0), False, True), ((0.0, 0.0), True, True), ((-1.0, 1.0), True, False)):
+        report = check_loss(
+            gradients_to_references(*factors), "dpo", beta=0.3, returns_gradients=True, detached_reference=detached,
+            on_failure="report",
+        )  # fmt: skip
+        assert report.passed == passes
+
+
+def test_layout_matters_to_a_function_of_torch():
+    torch = pytest.importorskip("torch")
+
+    def loss(*four, beta=0.3):
+        return -torch.nn.functional.logsigmoid(margin(*four, beta)).mean()
+
+    def ignoring(*four, beta=0.3):
+        return loss(*(torch.as_strided(x, x.shape, (1,)) for x in four), beta=beta)
+
+    def refusing(*four, beta=0.3):
+        assert all(x.is_contiguous() for x in four)
+        return loss(*four, beta=beta)
+
+    for function, failed in ((loss, []), (ignoring, ["batch_sizes"]), (refusing, [])):
+        report = check_loss(function, "dpo", beta=0.3, on_failure="report")
+        assert [result.name for result in report.results if result.status == "failed"] == failed
 
 
 # What sorts a batch, or takes its mean, has no losses of single examples.

@@ -95,9 +95,11 @@ def test_a_call_that_can_be_pasted_is_one():
 @pytest.mark.parametrize(
     ("function", "match"),
     [
-        (lambda *rows: [1.0, 2.0], "scores must be a mapping from each label to a number; got list"),
+        (lambda *rows: [1.0, 2.0], "scores must be a mapping from labels to numbers; got list"),
         (lambda *rows: {"nobody": 1.0}, "scores must be of the labels that were compared; got 'nobody'"),
-        (lambda *rows: dict.fromkeys(rows[0], "high"), "scores must be numbers"),
+        (lambda *rows: dict.fromkeys(rows[0], "high"), "scores must be numbers; got the text 'high'"),
+        (lambda *rows: dict.fromkeys(rows[0], "1.5"), "scores must be numbers; got the text '1.5'"),
+        (lambda *rows: {name: np.array(b"1.5") for name in rows[0]}, "scores must be numbers; got the text b'1.5'"),
         (lambda *rows: 1 / 0, "the function raised ZeroDivisionError"),
         (lambda *rows: {name: [1.0, 2.0] for name in rows[0]}, "each score must be one number; got 2"),
     ],
@@ -119,6 +121,12 @@ def test_scores_that_a_prior_has_no_slope_for_are_judged(scores):
         residual, score_residual(votes, utilities - 1e5, PseudoCounts(0.5)), rtol=0.0, atol=1e-9
     )  # fmt: skip
     assert not check_fitter(lambda *rows: {}, ridge="pseudo:0.5", on_failure="report").passed
+
+
+@pytest.mark.parametrize("end", [np.inf, -np.inf])
+def test_infinite_scores_are_judged_without_a_warning(end):
+    report = check_fitter(lambda *rows: dict.fromkeys({*rows[0], *rows[1]}, end), on_failure="report")
+    assert not report.passed
 
 
 def test_what_a_fitter_changes_for_everybody_is_put_back_and_told():

@@ -74,9 +74,9 @@ def test_one_prompt_is_the_unconditional_case(draw):
     reference, given = pb.FiniteDistribution(log_r), pb.ConditionalDistribution(log_r, prompts)
     np.testing.assert_array_max_ulp(flat.log_pmf, grouped.log_pmf, 4)
     one, other = pb.Annotator(flat, process), pb.Annotator(grouped, process)
-    for model in (pb.dpo(0.7, reference), process):
+    for model, same in ((pb.dpo(0.7, reference), pb.dpo(0.7, given)), (process, process)):
         np.testing.assert_allclose(
-            pb.optimal_policy(one, model).log_pmf, pb.optimal_policy(other, model).log_pmf, rtol=1e-13, atol=1e-15
+            pb.optimal_policy(one, model).log_pmf, pb.optimal_policy(other, same).log_pmf, rtol=1e-13, atol=1e-15
         )
     q, pairs = pb.ProductProposal(reference, flat), pb.prompt_pairs(given, grouped)
     np.testing.assert_allclose(q.matrix(n) + q.matrix(n).T, pairs.matrix(n) + pairs.matrix(n).T, atol=1e-16)

@@ -629,7 +629,7 @@ def test_a_wrong_number_stops_the_writing(tmp_path, monkeypatch):
     right = vectors_of_sequences.FUNCTIONS["ipo"]
     monkeypatch.setitem(vectors_of_sequences.FUNCTIONS, "ipo", lambda *, tau, **rest: right(tau=2 * tau, **rest))
     with pytest.raises(ArithmeticError, match="ipo: `losses` must be"):
-        vectors.write_vectors(tmp_path)
+        vectors.write_vectors(tmp_path, 0)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -650,16 +650,16 @@ def test_command_writes_vectors_and_theorems(tmp_path, capsys):
     command.add_arguments(parser)
     texts = {}
     for seed in ("5", "6"):
-        for name in ("a.v", "b.v"):
+        for name in ("a.v", "b.v") if seed == "5" else ("b.v",):
             given = ["--out", str(tmp_path / "new" / "folder"), "--drawn", "0", "--sample", "4", "--seed", seed]
             assert command.run(parser.parse_args([*given, "--theorems", str(tmp_path / name)])) == 0
         written = list((tmp_path / "new" / "folder").iterdir())
         printed = capsys.readouterr().out
         assert f"in {len(written) - 1} files and their schema" in printed
         assert f"4 theorems in {tmp_path / 'b.v'}; seed {seed}" in printed
-        texts[seed] = (tmp_path / "a.v").read_text()
-        assert texts[seed] == (tmp_path / "b.v").read_text()
+        texts[seed] = (tmp_path / "b.v").read_text()
         assert texts[seed].count("Theorem ") == texts[seed].count("interval with") == 4
+    assert texts["5"] == (tmp_path / "a.v").read_text()
     assert texts["5"] != texts["6"]
 
 
@@ -726,12 +726,12 @@ def test_coq_proves_expected_values_and_refuses_a_wrong_digit(documents, tmp_pat
     """Two tests of each of three documents are proved; with one number moved by two places of its last, not."""
     if shutil.which("coqc") is None:
         pytest.skip("coqc is not installed")
-    probe = "From Interval Require Import Tactic."
-    if not proves(tmp_path, probe):
-        pytest.skip("coq-interval is not installed")
     chosen = [documents[name] for name in ("dpo", "ipo", "sequence_log_probs")]
     seed = drawn_seed()
-    assert proves(tmp_path, "\n".join(theorems(chosen, 3, seed))), seed
+    proved = proves(tmp_path, "\n".join(theorems(chosen, 3, seed)))
+    if not proved and not proves(tmp_path, "From Interval Require Import Tactic."):
+        pytest.skip("coq-interval is not installed")
+    assert proved, seed
     wrong = copy.deepcopy(documents["dpo"])
     wrong["groups"] = wrong["groups"][:1]
     wrong["groups"][0]["tests"] = wrong["groups"][0]["tests"][:1]

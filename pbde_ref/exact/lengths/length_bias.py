@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pbde_ref.annotators import Annotator, PreferenceModel
 from pbde_ref.display import Shown
-from pbde_ref.distributions import FiniteDistribution
+from pbde_ref.distributions import FiniteDistribution, same_support
 from pbde_ref.exact.lengths.sentence_classes import checked_lengths, merged_process
 from pbde_ref.pairs import PairBlock
 from pbde_ref.pbde import PBDE
@@ -33,7 +33,6 @@ from pbde_ref.validation import (
     positive_number,
     probability_weights,
     reject,
-    same_size,
     vector,
 )  # fmt: skip
 
@@ -195,7 +194,7 @@ def group_preference(
     """
     instance("annotator", annotator, PreferenceModel, "an annotator")
     instance("drawn_from", drawn_from, FiniteDistribution, "a FiniteDistribution")
-    same_size("drawn_from", len(drawn_from), annotator.size)
+    same_support("drawn_from", drawn_from.support, "annotator", annotator.support)
     x, weight_x = _group("first", first, drawn_from)
     y, weight_y = _group("second", second, drawn_from)
     block = PairBlock(x[:, None], y[None, :], np.multiply.outer(weight_x, weight_y))

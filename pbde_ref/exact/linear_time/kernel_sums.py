@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
-from pbde_ref.distributions import FiniteDistribution
+from pbde_ref.distributions import FiniteDistribution, same_support
 from pbde_ref.exact.linear_time import close_kernel_sums
 from pbde_ref.exact.linear_time.opponents import (
     Curvature,
@@ -28,7 +28,7 @@ from pbde_ref.exact.linear_time.opponents import (
 from pbde_ref.exact.linear_time.panel_grid import chunks
 from pbde_ref.exact.results import ExpectedLoss
 from pbde_ref.proposals import ProductProposal, Proposal
-from pbde_ref.validation import FloatArray, instance, probability_weights, reject, same_size, vector
+from pbde_ref.validation import FloatArray, instance, probability_weights, reject, same_size, shown, vector
 
 __all__ = [
     "kernel_cross_entropy", "kernel_entropy", "kernel_hessian_vector_product", "kernel_kl", "kl_of_arrays", "splits",
@@ -133,7 +133,7 @@ def kernel_kl(annotator: PreferenceModel, utilities: ArrayLike, proposal: Propos
     if not isinstance(annotator, Annotator):
         raise ValueError(
             "`annotator` must be a single annotator, because the entropy of other annotators' answers does not split "
-            f"into sums over outcomes (use the cross-entropy, or method='dense'); got {type(annotator).__name__}"
+            f"into sums over outcomes (use the cross-entropy, or method='dense'); got {type(annotator).__name__:.60}"
         )
     proposal = product_factors(proposal, annotator.size)
     return _kl(annotator.utility, _utilities("utilities", utilities, annotator.size), proposal)
@@ -173,7 +173,7 @@ def kl_of_arrays(
     arrays = {"truth": truth, "utilities": utilities, "weights": weights} | ({} if out is None else {"out": out})
     for name, value in arrays.items():
         if not (isinstance(value, np.ndarray) and value.dtype == np.float64 and value.ndim == 1 and value.size):
-            raise TypeError(f"`{name}` must be a vector of float64 with an entry at least; got {type(value).__name__}")
+            raise TypeError(f"`{name}` must be a vector of float64 with an entry at least; got {shown(value)}")
         same_size(name, value.size, truth.size)
     parts = [weights[part] for part in chunks(weights.size)]
     total = math.fsum(float(part.sum()) for part in parts)
@@ -210,7 +210,7 @@ def kernel_entropy(annotator: PreferenceModel, proposal: Proposal) -> float:
     0.693147180559945...
     """
     if not isinstance(annotator, Annotator):
-        raise ValueError(f"`annotator` must be a single annotator; got {type(annotator).__name__}")
+        raise ValueError(f"`annotator` must be a single annotator; got {type(annotator).__name__:.60}")
     proposal = product_factors(proposal, annotator.size)
     return Population.of(annotator.utility, proposal).entropy()
 
@@ -276,7 +276,7 @@ def win_probabilities(annotator: PreferenceModel, opponents: FiniteDistribution 
     if not isinstance(opponents, FiniteDistribution):
         probability_weights("opponents", vector("opponents", opponents, size=annotator.size))
     else:
-        same_size("opponents", len(opponents), annotator.size)
+        same_support("opponents", opponents.support, "annotator", annotator.support)
     proposal = product_factors(ProductProposal(opponents), annotator.size)
     ones = np.ones(annotator.size)
     members = [(weight, Population.of(chi, proposal, refuse=False)) for weight, chi in single_annotators(annotator)]

@@ -181,7 +181,7 @@ def single_annotators(annotator: PreferenceModel) -> Iterator[tuple[float, Float
     else:
         raise ValueError(
             "`annotator` must be a single annotator or a mixture of them for linear-time sums (use method='dense'); "
-            f"got {type(annotator).__name__}"
+            f"got {type(annotator).__name__:.60}"
         )
 
 
@@ -190,7 +190,7 @@ def product_factors(proposal: Proposal, size: int) -> ProductProposal:
     if not isinstance(proposal, ProductProposal):
         raise ValueError(
             f"`proposal` must be a product of two factors for linear-time sums (use method='dense'); "
-            f"got {type(proposal).__name__}"
+            f"got {type(proposal).__name__:.60}"
         )
     same_size("proposal", proposal.a.size, size)
     if proposal.a is not proposal.b and np.array_equal(proposal.a, proposal.b):

@@ -136,7 +136,11 @@ def offsets(positions: IndexArray, reach: int) -> Iterator[tuple[int, Rows, Rows
     """For each distance in nats from -reach to reach: pairs of coarse panels (target, source) at that distance."""
     size = positions.size
     contiguous = positions[-1] - positions[0] == size - 1
-    for distance in range(-reach, reach + 1):
+    near: Sequence[int] = range(-reach, reach + 1)
+    if size < 64:
+        # Few panels have few distances.
+        near = [d for d in np.unique(np.subtract.outer(positions, positions)).tolist() if abs(d) <= reach]
+    for distance in near:
         if contiguous:
             overlap = size - abs(distance)
             for start in range(0, overlap, ROWS):

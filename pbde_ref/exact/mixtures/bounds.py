@@ -10,7 +10,6 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linprog, minimize
 
 from pbde_ref.annotators import PreferenceModel, prompts_of
 from pbde_ref.display import Shown
@@ -119,6 +118,9 @@ def _loss(won: FloatArray, lost: FloatArray, at: FloatArray) -> tuple[float, Flo
 
 def _search(won: FloatArray, lost: FloatArray, triangles: FloatArray) -> FloatArray:
     """Sequential quadratic programming from even preferences."""
+    # As slow to load as NumPy, and few processes call it.
+    from scipy.optimize import minimize
+
     found = minimize(
         lambda at: _loss(won, lost, at), np.full(won.size, 0.5), jac=True, method="SLSQP",
         bounds=[(INSIDE, 1.0 - INSIDE)] * won.size,
@@ -133,6 +135,9 @@ def _search(won: FloatArray, lost: FloatArray, triangles: FloatArray) -> FloatAr
 
 def _below(loss: float, slope: FloatArray, at: FloatArray, triangles: FloatArray) -> float:
     """Convexity: the least value on the polytope of the tangent at any point, from multipliers of its inequalities."""
+    # As slow to load as NumPy, and few processes call it.
+    from scipy.optimize import linprog
+
     sides = np.vstack([triangles, -triangles])
     right = np.append(np.ones(len(triangles)), np.zeros(len(triangles)))
     found = linprog(slope, A_ub=sides, b_ub=right, bounds=[(0.0, 1.0)] * slope.size, method="highs")

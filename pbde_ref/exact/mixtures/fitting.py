@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from pbde_ref.annotators import PreferenceModel, prompts_of
 from pbde_ref.conditional import ConditionalDistribution
 from pbde_ref.display import Shown
-from pbde_ref.distributions import FiniteDistribution, mixture, uniform
+from pbde_ref.distributions import FiniteDistribution, mixture, same_support
 from pbde_ref.exact.expected import check_models, expected_entropy
 from pbde_ref.exact.identifiability import comparison_components, null_projection
 from pbde_ref.exact.mixtures.curvature import MixtureCertificate, certify, mixture_hessian
@@ -41,7 +41,6 @@ from pbde_ref.validation import (
     positive_number,
     probability_weights,
     reject,
-    same_size,
     vector,
     whole_number,
 )
@@ -317,10 +316,11 @@ def fit_annotator_mixture(
     process = luce() if pbde is None else pbde
     instance("pbde", process, PBDE, "a PBDE")
     prompts = prompts_of(annotator)
-    flat = uniform(range(size)) if prompts is None else ConditionalDistribution(np.zeros(size), prompts)
-    reference = flat if reference is None else reference
-    instance("reference", reference, type(flat), f"a {type(flat).__name__}")
-    same_size("reference", len(reference), size)
+    kind: Any = FiniteDistribution if prompts is None else ConditionalDistribution
+    reference = kind(np.zeros(size), annotator.support) if reference is None else reference
+    instance("reference", reference, kind, f"a {kind.__name__}")
+    same_support("reference", reference.support, "annotator", annotator.support)
+    process.check_support("pbde", "annotator", annotator.support)
     base = np.tile(process.utility(reference.log_pmf), (k, 1)) if start is None else start
     base = _utility_rows("start" if start is not None else "the reference's utilities", base, size, rows=k)
     shares = probability_weights("weights", np.ones(k) if weights is None else _positive_weights(weights, k))

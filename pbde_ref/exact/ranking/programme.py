@@ -64,7 +64,7 @@ def ranking_programme(
     if not isinstance(proposal, ProductProposal) or not (proposal.a == proposal.b).all():
         raise ValueError(
             "`proposal` must be a ProductProposal with two equal factors, which draws three candidates independently; "
-            f"got {type(proposal).__name__}{' with different factors' * isinstance(proposal, ProductProposal)}"
+            f"got {type(proposal).__name__:.60}{' with different factors' * isinstance(proposal, ProductProposal)}"
         )
     # By Luce's axiom the third candidate does not change how a ranking orders the other two; three pairs are ranked.
     wins = 3.0 * win_weights(annotator, proposal)[0]
@@ -87,7 +87,7 @@ def _best_of_three(annotator: PreferenceModel, a: FloatArray) -> FloatArray:
     if not isinstance(annotator, Annotator):
         raise TypeError(
             "`annotator` must have a utility, to rank three candidates by Plackett–Luce: an Annotator or a mixture of "
-            f"such; got {type(annotator).__name__}"
+            f"such; got {type(annotator).__name__:.60}"
         )
     best = np.zeros(annotator.size)
     with np.errstate(over="ignore", invalid="ignore"):

@@ -21,11 +21,15 @@ __all__ = ["FRAMEWORKS", "Framework", "Given", "Returned", "framework_named"]
 
 
 class Given(NamedTuple):
-    """One array to call with; `dtype` is one of the framework's, or "" for one that keeps its own."""
+    """One array to call with; `dtype` is one of the framework's, or "" for one that keeps its own.
+
+    `apart` asks for entries that do not stand side by side in memory, as those of a slice do not.
+    """
 
     values: NDArray[Any]
     dtype: str
     differentiate: bool
+    apart: bool = False
 
 
 class Returned(NamedTuple):
@@ -85,6 +89,15 @@ def _no_gradients(given: Sequence[Given]) -> dict[int, NDArray[Any]]:
     return {i: np.zeros(g.values.shape) for i, g in enumerate(given) if g.differentiate}
 
 
+def _laid_out(values: Any, apart: bool, zeros: Callable[..., Any]) -> Any:
+    """The same, or every second place of an array that is twice as long."""
+    if not apart or not values.ndim:
+        return values
+    room = zeros((*values.shape[:-1], 2 * values.shape[-1]), dtype=values.dtype)[..., ::2]
+    room[...] = values
+    return room
+
+
 def _not_an_array(loss: Any, wanted: str) -> str:
     return (
         f"the result is a {type(loss).__name__}, not a {wanted}: it has no gradient (float() and .item() cut it off; "
@@ -102,7 +115,8 @@ class Numpy:
 
     def call(self, function: Callable[..., Any], given: Sequence[Given], keywords: Mapping[str, Any]) -> Returned:
         """Call the function with fresh arrays."""
-        arrays = [g.values.astype(g.dtype) if g.dtype else g.values.copy() for g in given]
+        copies = [g.values.astype(g.dtype) if g.dtype else g.values.copy() for g in given]
+        arrays = [_laid_out(copy, g.apart, np.zeros) for copy, g in zip(copies, given, strict=True)]
         before = [array.copy() for array in arrays]
         # The function's own overflow warnings are not the caller's concern; its results are checked.
         with np.errstate(all="ignore"):
@@ -132,9 +146,10 @@ class Torch:
     def call(self, function: Callable[..., Any], given: Sequence[Given], keywords: Mapping[str, Any]) -> Returned:
         """Call the function with fresh leaves and differentiate the sum of its first result."""
         torch = self.torch
+        copies = [torch.tensor(g.values, dtype=getattr(torch, g.dtype) if g.dtype else None) for g in given]
         tensors = [
-            torch.tensor(g.values, dtype=getattr(torch, g.dtype) if g.dtype else None, requires_grad=g.differentiate)
-            for g in given
+            _laid_out(copy, g.apart, torch.zeros).requires_grad_(g.differentiate)
+            for copy, g in zip(copies, given, strict=True)
         ]
         before = [tensor.detach().clone() for tensor in tensors]
         result = function(*tensors, **keywords)

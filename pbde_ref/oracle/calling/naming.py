@@ -37,7 +37,7 @@ def subject_named(name: str) -> Callable[..., Any]:
         said = f"{' '.join(said.split()):.150}{_near(error)}"
         raise ValueError(f"the subject {name!r:.100} cannot be found: {said}") from error
     if not callable(value):
-        raise ValueError(f"the subject {name!r} must be callable; got {type(value).__name__}")
+        raise ValueError(f"the subject {name!r} must be callable; got {type(value).__name__:.60}")
     function: Callable[..., Any] = value
     return function
 

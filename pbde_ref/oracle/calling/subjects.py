@@ -105,7 +105,9 @@ class Subject:
         """Whether gradients can be had."""
         return self.framework.differentiates or self.returns_gradients
 
-    def compute(self, case: Case, dtype: str, differentiate: Callable[[Input], bool] | None = None) -> Computed:
+    def compute(
+        self, case: Case, dtype: str, differentiate: Callable[[Input], bool] | None = None, *, apart: bool = False
+    ) -> Computed:
         """Call the function on a case.
 
         Parameters
@@ -116,6 +118,8 @@ class Subject:
             Of the arrays it is called with.
         differentiate : callable, optional
             Which inputs to differentiate by. Default: none.
+        apart : bool
+            Whether entries of its arrays shall not stand side by side in memory.
 
         Raises
         ------
@@ -125,7 +129,9 @@ class Subject:
         wanted = differentiate or (lambda _: False)
         # A function that returns its gradients itself need not be differentiable.
         by = (lambda _: False) if self.returns_gradients else wanted
-        given = [Given(case.arrays[i.name], dtype if i.floating else "", by(i) and i.floating) for i in case.inputs]
+        given = [
+            Given(case.arrays[i.name], dtype if i.floating else "", by(i) and i.floating, apart) for i in case.inputs
+        ]
         keywords = {own: case.conventions[name] for name, own in self.keywords.items()}
         try:
             returned = self.framework.call(self._watched, given, keywords)
@@ -210,7 +216,7 @@ class Subject:
         if numbers is not None and numbers.shape == wanted:
             return numbers
         if numbers is None:
-            got = f"{type(result).__name__}" + (f" {result!r}"[:60] if result is not None else "")
+            got = f"{type(result).__name__:.60}" + (f" {result!r}"[:60] if result is not None else "")
             got += " as the first element of what it returned" if result is not returned.result else ""
         elif numbers.shape == (case.size,) and wanted == () and "lambda_" not in case.conventions:
             got = f"an array of shape {numbers.shape}, such as each example's own loss has: pass reduction='none'"
@@ -230,6 +236,8 @@ class Subject:
         found = returned.result[1] if isinstance(returned.result, (tuple, list)) and len(returned.result) > 1 else None
         if found is not None and not isinstance(found, Mapping):
             order = [i.name for i in case.inputs if i.differentiated]
+            if isinstance(found, (tuple, list)) and len(found) > len(order):
+                order = [i.name for i in case.inputs]
             found = dict(zip(order, found, strict=False)) if isinstance(found, (tuple, list)) else {order[0]: found}
         gradients = {}
         for name in names:

@@ -6,7 +6,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,7 @@ class Bench:
     repetitions: int = 200
     explain: Callable[[Bench, Votes, FloatArray], str] = lambda bench, votes, utilities: ""
     changes: set[str] = field(default_factory=set)
+    settings: Any = field(default_factory=np.geterr)
     _known: dict[str, Found] = field(default_factory=dict)
 
     def rng(self, what: str) -> np.random.Generator:
@@ -66,7 +67,7 @@ class Bench:
 
     def votes(self, name: str) -> Votes:
         """One of the cases."""
-        return (with_ties if name == "ties" else CASES[name])(self.rng(name))
+        return _case(name, self.seed)
 
     def known(self, name: str) -> Found:
         """What the fitter gives for a case, called once."""
@@ -76,7 +77,8 @@ class Bench:
 
     def tried(self, *rows: Any, **keywords: Any) -> Any:
         """The function, with what it changes for everybody put back."""
-        with watched(self.changes):
+        # A fitter that warns is heard, whatever is made of its scores.
+        with np.errstate(**self.settings), watched(self.changes):
             return self.function(*rows, **keywords)
 
     def call(self, votes: Votes) -> Found:
@@ -106,7 +108,7 @@ class Bench:
 
     def right(self, votes: Votes) -> ComparisonFit:
         """What it should give."""
-        return optimum(votes, self.declared.ties, self.declared.prior)
+        return _right(votes, self.declared)
 
     def hold(self, votes: Votes, utilities: FloatArray, what: str) -> None:
         """Compare with the optimum, differences alone."""
@@ -129,10 +131,19 @@ class Bench:
             )
 
 
+@lru_cache(maxsize=16)
+def _case(name: str, seed: int) -> Votes:
+    return (with_ties if name == "ties" else CASES[name])(np.random.default_rng([seed, *name.encode()]))
+
+
+@lru_cache(maxsize=64)
+def _right(votes: Votes, declared: Declared) -> ComparisonFit:
+    return optimum(votes, declared.ties, declared.prior)
+
+
 def apart(utilities: FloatArray, wanted: FloatArray) -> FloatArray:
     """Differences of centred utilities."""
-    with np.errstate(invalid="ignore"):
-        return np.asarray(utilities - utilities.mean() - (wanted - wanted.mean()))
+    return np.asarray(utilities - utilities.mean() - (wanted - wanted.mean()))
 
 
 def source(votes: Votes) -> str:
@@ -150,13 +161,17 @@ def _in_order(what: str, given: Any, names: tuple[str, ...]) -> FloatArray:
     """A mapping's values in the items' order."""
     if not isinstance(given, Mapping):
         if not (hasattr(given, "items") and hasattr(given, "keys")):
-            raise FailedCheckError(f"{what} must be a mapping from each label to a number; got {type(given).__name__}")
+            raise FailedCheckError(f"{what} must be a mapping from labels to numbers; got {type(given).__name__:.60}")
         given = dict(given.items())
     strange = [key for key in given if key not in names]
     if strange:
         raise FailedCheckError(f"{what} must be of the labels that were compared; got {strange[0]!r:.60}")
     nothing = np.nan if what == "scores" else next((np.full(np.shape(v), np.nan) for v in given.values()), np.nan)
+    values = [nothing if given.get(name) is None else given[name] for name in names]
+    texts = [x for value in values for x in np.asarray(value, dtype=object).flat if isinstance(x, str | bytes)]
+    if texts:
+        raise FailedCheckError(f"{what} must be numbers; got the text {texts[0]!r:.60}")
     try:
-        return np.array([nothing if given.get(name) is None else given[name] for name in names], dtype=np.float64)
+        return np.array(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise FailedCheckError(f"{what} must be numbers; {error}") from None

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from pbde_ref.oracle.calling.subjects import name_of
 from pbde_ref.oracle.context import FailedCheckError, SkippedCheckError
 from pbde_ref.oracle.fitters.bench import Bench, RefusedError
@@ -118,7 +120,9 @@ def _run(bench: Bench) -> Iterator[CheckResult]:
 
 def _result(name: str, check: Callable[[Bench], Any], bench: Bench) -> CheckResult:
     try:
-        check(bench)
+        # Scores may be infinite, and no numbers at all.
+        with np.errstate(all="ignore"):
+            check(bench)
     except SkippedCheckError as reason:
         return CheckResult(name, "skipped", str(reason))
     except FailedCheckError as failure:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import expit
 
 from pbde_ref.estimation.likelihood import TIE_MODELS, fit_comparisons
@@ -78,8 +77,7 @@ class Declared:
     def nats(self, scores: FloatArray) -> FloatArray:
         """Scores as utilities, up to a constant."""
         if self.scale == "odds":
-            with np.errstate(divide="ignore", invalid="ignore"):
-                return np.asarray(np.log(scores))
+            return np.asarray(np.log(scores))
         return scores / self.unit
 
     @property
@@ -108,6 +106,9 @@ def optimum(votes: Votes, ties: str | None = "half", prior: Prior | None = None)
 
 def score_residual(votes: Votes, utilities: FloatArray, prior: Prior | None) -> FloatArray:
     """Wins less expected wins, less the prior's slope, of each item, over its comparisons."""
+    # As slow to load as NumPy, and few processes call it.
+    from scipy.optimize import brentq
+
     wins = votes.wins
     expected = (wins + wins.T) * expit(np.subtract.outer(utilities, utilities))
     result = wins.sum(axis=1) - expected.sum(axis=1)

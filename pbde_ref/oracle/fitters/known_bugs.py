@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache, partial
+from itertools import islice
 
 import numpy as np
-from scipy.optimize import brentq, root
 from scipy.special import expit
 
 from pbde_ref.estimation.connectivity import NoFiniteEstimateError
 from pbde_ref.estimation.likelihood import TIE_MODELS
 from pbde_ref.estimation.priors import GaussianPrior, PseudoCounts
 from pbde_ref.oracle.fitters.bench import Bench, apart
-from pbde_ref.oracle.fitters.definition import optimum, score_residual
+from pbde_ref.oracle.fitters.definition import Declared, optimum, score_residual
 from pbde_ref.oracle.fitters.votes import TIE, Votes
 from pbde_ref.validation import FloatArray
 
@@ -23,7 +24,7 @@ __all__ = ["KNOWN", "diagnose"]
 # Steps of a slow method that are tried, and nats within which a stop counts as one near the maximum.
 MOST_STEPS, NEAR = 3000, 0.05
 
-Formula = Callable[[Bench, Votes], FloatArray]
+Formula = Callable[[Declared, Votes], FloatArray]
 
 
 def minorized(wins: FloatArray, won: FloatArray) -> Iterator[FloatArray]:
@@ -31,77 +32,74 @@ def minorized(wins: FloatArray, won: FloatArray) -> Iterator[FloatArray]:
     games, strength = wins + wins.T, np.ones(len(wins))
     while True:
         strength = won / (games / np.add.outer(strength, strength)).sum(axis=1)
-        strength /= np.exp(np.log(strength).mean())
-        yield np.log(strength)
+        logs = np.log(strength)
+        logs -= np.add.reduce(logs) / logs.size
+        strength = np.exp(logs)
+        yield logs
 
 
-def second_iterate(bench: Bench, votes: Votes) -> FloatArray:
+def second_iterate(declared: Declared, votes: Votes) -> FloatArray:
     """Zermelo's iteration, ended after two steps."""
     steps = minorized(votes.wins, votes.wins.sum(axis=1))
     next(steps)
     return next(steps)
 
 
-def alternating(count: float) -> Formula:
+def alternating(count: float, declared: Declared, votes: Votes) -> FloatArray:
     """Newman's update of all strengths at once, a thousand times, with a prior against strength 1 or none."""
-
-    def formula(bench: Bench, votes: Votes) -> FloatArray:
-        wins, strength = votes.wins, np.ones(len(votes.names))
-        for _ in range(1000):
-            total, own = np.add.outer(strength, strength), count / (strength + 1.0)
-            strength = ((wins * strength / total).sum(axis=1) + own) / ((wins.T / total).sum(axis=1) + own)
-            strength /= np.exp(np.log(strength).mean())
-        return np.asarray(np.log(strength))
-
-    return formula
-
-
-def recentred_prior(bench: Bench, votes: Votes) -> FloatArray:
-    """Zermelo's iteration with pseudo-counts against strength 1, the strengths' geometric mean set to 1 each time."""
-    count = bench.declared.prior.pseudo_count if bench.declared.prior is not None else 0.1
     wins, strength = votes.wins, np.ones(len(votes.names))
+    for _ in range(1000):
+        shares, own = wins / np.add.outer(strength, strength), count / (strength + 1.0)
+        strength = (shares @ strength + own) / (shares.sum(axis=0) + own)
+        strength /= np.exp(np.add.reduce(np.log(strength)) / strength.size)
+    return np.asarray(np.log(strength))
+
+
+def recentred_prior(declared: Declared, votes: Votes) -> FloatArray:
+    """Zermelo's iteration with pseudo-counts against strength 1, the strengths' geometric mean set to 1 each time."""
+    count = declared.prior.pseudo_count if declared.prior is not None else 0.1
+    games, won, strength = votes.wins + votes.wins.T, votes.wins.sum(axis=1) + count, np.ones(len(votes.names))
     for _ in range(20000):
-        before, games = strength, wins + wins.T
-        rate = (games / np.add.outer(strength, strength)).sum(axis=1) + 2.0 * count / (strength + 1.0)
-        strength = (wins.sum(axis=1) + count) / rate
-        strength = strength / np.exp(np.log(strength).mean())
+        before = strength
+        strength = won / ((games / np.add.outer(strength, strength)).sum(axis=1) + 2.0 * count / (strength + 1.0))
+        strength = strength / np.exp(np.add.reduce(np.log(strength)) / strength.size)
         if np.abs(np.log(strength / before)).max() < 1e-12:
             break
     return np.asarray(np.log(strength))
 
 
-def ties_as(code: int) -> Formula:
+def ties_as(code: int, declared: Declared, votes: Votes) -> FloatArray:
     """Ties counted as wins of one side."""
-    return lambda bench, votes: _fit(bench, replace(votes, outcome=np.where(votes.outcome == TIE, code, votes.outcome)))
+    return _fit(declared, replace(votes, outcome=np.where(votes.outcome == TIE, code, votes.outcome)))
 
 
-def one_sided_ties(bench: Bench, votes: Votes) -> FloatArray:
+def one_sided_ties(declared: Declared, votes: Votes) -> FloatArray:
     """Ties of items that tied on one side only are lost when a table and its transpose are added."""
     tied = votes.outcome == TIE
     both = np.intersect1d(votes.left[tied], votes.right[tied])
     kept = ~tied | (np.isin(votes.left, both) & np.isin(votes.right, both))
-    return _fit(bench, votes.rows(kept))
+    return _fit(declared, votes.rows(kept))
 
 
-def both_win(bench: Bench, votes: Votes) -> FloatArray:
+def both_win(declared: Declared, votes: Votes) -> FloatArray:
     """A tie counted as a whole win of either side."""
     tied = votes.outcome == TIE
-    return _fit(bench, replace(votes, weights=votes.times * np.where(tied, 2.0, 1.0)), "half")
+    return _fit(declared, replace(votes, weights=votes.times * np.where(tied, 2.0, 1.0)), "half")
 
 
-def equal_pairs(bench: Bench, votes: Votes) -> FloatArray:
+def equal_pairs(declared: Declared, votes: Votes) -> FloatArray:
     """Shares of wins instead of numbers: each pair weighs the same."""
     games = votes.wins + votes.wins.T
-    return _fit(bench, replace(votes, weights=votes.times / games[votes.left, votes.right]))
+    return _fit(declared, replace(votes, weights=votes.times / games[votes.left, votes.right]))
 
 
-def once(bench: Bench, votes: Votes) -> FloatArray:
+def once(declared: Declared, votes: Votes) -> FloatArray:
     """Equal rows counted once."""
     key = (votes.left * len(votes.names) + votes.right) * 3 + votes.outcome
-    return _fit(bench, votes.rows(np.unique(key, return_index=True)[1]))
+    return _fit(declared, votes.rows(np.unique(key, return_index=True)[1]))
 
 
-def share(bench: Bench, votes: Votes) -> FloatArray:
+def share(declared: Declared, votes: Votes) -> FloatArray:
     """The logit of each item's share of wins, whoever the opponents were."""
     won, games = votes.wins.sum(axis=1), (votes.wins + votes.wins.T).sum(axis=1)
     return np.asarray(np.log(won) - np.log(games - won))
@@ -112,19 +110,20 @@ KNOWN: dict[str, Formula] = {
     "tolerance (crowd-kit 1.4.2, evalica #7)": second_iterate,
     "strengths are centred in each step of an iteration whose pseudo-counts stand against strength 1: the end is the "
     "maximum of nothing (elote 1.5.1)": recentred_prior,
-    "an update of all strengths at once that goes to and fro and not to the maximum (elote #58, #65)": alternating(0.1),
+    "an update of all strengths at once that goes to and fro and not to the maximum (elote #58, #65)":
+        partial(alternating, 0.1),
     "Newman's update of all strengths at once, which goes to and fro for ever where items win alike (evalica 0.4.2)":
-        alternating(0.0),
-    "ties count as wins of the left (one-hot columns of which one was left out)": ties_as(0),
-    "ties count as wins of the right (one-hot columns of which one was left out)": ties_as(1),
+        partial(alternating, 0.0),
+    "ties count as wins of the left (one-hot columns of which one was left out)": partial(ties_as, 0),
+    "ties count as wins of the right (one-hot columns of which one was left out)": partial(ties_as, 1),
     "ties of items that tied on one side only are lost, a pivot table being added to its transpose "
     "(ai-agent-book #358)": one_sided_ties,
     "a tie counts as a whole win of either side": both_win,
-    "weights are ignored": lambda bench, votes: _fit(bench, replace(votes, weights=None)),
+    "weights are ignored": lambda declared, votes: _fit(declared, replace(votes, weights=None)),
     "equal rows count once": once,
     "each pair weighs the same: shares of wins instead of numbers": equal_pairs,
     "the logit of the share of wins, without regard to the opponents": share,
-    "the sign is inverted: losers and winners are exchanged": lambda bench, votes: -bench.right(votes).utilities,
+    "the sign is inverted: losers and winners are exchanged": lambda declared, votes: -_fit(declared, votes),
 }
 
 
@@ -140,9 +139,9 @@ def diagnose(bench: Bench, votes: Votes, utilities: FloatArray) -> str:
         return bool(gap <= close and np.abs(apart(candidate, right)).max() > 5.0 * max(gap, 1e-9))
 
     with np.errstate(all="ignore"):
-        for says, formula in KNOWN.items():
+        for says in KNOWN:
             with suppress(NoFiniteEstimateError, ValueError):
-                if fits(formula(bench, votes)):
+                if fits(_computed(says, bench.declared, votes)):
                     return f"matches a known bug: {says}"
     for ties in ("drop", *TIE_MODELS) if (votes.outcome == TIE).any() else ():
         with suppress(NoFiniteEstimateError, ValueError):
@@ -157,6 +156,9 @@ def diagnose(bench: Bench, votes: Votes, utilities: FloatArray) -> str:
 
 def _prior(bench: Bench, votes: Votes, utilities: FloatArray, fits: Callable[[FloatArray], bool]) -> str:
     """A prior of some strength that was not declared, found from the scores' span."""
+    # As slow to load as NumPy, and few processes call it.
+    from scipy.optimize import brentq
+
     declared = f"; you declared ridge={bench.declared.ridge!r}"
     if bench.declared.prior is not None:
         with suppress(NoFiniteEstimateError):
@@ -181,6 +183,9 @@ def _prior(bench: Bench, votes: Votes, utilities: FloatArray, fits: Callable[[Fl
 
 def _incoherent(votes: Votes, count: float) -> FloatArray:
     """GABRIEL's sums: pseudo-counts in every cell of the comparisons, the diagonal's too, and one for each item."""
+    # As slow to load as NumPy, and few processes call it.
+    from scipy.optimize import root
+
     wins = votes.wins
     won, games = np.log(wins.sum(axis=1) + count), wins + wins.T + count
 
@@ -193,9 +198,12 @@ def _incoherent(votes: Votes, count: float) -> FloatArray:
 
 def _stopped(bench: Bench, votes: Votes, utilities: FloatArray, fits: Callable[[FloatArray], bool]) -> str:
     """A method that stopped before its end."""
-    for step, at in zip(range(1, MOST_STEPS), minorized(votes.wins, votes.wins.sum(axis=1)), strict=False):
-        if bench.declared.prior is None and fits(at):
-            return f"stops early: step {step} of Zermelo's iteration (a loose tolerance, or a limit on steps)"
+    if bench.declared.prior is None:
+        steps = np.array(list(islice(minorized(votes.wins, votes.wins.sum(axis=1)), MOST_STEPS)))
+        off = np.abs(steps - (utilities - utilities.mean())).max(axis=1)
+        for place in np.flatnonzero(off <= 3.0 * bench.declared.tolerance).tolist():
+            if fits(steps[place]):
+                return f"stops early: step {place + 1} of Zermelo's iteration (a loose tolerance, or a limit on steps)"
     gap = float(np.abs(apart(utilities, bench.right(votes).utilities)).max())
     slope = float(np.abs(score_residual(votes, utilities, bench.declared.prior)).max())
     if gap <= NEAR and not (votes.outcome == TIE).any():
@@ -204,5 +212,10 @@ def _stopped(bench: Bench, votes: Votes, utilities: FloatArray, fits: Callable[[
     return ""
 
 
-def _fit(bench: Bench, votes: Votes, ties: str | None = None) -> FloatArray:
-    return optimum(votes, ties or bench.declared.ties, bench.declared.prior).utilities
+@lru_cache(maxsize=256)
+def _computed(says: str, declared: Declared, votes: Votes) -> FloatArray:
+    return KNOWN[says](declared, votes)
+
+
+def _fit(declared: Declared, votes: Votes, ties: str | None = None) -> FloatArray:
+    return optimum(votes, ties or declared.ties, declared.prior).utilities

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ class Votes:
         """How often each row happened."""
         return np.ones(self.left.size) if self.weights is None else self.weights
 
-    @property
+    @cached_property
     def wins(self) -> FloatArray:
         """How often each item beat each other one, a tie being half a win of both, shape (n, n)."""
         size = len(self.names)

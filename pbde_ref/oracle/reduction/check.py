@@ -103,7 +103,7 @@ def check_reduction(
     8
     """
     if not callable(function):
-        raise TypeError(f"`function` must be callable; got {type(function).__name__}")
+        raise TypeError(f"`function` must be callable; got {type(function).__name__:.60}")
     choice("over", over, OVER)
     choice("across", across, ("mean", "sum"))
     choice("on_failure", on_failure, ("raise", "report"))

@@ -114,7 +114,7 @@ def check_training(
     (False, 'the Luce rule (DPO without the reference)')
     """
     if not callable(train):
-        raise TypeError(f"`train` must be callable; got {type(train).__name__}")
+        raise TypeError(f"`train` must be callable; got {type(train).__name__:.60}")
     choice("on_failure", on_failure, ("raise", "report"))
     switch("repeat", repeat)
     tolerance = positive_number("tolerance", tolerance)
@@ -165,7 +165,7 @@ def _train(train: Train, sample: Sample | PromptSample) -> tuple[FloatArray, str
         plain = given.detach().cpu().double() if hasattr(given, "detach") else given
         log_probs = np.asarray(plain).astype(np.float64)
     except (TypeError, ValueError):
-        return nothing, f"{called}; it returned {type(given).__name__}"
+        return nothing, f"{called}; it returned {type(given).__name__:.60}"
     if given is None:
         return nothing, f"{called}; it returned None"
     if log_probs.shape != reference.shape:

@@ -41,7 +41,7 @@ def direction(objective: ObjectiveName, annotator: PreferenceModel, proposal: Pr
         if not solution.converged:
             raise ArithmeticError(f"the Bradley-Terry fit did not converge: {solution.certificate}")
         return solution.value
-    reference = uniform(range(annotator.size))
+    reference = uniform(annotator.support)
     if objective == "ipo":
         quadratic = ipo_optimum(annotator, proposal, tau=0.5, reference=reference)
         if not quadratic.converged:

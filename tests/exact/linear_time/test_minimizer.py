@@ -24,7 +24,7 @@ def mixture(size, spread, rng):
 
 def paper_mixture(size):
     problem = pb.paper_problem(size)
-    members = [process(p.log_pmf) for p in problem.annotator_distributions]
+    members = [pb.Annotator(p, pb.luce()) for p in problem.annotator_distributions]
     return pb.AnnotatorMixture(problem.annotator_weights, members), pb.ProductProposal(problem.reference)
 
 

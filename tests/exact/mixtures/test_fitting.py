@@ -717,7 +717,7 @@ def test_bad_models_are_refused(function, weights, utilities, message):
         ({"tolerance": 0.0}, ValueError, "`tolerance` must be positive; got 0.0"),
         ({"reference": pb.uniform("ab")}, ValueError, "`reference` must have 3 outcomes"),
         (
-            {"reference": pb.FiniteDistribution.from_weights([1, 1, 0])},
+            {"reference": pb.FiniteDistribution.from_weights([1, 1, 0], support="abc")},
             ValueError,
             r"`the reference's utilities` must be finite; got -inf at index \(0, 2\)",
         ),
