@@ -8,6 +8,7 @@ from pathlib import Path
 
 from docutils import nodes
 from myst_parser.parsers.sphinx_ import MystParser
+from sphinx.ext import autosummary
 from sphinx.util import logging
 
 from pbde_ref import __version__
@@ -37,6 +38,8 @@ myst_dmath_double_inline = True
 myst_heading_anchors = 4
 
 autosummary_generate = True
+# The reference's tables show first sentences, which ended in "IPO, Eq." where a number follows.
+autosummary.WELL_KNOWN_ABBREVIATIONS += ("Eq.", "Eqs.", "Sec.", "Fig.")
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
@@ -66,11 +69,13 @@ class NotebookParser(MystParser):
 
 
 def _refuse_dollars(app, doctree):
-    """A dollar in a sentence is a formula that was not read as one."""
+    """A dollar in a sentence is a formula that was not read as one; no sentence ends before an equation's number."""
     formulas_and_code = (nodes.math, nodes.literal, nodes.FixedTextElement, nodes.raw)
     for text in doctree.findall(nodes.Text):
         if "$" in text and not isinstance(text.parent, formulas_and_code):
             logging.getLogger(__name__).warning("a formula was not read: %s", text[:100], location=text.parent)
+        elif text.endswith((" Eq.", " Fig.")) and text is text.parent[-1] and isinstance(text.parent, nodes.paragraph):
+            logging.getLogger(__name__).warning("a sentence was cut: %s", text[-100:], location=text.parent)
 
 
 def setup(app):

@@ -20,9 +20,10 @@ What they are asked about is put together from few parts: a `FiniteDistribution`
 `geometric_average`, `length_normalized`, any `PBDE`), an `Annotator` or `AnnotatorMixture`, and a proposal, which says
 what pairs are compared (`ProductProposal`, `JointProposal`, `PairListProposal`).
 
-Rooms: `losses` (batches), `exact` (expectations, optima, certificates), `games` (any preferences), `catalogue` (all
-losses), `sampling`, `estimation`, `oracle`, `vectors`, `strategies`, `experiments`, `figures`; on the command line
-``pbde-ref list``.
+Rooms: `losses` (batches), `exact` (expectations, optima, certificates), `games` (any preferences), `aggregation` (many
+annotators), `prompts`, `online` (pairs that depend on the policy), `design` (which pairs to ask), `catalogue` (all
+losses), `docket` (published claims), `sampling`, `estimation`, `oracle`, `vectors`, `strategies`, `experiments`,
+`figures`; on the command line ``pbde-ref list``.
 """
 
 from importlib import import_module as _import_module
@@ -321,8 +322,8 @@ __all__ = [
 ]
 
 _ROOMS = (
-    "catalogue", "estimation", "exact", "experiments", "figures", "games", "losses", "models", "oracle", "paper",
-    "sampling", "strategies", "vectors", "verification",
+    "aggregation", "catalogue", "design", "docket", "estimation", "exact", "experiments", "figures", "games", "losses",
+    "models", "online", "oracle", "paper", "prompts", "sampling", "strategies", "vectors", "verification",
 )  # fmt: skip
 _PARTS = (
     "Annotator", "AnnotatorMixture", "FiniteDistribution", "JointProposal", "Optimum", "PBDE", "PairListProposal",

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pbde_ref.display import Shown
 from pbde_ref.numerics import grouped_logsumexp
 from pbde_ref.validation import (
     FloatArray,
@@ -32,7 +33,7 @@ __all__ = ["ConditionalDistribution", "Prompts"]
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
-class Prompts:
+class Prompts(Shown):
     r"""Which answer belongs to which prompt: a support in groups.
 
     Parameters
@@ -193,7 +194,7 @@ class Prompts:
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
-class ConditionalDistribution:
+class ConditionalDistribution(Shown):
     r"""A distribution over the answers to each prompt.
 
     .. math:: p(x \mid x_0) = e^{\ell(x)} \Big/ \sum_{x' \in S(x_0)} e^{\ell(x')}
@@ -245,8 +246,8 @@ class ConditionalDistribution:
         """Number of answers to all prompts."""
         return self.log_pmf.size
 
-    def __repr__(self) -> str:
-        return f"ConditionalDistribution({np.array2string(self.log_pmf, threshold=6)}, support={self.support!r})"
+    def __array__(self, *args: Any, **options: Any) -> NDArray[Any]:
+        raise TypeError(f"a {type(self).__name__} is no array: take its `pmf`, or its `log_pmf` as utilities")
 
     def sample(self, prompts: Sequence[int] | NDArray[Any], *, rng: Any = None) -> IndexArray:
         """Draw one answer to each of these prompts, given by their numbers; answers by theirs, shape (m,).

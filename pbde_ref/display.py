@@ -38,9 +38,21 @@ class Shown:
         text = f"{type(self).__name__}({parts})"
         return text if len(text) <= WIDEST else f"{text[: WIDEST - 2]}…)"
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Give a copy what it holds; into its arrays nobody writes either."""
+        vars(self).update({name: _read_only(value) for name, value in state.items()})
+
     def _repr_html_(self) -> str:
         rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in _fields(self))
         return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"
+
+
+def _read_only(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        # A view, for a shallow copy shares the array with the original, which stays as it is.
+        value = value.view()
+        value.flags.writeable = False
+    return value
 
 
 def _fields(value: Any) -> list[tuple[str, str]]:
@@ -56,7 +68,7 @@ def _in_short(value: Any) -> str:
         return f"({len(value)} × {type(value[0]).__name__})"
     if is_dataclass(value) and len(repr(value)) > WIDEST // 2:
         return f"{type(value).__name__}(…)"
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return text if len(text) <= WIDEST // 2 else f"{text[: WIDEST // 2 - 1]}…"
 
 

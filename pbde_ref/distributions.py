@@ -146,8 +146,7 @@ class FiniteDistribution(Shown):
 
     __iter__ = None  # labels or probabilities? Neither: `support` and `pmf` say which
 
-    def __array__(self, *args: Any, **options: Any) -> NDArray[Any]:
-        raise TypeError("a FiniteDistribution is no array: take its `pmf`, or its `log_pmf` where utilities are wanted")
+    __array__ = ConditionalDistribution.__array__
 
     def plot(self, axes: Any = None, **style: Any) -> Any:
         """Draw the probabilities over the support; matplotlib's axes, new ones if none are given.

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from pbde_ref.display import Shown
 from pbde_ref.numerics import bernoulli_kl, sigmoid_difference, softplus, weighted
 from pbde_ref.validation import FloatArray, flip_probability, non_negative_number, positive_number, shown
 
@@ -32,7 +33,7 @@ _Maker = TypeVar("_Maker", bound="Callable[..., Objective]")
 
 
 @dataclass(frozen=True, eq=False)
-class Objective:
+class Objective(Shown):
     r"""One pair's loss as a function of the winner's margin :math:`m`.
 
     Two objectives are equal only if they are the same object.

@@ -84,12 +84,17 @@ def plain_array(name: str, value: Any, kind: str = "an array") -> NDArray[Any]:
         raise
     except Exception as error:
         # An object's own conversion may raise anything.
-        # Asked of the type: what an object answers itself may be anything.
-        known = getattr(type(value), "__dataclass_fields__", ())
-        # Probabilities are numbers too, but as utilities or rewards not what anyone meant.
-        probabilities = "" if name in ("utilities", "rewards") else " or `pmf`"
-        part = f", such as its `log_pmf`{probabilities}" if "log_pmf" in known else ""
-        raise TypeError(f"`{name}` must be {kind}{part}; got {shown(value)}") from error
+        raise TypeError(f"`{name}` must be {kind}{_part(name, value)}; got {shown(value)}") from error
+
+
+def _part(name: str, value: Any) -> str:
+    """What of a value may have been meant."""
+    # Asked of the type: what an object answers itself may be anything.
+    known = getattr(type(value), "__dataclass_fields__", ())
+    own = next((part for part in ("log_pmf", "utility", "utilities") if part in known), "")
+    # Probabilities are numbers too, but as utilities or rewards not what anyone meant.
+    probabilities = " or `pmf`" if own == "log_pmf" and name not in ("utilities", "rewards") else ""
+    return f", such as its `{own}`{probabilities}" if own else ""
 
 
 def array(name: str, value: ArrayLike, *, nan: bool = False) -> FloatArray:
@@ -112,7 +117,7 @@ def array(name: str, value: ArrayLike, *, nan: bool = False) -> FloatArray:
     except MemoryError as error:
         raise ValueError(f"`{name}` must fit into memory; got shape {given.shape}") from error
     except Exception as error:
-        raise TypeError(f"`{name}` must be an array of real numbers; got {shown(value)}") from error
+        raise TypeError(f"`{name}` must be an array of real numbers{_part(name, value)}; got {shown(value)}") from error
     if not nan:
         reject(name, "free of NaN", result, np.isnan(result))
     return result

@@ -32,6 +32,14 @@ VALUES = {
     "optimum": pb.minimize_expected_loss("bradley_terry", ANNOTATOR, PROPOSAL),
     "ipo": pb.optimum("ipo", ANNOTATOR, PROPOSAL, tau=0.5, reference=PROBLEM.reference),
     "identifiability": pb.identifiability(ANNOTATOR, PROPOSAL),
+    "comparisons": pb.sample_comparisons(ANNOTATOR, PROPOSAL, 99, rng=0),
+    "draws": pb.sample_optimal_policy(PROBLEM.reference, P.log_pmf, beta=1.0, size=99, rng=0),
+    "batch": pb.dpo_loss(*np.zeros((4, 99)), beta=0.1),
+    "answers": pb.ConditionalDistribution(np.zeros(99), pb.Prompts("a" * 99)),
+    "prompts": pb.Prompts("aabb"),
+    "policies": pb.LogLinearPolicies(np.ones((4, 2)), pb.Prompts("aabb")),
+    "prior": pb.GaussianPrior(2.0),
+    "objective": pb.ipo(0.5),
 }
 
 
@@ -47,6 +55,42 @@ def test_one_line_and_a_copy(name):
     assert len(value._repr_html_()) < 4000
     for other in (copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
         assert repr(other) == text
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_nobody_writes_into_a_copy(name):
+    """What was sent to another process and back, or copied, could be written to; the original could not."""
+    value = VALUES[name]
+    held = {key: array.flags.writeable for key, array in vars(value).items() if isinstance(array, np.ndarray)}
+    for other in (copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
+        arrays = {key: array for key, array in vars(other).items() if isinstance(array, np.ndarray)}
+        assert arrays.keys() == held.keys()
+        assert [key for key, array in arrays.items() if array.flags.writeable and not held[key]] == []
+    assert {key: vars(value)[key].flags.writeable for key in held} == held
+
+
+def test_a_report_is_read_in_a_notebook_and_sent_to_other_processes():
+    report = pb.check_loss(lambda c, r, *_: np.mean(r - c), "dpo", beta=0.3, on_failure="report")
+    assert len(repr(report)) <= 240
+    assert report._repr_html_().startswith("<pre>function held against dpo")
+    for other in copies(report):
+        assert (other, repr(other)) == (report, repr(report))
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            other.conventions["beta"] = 1.0
+
+
+def test_an_error_of_a_fit_is_sent_to_other_processes():
+    with pytest.raises(pb.NoFiniteEstimateError) as caught:
+        pb.fit_comparisons([0, 1, 0], [1, 0, 2], support=["tea", "coffee", "water"])
+    for other in copies(caught.value):
+        assert (str(other), vars(other)) == (str(caught.value), vars(caught.value))
+        assert other.losers == ["water"]
+
+
+@pytest.mark.parametrize("name", ["distribution", "answers"])
+def test_a_distribution_is_no_array(name):
+    with pytest.raises(TypeError, match="Distribution is no array: take its `pmf`"):
+        np.asarray(VALUES[name])
 
 
 def test_small_values_are_shown_whole():

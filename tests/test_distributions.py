@@ -407,6 +407,8 @@ def test_a_policy_for_utilities_is_told_what_to_take():
     annotator, pairs = pb.Annotator(p, pb.luce()), pb.ProductProposal(p)
     with pytest.raises(TypeError, match="`utilities` must be an array of real numbers, such as its `log_pmf`; got"):
         pb.expected_kl(annotator, p, pairs)
+    with pytest.raises(TypeError, match="`utilities` must be an array of real numbers, such as its `utility`; got Ann"):
+        pb.comparisons_needed(annotator, pairs, nats=0.1)
     with pytest.raises(TypeError, match="`rewards` must be an array of real numbers, such as its `log_pmf`; got"):
         pb.tilt(p, p, 1.0)
     with pytest.raises(TypeError, match="`values` must be an array of real numbers, such as its `log_pmf` or `pmf`"):

@@ -39,6 +39,21 @@ def test_each_question_has_its_command_or_lines():
     assert len(COMMANDS) + len(blocks("pycon")) == 6
 
 
+def test_commands_are_found_where_they_were_installed():
+    """The README installs into `.venv` and then types `pbde-ref`: who copies line by line needs the line between."""
+    assert QUESTIONS.index(". .venv/bin/activate") < QUESTIONS.index("pbde-ref")
+    assert README.index("python3 -m venv .venv") < README.index(". .venv/bin/activate")
+
+
+def test_the_site_is_built_with_what_the_readme_installs():
+    """The reference imports what needs Matplotlib and Hypothesis; of CI's two extras the README named one."""
+    root = Path(__file__).parents[1]
+    if not (root / ".ci/run").exists():
+        pytest.skip("a source distribution has no .ci: README and CI were not compared")
+    (extras,) = re.findall(r"pip install --quiet '\.\[(docs.*?)\]'", (root / ".ci/run").read_text("utf-8"))
+    assert f"pip install '.[{extras}]'" in (root / "README.md").read_text("utf-8")
+
+
 def params():
     """Training takes half a minute on a busy machine: every run looks at what it would do, a slow one does it."""
     for command in COMMANDS:

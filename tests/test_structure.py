@@ -186,6 +186,9 @@ def test_nothing_is_public_by_accident():
 def test_completion_shows_rooms_and_parts():
     """Every name that `dir` shows exists, few of all public names are among them, and the version is the package's."""
     assert [name for name in dir(pb) if not hasattr(pb, name)] == []
+    # A room is where people look: those that the README names are found as attributes.
+    rooms = {"aggregation", "design", "docket", "exact", "games", "losses", "online", "oracle", "prompts", "sampling"}
+    assert rooms <= set(dir(pb))
     assert len(set(dir(pb)) & set(pb.__all__)) < 30
     assert pb.__version__ == version("pbde-ref")
     assert pb.check_loss is pb.oracle.check_loss

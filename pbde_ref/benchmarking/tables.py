@@ -80,7 +80,7 @@ def _tables(measurements: Iterable[Measurement]) -> Iterable[tuple[str, list[lis
         compared = [f"times\n{_name(reference)}", "min … max"] if reference else []
         tracked = list(dict.fromkeys(name for m in members for name in m.tracked))
         peak = any(m.peak_bytes is not None for m in members)
-        accuracy = [_name(name) for name in tracked]
+        accuracy = [_name(name).replace(" ", "\n") for name in tracked]
         headers = [*names, "", "time", "min … max", *compared, *accuracy, *(["memory"] if peak else [])]
         yield members[0].title, [_row(m, tracked, peak) for m in members], headers
 
@@ -128,5 +128,7 @@ def _skipped(report: Report) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for s in report.skipped:
         where = ", ".join(f"{name} = {number(value)}" for name, value in s.parameters.items())
-        reasons.setdefault(s.reason, []).append(f"{s.contest} {_name(s.contender)} ({where})".replace("  ", " "))
-    return [f"Not measured, because {reason}: {'; '.join(places)}." for reason, places in reasons.items()]
+        # What is not installed is not measured anywhere.
+        at = "" if s.reason.endswith("not installed") else f" ({where})"
+        reasons.setdefault(s.reason, []).append(f"{s.contest} {_name(s.contender)}{at}")
+    return [f"Not measured, because {reason}: {'; '.join(dict.fromkeys(p))}." for reason, p in reasons.items()]

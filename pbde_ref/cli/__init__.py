@@ -6,11 +6,13 @@ Results go to stdout, progress and errors to stderr. Exit status: 0 all well, 1 
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import importlib
 import os
 import signal
 import sys
+import unicodedata
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
@@ -35,6 +37,11 @@ COMMANDS = {
     "list": ("pbde_ref.cli.listing", "Say which claims and losses there are."),
 }
 """The module of each command, which is imported if the command is given, and what it does."""
+
+_SIGNS = {"–": "-", "−": "-", "…": "...", "·": "*", "×": "x", "±": "+-", "²": "^2", "√": "root ", "µ": "u"}
+_GREEK = {c: unicodedata.name(c).split()[-1].lower().replace("mda", "mbda") for c in "αβγδεκλμνπρστχψω"}
+SPELT = str.maketrans(_GREEK | _SIGNS)
+"""How letters are spelt that a terminal may not have."""
 
 EXTRAS = {"autograd": "figures", "matplotlib": "figures", "msgpack": "language", "sentencepiece": "language"}
 """What may be missing, and what to install."""
@@ -120,7 +127,16 @@ def _open_streams() -> None:
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         elif hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="pbde_ref.spelt")
+
+
+def _spelt(error: Any) -> tuple[str, int]:
+    """What stands for letters that a terminal has not: names of Greek ones, signs much like them, or escapes."""
+    text = error.object[error.start : error.end].translate(SPELT)
+    return text.encode("ascii", "backslashreplace").decode(), error.end
+
+
+codecs.register_error("pbde_ref.spelt", _spelt)
 
 
 def _give_up_stdout() -> None:

@@ -19,8 +19,8 @@ from pbde_ref.files import check_folder, check_writable
 from pbde_ref.processes import Workers, process_pool
 
 __all__ = [
-    "Parser", "add_workers", "between", "finite_or_none", "option_of", "output_path", "real", "short", "table", "whole",
-    "words", "workers_of",
+    "Parser", "add_workers", "as_written", "between", "finite_or_none", "option_of", "output_path", "real", "short",
+    "table", "whole", "words", "workers_of",
 ]  # fmt: skip
 
 MOST_CHARACTERS = 300
@@ -30,10 +30,10 @@ class _Wrapped(argparse.HelpFormatter):
     """Paragraphs are filled; lines that are indented, such as examples, stay lines, and can be copied when broken."""
 
     def _split_lines(self, text: str, width: int) -> list[str]:
-        return super()._split_lines(_as_written(text), width)
+        return super()._split_lines(as_written(text), width)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        lines, text = [], _as_written(text)
+        lines, text = [], as_written(text)
         for kept, group in groupby(text.strip().splitlines(), lambda line: not line or line[0].isspace()):
             for line in group if kept else [" ".join(group)]:
                 end = " \\\n" if "  pbde-ref" in line else "\n"
@@ -42,10 +42,10 @@ class _Wrapped(argparse.HelpFormatter):
         return "\n".join(lines)
 
 
-def _as_written(text: str) -> str:
-    """As the terminal will show it: letters that it has not are escaped, and so are longer, before lines are filled."""
+def as_written(text: str) -> str:
+    """As the terminal will show it: letters that it has not are spelt, and so are longer, before lines are filled."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
+    return text.encode(encoding, "pbde_ref.spelt").decode(encoding)
 
 
 class Parser(argparse.ArgumentParser):
@@ -188,7 +188,8 @@ def output_path(*endings: str, folder: bool = False, pictures: bool = False) -> 
 
 def table(rows: list[list[Any]], headers: list[str], **options: Any) -> str:
     """Plain columns; what is a number has been formatted by the caller."""
-    return tabulate(rows, headers, tablefmt="simple", disable_numparse=True, **options)
+    shown = [[as_written(cell) if isinstance(cell, str) else cell for cell in row] for row in [headers, *rows]]
+    return tabulate(shown[1:], shown[0], tablefmt="simple", disable_numparse=True, **options)
 
 
 def finite_or_none(value: float) -> float | None:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from textwrap import fill
 from typing import Any
 
-from tabulate import tabulate
-
 from pbde_ref.catalogue import LOSSES, Parameter
-from pbde_ref.cli.arguments import option_of, output_path, real, whole
+from pbde_ref.cli.arguments import option_of, output_path, real, table, whole
 from pbde_ref.files import write_atomically, write_json
 from pbde_ref.foreign import Answer, Reached, ask_child
 from pbde_ref.oracle.calling.naming import subject_named
@@ -190,12 +189,12 @@ def compliance_table(reports: dict[str, Report]) -> str:
     statuses_of = [{result.name: _SIGNS[result.status] for result in report.results} for report in reports.values()]
     rows = [[name, *(statuses.get(name, "-") for statuses in statuses_of)] for name in names]
     rows.append(["all", *("passed" if report.passed else "FAILED" for report in reports.values())])
-    lines = [tabulate(rows, ["check", *reports], tablefmt="simple", disable_numparse=True)]
+    lines = [table(rows, ["check", *reports])]
     for name, report in reports.items():
         ended = [result.message for result in report.results if result.name == "process"]
         unseen = [f"not looked at: {note}" for note in report.notes]
         found = [*ended, *report.diagnoses, *unseen, *(f"note: it {change}" for change in report.changes)]
-        lines += [f"\n{name}", *(f"  - {line}" for line in found)] if found else []
+        lines += [f"\n{name}", *(fill(f"  - {line}", 80, subsequent_indent="    ") for line in found)] if found else []
     return "\n".join(lines)
 
 

@@ -127,9 +127,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--plackett-luce", action="store_true", help="rankings as such, not broken into pairs")
     model.add_argument("--incomparable", choices=("error", "drop", "separate"), default="error",
                        help="items without a finite estimate [%(default)s]")  # fmt: skip
-    model.add_argument(
-        "--f", type=POSITIVE, metavar="F", default=1.0, help="of the process f·log p [1, the Luce rule]"
-    )
+    model.add_argument("--f", type=POSITIVE, metavar="F", default=1.0, help="of the process f·log p [1, the Luce rule]")
     model.add_argument("--pbde", metavar="FILE", help="CSV with columns item, f and g: the process f·log p + g")
     model.add_argument("--held-out", type=SHARE, metavar="SHARE", default=0.2,
                        help="of the comparisons, to compare models of several annotators on [0.2]")  # fmt: skip

@@ -7,8 +7,9 @@ import textwrap
 from typing import Any
 
 import numpy as np
-from tabulate import tabulate
 
+from pbde_ref.cli.arguments import as_written
+from pbde_ref.cli.arguments import table as columns
 from pbde_ref.estimation.annotator_models import AnnotatorModels
 from pbde_ref.estimation.ranking import Ranking
 from pbde_ref.estimation.result import ComparisonFit, interval_reach
@@ -76,8 +77,7 @@ def summary(
         f"{fit.criterion:.0e}, next step {fit.remaining:.0e}",
         f"errors: {intervals or ERRORS[kind]}",
     ]
-    groups = int(fit.components.max()) + 1
-    if groups > 1:
+    if (groups := int(fit.components.max()) + 1) > 1:
         between = "the prior alone compares them" if fit.prior is not None else "utilities have mean 0 in each"
         lines.append(f"{groups} groups without a comparison between them: {between}")
     if fit.dropped:
@@ -96,8 +96,7 @@ def effect_table(fit: ComparisonFit, level: float) -> str:
         for name, value in fit.effects.items()
     ]  # fmt: skip
     headers = ["effect", "nats", "error", f"{100 * level:g} % interval", ""]
-    align = ("left", "right", "right", "right", "left")
-    return tabulate(rows, headers, tablefmt="simple", disable_numparse=True, colalign=align)
+    return columns(rows, headers, colalign=("left", "right", "right", "right", "left"))
 
 
 def item_table(fit: ComparisonFit, ranked: Ranking, most: int, elo: bool = False) -> str:
@@ -119,42 +118,34 @@ def item_table(fit: ComparisonFit, ranked: Ranking, most: int, elo: bool = False
         )
     at = f" ({label(ranked.reference)} at {zero:g})" if ranked.reference is not None else ""
     what = "ratings in units of Elo" if elo else "utilities in nats"
-    title = f"{what}{at} and implicit preference distribution p\n\n"
+    title = textwrap.fill(f"{what}{at} and implicit preference distribution p", WIDTH) + "\n\n"
     order, score = "rank" if len(ranked.ranks) else "place", "rating" if elo else "utility"
     headers = [order, "item", score, f"{100 * ranked.level:g} % interval", "p", "n"]
-    align = ("right", "left", "right", "left", "right", "right")
-    text = tabulate(rows, headers, tablefmt="simple", disable_numparse=True, colalign=align)
+    text = columns(rows, headers, colalign=("right", "left", "right", "left", "right", "right"))
     missing = ranked.order.size - len(rows)
     return title + text + (f"\n\n{missing:,} more items; --top 0 shows all" if missing > 0 else "")
 
 
 def model_table(models: AnnotatorModels, n_annotators: int) -> str:
     """How the models predict held-out comparisons, in 80 columns, and which one does it best."""
-    what = {
-        "pooled": "one utility for all",
-        "each": f"one for each of {n_annotators:,}",
-        "mixture": "unknown annotators",
-    }
+    each = f"one for each of {n_annotators:,}"
+    what = {"pooled": "one utility for all", "mixture": "unknown annotators", "each": each}
     rows = [
         [name, what[name], f"{models.parameters[name]:,}", f"{score.log_loss:.4f} ± {score.standard_error:.4f}",
          f"{score.calibration_error:.4f}"]
         for name, score in models.scores.items()
     ]  # fmt: skip
     headers = ["model", "", "parameters", "log-loss", "miscalibration"]
-    align = ("left", "left", "right", "right", "right")
-    text = tabulate(rows, headers, tablefmt="simple", disable_numparse=True, colalign=align)
+    text = columns(rows, headers, colalign=("left", "left", "right", "right", "right"))
     lead = f"by {models.margin:.4f} ± {models.margin_error:.4f} nats per comparison over {models.runner_up!r}"
-    verdict = f"{models.best!r} describes them best, {lead}" if models.clear else (
-        f"{models.best!r} is ahead {lead}: no clear difference"
-    )  # fmt: skip
+    first = f"describes them best, {lead}" if models.clear else f"is ahead {lead}: no clear difference"
+    verdict = textwrap.fill(f"{models.best!r} {first}", WIDTH)
     for name, score in models.scores.items():
         if score.log_loss > math.log(2.0):
             verdict += f"\n{name!r} is of no use: it predicts worse than a coin"
     for name in models.unfinished:
         verdict += f"\n{name!r} did not converge: its numbers are not those of its best fit"
-    calibrated = min(
-        models.scores, key=lambda name: (name in models.unfinished, models.scores[name].calibration_error)
-    )
+    calibrated = min(models.scores, key=lambda name: (name in models.unfinished, models.scores[name].calibration_error))
     return (
         f"{models.n_held_out:,.10g} held-out comparisons, predicted from {models.n_train:,.10g} others; "
         f"a coin: 0.6931\n\n{text}\n\n{verdict}\n{calibrated!r} is calibrated best"
@@ -171,9 +162,8 @@ def each_table(models: AnnotatorModels, most: int) -> str:
         first = zip(names, fit.utilities[order], errors, strict=True)
         said = " > ".join(f"{label(item, 9)} {value:.2f} ± {error:.2f}" for item, value, error in first)
         rows.append([label(name, 10), f"{fit.n_comparisons:.6g}", said])
-    text = tabulate(rows, ["annotator", "n", "first three, utilities in nats"], "simple", disable_numparse=True)
-    missing = len(busy) - len(rows)
-    return text + (f"\n\n{missing:,} more annotators; --top 0 shows all" if missing > 0 else "")
+    text = columns(rows, ["annotator", "n", "first three, utilities in nats"])
+    return text + (f"\n\n{more:,} more annotators; --top 0 shows all" if (more := len(busy) - len(rows)) > 0 else "")
 
 
 def record(fit: ComparisonFit, table: ComparisonTable, ranked: Ranking) -> dict[str, Any]:
@@ -195,17 +185,10 @@ def record(fit: ComparisonFit, table: ComparisonTable, ranked: Ranking) -> dict[
         for place, item in enumerate(ranked.order.tolist())
     ]
     return {
-        "rows": table.n_rows,
-        "ties": table.n_ties,
-        "bad_lines": table.n_bad,
-        "comparisons": fit.n_comparisons,
+        "rows": table.n_rows, "ties": table.n_ties, "bad_lines": table.n_bad, "comparisons": fit.n_comparisons,
         "prior": None if fit.prior is None else str(fit.prior),
-        "log_likelihood": fit.log_likelihood,
-        "log_prior": fit.log_prior,
-        "gradient_per_comparison": fit.criterion,
-        "next_step": fit.remaining,
-        "converged": fit.converged,
-        "steps": fit.steps,
+        "log_likelihood": fit.log_likelihood, "log_prior": fit.log_prior, "gradient_per_comparison": fit.criterion,
+        "next_step": fit.remaining, "converged": fit.converged, "steps": fit.steps,
         "components": int(fit.components.max()) + 1,
         "dropped": [_plain(name) for name in fit.dropped],
         "effects": {name: {"value": value, "standard_error": _finite(fit.effect_errors()[name])}
@@ -216,18 +199,13 @@ def record(fit: ComparisonFit, table: ComparisonTable, ranked: Ranking) -> dict[
         "reference": ranked.reference,
         "level": ranked.level,
         "items": items,
-    }
+    }  # fmt: skip
 
 
 def models_record(models: AnnotatorModels) -> dict[str, Any]:
     """Everything about the models of several annotators, for JSON."""
     support = models.pooled.distribution.support
-    mixture = {
-        "weights": models.mixture.weights.tolist(),
-        "items": [_plain(name) for name in support],
-        "utilities": models.mixture.utilities.tolist(),
-        "converged": models.mixture.converged,
-    }
+    mixture = models.mixture
     return {
         "comparisons": models.n_train,
         "held_out": models.n_held_out,
@@ -253,14 +231,16 @@ def models_record(models: AnnotatorModels) -> dict[str, Any]:
             str(name): dict(zip(map(str, fit.distribution.support.tolist()), fit.utilities.tolist(), strict=True))
             for name, fit in models.each.items()
         },
-        "mixture": mixture,
+        "mixture": {"weights": mixture.weights.tolist(), "items": [_plain(name) for name in support],
+                    "utilities": mixture.utilities.tolist(), "converged": mixture.converged},
     }
 
 
 def label(name: Any, width: int = LABEL_WIDTH) -> str:
     """A label that fits, without characters that a terminal would obey."""
     text = "".join(letter if letter.isprintable() else "�" for letter in str(name))
-    return text if len(text) <= width else text[: width - 1] + "…"
+    text, more = as_written(text), as_written("…")
+    return text if len(text) <= width else text[: width - len(more)] + more
 
 
 def _plain(value: Any) -> Any:

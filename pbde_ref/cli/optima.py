@@ -9,10 +9,11 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+from tabulate import SEPARATING_LINE
 from tqdm import tqdm
 
 from pbde_ref.catalogue import LOSSES
-from pbde_ref.cli.arguments import finite_or_none, option_of, output_path, real, table, whole
+from pbde_ref.cli.arguments import as_written, finite_or_none, option_of, output_path, real, table, whole
 from pbde_ref.experiments.atlas import LETTERS, RULES, AtlasRow, atlas_row
 from pbde_ref.files import write_atomically, write_json
 
@@ -71,9 +72,13 @@ def run(options: argparse.Namespace) -> int:
         for loss, parameters in tqdm(settings, desc="optima", unit="policy", disable=None, leave=False)
     ]
     print(f"Eq. (10) on {options.support} grid points, pairs from the reference policy\n")
-    print(table([_cells(row) for row in rows], HEADERS, colalign=["left"] + ["right"] * 7 + ["left"] * 2))
+    titles = [[*line] for line in zip(*(f"{header}\n".split("\n")[:2] for header in HEADERS), strict=True)]
+    # As rows, for tabulate makes its headers wider; with long labels in two lines it fills 80 columns.
+    lines = table([*titles, SEPARATING_LINE, *map(_cells, rows)], [], maxcolwidths=[15] + [None] * 9,
+                  colalign=["left"] + ["right"] * 7 + ["left"] * 2)  # fmt: skip
+    print("\n".join(lines.splitlines()[1:-1]))
     for says, labels in _open_ends(rows).items():
-        print("\n" + fill(f"{', '.join(labels)}: {says}", 80))
+        print("\n" + fill(as_written(f"{', '.join(labels)}: {says}"), 80))
     if options.json:
         write_json(options.json, _record(rows, options.support))
     if options.plot:
@@ -150,7 +155,7 @@ def _cells(row: AtlasRow) -> list[str]:
         f"{row.optimum.gap:.0e}",
         f"{row.optimum.policy_error:.0e}" if row.optimum.policy_error < 1.0 else "",
         *("" if distance is None else f"{distance:.3f}" for distance in distances),
-        "" if row.policy is None else f"{row.chosen:.1f}",
+        "" if row.policy is None else f"{row.chosen:.{1 if row.chosen > -99.0 else 0}f}",
         row.falls,
         RULES[row.name].learns,
     ]
@@ -163,12 +168,8 @@ def _record(rows: list[AtlasRow], size: int) -> dict[str, Any]:
         "grid": rows[0].problem.grid.tolist(),
         "optima": [
             {
-                "loss": row.name,
-                "parameters": dict(row.parameters),
-                "figure": row.figure,
-                "value": row.optimum.loss,
-                "gap": finite_or_none(row.optimum.gap),
-                "certificate": row.optimum.proof,
+                "loss": row.name, "parameters": dict(row.parameters), "figure": row.figure, "value": row.optimum.loss,
+                "gap": finite_or_none(row.optimum.gap), "certificate": row.optimum.proof,
                 "policy_error": row.optimum.policy_error,
                 **{name: finite_or_none(value) for name, value in row.distances.items()},
                 "mode_masses": [finite_or_none(mass) for mass in row.mode_masses],
@@ -179,4 +180,4 @@ def _record(rows: list[AtlasRow], size: int) -> dict[str, Any]:
             }
             for row in rows
         ],
-    }
+    }  # fmt: skip

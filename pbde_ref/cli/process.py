@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from pbde_ref.cli.arguments import finite_or_none, output_path, table, whole
+from pbde_ref.cli.arguments import as_written, finite_or_none, output_path, table, whole
 from pbde_ref.estimation.formats import FORMATS, Style
 from pbde_ref.estimation.identification import ProcessIdentification, identify_process
 from pbde_ref.estimation.processes import read_pairs
@@ -62,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(str(error)) from None
     found = identify_process(**arguments)
     print("\n".join(f"{key}: {', '.join(pair)}" for key, pair in names.items()))
-    print(f"{found.n:,.0f} comparisons; errors {found.error_kind}\n\n{found.sentence()}\n")
+    print(f"{found.n:,.0f} comparisons; errors {found.error_kind}\n\n{fill(as_written(found.sentence()), 80)}\n")
     print(_processes(found), _coefficients(found), _calibration(found), sep="\n\n")
     if options.json:
         write_json(options.json, _record(found))

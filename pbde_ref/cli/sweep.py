@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from pbde_ref.cli.arguments import add_workers, output_path, table, workers_of
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     subject = SUBJECTS[name] if name in SUBJECTS else subject_of(_loaded(name))
     if options.show_settings:
         empty = inspect.Parameter.empty
-        print(subject.summary + "\n")
+        print(fill(subject.summary, 80) + "\n")
         print(table([[n, "" if v is empty else str(v)] for n, v in subject.settings.items()], ["setting", "default"]))
         return 0
     over = dict(_values("--over", subject, text) for text in options.over)

@@ -181,10 +181,7 @@ def _number(value: float | None) -> str:
 
 
 def _wrapped(text: str, indent: str = "") -> str:
-    wrapped = textwrap.wrap(
-        text, 80, initial_indent=indent, subsequent_indent="    ", break_on_hyphens=False
-    )
-    return "\n".join(wrapped)
+    return textwrap.fill(text, 80, initial_indent=indent, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _record(verdicts: Sequence[Verdict], options: argparse.Namespace, failed_seeds: Sequence[int]) -> dict[str, Any]:

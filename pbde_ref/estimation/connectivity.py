@@ -61,6 +61,10 @@ class NoFiniteEstimateError(ValueError):
         self.winners, self.losers, self.between = list(winners), list(losers), list(between)
         self.groups = [list(group) for group in groups]
 
+    def __reduce__(self) -> Any:
+        remedy = str(self).removeprefix(f"{self.problem}; ")
+        return type(self), (self.problem, remedy, self.winners, self.losers, self.between, self.groups)
+
 
 def strongly_connected(winner: NDArray[np.integer], loser: NDArray[np.integer], size: int) -> bool | None:
     """Whether each of `size` items is reached from each other one; None where a few passes do not decide.

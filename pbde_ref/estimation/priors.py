@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from scipy.special import expit
 
+from pbde_ref.display import Shown
 from pbde_ref.numerics import softplus
 from pbde_ref.validation import FloatArray, array, positive_number
 
@@ -33,7 +34,7 @@ class Prior(Protocol):
 
 
 @dataclass(frozen=True)
-class GaussianPrior:
+class GaussianPrior(Shown):
     r"""Independent normal utilities, :math:`\omega_i \sim N(0, s^2)`.
 
     .. math:: -\log p(\omega) = \sum_i \frac{\omega_i^2}{2 s^2} + \text{const}
@@ -86,7 +87,7 @@ class GaussianPrior:
 
 
 @dataclass(frozen=True)
-class PseudoCounts:
+class PseudoCounts(Shown):
     r"""As if each item had won and lost so many comparisons with an outcome of utility zero.
 
     .. math:: -\log p(\omega) = c \sum_i \big[\log(1 + e^{\omega_i}) + \log(1 + e^{-\omega_i})\big] + \text{const}

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pbde_ref.display import Shown
 from pbde_ref.validation import shown
 
 __all__ = ["BatchLoss", "Precision", "Reduction", "batch_loss", "batch_size"]
@@ -20,7 +21,7 @@ Reduction = Literal["mean", "sum"]
 
 
 @dataclass(frozen=True, eq=False)
-class BatchLoss:
+class BatchLoss(Shown):
     """A loss over a batch with its gradients.
 
     Attributes

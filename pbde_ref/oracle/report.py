@@ -5,8 +5,11 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from html import escape
 from types import MappingProxyType
 from typing import Any, Literal
+
+from pbde_ref.display import Shown
 
 __all__ = ["EXPECT_CHECKS", "CheckResult", "LossCheckError", "Report", "Status", "as_expected", "as_many_as_expected"]
 
@@ -76,7 +79,7 @@ def as_expected(result: CheckResult, expected: Mapping[str, str]) -> CheckResult
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Shown):
     """What all checks found.
 
     Attributes
@@ -123,9 +126,12 @@ class Report:
     def __post_init__(self) -> None:
         object.__setattr__(self, "conventions", MappingProxyType(dict(self.conventions)))
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Other processes send their reports here.
-        return {**vars(self), "conventions": dict(self.conventions)}
+    def __reduce__(self) -> Any:
+        # Other processes send their reports here, and a read-only mapping cannot be sent.
+        return Report, tuple({**vars(self), "conventions": dict(self.conventions)}.values())
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
 
     @property
     def passed(self) -> bool:

@@ -21,6 +21,7 @@ from scipy.special import expit
 
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.conditional import ConditionalDistribution, Prompts
+from pbde_ref.display import Shown
 from pbde_ref.distributions import same_support
 from pbde_ref.exact.expected import check_models, check_outcomes
 from pbde_ref.exact.results import NoMinimumError, Optimum, unmet
@@ -53,7 +54,7 @@ LARGEST_PROGRAMME = 5_000_000
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class LogLinearPolicies:
+class LogLinearPolicies(Shown):
     r"""The policies :math:`\pi_\theta(x \mid x_0) \propto e^{\theta \cdot \phi(x_0, x)}`.
 
     Parameters

@@ -56,11 +56,13 @@ def at_each_prompt(
     """
     prompts = prompts_of(annotator)
     assert prompts is not None
+    vectors = {}
     for name, value in parameters.items():
         if isinstance(value, EITHER_DISTRIBUTION):
             instance(name, value, ConditionalDistribution, "a ConditionalDistribution")
             same_support(name, value.support, "annotator", prompts)
-    vectors = {name: vector(name, value, size=prompts.size) for name, value in parameters.items() if np.ndim(value)}
+        elif np.ndim(value):
+            vectors[name] = vector(name, value, size=prompts.size)
     a, b, weights = pairs_of(proposal, prompts.size)
     order = np.argsort(prompts.number[a], kind="stable")
     a, b, weights = a[order], b[order], weights[order]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pbde_ref.annotators import PreferenceMatrix, PreferenceModel, check_prompts
+from pbde_ref.display import Shown
 from pbde_ref.exact.expected import check_models
 from pbde_ref.pairs import PairBlock
 from pbde_ref.proposals import PairListProposal, ProductProposal, Proposal
@@ -115,7 +116,7 @@ def sample_preferences(
 
 
 @dataclass(frozen=True, eq=False)
-class Comparisons:
+class Comparisons(Shown):
     """Comparisons that were drawn.
 
     Attributes

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pbde_ref.display import Shown
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.numerics import logsumexp
 from pbde_ref.sampling.outcomes import draw_outcomes, random_generator
@@ -20,7 +21,7 @@ LEAST_ACCEPTANCE = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
-class RejectionSample:
+class RejectionSample(Shown):
     """Draws from an optimal policy.
 
     Attributes

@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from pbde_ref.benchmarking.comparison import as_table, compare
 from pbde_ref.benchmarking.contests import SUITES, Contest, contests, missing_package, needs
 from pbde_ref.benchmarking.documents import BEGIN, END, check_writable, put_between_marks
 from pbde_ref.benchmarking.memory import peak_beyond_inputs
-from pbde_ref.benchmarking.results import Measurement, Report
+from pbde_ref.benchmarking.results import Measurement, Report, Skipped
 from pbde_ref.benchmarking.runner import measure_contest, run_suites
 from pbde_ref.benchmarking.scaling import fitted_slope, scaling_series
 from pbde_ref.benchmarking.tables import as_markdown, as_text, duration, number
@@ -215,6 +216,15 @@ def test_what_cannot_run_is_skipped_with_its_reason():
     assert measured == []
     assert [s.reason for s in skipped] == ["three is too many"]
     assert missing_package(Toy.time_loop) is None
+
+
+def test_what_is_not_installed_is_said_once_and_what_was_too_much_where():
+    """Two thousand characters named each size of each loss that PyTorch was missing for."""
+    skipped = [Skipped("toys", "Toy", name, {"n": n}, reason) for n in (2, 3)
+               for name, reason in (("torch", "torch is not installed"), ("loop", "n is too many"))]  # fmt: skip
+    text = as_text(replace(report_of(), skipped=tuple(skipped)))
+    assert "Not measured, because torch is not installed: Toy torch.\n" in text
+    assert "because n is too many: Toy loop (n = 2); Toy loop (n = 3)." in text
 
 
 def test_a_contest_may_have_no_contender():

@@ -269,8 +269,46 @@ def test_help_keeps_to_80_columns_in_every_encoding(encoding, monkeypatch):
         sys.stdout.flush()
         lines[name] = written.getvalue().decode(encoding).splitlines()
     assert {name: line for name, page in lines.items() for line in page if len(line) > 80} == {}
-    # Control: a letter that the terminal has not is there, escaped.
-    assert any("\\u03b2" in line for line in lines["check"]) == (encoding != "utf-8")
+    # Control: a letter that the terminal has not is there, spelt.
+    assert any("beta, as in" in line for line in lines["check"]) == (encoding != "utf-8")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])
+def test_tables_keep_to_80_columns_in_every_encoding(encoding):
+    """`optima` had 98 columns, and `list` 83 where dashes were escaped after its columns had been measured."""
+    spelt = {"utf-8": "β=4", "cp1252": "beta=4", "ascii": "beta=4"}[encoding]
+    env = {**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "80"}
+    for arguments, there in ((("list",), "policy_losses"), (("optima", "--family", "paper", "--support", "8"), spelt)):
+        found = subprocess.run([sys.executable, "-m", "pbde_ref", *arguments], env=env, capture_output=True,
+                               check=False, timeout=300)  # fmt: skip
+        assert (found.returncode, found.stderr) == (0, b"")
+        shown = found.stdout.decode(encoding)
+        assert max(map(len, shown.splitlines())) <= 80
+        assert there in shown
+        assert "\\u" not in shown
+        # A column begins where its line of dashes does.
+        rule = next(line for line in shown.splitlines() if line.startswith("---"))
+        edges = [i for i, sign in enumerate(rule) if sign == " "]
+        rows = shown.splitlines()[shown.splitlines().index(rule) + 1 :][:5]
+        assert all(row[i : i + 1] in ("", " ") for row in rows for i in edges)
+
+
+def test_letters_that_a_terminal_has_not_are_spelt():
+    assert "π − β·λ ± ½…".encode("ascii", "pbde_ref.spelt") == b"pi - beta*lambda +- \\xbd..."
+    assert "β ± ½".encode("cp1252", "pbde_ref.spelt").decode("cp1252") == "beta ± ½"
+
+
+@pytest.mark.parametrize(("name", "near"), [
+    ("pbde_ref.losses:dpo_los", "near it: dpo_loss"), ("my_losse:right", "near it: my_losses"), ("zzz:f", "'zzz'"),
+])  # fmt: skip
+def test_a_function_that_is_not_there_is_one_line_with_names_near_it(name, near, tmp_path):
+    (tmp_path / "my_losses.py").write_text("def right(): ...\n", encoding="utf-8")
+    found = subprocess.run([sys.executable, "-m", "pbde_ref", "check", name, "--loss", "dpo"], cwd=tmp_path,
+                           capture_output=True, text=True, check=False, timeout=300)  # fmt: skip
+    assert (found.returncode, found.stdout, found.stderr.count("\n")) == (2, "", 1)
+    assert near in found.stderr
+    assert ("near it" in found.stderr) == ("near it" in near)
+    assert len(found.stderr) <= 301
 
 
 def test_the_oracle_loads_without_what_only_one_of_its_laws_needs():

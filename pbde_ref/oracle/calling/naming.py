@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,17 @@ def subject_named(name: str) -> Callable[..., Any]:
     except Exception as error:
         # Whatever stands in a module may raise whatever it likes.
         said = str(error) if isinstance(error, (ImportError, AttributeError)) else raised(error)
-        raise ValueError(f"the subject {name!r:.100} cannot be found: {' '.join(said.split()):.150}") from error
+        said = f"{' '.join(said.split()):.150}{_near(error)}"
+        raise ValueError(f"the subject {name!r:.100} cannot be found: {said}") from error
     if not callable(value):
         raise ValueError(f"the subject {name!r} must be callable; got {type(value).__name__:.60}")
     function: Callable[..., Any] = value
     return function
+
+
+def _near(error: Exception) -> str:
+    """Names like the one that is not there."""
+    here = [path.stem for path in Path.cwd().glob("*.py")]
+    names = dir(error.obj) if isinstance(error, AttributeError) else here * isinstance(error, ModuleNotFoundError)
+    near = get_close_matches(str(getattr(error, "name", "")), names)
+    return f"; near it: {', '.join(near)}"[:100] if near else ""
