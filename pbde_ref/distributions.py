@@ -225,9 +225,10 @@ EITHER_DISTRIBUTION = (FiniteDistribution, ConditionalDistribution)
 Distribution = TypeVar("Distribution", FiniteDistribution, ConditionalDistribution)
 
 
-def labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int) -> NDArray[Any]:
-    """A read-only array of `size` distinct labels; ``range(size)`` if none are given."""
-    given = _sequence(range(size) if support is None else support)
+def labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int | None) -> NDArray[Any]:
+    """A read-only array of `size` distinct labels, or of as many as are given; ``range(size)`` if none are given."""
+    given = _sequence(range(size) if support is None and size is not None else support)
+    size = len(given) if size is None else size
     same_size("support", len(given), size)
     seen: set[Hashable] = set()
     # Of a million numbers in a row nobody need ask whether one comes twice.

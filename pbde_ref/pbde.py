@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pbde_ref.conditional import ConditionalDistribution
+from pbde_ref.conditional import ConditionalDistribution, Prompts
 from pbde_ref.display import Shown
-from pbde_ref.distributions import EITHER_DISTRIBUTION, FiniteDistribution, same_support
+from pbde_ref.distributions import EITHER_DISTRIBUTION, FiniteDistribution, labels, same_support
 from pbde_ref.validation import FloatArray, array, instance, positive_number, reject, same_size, vector
 
 __all__ = ["PBDE", "dpo", "geometric_average", "length_normalized", "luce"]
@@ -69,7 +69,13 @@ class PBDE(Shown):
         for name, value in (("f", f), ("g", g)):
             value.flags.writeable = False
             object.__setattr__(self, name, value)
+        if support is not None and not isinstance(support, Prompts):
+            # A distribution's own have been looked at.
+            known = isinstance(support, np.ndarray) and not support.flags.writeable
+            support = support if known else labels(support, None)
         object.__setattr__(self, "support", support)
+        if support is not None:
+            self.check_size(len(support))
 
     def utility(self, log_p: ArrayLike) -> FloatArray:
         r"""The utility :math:`\Omega_p = f \log p + g`, shape (n,), in nats.
@@ -190,4 +196,6 @@ def length_normalized(lengths: ArrayLike, scale: float = 1.0) -> PBDE:
     reject("lengths", "positive", lengths, lengths <= 0)
     reject("lengths", "finite", lengths, np.isinf(lengths))
     with np.errstate(over="ignore"):
-        return PBDE(positive_number("scale", scale) / lengths, 0.0)
+        f = positive_number("scale", scale) / lengths
+    reject("scale / lengths", "from 1e-300 to the largest number", f, ~((f >= 1e-300) & (f < np.inf)))
+    return PBDE(f, 0.0)

@@ -14,8 +14,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pbde_ref.conditional import Prompts
 from pbde_ref.display import Shown
-from pbde_ref.distributions import FiniteDistribution, common_support
+from pbde_ref.distributions import FiniteDistribution, common_support, labels
 from pbde_ref.pairs import PairBlock
 from pbde_ref.validation import (
     FloatArray,
@@ -180,7 +181,9 @@ class PairListProposal(Shown):
                 raise ValueError(f"`{name}` must have one entry for each pair, {x_a.size}; got {value.size}")
         for name, value in (("x_a", x_a), ("x_b", x_b), ("weights", probability_weights("weights", given))):
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "support", support)
+        object.__setattr__(self, "support", support if isinstance(support, Prompts | None) else labels(support, None))
+        if support is not None:
+            self._check_size(len(self.support))
 
     def blocks(self, size: int) -> Iterator[PairBlock]:
         """The pairs as listed, in slices."""

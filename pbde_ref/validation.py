@@ -76,6 +76,8 @@ def plain_array(name: str, value: Any, kind: str = "an array") -> NDArray[Any]:
         masked = int(np.ma.getmaskarray(value).sum())
         if masked:
             raise ValueError(f"`{name}` must be free of masked entries; got {masked} of {value.size}")
+    if isinstance(value, bytearray | memoryview):
+        raise TypeError(f"`{name}` must be {kind}; got {shown(value)}")
     if isinstance(value, list | tuple) and any(entry is np.ma.masked for entry in value):
         raise ValueError(f"`{name}` must be free of masked entries; got one")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from pbde_ref.prompts.separate import at_each_prompt
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import array, choice, instance, reject
 
-__all__ = ["LOSSES", "loss_named", "optimum", "optimum_parameters"]
+__all__ = ["LOSSES", "check_parameters", "loss_named", "optimum", "optimum_parameters"]
 
 LOSSES = {loss.name: loss for loss in (*CROSS_ENTROPIES, *ALTERNATIVES, *IN_USE)}
 
@@ -53,6 +54,21 @@ def optimum_parameters(loss: str) -> dict[str, Any]:
         raise ValueError(f"`loss` must have a known optimum; got {loss!r:.100}")
     parameters = list(inspect.signature(function).parameters.values())
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def check_parameters(record: Loss, parameters: Mapping[str, Any]) -> None:
+    """Raise ``TypeError`` or ``ValueError`` for a parameter of an optimum that its rule or float64 has no room for."""
+    for name, value in parameters.items():
+        rule = record.parameters.get(name)
+        if value is None or isinstance(value, EITHER_DISTRIBUTION):
+            continue
+        if rule is not None and (rule.rule not in ("margin", "real") or np.ndim(value) == 0):
+            rule.checked(name, value)
+        if not isinstance(value, str):
+            given = array(name, value)
+            # Squares and sums of others leave the range of doubles.
+            beyond = (np.abs(given) < 1e-100) | (np.abs(given) > 1e100)
+            reject(name, "0, or of size 1e-100 to 1e100", given, beyond & (given != 0.0))
 
 
 def optimum(loss: str, annotator: PreferenceModel, proposal: Proposal, **parameters: Any) -> Optimum:
@@ -106,15 +122,7 @@ def optimum(loss: str, annotator: PreferenceModel, proposal: Proposal, **paramet
         kind = "a FiniteDistribution or ConditionalDistribution"
         instance("reference", parameters["reference"], EITHER_DISTRIBUTION, kind)
         same_support("reference", parameters["reference"].support, "annotator", annotator.support)
-    for name, value in parameters.items():
-        rule = record.parameters.get(name)
-        if isinstance(value, (int, float)) and rule is not None:
-            rule.checked(name, value)
-        if value is not None and not isinstance(value, (str, *EITHER_DISTRIBUTION)):
-            given = array(name, value)
-            # Squares and sums of others leave the range of doubles.
-            beyond = (np.abs(given) < 1e-100) | (np.abs(given) > 1e100)
-            reject(name, "0, or of size 1e-100 to 1e100", given, beyond & (given != 0.0))
+    check_parameters(record, parameters)
     assert record.optimum is not None
     # A closed form needs no loop over prompts, and weights of a mixture are the same at all of them.
     closed = isinstance(annotator, Annotator) and record.is_logistic

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pbde_ref.display import Shown
+from pbde_ref.validation import array
 
 __all__ = ["FAILS", "HOLDS", "HOLDS_IF", "DocketClaim", "Finding", "Settled", "finding", "settle"]
 
@@ -82,8 +83,8 @@ def finding(
     >>> finding(0.5, 1e-12, "exact fractions", supposing=0.0, witness="P = 3/4").verdict
     'holds if'
     """
-    if math.isnan(printed + (supposing or 0.0) + instead):
-        raise ValueError(f"errors must be numbers; got {printed}, {supposing} and {instead}")
+    for name, error in {"printed": printed, "supposing": supposing or 0.0, "instead": instead}.items():
+        array(name, error)
     if printed <= tolerance:
         return Finding(HOLDS, printed, tolerance, certificate, numbers=numbers or {}, instead=instead)
     if not witness:

@@ -32,7 +32,17 @@ from pbde_ref.estimation.table import ComparisonTable, Ranking
 from pbde_ref.estimation.tallies import Tally
 from pbde_ref.exact.optima import normalized_log_policy
 from pbde_ref.pbde import PBDE, luce
-from pbde_ref.validation import FloatArray, IndexArray, choice, instance, positive_number, whole_number
+from pbde_ref.validation import (
+    FloatArray,
+    IndexArray,
+    choice,
+    comparison_weights,
+    instance,
+    non_negative_number,
+    positive_number,
+    shown,
+    whole_number,
+)
 
 __all__ = ["TIE_MODELS", "add_up", "fit_comparisons", "fit_rankings"]
 
@@ -231,7 +241,8 @@ def fit_rankings(
     Raises
     ------
     ValueError
-        If items share another place than the last, or no ranking has two places; one that has not says nothing.
+        If items share another place than the last, an item comes twice, a weight is negative, or no ranking has two
+        places; one that has not says nothing.
 
     Examples
     --------
@@ -240,7 +251,11 @@ def fit_rankings(
     >>> fit.converged, fit.utilities.round(3)
     (True, array([ 0.439,  0.515, -0.954]))
     """
-    names = labels(support, len(support))
+    names = labels(support, None)
+    rankings = _checked_rankings(rankings, names.size)
+    if prior is not None:
+        instance("prior", prior, Prior, "a GaussianPrior or PseudoCounts")
+    max_steps = whole_number("max_steps", max_steps, least=1)
     choices = choices_of_rankings(rankings, names.size)
     steps = chain.from_iterable(pairwise(ranking) for ranking, _ in rankings)
     one, other = np.array([(a[0], b) for a, left in steps for b in left]).T
@@ -254,6 +269,22 @@ def fit_rankings(
         names, luce(), prior, maximum, choices.log_likelihood(maximum.utilities), found.weak, choices.scale,
         choices.picked.T @ choices.weights, float(choices.unit_weights.sum()), "rankings",
     )  # fmt: skip
+
+
+def _checked_rankings(rankings: Any, size: int) -> list[tuple[Ranking, float]]:
+    """Each with whole numbers below `size`, none of which comes twice, and a weight that is no less than 0."""
+    instance("rankings", rankings, Sequence, "a sequence of rankings with their weights")
+    checked, said = [], "a ranking, a tuple of tuples of items, and its weight"
+    for i, entry in enumerate(rankings):
+        pair = isinstance(entry, Sequence) and len(entry) == 2 and isinstance(entry[0], Sequence)
+        if not pair or not all(isinstance(place, Sequence) and place for place in entry[0]):
+            raise TypeError(f"`rankings[{i}]` must be {said}; got {shown(entry)}")
+        items = [whole_number(f"rankings[{i}][0]", item, most=size - 1) for place in entry[0] for item in place]
+        if len(set(items)) < len(items):
+            raise ValueError(f"`rankings[{i}]` must name an item once; got {shown(entry[0])}")
+        checked.append((entry[0], non_negative_number(f"rankings[{i}][1]", entry[1])))
+    comparison_weights("weights of rankings", np.array([weight for _, weight in checked]))
+    return checked
 
 
 def _sandwich(given: Given, utilities: FloatArray) -> csr_array:

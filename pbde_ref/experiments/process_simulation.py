@@ -17,7 +17,7 @@ from pbde_ref.estimation.connectivity import NoFiniteEstimateError
 from pbde_ref.estimation.identification import COLUMNS, PROCESSES, ProcessIdentification, identify_process
 from pbde_ref.numerics import sigmoids
 from pbde_ref.pbde import PBDE, length_normalized, luce
-from pbde_ref.validation import FloatArray, generator_of, whole_number
+from pbde_ref.validation import FloatArray, choice, generator_of, whole_number
 
 __all__ = ["TRUTHS", "SimulatedProcess", "simulate_processes", "simulated_pairs"]
 
@@ -65,7 +65,8 @@ def simulated_pairs(name: str, pairs: int, rng: Any = None) -> dict[str, Any]:
     >>> sorted(simulated_pairs("DPO", 3, rng=0))
     ['lengths', 'log_p', 'log_reference']
     """
-    rng = generator_of(rng)
+    choice("name", name, TRUTHS)
+    rng, pairs = generator_of(rng), whole_number("pairs", pairs)
     lengths = rng.integers(5, 16, (2, pairs)).astype(np.float64)
     log_reference = -2.0 - 0.3 * lengths - rng.exponential(1.5, lengths.shape)
     log_p = log_reference - rng.exponential(2.0, lengths.shape)

@@ -171,6 +171,7 @@ def python_of(settings: Settings) -> str:
     found = pb.optimum("dpo", annotator, pairs, beta=1.0, reference=reference)
     print(found)
     """
+    instance("settings", settings, Settings, "Settings")
     s = settings
     weights = [weight for weight, _, _ in s.annotators]
     densities = [f"    pb.truncated_normal(grid, {mean!r}, {deviation!r})," for _, mean, deviation in s.annotators]
@@ -222,6 +223,7 @@ def answer(settings: Settings) -> dict[str, Any]:
     >>> found["certificate"]["converged"], round(found["distances"]["preference"], 3)
     (True, 0.028)
     """
+    instance("settings", settings, Settings, "Settings")
     s = settings
     grid = np.linspace(-10.0, 10.0, s.size)
     reference = truncated_normal(grid, *s.reference)

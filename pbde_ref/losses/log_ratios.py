@@ -31,7 +31,19 @@ from pbde_ref.losses.inputs import (
 from pbde_ref.losses.result import BatchLoss, Reduction, batch_loss, batch_size
 from pbde_ref.numerics import expit, sigmoid_difference, softplus, weighted
 from pbde_ref.objectives import BRADLEY_TERRY, LEAST_TAU, Objective, smoothed, with_margin
-from pbde_ref.validation import FloatArray, choice, non_negative_number, number, positive_number, probability, reject
+from pbde_ref.validation import (
+    FloatArray,
+    choice,
+    flip_probability,
+    instance,
+    non_negative_number,
+    number,
+    plain_array,
+    positive_number,
+    probability,
+    reject,
+    switch,
+)
 
 __all__ = [
     "Link", "PairObjective", "answer_loss", "aot_loss", "apo_down", "bco", "bpo", "cal_dpo", "centred",
@@ -515,6 +527,8 @@ def log_ratio_loss(
     >>> losses.log_ratio_loss(sppo(0.25), [-1.0], [-7.0], [-3.0], [-4.0]).losses  # a = 2, b = -3, targets 2 and -2
     array([1.])
     """
+    for name, given in (("objective", objective), ("otherwise", objective if otherwise is None else otherwise)):
+        instance(name, given, PairObjective, "a PairObjective, such as sppo(beta)")
     weight = non_negative_number("likelihood_weight", likelihood_weight)
     references = () if reference_chosen is None else (reference_chosen, reference_rejected)
     four: tuple[Any, ...] = (policy_chosen, policy_rejected, *references)
@@ -670,13 +684,14 @@ def answer_loss(
     >>> losses.answer_loss(kto(2.0), [-1.0, -1.0], [-1.0, -1.0], [True, False]).losses
     array([0.5, 0.5])
     """
+    instance("objective", objective, PairObjective, "a PairObjective, such as kto(beta)")
     if objective.halves is None:
         raise ValueError(f"`objective` must be a sum of two functions, one of each answer; got {objective.name!r:.50}")
     good, bad = objective.halves
     of_good = positive_number("desirable_weight", desirable_weight)
     of_bad = positive_number("undesirable_weight", undesirable_weight)
     arguments = {"policy": (policy, LOG_PROBABILITIES), "reference": (reference, REFERENCE),
-                 "desirable": (np.asarray(desirable) != 0, REAL)}  # fmt: skip
+                 "desirable": (plain_array("desirable", desirable) != 0, REAL)}  # fmt: skip
 
     def compute(log_p: Any, log_pre: Any, wanted: Any, *, out: Any, share: float, usual: bool) -> tuple[float, float]:
         t = log_p - log_pre
@@ -737,14 +752,16 @@ def aot_loss(
     >>> losses.aot_loss(*batch, beta=1.0).losses
     array([1.31326169, 0.12692801])
     """
-    beta, objective = positive_number("beta", beta), smoothed(label_smoothing)
+    beta, objective = positive_number("beta", beta), smoothed(flip_probability("label_smoothing", label_smoothing))
+    switch("paired", paired)
     four = policy_chosen, policy_rejected, reference_chosen, reference_rejected
     pc = reference_log_probabilities("policy_chosen", policy_chosen, shape=None)
     names = ("policy_rejected", "reference_chosen", "reference_rejected")
     pr, rc, rr = (reference_log_probabilities(n, x, shape=pc.shape) for n, x in zip(names, four[1:], strict=True))
     u, v = (pc - pr, rc - rr) if paired else (pc - rc, pr - rr)
     first, second = np.argsort(u, kind="stable"), np.argsort(v, kind="stable")
-    m, count = beta * (u[first] - v[second]), batch_size(reduction, pc.size)
+    with np.errstate(over="ignore"):
+        m, count = beta * (u[first] - v[second]), batch_size(reduction, pc.size)
     rising, falling = np.empty(pc.size), np.empty(pc.size)
     rising[first] = falling[first if paired else second] = beta * objective.derivative(m) / count
     values, dtype = objective.value(m), precision(*four)

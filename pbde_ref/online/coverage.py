@@ -112,7 +112,8 @@ def online_shortfall(
     low = -math.inf if least is None else number("least", least)
     high = math.inf if most is None else number("most", most)
     if values.min() < low or values.max() > high:
-        raise ValueError(f"`utilities` must lie between {low:g} and {high:g}; got {values.min():g} to {values.max():g}")
+        span = f"{values.min():g} to {values.max():g}"
+        raise ValueError(f"`least` and `most` must enclose the utilities, {span}; got {low:g} and {high:g}")
     possible = np.flatnonzero(np.isfinite(shares))
     if possible.size <= 1:
         return 0.0

@@ -174,6 +174,8 @@ def online_dpo(
     steps = whole_number("steps", steps, least=1, most=10_000)
     digits = whole_number("digits", digits, least=30, most=1000)
     given = None if length is None else positive_number("length", length)
+    if given is not None and given > 1e100:
+        raise ValueError(f"`length` must be at most 1e100; got {given}")
     with localcontext(prec=digits) as context:
         # Far from the optimum a step may be too long; then errors grow until an exponential does not fit.
         context.Emax, context.Emin = 10**9, -(10**9)

@@ -202,6 +202,7 @@ def check_sequence_log_probs(
     'mask not shifted with the labels'
     """
     options = Options(framework, dtype, gradients, returns_gradients, expect_checks=expect_checks)
+    choice("layout", layout, ("mask", "labels", "lengths"))
     conventions = {
         "average": average, "shift": shift, "temperature": temperature, "layout": layout, "reduction": "none",
     }  # fmt: skip

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from pbde_ref.display import Shown
+from pbde_ref.validation import shown
 
 __all__ = ["EXPECT_CHECKS", "CheckResult", "LossCheckError", "Report", "Status", "as_expected", "as_many_as_expected"]
 
@@ -185,10 +186,13 @@ class Report(Shown):
         >>> Report.from_dict(report.as_dict()) == report
         True
         """
-        kept = {field.name: content[field.name] for field in fields(cls)}
-        results = tuple(CheckResult(**result) for result in content["results"])
-        listed = {name: tuple(content[name]) for name in ("notes", "changes", "chosen")}
-        return cls(**kept | listed | {"results": results})
+        try:
+            kept = {field.name: content[field.name] for field in fields(cls)}
+            results = tuple(CheckResult(**result) for result in content["results"])
+            listed = {name: tuple(content[name]) for name in ("notes", "changes", "chosen")}
+            return cls(**kept | listed | {"results": results})
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise ValueError(f"`content` must be what `as_dict` returns; got {shown(content)}") from error
 
     def __str__(self) -> str:
         lines = [self._headline(), self._counts()]

@@ -18,7 +18,7 @@ from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.paper_problem import paper_problem
 from pbde_ref.pbde import PBDE, dpo, length_normalized, luce
 from pbde_ref.proposals import JointProposal, PairListProposal, ProductProposal, Proposal
-from pbde_ref.validation import FloatArray
+from pbde_ref.validation import FloatArray, instance, whole_number
 from pbde_ref.verification.comparison_graphs import (
     bipartite,
     complete,
@@ -118,7 +118,8 @@ def problem_names(repetitions: int) -> list[str]:
     >>> problem_names(2)[:4]
     ['Eq. (10)', 'ordinary 1', 'ordinary 2', 'two outcomes 1']
     """
-    return [PAPER, *(f"{family} {index}" for family in FAMILIES for index in range(1, repetitions + 1))]
+    indices = range(1, whole_number("repetitions", repetitions, most=10**6) + 1)
+    return [PAPER, *(f"{family} {index}" for family in FAMILIES for index in indices)]
 
 
 def problem_named(name: str, size: int, seed: int) -> Problem:
@@ -138,6 +139,8 @@ def problem_named(name: str, size: int, seed: int) -> Problem:
     >>> problem_named("two outcomes 2", size=256, seed=7).size
     2
     """
+    instance("name", name, str, "a name")
+    size, seed = whole_number("size", size, least=2), whole_number("seed", seed)
     if name == PAPER:
         return paper(size, seed)
     family, _, index = name.rpartition(" ")

@@ -79,7 +79,7 @@ def test_refusals():
     even = pb.uniform(range(3))
     with pytest.raises(ValueError, match="`reference` must be positive where"):
         offline_shortfall([0, 0, 0], pb.ProductProposal([1, 1, 1]), 1.0, pb.FiniteDistribution.from_weights([1, 1, 0]))
-    with pytest.raises(ValueError, match="`utilities` must lie between"):
+    with pytest.raises(ValueError, match="`least` and `most` must enclose the utilities"):
         online_shortfall([2, 0, 0], pb.ProductProposal([1, 1, 0]), 1.0, even, least=0, most=1)
     with pytest.raises(ValueError, match="`beta`"):
         offline_shortfall([0, 0, 0], pb.ProductProposal([1, 1, 1]), 0.0, even)

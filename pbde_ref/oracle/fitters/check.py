@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pbde_ref.estimation.result import interval_reach
 from pbde_ref.oracle.calling.subjects import name_of
 from pbde_ref.oracle.context import FailedCheckError, SkippedCheckError
 from pbde_ref.oracle.fitters.bench import Bench, RefusedError
@@ -93,6 +94,7 @@ def check_fitter(
         choice("expected_failed_checks", name, ("call", *CHECKS))
     declared = Declared(ties, scale, ridge, anchor, tolerance)
     repetitions = whole_number("repetitions", repetitions, least=1)
+    interval_reach(level)
     bench = Bench(function, declared, whole_number("seed", seed), level, repetitions, diagnose)
     if expect_checks is not None:
         whole_number("expect_checks", expect_checks, least=1)

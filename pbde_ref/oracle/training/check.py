@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -203,7 +202,7 @@ def _judge(
         # Objectives with the same optimum stay in their order, whatever rounding says.
         fits = tuple(sorted(found, key=lambda fit: round(fit.distance, 6)))
     report = TrainingReport(
-        subject=subject, loss=sample.loss, conventions=MappingProxyType(dict(sample.conventions)),
+        subject=subject, loss=sample.loss, conventions=sample.conventions,
         support_size=sample.reference.size, n_comparisons=sample.comparisons.chosen.size, seed=seed,
         log_probs=log_probs, sample_optimum=sample.optima[0], population_optimum=sample.optima[1],
         reference_log_probs=sample.reference, training_error=error,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,14 @@ class TrainingReport:
     fits: tuple[Fit, ...]
     message: str
     n_prompts: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "conventions", MappingProxyType(dict(self.conventions)))
+
+    def __reduce__(self) -> Any:
+        # A read-only mapping cannot be sent to other processes.
+        given = (getattr(self, field.name) for field in fields(self))
+        return TrainingReport, tuple(dict(x) if isinstance(x, MappingProxyType) else x for x in given)
 
     @property
     def passed(self) -> bool:

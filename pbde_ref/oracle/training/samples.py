@@ -12,7 +12,7 @@ import numpy as np
 
 from pbde_ref.annotators import Annotator, PreferenceMatrix, PreferenceModel
 from pbde_ref.catalogue import optimum
-from pbde_ref.catalogue.losses import optimum_parameters
+from pbde_ref.catalogue.losses import check_parameters, loss_named, optimum_parameters
 from pbde_ref.conditional import Prompts
 from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.exact.hinge import minimize_rso
@@ -157,6 +157,7 @@ def optimizer_of(loss: str, conventions: Mapping[str, Any]) -> _Optimizer:
     if not needed <= set(conventions) <= set(declared):
         may = f", and may have {sorted(set(declared) - needed)}" if set(declared) - needed else ""
         raise ValueError(f"`loss` {loss!r} must have the parameters {sorted(needed)}{may}; got {sorted(conventions)}")
+    check_parameters(loss_named(name), conventions)
 
     def optimizer(annotator: PreferenceModel, proposal: Proposal, reference: FiniteDistribution) -> FloatArray:
         more = {"reference": reference} if "reference" in known else {}
