@@ -279,6 +279,7 @@ def _columns(
     for name, value in (covariates or {}).items():
         result[str(name)] = vector(f"covariates[{name!r}]", value)
         reject(f"covariates[{name!r}]", "finite", result[str(name)], np.isinf(result[str(name)]))
+        reject(f"covariates[{name!r}]", "of size at most 1e100", result[str(name)], np.abs(result[str(name)]) > 1e100)
     return result
 
 
@@ -286,6 +287,7 @@ def _both(name: str, value: Any) -> FloatArray:
     result = array(name, value, nan=True)
     reject(name, "free of missing values", result, np.isnan(result))
     reject(name, "finite", result, np.isinf(result))
+    reject(name, "of size at most 1e100", result, np.abs(result) > 1e100)
     if result.ndim != 2 or len(result) != 2 or not result.size:
         raise ValueError(f"`{name}` must have two rows, of chosen and of rejected answers; got shape {result.shape}")
     return result

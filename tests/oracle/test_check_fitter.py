@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -199,3 +200,40 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert "all differences times 2 (scale=2)" in capsys.readouterr().out
     assert main(["check-fitter", "subject_of_test:fit", "--anchor", "nowhere"]) == 2
     assert "`anchor` must be such as mean:0" in capsys.readouterr().err
+
+
+def with_intervals(z):
+    """Wald intervals, so many standard errors to either side."""
+    def fitter(left, right_, outcome, weights=None):
+        scores, errors = right(left, right_, outcome, weights)
+        return scores, {name: (score - z * errors[name], score + z * errors[name]) for name, score in scores.items()}
+
+    return fitter
+
+
+@pytest.mark.parametrize(("z", "passes"), [(1.645, False), (1.96, True), (2.576, False), (8.0, False)])
+def test_widths_of_intervals_are_held(z, passes):
+    """Intervals of 90 % hold the truth nearly as often as those of 95 %, and too wide ones oftener."""
+    report = check_fitter(with_intervals(z), repetitions=60, on_failure="report")
+    assert [result.name for result in report.results if result.status == "failed"] == ([] if passes else ["coverage"])
+
+
+def left_alone(left, right_, outcome, weights=None):
+    scores = right(left, right_, outcome, weights)[0]
+    return {name: score for name, score in scores.items() if name in set(left)}
+
+
+def lower(left, right_, outcome, weights=None):
+    scores = right([x.lower() for x in left], [x.lower() for x in right_], outcome, weights)[0]
+    return {name: scores[name.lower()] for name in (*left, *right_)}
+
+
+@pytest.mark.parametrize(("function", "check"), [(left_alone, "sides"), (lower, "renaming")])
+def test_items_on_the_right_alone_and_names_in_capitals_are_tried(function, check):
+    report = check_fitter(function, on_failure="report")
+    assert check in [result.name for result in report.results if result.status == "failed"]
+
+
+def test_a_fitter_that_exits_fails():
+    with pytest.raises(LossCheckError, match="the function raised SystemExit"):
+        check_fitter(lambda *rows: sys.exit(0))

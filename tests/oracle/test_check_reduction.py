@@ -1,6 +1,7 @@
 """`check_reduction`: parts must come to the whole, however it is cut; who does not is named."""
 
 import importlib.util
+import sys
 import time
 
 import numpy as np
@@ -120,3 +121,22 @@ def test_its_checks_have_names_for_pytest():
     assert run_check("packing", fixed, "reduction").status == "passed"
     assert run_check("shards", lambda part, counts: fixed(part, counts) / counts.shards, "reduction").status == "failed"
     assert Counts(1, 1, 1, 1, 1, 1, 1, 1, 1).all_tokens == 1
+
+
+WRONG = {
+    "absolute values": lambda part, counts: (abs(part.losses) * part.mask).sum() / counts.all_tokens,
+    "clamped above": lambda part, counts: (np.minimum(part.losses, 50.0) * part.mask).sum() / counts.all_tokens,
+    "clamped below": lambda part, counts: (np.maximum(part.losses, 0.0) * part.mask).sum() / counts.all_tokens,
+    "a count with a grain": lambda part, counts: (part.losses * part.mask).sum() / (counts.all_tokens + 1e-4),
+    "a least count": lambda part, counts: (part.losses * part.mask).sum() / max(counts.all_tokens, 10),
+    "exits": lambda part, counts: sys.exit(0),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_losses_of_either_sign_and_batches_of_few_tokens_are_tried(case):
+    def function(part, counts):
+        return WRONG[case](part, counts) * counts.ranks * counts.shards
+
+    report = check_reduction(function, on_failure="report")
+    assert "whole" in [result.name for result in report.results if result.status == "failed"]

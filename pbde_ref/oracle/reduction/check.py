@@ -151,6 +151,9 @@ def _drawn(over: str, rng: np.random.Generator) -> Iterator[_Tried]:
             empty = 3 if name == "empty_parts" else 0
             batch = draw_batch(rng, (2 if empty else 1) * size + int(rng.integers(3, 9)), empty)
             yield _Tried(name, cut, batch, list(pieces(batch, cut, rng)))
+            if name == "whole":
+                single = draw_batch(rng, 1)
+                yield _Tried(name, cut, single, list(pieces(single, cut, rng)))
 
 
 def _averaged(cut: Cut, across: str) -> int:
@@ -167,7 +170,7 @@ def _found(function: Function, arrays: Framework, tried: _Tried, across: str, gr
                  Given(part.sequences, "", False)]  # fmt: skip
         try:
             returned = arrays.call(lambda *three, counts=counts: function(Part(*three), counts), given, {})
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return _Found(problem=f"it raised {raised(error)}")
         result = returned.result if isinstance(returned.result, (tuple, list)) else (returned.result,)
         # What is no number is as good as an empty array here.

@@ -112,6 +112,9 @@ def draw_batch(rng: np.random.Generator, size: int, empty: int = 0) -> Batch:
     mask = (position >= prompts[sequences]) & (sequences < size - empty)
     # Each rank's own mean is another one, so that weighting them alike is seen.
     losses = rng.lognormal(size=sequences.size) + 0.3 * sequences / size
+    # A policy's gradient has losses of either sign, and seldom a large one.
+    losses *= np.where(rng.random(losses.size) < 0.2, -1.0, 1.0)
+    losses[rng.choice(np.flatnonzero(mask))] = 83.0
     return Batch(np.where(mask, losses, rng.normal(0.0, 50.0, sequences.size)), mask, sequences)
 
 
