@@ -1,11 +1,9 @@
-"""A Dask cluster of this machine's, for tests."""
-
-from contextlib import contextmanager
+"""A Dask cluster of this machine's, for tests: one for all of them, since starting it takes longer than they do."""
 
 import pytest
 
 
-@contextmanager
+@pytest.fixture(scope="session")
 def dask_cluster():
     """Two workers, processes with a thread each, that are started anew if they die."""
     distributed = pytest.importorskip("distributed", reason="distributed is not installed")
@@ -13,8 +11,8 @@ def dask_cluster():
         yield cluster
 
 
-@contextmanager
-def dask_executor():
+@pytest.fixture
+def dask_executor(dask_cluster):
     """Its executor."""
-    with dask_cluster() as cluster, cluster.get_client() as client:
+    with dask_cluster.get_client() as client:
         yield client.get_executor()

@@ -10,17 +10,18 @@ import numpy as np
 import pytest
 
 from pbde_ref.processes import MOST_AHEAD, Call, finished, in_order
-from tests.clusters import dask_executor
 from tests.seeds import drawn_seed
 
 
-@pytest.fixture(scope="module", params=["processes", "threads", "dask"])
+@pytest.fixture(params=["processes", "threads", "dask"])
 def workers(request):
     if request.param == "processes":
         yield 2
-        return
-    with (dask_executor() if request.param == "dask" else ThreadPoolExecutor(3)) as executor:
-        yield executor
+    elif request.param == "threads":
+        with ThreadPoolExecutor(3) as executor:
+            yield executor
+    else:
+        yield request.getfixturevalue("dask_executor")
 
 
 def share(seed, number, folder=None):

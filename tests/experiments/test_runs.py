@@ -19,7 +19,6 @@ from pbde_ref.cli import main
 from pbde_ref.experiments.records import Record, read_record, write_record
 from pbde_ref.experiments.runs import Experiment, Reporter, Run, execute, execute_all, runs_folder
 from pbde_ref.threads import one_blas_thread
-from tests.clusters import dask_executor
 
 RECORD = Record(
     "a", {"seed": 1}, {"loss": 0.1, "kl": None}, {"policy.p": np.array([0.25, 0.75]), "grid": np.array([-1.0, 1 / 3])},
@@ -128,10 +127,14 @@ def test_other_settings_or_another_version_make_a_result_outdated(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["processes", "threads", "dask"])
-def test_the_files_are_the_same_whoever_computes_them(tmp_path, place):
+def test_the_files_are_the_same_whoever_computes_them(tmp_path, place, request):
     log = Log()
     execute(RUNS, 10, tmp_path / "one", identity={"seed": 0})
-    places = {"processes": lambda: nullcontext(2), "threads": lambda: ThreadPoolExecutor(3), "dask": dask_executor}
+    places = {
+        "processes": lambda: nullcontext(2),
+        "threads": lambda: ThreadPoolExecutor(3),
+        "dask": lambda: nullcontext(request.getfixturevalue("dask_executor")),
+    }
     with places[place]() as executor:
         execute(RUNS, 10, tmp_path / "several", identity={"seed": 0}, executor=executor, reporter=log)
     assert log.steps == 7

@@ -11,7 +11,6 @@ from pbde_ref.cli import main
 from pbde_ref.experiments.atlas import atlas_row
 from pbde_ref.experiments.sweep import SUBJECTS, identification, optimum, sweep, two_annotators
 from pbde_ref.figures.sweep import draw_sweep
-from tests.clusters import dask_cluster
 from tests.seeds import drawn_seed
 from tests.test_processes import share
 
@@ -129,13 +128,7 @@ def test_a_larger_grid_takes_over_what_is_there(tmp_path):
     assert len(list(tmp_path.rglob("result.json"))) == 4
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    with dask_cluster() as found:
-        yield found
-
-
-def test_the_bytes_do_not_depend_on_who_computes(tmp_path, cluster):
+def test_the_bytes_do_not_depend_on_who_computes(tmp_path, dask_executor):
     """A Dask cluster of two, one of whose workers is killed on the way; two processes, one killed; this process."""
     (tmp_path / "dask").mkdir()
     (tmp_path / "processes").mkdir()
@@ -154,16 +147,15 @@ def test_the_bytes_do_not_depend_on_who_computes(tmp_path, cluster):
     alone = files("one", tmp_path / "processes", 1)
     assert alone == processes
     assert set(alone) >= {".csv"}
-    with cluster.get_client() as client:
-        assert files("dask-points", tmp_path / "dask", client.get_executor()) == alone
+    assert files("dask-points", tmp_path / "dask", dask_executor) == alone
     assert (tmp_path / "dask" / "killed").exists()
 
 
-def test_the_command_on_a_cluster(tmp_path, capsys, cluster):
+def test_the_command_on_a_cluster(tmp_path, capsys, dask_cluster):
     """`--scheduler` and this process write the same table, parquet file and figure."""
     options = ["sweep", "identification", "--over", "comparisons=10,30,90", "--over", "spread=1,2,4", "--over",
                "seed=0-2", "--set", "items=6", "--show", "largest"]  # fmt: skip
-    assert main([*options, "--out", str(tmp_path / "dask"), "--scheduler", cluster.scheduler_address]) == 0
+    assert main([*options, "--out", str(tmp_path / "dask"), "--scheduler", dask_cluster.scheduler_address]) == 0
     assert main([*options, "--out", str(tmp_path / "one")]) == 0
     assert "27 points" in capsys.readouterr().out
     names = sorted(path.name for path in (tmp_path / "one").glob("sweep.*"))
