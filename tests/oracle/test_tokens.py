@@ -313,10 +313,10 @@ def three_digits(seed, low, high):
 def test_a_number_that_nobody_declared_is_found(name, low, high, bug, seed):
     """To all of its digits."""
     number = three_digits(seed, low, high)
-    report = check_sequence_log_probs(bug(number), on_failure="report")
-    said = [line for line in report.diagnoses if f"matches a known bug: {name}" in line]
-    assert said, (number, report.diagnoses)
-    assert f"{number:g}" in said[0]
+    results = (run_check(check, bug(number), "sequence_log_probs") for check in iter_checks("sequence_log_probs"))
+    # The first check that says so is enough: the others would look for the same number again.
+    said = next((result.diagnosis for result in results if f"matches a known bug: {name}" in result.diagnosis), "")
+    assert f"{number:g}" in next(line for line in said.splitlines() if name in line), number
 
 
 def test_no_number_is_made_up():
