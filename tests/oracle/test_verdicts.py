@@ -214,13 +214,17 @@ def test_wrong_functions_get_a_report(name):
     for _ in range(2):
         conventions = declared_at_random(definition, rng)
         names = [i.name for i in definition.inputs(conventions)]
-        factor, power = rng.normal(), rng.uniform(0.5, 1.5)
+        factor, power, known = rng.normal(), rng.uniform(0.5, 1.5), {}
 
-        def wrong(*arrays, names=names, conventions=conventions, factor=factor, power=power):
-            size = len(arrays[0])
-            kept = {n: np.concatenate([v, v])[:size] for n, v in definition.batches["generic"].items()}
-            case = Case(definition, {**kept, **dict(zip(names, arrays, strict=True))}, conventions)
-            return factor * np.abs(case.expected().value) ** power + 0.01
+        def wrong(*arrays, names=names, conventions=conventions, factor=factor, power=power, known=known):
+            # The oracle makes the same call a hundred times.
+            call = tuple((array.dtype, array.shape, array.tobytes()) for array in arrays)
+            if call not in known:
+                size = len(arrays[0])
+                kept = {n: np.concatenate([v, v])[:size] for n, v in definition.batches["generic"].items()}
+                case = Case(definition, {**kept, **dict(zip(names, arrays, strict=True))}, conventions)
+                known[call] = factor * np.abs(case.expected().value) ** power + 0.01
+            return np.array(known[call])
 
         report = report_of(wrong, name, **conventions)
         assert "value" in failed(report)
