@@ -124,8 +124,11 @@ def measure_brought(brought: Brought, sizes: Sequence[int], effort: Effort) -> R
 
         first = errors()
         seconds = interleaved(contenders, effort, first_calls(contenders)[0])
-        # What was timed may have stopped computing the loss on the way.
-        last = errors()
+        # What was timed may have stopped computing the loss on the way, or have kept what it found for this batch.
+        turned = [np.roll(arrays[0], 1), *arrays[1:]]
+        last = errors(
+            brought.problem.function(*turned, **brought.settings), _Caller(brought, turned, keywords, framework)
+        )
         tracked = {brought.name: {name: float(np.maximum(first[name], last[name])) for name in first}}
         title = f"{brought.problem.function.__name__} and {brought.name}: value and gradients of a batch of n"
         measurements += [
