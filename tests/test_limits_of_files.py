@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import struct
+import sys
 import tarfile
 import zipfile
 
@@ -242,3 +243,14 @@ def test_braces_that_are_never_closed_are_looked_through_once(tmp_path):
         read_comparisons(path)
     path.write_bytes(b"# ALTERNATIVE NAME 1: tea\n# ALTERNATIVE NAME 2: milk\n3: 1,{2,x}\n")
     assert read_comparisons(path, ties="drop").n_rows == 1
+
+
+def test_standard_input_that_is_closed_is_named(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(OSError, match="standard input is closed"):
+        read_comparisons("-")
+
+
+def test_a_name_that_no_file_can_have_is_named():
+    with pytest.raises(ValueError, match=r"`path` must be the name of a file; got '.ud800'"):
+        read_comparisons("\ud800")

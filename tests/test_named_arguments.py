@@ -70,6 +70,8 @@ CALLS = {
     "scale": (lambda: pb.length_normalized([1e308, 2], scale=1e-5), "`scale / lengths` must be from 1e-300"),
     "problem": (lambda: problem_named(1, size=5, seed=7), "`name` must be a name; got int"),
     "size": (lambda: problem_named("two outcomes 2", size="x", seed=7), "`size` must be a whole number; got 'x'"),
+    "a long name": (lambda: problem_named("x" * 10_000, size=5, seed=7), r"`problem` must be .*; got 'xxxx"),
+    "a large index": (lambda: problem_named("ordinary " + "9" * 5000, size=5, seed=7), r"`problem` must .*'ordinary 9"),
     "repetitions": (lambda: problem_names("x"), "`repetitions` must be a whole number; got 'x'"),
     "process": (lambda: simulated_pairs("nope", 3), "`name` must be 'Luce', "),
     "printed": (lambda: finding(10**400, 1e-12, "x"), "`printed` must be in the range of float64"),

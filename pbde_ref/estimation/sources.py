@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
-from pbde_ref.validation import instance
+from pbde_ref.validation import instance, shown
 
 __all__ = ["PARQUET", "SHOWN", "BadLine", "DataError", "Limits", "Note", "Text", "open_text", "optional", "shortened"]
 
@@ -273,8 +273,13 @@ def open_text(path: str | os.PathLike[str], encoding: str | None, limits: Limits
 @contextmanager
 def _opened(name: str) -> Iterator[tuple[Any, Any]]:
     """The file, and its content without compression."""
+    if name == "-" and sys.stdin is None:
+        raise OSError("standard input is closed")
     with ExitStack() as stack:
-        raw: Any = sys.stdin.buffer if name == "-" else stack.enter_context(open(name, "rb"))
+        try:
+            raw: Any = sys.stdin.buffer if name == "-" else stack.enter_context(open(name, "rb"))
+        except UnicodeEncodeError:
+            raise ValueError(f"`path` must be the name of a file; got {shown(name)}") from None
         start = raw.peek(6)[:6]
         for mark, unpack in _PACKED.items():
             if start.startswith(mark):

@@ -144,10 +144,10 @@ def problem_named(name: str, size: int, seed: int) -> Problem:
     if name == PAPER:
         return paper(size, seed)
     family, _, index = name.rpartition(" ")
-    if family not in FAMILIES or not (index.isascii() and index.isdigit() and int(index) >= 1):
+    if family not in FAMILIES or not (index.isascii() and index.isdigit() and len(index) < 10 and int(index)):
         raise ValueError(
             f"`problem` must be {PAPER!r} or a family and an index from 1, as in 'ordinary 1', of the families "
-            f"{', '.join(FAMILIES)}; got {name!r}"
+            f"{', '.join([*FAMILIES][:7])} …; got {name!r:.60}"
         )
     rng = np.random.default_rng([seed, zlib.crc32(family.encode()), int(index)])
     return FAMILIES[family](rng).problem(f"{family} {int(index)}", seed)

@@ -26,7 +26,7 @@ Function = Callable[[Part, Counts], Any]
 
 CUTS: Mapping[str, Sequence[Cut]] = {
     "whole": (Cut(),),
-    "micro_batches": (Cut(micro_batches=2), Cut(micro_batches=7)),
+    "micro_batches": (Cut(micro_batches=2), Cut(micro_batches=7), Cut(micro_batches=24)),
     "ranks": (Cut(2), Cut(3), Cut(64)),
     "ranks_and_micro_batches": (Cut(2, 3), Cut(8, 5)),
     "shards": (Cut(shards=2), Cut(2, 2, shards=4)),
