@@ -307,21 +307,20 @@ def _numpys_state() -> Any:
     A normal number that is kept for the next call leaves the twister as it is when it is drawn; then it is asked. Only
     who sets the twister's own words again, with such a number, is not seen.
     """
-    # Nobody here draws from the global generator; it is read to see whether somebody else does.
-    generator: Any = np.random
-    twister = generator.get_bit_generator()
+    twister = np.random.get_bit_generator()  # type: ignore[attr-defined]
     # The twister's 624 words, and which one is next.
-    words = ctypes.string_at(twister.ctypes.state_address, 2500) if isinstance(twister, generator.MT19937) else b""
-    state = dict(_last_state).get(words) or generator.get_state(legacy=False)
+    words = ctypes.string_at(twister.ctypes.state_address, 2500) if isinstance(twister, np.random.MT19937) else b""
+    # Nobody here draws from the global generator; it is read to see whether somebody else does.
+    state = dict(_last_state).get(words) or np.random.get_state(legacy=False)  # noqa: NPY002
     _last_state[:] = [(words, state)] if words and not state["has_gauss"] else []
     return state
 
 
 def _places() -> dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]]:
     """How to read and write each global state."""
-    generator, python = np.random, importlib.import_module("random")
+    python = importlib.import_module("random")
     places: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
-        "NumPy's global generator (np.random)": (_numpys_state, generator.set_state),
+        "NumPy's global generator (np.random)": (_numpys_state, np.random.set_state),
         "Python's global generator (random)": (python.getstate, python.setstate),
         "NumPy's error settings (np.seterr)": (np.geterr, lambda state: np.seterr(**state)),
         "NumPy's print options (np.set_printoptions)": (np.get_printoptions, lambda old: np.set_printoptions(**old)),
