@@ -8,8 +8,6 @@ rights.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import functools
 import importlib
 import json
 import os
@@ -281,14 +279,14 @@ def watched(found: set[str]) -> Iterator[None]:
             if name in before and not _same(read(), before[name]):
                 found.add(f"changed {name}")
                 put_back(before[name])
-                _last_state.clear()
 
 
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, dict):
-        return a is b or (a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a))
-    same: Any = a == b
-    return bool(same.all() if hasattr(same, "all") else same)
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if hasattr(a, "shape"):
+        return bool((a == b).all())
+    return bool(a == b)
 
 
 def _put_filters_back(filters: list[Any]) -> None:
@@ -298,42 +296,31 @@ def _put_filters_back(filters: list[Any]) -> None:
     warnings.filters[:] = filters  # type: ignore[index]
 
 
-_last_state: list[tuple[bytes, Any]] = []
-
-
-def _numpys_state() -> Any:
-    """What ``np.random.get_state`` says, remembered while nothing is drawn: asking takes longer than many a loss does.
-
-    A normal number that is kept for the next call leaves the twister as it is when it is drawn; then it is asked. Only
-    who sets the twister's own words again, with such a number, is not seen.
-    """
-    twister = np.random.get_bit_generator()  # type: ignore[attr-defined]
-    # The twister's 624 words, and which one is next.
-    words = ctypes.string_at(twister.ctypes.state_address, 2500) if isinstance(twister, np.random.MT19937) else b""
-    # Nobody here draws from the global generator; it is read to see whether somebody else does.
-    state = dict(_last_state).get(words) or np.random.get_state(legacy=False)  # noqa: NPY002
-    _last_state[:] = [(words, state)] if words and not state["has_gauss"] else []
-    return state
-
-
 def _places() -> dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]]:
     """How to read and write each global state."""
-    python = importlib.import_module("random")
+    # Nobody here draws from the global generators; they are read to see whether somebody else does.
+    generator, python = np.random, importlib.import_module("random")
     places: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
-        "NumPy's global generator (np.random)": (_numpys_state, np.random.set_state),
+        "NumPy's global generator (np.random)": (
+            lambda: generator.get_state(legacy=False), lambda state: generator.set_state(state),
+        ),
         "Python's global generator (random)": (python.getstate, python.setstate),
         "NumPy's error settings (np.seterr)": (np.geterr, lambda state: np.seterr(**state)),
-        "NumPy's print options (np.set_printoptions)": (np.get_printoptions, lambda old: np.set_printoptions(**old)),
+        "NumPy's print options (np.set_printoptions)": (
+            np.get_printoptions, lambda state: np.set_printoptions(**state),
+        ),
         "the warnings filter": (lambda: list(warnings.filters), _put_filters_back),
-    }
+    }  # fmt: skip
     torch: Any = sys.modules.get("torch")
     jax: Any = sys.modules.get("jax")
     if hasattr(torch, "set_default_dtype"):
         places["PyTorch's default dtype (torch.set_default_dtype)"] = (torch.get_default_dtype, torch.set_default_dtype)
         places["PyTorch's global generator (torch.manual_seed)"] = (torch.get_rng_state, torch.set_rng_state)
-        recording = "PyTorch's recording of gradients (torch.set_grad_enabled)"
-        places[recording] = (torch.is_grad_enabled, torch.set_grad_enabled)
+        places["PyTorch's recording of gradients (torch.set_grad_enabled)"] = (
+            torch.is_grad_enabled, torch.set_grad_enabled,
+        )  # fmt: skip
     if hasattr(jax, "config") and hasattr(jax.config, "update"):
-        put_back = functools.partial(jax.config.update, "jax_enable_x64")
-        places["JAX's 64-bit numbers (jax_enable_x64)"] = (lambda: jax.config.jax_enable_x64, put_back)
+        places["JAX's 64-bit numbers (jax_enable_x64)"] = (
+            lambda: jax.config.jax_enable_x64, lambda state: jax.config.update("jax_enable_x64", state),
+        )  # fmt: skip
     return places

@@ -181,38 +181,6 @@ def test_what_changes_for_everybody_is_put_back_and_told():
         warnings.warn("heard", UserWarning, stacklevel=1)
 
 
-@pytest.mark.parametrize("kept", [False, True], ids=["no number kept", "a normal number kept"])
-def test_every_draw_from_the_global_generator_is_seen(kept):
-    """Whatever was seen before; the second number of a pair of normal ones leaves the twister as it is."""
-    state = np.random.get_state()  # noqa: NPY002
-    try:
-        np.random.seed(7)  # noqa: NPY002
-        if kept:
-            np.random.standard_normal()  # noqa: NPY002
-        for changes in (False, True, True, False):
-            found, before = set(), np.random.get_state(legacy=False)  # noqa: NPY002
-            assert before["has_gauss"] == kept
-            with watched(found):
-                if changes:
-                    np.random.standard_normal()  # noqa: NPY002
-            assert found == ({"changed NumPy's global generator (np.random)"} if changes else set())
-            np.testing.assert_equal(np.random.get_state(legacy=False), before)  # noqa: NPY002
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
-
-
-def test_other_global_generators_are_watched_too():
-    """NumPy takes any bit generator in the twister's place."""
-    twister, found = np.random.get_bit_generator(), set()
-    try:
-        np.random.set_bit_generator(np.random.PCG64(1))
-        with watched(found):
-            np.random.random()  # noqa: NPY002
-    finally:
-        np.random.set_bit_generator(twister)
-    assert found == {"changed NumPy's global generator (np.random)"}
-
-
 def test_the_frameworks_settings_too():
     torch = pytest.importorskip("torch")
     found = set()
