@@ -1,6 +1,7 @@
 """Files in several parts: added up as one, by whomever, to the same bytes."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,6 @@ import pytest
 import pbde_ref as pb
 from pbde_ref.cli import main
 from pbde_ref.estimation import DataError, read_comparisons
-from tests.clusters import dask_executor
 from tests.seeds import drawn_seed
 
 HEADER = "left,right,winner,weight,who,match,height\n"
@@ -79,13 +79,14 @@ def test_parts_are_their_whole(parts, name):
 
 
 @pytest.mark.parametrize("place", ["processes", "threads", "dask"])
-def test_the_sums_do_not_depend_on_who_reads(parts, place):
+def test_the_sums_do_not_depend_on_who_reads(parts, place, request):
     found = {name: content(read(parts[1], name)) for name in LAYOUTS}
     if place == "processes":
         for name in ("ties", "held out"):
             assert content(read(parts[1], name, executor=2)) == found[name]
         return
-    with (dask_executor() if place == "dask" else ThreadPoolExecutor(3)) as executor:
+    dask = place == "dask"
+    with nullcontext(request.getfixturevalue("dask_executor")) if dask else ThreadPoolExecutor(3) as executor:
         assert {name: content(read(parts[1], name, executor=executor)) for name in LAYOUTS} == found
 
 
