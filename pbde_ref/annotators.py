@@ -89,7 +89,7 @@ class Annotator(Shown):
         kinds = "a FiniteDistribution or ConditionalDistribution"
         instance("distribution", distribution, EITHER_DISTRIBUTION, kinds)
         instance("pbde", pbde, PBDE, "a PBDE, such as luce() or dpo(beta, reference)")
-        pbde.check_support("pbde", "distribution", distribution.support)
+        same_support("pbde", pbde.support, "distribution", distribution.support)
         utility = pbde.utility(distribution.log_pmf)
         reject("the annotator's utility f·log p + g", "below +inf", utility, np.isposinf(utility))
         if np.isneginf(utility).all():

@@ -276,7 +276,8 @@ def _listed(name: str, value: Any) -> list[Any]:
         # Lists, as rows would be, have no hash; and as many of them as it may hold take for ever.
         value = value.tolist() if value.ndim == 1 else value
     try:
-        result = list(value)
+        # What has no length need not come to an end.
+        result = list(value) if len(value) else []
         for label in result:
             hash(label)
     except Exception as error:

@@ -501,10 +501,10 @@ def common_support(kind: Any = FiniteDistribution, /, **distributions: Any) -> A
 
 
 def same_support(name: str, support: Any, expected_name: str, expected: Any) -> None:
-    """Raise unless two arguments speak of the same outcomes in the same order."""
-    same_size(name, support.size, expected.size)
-    if support is expected:
+    """Raise unless two arguments speak of the same outcomes in the same order; None stands for whatever there is."""
+    if support is None or support is expected:
         return
+    same_size(name, support.size, expected.size)
     different = np.asarray(support != expected, dtype=bool)
     if different.any():
         i = int(np.argmax(different))

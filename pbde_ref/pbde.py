@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from pbde_ref.conditional import ConditionalDistribution, Prompts
 from pbde_ref.display import Shown
-from pbde_ref.distributions import EITHER_DISTRIBUTION, FiniteDistribution, labels, same_support
+from pbde_ref.distributions import EITHER_DISTRIBUTION, FiniteDistribution, labels
 from pbde_ref.validation import FloatArray, array, instance, positive_number, reject, same_size, vector
 
 __all__ = ["PBDE", "dpo", "geometric_average", "length_normalized", "luce"]
@@ -100,11 +100,6 @@ class PBDE(Shown):
         for name, value in (("f", self.f), ("g", self.g)):
             if value.ndim == 1:
                 same_size(name, value.size, size)
-
-    def check_support(self, name: str, of: str, support: Any) -> None:
-        """Raise ``ValueError`` if the process, an argument `name`, belongs to other outcomes than the argument `of`."""
-        if self.support is not None:
-            same_support(name, self.support, of, support)
 
 
 def luce() -> PBDE:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pbde_ref.annotators import Annotator
-from pbde_ref.distributions import FiniteDistribution
+from pbde_ref.distributions import FiniteDistribution, same_support
 from pbde_ref.exact.identifiability import comparison_components, information_of_pairs
 from pbde_ref.exact.laplacian import eliminate
 from pbde_ref.exact.optima import optimal_policy
@@ -164,7 +164,7 @@ def question(annotator: Annotator, criterion: str, process: PBDE | None) -> Ques
         raise ValueError("`annotator` must have at least two outcomes; got 1")
     if process is not None:
         instance("process", process, PBDE, "a PBDE")
-        process.check_support("process", "annotator", annotator.support)
+        same_support("process", process.support, "annotator", annotator.support)
     policy = annotator.distribution if process is None else optimal_policy(annotator, process)
     order = np.argsort(policy.log_pmf, kind="stable")
     slopes = np.eye(size) - 1.0 / size if criterion == "A" else None

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array, diags_array
 from scipy.special import expit
 
-from pbde_ref.distributions import FiniteDistribution, labels
+from pbde_ref.distributions import FiniteDistribution, labels, same_support
 from pbde_ref.estimation.connectivity import groups, refuse, strongly_connected
 from pbde_ref.estimation.dense_tally import dense_tally
 from pbde_ref.estimation.given import Given, Integers, given_comparisons
@@ -162,7 +162,7 @@ def fit_comparisons(
     given = given_comparisons(table, loser, weights, counts, support, ties, covariates, first, clusters, repeats)
     names, dropped = labels(given.support, given.size), ()
     process.check_size(given.size)
-    process.check_support("pbde", "support", names)
+    same_support("pbde", process.support, "support", names)
 
     components = np.zeros(given.size, dtype=np.intp)
     if given.ties is not None or not strongly_connected(given.winner, given.loser, given.size):

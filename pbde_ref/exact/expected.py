@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -293,17 +292,11 @@ def check_models(annotator: PreferenceModel, proposal: Proposal) -> None:
         instance("annotator", annotator, PreferenceModel, "an annotator")
     if not isinstance(proposal, (ProductProposal, JointProposal)):
         instance("proposal", proposal, Proposal, "a proposal")
-    check_outcomes(proposal, "annotator", annotator.support)
+    same_support("proposal", getattr(proposal, "support", None), "annotator", annotator.support)
     if (prompts := prompts_of(annotator)) is not None:
         for block in proposal.blocks(prompts.size):
             a, b, weight = np.broadcast_arrays(block.a, block.b, block.weight)
             prompts.check("proposal", a.ravel(), b.ravel(), weight.ravel() > 0.0)
-
-
-def check_outcomes(proposal: Proposal, of: str, support: Any) -> None:
-    """Raise ``ValueError`` if a proposal belongs to other outcomes than the argument `of`."""
-    if (asked := getattr(proposal, "support", None)) is not None:
-        same_support("proposal", asked, of, support)
 
 
 def takes_linear_time(method: str, possible: bool, annotator: PreferenceModel, proposal: Proposal) -> bool:

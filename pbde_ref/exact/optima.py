@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pbde_ref.annotators import Annotator, PreferenceModel, prompts_of
 from pbde_ref.conditional import ConditionalDistribution, Prompts
-from pbde_ref.distributions import Distribution, FiniteDistribution, common_support, tilt
+from pbde_ref.distributions import Distribution, FiniteDistribution, common_support, same_support, tilt
 from pbde_ref.exact.enclosures import policy_distance
 from pbde_ref.exact.results import Certificate, Optimum
 from pbde_ref.numerics import grouped_logsumexp, weighted
@@ -154,7 +154,7 @@ def optimal_policy(annotator: Annotator, pbde: PBDE) -> Any:
     if not isinstance(annotator, Annotator):
         raise TypeError(f"`annotator` must be a single Annotator; got {type(annotator).__name__:.60}")
     instance("pbde", pbde, PBDE, "a PBDE")
-    pbde.check_support("pbde", "annotator", annotator.support)
+    same_support("pbde", pbde.support, "annotator", annotator.support)
     log_policy = normalized_log_policy(annotator.utility, pbde, prompts_of(annotator))
     return type(annotator.distribution)(log_policy, annotator.support)
 
@@ -285,7 +285,7 @@ def policy_of(
     >>> policy.pmf, round(error, 9)
     (array([0.5, 0.5]), 1e-06)
     """
-    process.check_support("process", "annotator", support)
+    same_support("process", process.support, "annotator", support)
     prompts = support if isinstance(support, Prompts) else None
     log_policy = normalized_log_policy(utilities, process, prompts)
     policy: Any = (FiniteDistribution if prompts is None else ConditionalDistribution)(log_policy, support)

@@ -172,8 +172,9 @@ def batch_sizes(context: Context) -> None:
             raise FailedCheckError(f"{where}: {failure}", failure.diagnosis) from failure
         context.hold(case, computed, _all_parts(context, where))
     case = context.batch("generic")
-    twice = case.take([0, 0, *range(case.size)])
-    context.hold(twice, context.compute(twice, gradients=True), _all_parts(context, "where one example stands thrice"))
+    thrice = case.take([0, 0, *range(case.size)])
+    computed = context.compute(thrice, gradients=True)
+    context.hold(thrice, computed, _all_parts(context, "where one example stands thrice"))
     # JAX sees no places in memory.
     if not context.subject.framework.mutable:
         return

@@ -23,7 +23,7 @@ from pbde_ref.annotators import PreferenceModel
 from pbde_ref.conditional import ConditionalDistribution, Prompts
 from pbde_ref.display import Shown
 from pbde_ref.distributions import same_support
-from pbde_ref.exact.expected import check_models, check_outcomes
+from pbde_ref.exact.expected import check_models
 from pbde_ref.exact.results import NoMinimumError, Optimum, unmet
 from pbde_ref.exact.separation import separating_direction
 from pbde_ref.numerics import EPS, softplus
@@ -171,13 +171,13 @@ class LogLinearRegression:
         instance("pbde", pbde, PBDE, "a PBDE")
         prompts, size = policies.prompts, policies.prompts.size
         pbde.check_size(size)
-        pbde.check_support("pbde", "policies", prompts)
+        same_support("pbde", pbde.support, "policies", prompts)
         if annotator is not None:
             check_models(annotator, proposal)
             same_support("annotator", annotator.support, "policies", prompts)
         else:
             instance("proposal", proposal, PairListProposal, "a PairListProposal, winners first, without an annotator")
-            check_outcomes(proposal, "policies", prompts)
+            same_support("proposal", getattr(proposal, "support", None), "policies", prompts)
         a, b, weight = pairs_of(proposal, size)
         constant = math.log(2.0) * float(weight[a == b].sum())
         a, b, weight = (x[a != b] for x in (a, b, weight))

@@ -320,7 +320,7 @@ def fit_annotator_mixture(
     reference = kind(np.zeros(size), annotator.support) if reference is None else reference
     instance("reference", reference, kind, f"a {kind.__name__}")
     same_support("reference", reference.support, "annotator", annotator.support)
-    process.check_support("pbde", "annotator", annotator.support)
+    same_support("pbde", process.support, "annotator", annotator.support)
     base = np.tile(process.utility(reference.log_pmf), (k, 1)) if start is None else start
     base = _utility_rows("start" if start is not None else "the reference's utilities", base, size, rows=k)
     shares = probability_weights("weights", np.ones(k) if weights is None else _positive_weights(weights, k))
