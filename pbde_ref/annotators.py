@@ -188,7 +188,9 @@ class AnnotatorMixture(Shown):
 
     def preference_probabilities(self) -> FloatArray:
         r"""Matrix of :math:`\text{Prob}(x_A \succ x_B)`, shape (n, n), entry [A, B]; the diagonal is ½."""
-        return self.probabilities(all_pairs(self.size))[0]
+        matrix = self.probabilities(all_pairs(self.size))[0]
+        np.fill_diagonal(matrix, 0.5)  # what the weights add up to is rounded
+        return matrix
 
     def probabilities(self, block: PairBlock) -> tuple[FloatArray, FloatArray]:
         """Prob(A ≻ B) and Prob(B ≻ A) of a block's pairs, each accurate in relative terms."""

@@ -7,7 +7,7 @@ The utilities that the log loss or IPO's fits to pairs from :math:`\mu \otimes \
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from pbde_ref.annotators import AnnotatorMixture, PreferenceModel
 from pbde_ref.distributions import FiniteDistribution, same_support
@@ -56,8 +56,14 @@ def condorcet_winner(annotator: PreferenceModel) -> int | None:
     True
     """
     instance("annotator", annotator, PreferenceModel, "an annotator")
-    beats = (annotator.preference_probabilities() > 0.5).sum(axis=1)
-    return int(beats.argmax()) if beats.max() == annotator.size - 1 else None
+    beaten = _beats(annotator).sum(axis=1)
+    return int(beaten.argmax()) if beaten.max() == annotator.size - 1 else None
+
+
+def _beats(annotator: PreferenceModel) -> NDArray[np.bool_]:
+    """Whether A is preferred to B more often than B to A: ½ itself is rounded where weights are added up."""
+    p = annotator.preference_probabilities()
+    return np.asarray(p > p.T)
 
 
 def pareto_violations(annotators: AnnotatorMixture, scores: ArrayLike) -> IndexArray:
@@ -80,8 +86,8 @@ def pareto_violations(annotators: AnnotatorMixture, scores: ArrayLike) -> IndexA
     """
     instance("annotators", annotators, AnnotatorMixture, "an AnnotatorMixture")
     values = vector("scores", scores, size=annotators.size)
-    asked = [annotators.annotators[i].preference_probabilities() for i in np.flatnonzero(annotators.weights)]
-    return np.argwhere((np.min(asked, axis=0) > 0.5) & (values[:, None] < values))
+    asked = [_beats(annotators.annotators[i]) for i in np.flatnonzero(annotators.weights)]
+    return np.argwhere(np.all(asked, axis=0) & (values[:, None] < values))
 
 
 def minority_losses(annotators: AnnotatorMixture, policy: FiniteDistribution) -> FloatArray:

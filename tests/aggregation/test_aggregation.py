@@ -49,6 +49,16 @@ def test_borda_scores_by_hand():
     assert condorcet_winner(EVEN) is None
 
 
+def test_a_mixture_beats_nobody_with_itself():
+    """Weights 2/9 and 7/9 of ½ add up to more than ½ in floats."""
+    one = pb.Annotator(pb.FiniteDistribution.from_weights([2, 1]), pb.luce())
+    mixture = pb.AnnotatorMixture([2, 7], [one, one])
+    assert np.diag(mixture.preference_probabilities()).tolist() == [0.5, 0.5]
+    assert condorcet_winner(mixture) == 0
+    alike = pb.Annotator(pb.FiniteDistribution.from_weights([1, 1]), pb.luce())
+    assert condorcet_winner(pb.AnnotatorMixture([2, 7], [alike, alike])) is None
+
+
 @pytest.mark.parametrize(("objective", "parameters"), [("bradley_terry", {}), ("ipo", {"tau": 0.3})])
 def test_the_fit_ranks_as_weighted_borda(objective, parameters):
     """For pairs from mu x mu, losses with ℓ(m) - ℓ(-m) = -κ m rank as the mu-weighted Borda score."""

@@ -42,7 +42,7 @@ STATISTICS: Mapping[str, Callable[[Records], float | None]] = {
     "the same without the last two pieces": _number("table-2", "whole.scale 50 without last two.S>L"),
     "medium-length sentences, annotator mixture (27)": _of_lengths("annotator-mixture", _medium),
     "the same, density mixture (28)": _of_lengths("density-mixture", _medium),
-    "valley between the peaks of (28), of the lower peak": _of_lengths("density-mixture", _valley),
+    "valley between the two peaks of (28), as a share of the lower peak": _of_lengths("density-mixture", _valley),
     "the same of (27)": _of_lengths("annotator-mixture", _valley),
     "draws without an end in 50 pieces, (27)": _number("annotator-mixture", "without_end"),
     "the same, (28)": _number("density-mixture", "without_end"),
