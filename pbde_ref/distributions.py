@@ -502,7 +502,7 @@ def common_support(kind: Any = FiniteDistribution, /, **distributions: Any) -> A
 
 def same_support(name: str, support: Any, expected_name: str, expected: Any) -> None:
     """Raise unless two arguments speak of the same outcomes in the same order; None stands for whatever there is."""
-    if support is None or support is expected:
+    if support is None or expected is None or support is expected:
         return
     same_size(name, support.size, expected.size)
     different = np.asarray(support != expected, dtype=bool)

@@ -11,11 +11,15 @@ import pytest
 
 import pbde_ref as pb
 from pbde_ref import objectives
+from pbde_ref.estimation import comparison_table, identify_process
+from pbde_ref.estimation.annotator_models import held_out_score
+from pbde_ref.estimation.ranking import ranking
 
 PROBLEM = pb.paper_problem(256)
 P = PROBLEM.implicit_preference_distribution
 ANNOTATOR = pb.Annotator(P, pb.dpo(4.0, PROBLEM.reference))
 PROPOSAL = pb.ProductProposal(PROBLEM.reference)
+TABLE = comparison_table([0, 1, 0, 2], [1, 0, 2, 1], items=["tea", "coffee", "water"])
 
 VALUES = {
     "problem": PROBLEM,
@@ -40,6 +44,11 @@ VALUES = {
     "policies": pb.LogLinearPolicies(np.ones((4, 2)), pb.Prompts("aabb")),
     "prior": pb.GaussianPrior(2.0),
     "objective": pb.ipo(0.5),
+    "table": TABLE,
+    "fit": pb.fit_comparisons(TABLE),
+    "ranking": ranking(pb.fit_comparisons(TABLE), 0.95, None, 3),
+    "predictions": held_out_score(np.log([2.0, 3.0]), np.ones(2)),
+    "identified": identify_process(log_p=-np.random.default_rng(0).exponential(size=(2, 99))),
 }
 
 

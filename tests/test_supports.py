@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 
 import pbde_ref as pb
-from pbde_ref.aggregation import minority_losses
+from pbde_ref.aggregation import distortion, minority_losses
+from pbde_ref.exact.identifiability import preference_components
 from pbde_ref.exact.lengths.length_bias import group_preference
-from pbde_ref.exact.linear_time.kernel_sums import win_probabilities
+from pbde_ref.exact.linear_time.kernel_sums import kernel_cross_entropy, kernel_entropy, kernel_kl, win_probabilities
 from pbde_ref.exact.minimizer_face import minimizer_vertices
 from pbde_ref.exact.mixtures import fit_annotator_mixture
 from pbde_ref.exact.projection import projected_policy
+from pbde_ref.exact.selection import win_weights, win_weights_error
 from pbde_ref.games.intransitivity import nearest_annotator
+from pbde_ref.online import offline_shortfall, online_shortfall
 
 ANNOTATOR = pb.Annotator(pb.FiniteDistribution.from_weights([3, 1], support=["tea", "coffee"]), pb.luce())
 POOL = pb.AnnotatorMixture([1, 1], [ANNOTATOR, ANNOTATOR])
@@ -24,6 +27,7 @@ CALLS = {
     "optimal_policy, dpo": lambda r: pb.optimal_policy(ANNOTATOR, pb.dpo(1.0, r)),
     "optimal_policy, geometric": lambda r: pb.optimal_policy(ANNOTATOR, pb.geometric_average(0.5, r)),
     "projected_policy": lambda r: projected_policy(POOL, pb.dpo(1.0, r), PAIRS),
+    "design_value, pairs": lambda r: pb.design_value(ANNOTATOR, pb.ProductProposal(r)),
     "design_value": lambda r: pb.design_value(ANNOTATOR, PAIRS, process=pb.dpo(1.0, r)),
     "optimal_design": lambda r: pb.optimal_design(ANNOTATOR, process=pb.dpo(1.0, r)),
     "nearest_annotator": lambda r: nearest_annotator(ANNOTATOR, process=pb.dpo(1.0, r)),
@@ -35,6 +39,16 @@ CALLS = {
     "optimum": lambda r: pb.optimum("ipo", ANNOTATOR, pb.ProductProposal(r), tau=1.0, reference=RIGHT),
     "winners_distribution": lambda r: pb.winners_distribution(ANNOTATOR, pb.ProductProposal(r)),
     "sample_comparisons": lambda r: pb.sample_comparisons(ANNOTATOR, pb.ProductProposal(r), 3, rng=0),
+    "kernel_cross_entropy": lambda r: kernel_cross_entropy(POOL, [0.0, 0.0], pb.ProductProposal(r)),
+    "kernel_kl": lambda r: kernel_kl(ANNOTATOR, [0.0, 0.0], pb.ProductProposal(r)),
+    "kernel_entropy": lambda r: kernel_entropy(ANNOTATOR, pb.ProductProposal(r)),
+    "minimize_product_loss": lambda r: pb.minimize_product_loss(ANNOTATOR, pb.ProductProposal(r)),
+    "win_weights": lambda r: win_weights(ANNOTATOR, pb.ProductProposal(r)),
+    "win_weights_error": lambda r: win_weights_error(ANNOTATOR, pb.ProductProposal(r)),
+    "preference_components": lambda r: preference_components(POOL, pb.ProductProposal(r)),
+    "offline_shortfall": lambda r: offline_shortfall([1, 0], pb.ProductProposal(r), 1.0, RIGHT),
+    "online_shortfall": lambda r: online_shortfall([1, 0], pb.ProductProposal(r), 1.0, RIGHT),
+    "distortion": lambda r: distortion([1, 0], RIGHT, r),
     "win_probabilities": lambda r: win_probabilities(ANNOTATOR, r),
     "minimizer_vertices": lambda r: minimizer_vertices(ANNOTATOR, PAIRS, reference=r),
     "minority_losses": lambda r: minority_losses(POOL, r),

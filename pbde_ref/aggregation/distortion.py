@@ -15,7 +15,7 @@ from scipy.optimize import linprog
 from scipy.special import expit
 
 from pbde_ref.display import Shown
-from pbde_ref.distributions import FiniteDistribution, kl_divergence, tilt
+from pbde_ref.distributions import FiniteDistribution, kl_divergence, same_support, tilt
 from pbde_ref.validation import (
     FloatArray,
     instance,
@@ -63,6 +63,7 @@ def distortion(welfare: ArrayLike, policy: FiniteDistribution, reference: Finite
     best = float(values.max())
     if reference is not None:
         instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
+        same_support("reference", reference.support, "policy", policy.support)
         radius = kl_divergence(policy, reference)
         if not np.isfinite(radius):
             raise ValueError("`reference` must be positive where the policy is; got a probability of 0")

@@ -13,6 +13,7 @@ import numpy as np
 
 from pbde_ref.annotators import Annotator
 from pbde_ref.distributions import FiniteDistribution, same_support
+from pbde_ref.exact.expected import check_models
 from pbde_ref.exact.identifiability import comparison_components, information_of_pairs
 from pbde_ref.exact.laplacian import eliminate
 from pbde_ref.exact.optima import optimal_policy
@@ -124,6 +125,7 @@ def design_value(
     [6.0, 12.0, 2.0]
     """
     asked = question(annotator, criterion, process)
+    check_models(annotator, proposal)
     components = comparison_components(proposal, asked.order.size)
     if components.any():
         raise ValueError("`proposal` must connect all outcomes; got several components")

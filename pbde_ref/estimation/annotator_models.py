@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from pbde_ref.display import Shown
 from pbde_ref.estimation.likelihood import fit_comparisons
 from pbde_ref.estimation.mixture import MixtureFit, fit_mixture
 from pbde_ref.estimation.priors import Prior
@@ -28,7 +29,7 @@ BINS = 10
 
 
 @dataclass(frozen=True, eq=False)
-class HeldOutScore:
+class HeldOutScore(Shown):
     r"""How well a model predicts comparisons that it was not fitted to.
 
     Attributes

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import chdtrc, expit, fdtrc
 
+from pbde_ref.display import Shown
 from pbde_ref.estimation.connectivity import NoFiniteEstimateError
 from pbde_ref.estimation.newton import newton
 from pbde_ref.estimation.regression import ColumnChoices, Dependence
@@ -98,7 +99,7 @@ class ProcessTest:
 
 
 @dataclass(frozen=True, eq=False)
-class ProcessIdentification:
+class ProcessIdentification(Shown):
     """What comparisons say about the process behind them.
 
     Attributes

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, softmax
 
+from pbde_ref.display import Shown
 from pbde_ref.estimation.priors import Prior
 from pbde_ref.numerics import log_sigmoid, logsumexp
 from pbde_ref.validation import FloatArray, IndexArray
@@ -26,7 +27,7 @@ CLOSE = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
-class MixtureFit:
+class MixtureFit(Shown):
     """Weights of the annotators, shape (k,), and their utilities, shape (k, n), of greatest posterior among the starts.
 
     `converged` says whether no entry of the gradient is above 1e-7 nats per comparison.

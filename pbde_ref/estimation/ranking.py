@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pbde_ref.display import Shown
 from pbde_ref.estimation.newton import DENSE_LIMIT
 from pbde_ref.estimation.result import ComparisonFit, interval_reach
 from pbde_ref.validation import FloatArray, IndexArray, generator_of
@@ -19,7 +20,7 @@ DRAWS, MOST_RANKED = 4000, 1000
 
 
 @dataclass(frozen=True, eq=False)
-class Ranking:
+class Ranking(Shown):
     """Items in order of utility, best first, with errors where they were computed and NaN elsewhere.
 
     Attributes

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pbde_ref.display import Shown
 from pbde_ref.distributions import labels
 from pbde_ref.estimation.aggregation import Accumulator
 from pbde_ref.estimation.layouts import Roles
@@ -30,7 +31,7 @@ Ranking = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, eq=False)
-class ComparisonTable:
+class ComparisonTable(Shown):
     """Comparisons, equal ones added up; all arrays are read-only.
 
     Attributes

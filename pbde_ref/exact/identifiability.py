@@ -139,7 +139,6 @@ def finite_fit_exists(annotator: PreferenceModel, proposal: Proposal) -> bool:
     >>> pb.finite_fit_exists(always, pb.ProductProposal([1, 1]))
     False
     """
-    check_models(annotator, proposal)
     groups = preference_components(annotator, proposal)
     return bool(np.array_equal(groups, comparison_components(proposal, annotator.size)))
 
@@ -158,6 +157,7 @@ def preference_components(annotator: PreferenceModel, proposal: Proposal) -> Ind
     >>> preference_components(preferences, pb.ProductProposal([1, 1, 1]))
     array([0, 0, 1])
     """
+    check_models(annotator, proposal)
     if _always_possible(annotator):
         return comparison_components(proposal, annotator.size)
     return _contract(_arrows(annotator, proposal), annotator.size, "strong")

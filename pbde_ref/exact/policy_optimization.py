@@ -377,7 +377,8 @@ def _rounding(
 ) -> FloatArray:
     """Bound on the error of the logarithm of the ratio of the two policies, each of which was rounded a few times."""
     scaled = 4.0 * EPS * np.abs(rewards) / beta
-    own = np.abs(policy.log_pmf) + np.abs(best.log_pmf) + np.abs(reference.log_pmf)
+    with np.errstate(over="ignore"):  # where the policy is zero, which weighs nothing
+        own = np.abs(policy.log_pmf) + np.abs(best.log_pmf) + np.abs(reference.log_pmf)
     return np.asarray(4.0 * EPS * (1.0 + own) + scaled + float(scaled.max()))
 
 

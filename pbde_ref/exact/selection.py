@@ -94,6 +94,7 @@ def win_weights(annotator: PreferenceModel, proposal: Proposal) -> tuple[FloatAr
     (array([[0.   , 0.375],
            [0.125, 0.   ]]), 0.5)
     """
+    check_models(annotator, proposal)
     wins = np.zeros((annotator.size, annotator.size))
     for block in proposal.blocks(annotator.size):
         forward, backward = annotator.probabilities(block)
@@ -123,6 +124,7 @@ def win_weights_error(annotator: PreferenceModel, proposal: Proposal) -> float:
     >>> win_weights_error(annotator, pb.ProductProposal([1, 1]))
     2.1760371...e-14
     """
+    check_models(annotator, proposal)
     members, spread = _members_and_spread(annotator)
     repeated = 1
     if isinstance(proposal, PairListProposal):

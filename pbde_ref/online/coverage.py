@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pbde_ref.distributions import FiniteDistribution, tilt
+from pbde_ref.distributions import FiniteDistribution, same_support, tilt
 from pbde_ref.exact.identifiability import comparison_components, finite_utilities
 from pbde_ref.numerics import logsumexp
 from pbde_ref.proposals import Proposal
@@ -33,6 +33,7 @@ def _components(
     values = finite_utilities(utilities, len(reference))
     same_size("utilities", values.size, len(reference))
     component = comparison_components(proposal, values.size)
+    same_support("proposal", getattr(proposal, "support", None), "reference", reference.support)
     optimum = tilt(reference, values, positive_number("beta", beta))
     sizes = np.bincount(component)
     if (np.isneginf(reference.log_pmf) & (sizes[component] > 1)).any():

@@ -212,6 +212,13 @@ def test_gradient_ascent_certifies_its_gap():
     assert stopped.gap > 1e-3
 
 
+def test_logits_near_the_largest_number_leave_no_warning():
+    """Log-probabilities of two policies, each near -1.7e308, have no sum."""
+    reference = pb.FiniteDistribution.from_weights([0.35, 0.2, 0.21, 0.14, 0.1])
+    solution = pb.gradient_ascent([0.82, -0.79, 0.13, -0.11, 0.54], 1e-308, reference, learning_rate=0.5, max_steps=30)
+    np.testing.assert_array_equal(solution.policy.pmf, [1.0, 0.0, 0.0, 0.0, 0.0])
+
+
 def test_gradient_ascent_takes_the_steps_of_its_formula():
     """θ ← θ + (η/β) ∇J(θ), from θ = log π_pre, step by step."""
     reference, rewards, beta, rate = pb.FiniteDistribution.from_weights([1, 2, 5]), np.array([1.0, 0.0, 2.0]), 0.5, 0.3

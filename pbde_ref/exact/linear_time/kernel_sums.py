@@ -82,7 +82,7 @@ def kernel_cross_entropy(annotator: PreferenceModel, utilities: ArrayLike, propo
     >>> round(loss.value, 6), loss.gradient  # log 2
     (0.693147, array([-0.125,  0.125]))
     """
-    proposal = product_factors(proposal, annotator.size)
+    proposal = product_factors(proposal, annotator.size, annotator.support)
     model = Population.of(_utilities("utilities", utilities, annotator.size), proposal, "utilities")
     members = _populations(annotator, proposal)
     gradient, product = _gradient(model, members)
@@ -135,7 +135,7 @@ def kernel_kl(annotator: PreferenceModel, utilities: ArrayLike, proposal: Propos
             "`annotator` must be a single annotator, because the entropy of other annotators' answers does not split "
             f"into sums over outcomes (use the cross-entropy, or method='dense'); got {type(annotator).__name__:.60}"
         )
-    proposal = product_factors(proposal, annotator.size)
+    proposal = product_factors(proposal, annotator.size, annotator.support)
     return _kl(annotator.utility, _utilities("utilities", utilities, annotator.size), proposal)
 
 
@@ -211,7 +211,7 @@ def kernel_entropy(annotator: PreferenceModel, proposal: Proposal) -> float:
     """
     if not isinstance(annotator, Annotator):
         raise ValueError(f"`annotator` must be a single annotator; got {type(annotator).__name__:.60}")
-    proposal = product_factors(proposal, annotator.size)
+    proposal = product_factors(proposal, annotator.size, annotator.support)
     return Population.of(annotator.utility, proposal).entropy()
 
 

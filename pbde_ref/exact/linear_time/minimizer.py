@@ -139,7 +139,7 @@ def minimize_product_loss(
     check_models(annotator, proposal)
     tolerance, max_steps = positive_number("tolerance", tolerance), whole_number("max_steps", max_steps, least=1)
     utility_tolerance = positive_number("utility_tolerance", utility_tolerance)
-    proposal = product_factors(proposal, annotator.size)
+    proposal = product_factors(proposal, annotator.size, annotator.support)
     weight = proposal.a + proposal.b
     target = target_of(annotator, proposal, weight)
     point, steps, decrement = newton(starting_point(proposal, target), proposal, target, tolerance, max_steps)

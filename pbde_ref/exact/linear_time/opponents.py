@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
+from pbde_ref.distributions import same_support
 from pbde_ref.exact.linear_time.panel_grid import Buffers, Points, buffers, chunks, lay_grid
 from pbde_ref.exact.linear_time.panels import Field, bilinear, convolve, deposit
 from pbde_ref.proposals import ProductProposal, Proposal
@@ -185,14 +187,15 @@ def single_annotators(annotator: PreferenceModel) -> Iterator[tuple[float, Float
         )
 
 
-def product_factors(proposal: Proposal, size: int) -> ProductProposal:
-    """The proposal, with one and the same array for equal factors."""
+def product_factors(proposal: Proposal, size: int, support: Any = None) -> ProductProposal:
+    """The proposal, with one and the same array for equal factors; `support` is the annotator's."""
     if not isinstance(proposal, ProductProposal):
         raise ValueError(
             f"`proposal` must be a product of two factors for linear-time sums (use method='dense'); "
             f"got {type(proposal).__name__:.60}"
         )
     same_size("proposal", proposal.a.size, size)
+    same_support("proposal", proposal.support, "annotator", support)
     if proposal.a is not proposal.b and np.array_equal(proposal.a, proposal.b):
         return one_factor(proposal.a)
     return proposal
@@ -203,6 +206,7 @@ def one_factor(a: FloatArray) -> ProductProposal:
     result = object.__new__(ProductProposal)
     object.__setattr__(result, "a", a)
     object.__setattr__(result, "b", a)
+    object.__setattr__(result, "support", None)
     return result
 
 
