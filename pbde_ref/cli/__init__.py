@@ -109,7 +109,7 @@ def _run(options: Any) -> int:
         print(short(f"pbde-ref {options.command}: {said}"), file=sys.stderr)
         try:
             sys.stdout.flush()
-        except OSError:
+        except (OSError, ValueError):  # gone, or closed by a function that was called
             _give_up_stdout()
         return 2
 

@@ -6,6 +6,7 @@ not computed again, in whatever grid it turns up next.
 
 from __future__ import annotations
 
+import ast
 import csv
 import inspect
 import io
@@ -207,14 +208,14 @@ def _row(records: Mapping[str, Record]) -> dict[str, float | None]:
 def subject_of(function: Callable[..., Numbers]) -> Subject:
     """A function of a module, from settings by keyword to numbers by name, as what can be swept."""
     try:
-        parameters, source = inspect.signature(function).parameters.values(), inspect.getsourcefile(function)
-        own = function.__qualname__
+        parameters, own = inspect.signature(function).parameters.values(), function.__qualname__
+        sources = _sources(function)
     except Exception:
         raise TypeError(f"`subject` must be a Subject or a function of a module; got {shown(function)}") from None
     wide = any(p.kind is p.VAR_KEYWORD for p in parameters)
     settings = {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
     # What a changed function has left is of no use.
-    stamp = {"function": own, "source": file_digest(Path(source)) if source else ""}
+    stamp = {"function": own, "source": content_digest(sources)}
 
     def experiment(point: Mapping[str, Any], folder: Path, name: str) -> Experiment:
         runs = [Run("result", partial(_result, function))]
@@ -222,6 +223,48 @@ def subject_of(function: Callable[..., Numbers]) -> Subject:
 
     summary = (inspect.getdoc(function) or own).split("\n")[0]
     return Subject(summary, settings, experiment, wide)
+
+
+def _sources(function: Callable[..., Numbers]) -> dict[str, str]:
+    """Digests of the function's file and of what it imports, directly or not, from its package or its folder."""
+    source = inspect.getsourcefile(function)
+    if source is None:
+        return {}
+    package, folder, found = function.__module__.partition(".")[0], Path(source).resolve().parent, dict[str, str]()
+    waiting = [(function.__module__, Path(source))]
+    while waiting:
+        name, file = waiting.pop()
+        found[name] = file_digest(file)
+        for other in _imported(name, file) - found.keys():
+            inside = other.startswith(f"{package}.")
+            if "." in other and not inside:
+                # To find it would import the package that it is in.
+                continue
+            try:
+                spec = find_spec(other)
+            except (ImportError, ValueError, AttributeError):
+                continue
+            origin = Path(spec.origin or "") if spec else Path()
+            if origin.suffix == ".py" and (inside or origin.resolve().parent == folder):
+                waiting.append((other, origin))
+    return found
+
+
+def _imported(name: str, file: Path) -> set[str]:
+    """Modules that a file names in import statements, wherever they stand; and what may be one."""
+    package, found = name if file.name == "__init__.py" else name.rpartition(".")[0], set[str]()
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, ValueError, SyntaxError):
+        return found
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            up = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*up, *([node.module] if node.module else [])])
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return found
 
 
 def _result(

@@ -5,7 +5,7 @@ Each has one purpose, said by the first line of its docstring.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from pbde_ref.oracle import laws, masks
 from pbde_ref.oracle.calling.subjects import rounded_case
 from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.context import Context, FailedCheckError, SkippedCheckError
-from pbde_ref.oracle.corners import Corner, corners, lopsided, shared, shifted, stacked, trial_values
+from pbde_ref.oracle.corners import REACH, Corner, corners, is_defined, lopsided, shared, shifted, stacked, trial_values
 from pbde_ref.oracle.diagnosis import diagnose_check
 from pbde_ref.oracle.own import OWN_NUMBER
 from pbde_ref.oracle.rewards import REWARD_SITUATIONS
@@ -140,16 +140,20 @@ def _beyond(context: Context, batch: str) -> str:
 
 def single_inputs(context: Context) -> None:
     """One input alone far off, nearly 0 or 0, all of one kind far off, two that are equal; alone, and in batches."""
-    # float16 ends at 65504.
-    generic, far = context.batch("generic"), {"far": 16.37} if context.dtype == "float16" else {}
-    found = list(corners(generic, **far))
+    generic, reach = context.batch("generic"), REACH[context.dtype]
+    found = _rounded(corners(generic, reach), context.dtype)
     if not found:
         raise SkippedCheckError("no example of this kind has a finite loss")
     batches = [Corner("where single inputs are extreme, or equal", batch) for batch in stacked(found, generic.size)]
-    together = [*shifted(generic, **far), *shared(context.batch("extreme"), **far)]
-    for says, made in [*found, *together, *batches]:
-        case = rounded_case(made, context.dtype)
+    together = _rounded([*shifted(generic, reach), *shared(context.batch("extreme"), reach)], context.dtype)
+    for says, case in [*found, *together, *batches]:
         context.hold(case, context.compute(case, gradients=True), _all_parts(context, says))
+
+
+def _rounded(made: Iterable[Corner], dtype: str) -> list[Corner]:
+    """With numbers that the precision has; without those that it rounds to what the loss does not allow, such as 0."""
+    found = [Corner(says, rounded_case(case, dtype)) for says, case in made]
+    return [corner for corner in found if is_defined(corner.case)]
 
 
 def lopsided_batches(context: Context) -> None:
@@ -247,6 +251,8 @@ def hyperparameters_used(context: Context) -> None:
             if tried > base.conventions[name]:
                 # What clips a scaled input is seen far off alone.
                 case = context.batch("extreme").with_conventions(**{name: tried})
+                if not is_defined(case):
+                    continue
                 context.hold(case, context.compute(case), {"": f"{parts['']}, on the batch 'extreme',"})
     if not varied:
         names = ", ".join(n for n, h in definition.parameters.items() if h.other is not None) or "none"

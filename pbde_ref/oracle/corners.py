@@ -15,20 +15,42 @@ import numpy as np
 
 from pbde_ref.oracle.cases import Case, exchanged_name, is_of_examples
 
-__all__ = ["Corner", "corners", "lopsided", "shared", "shifted", "stacked", "trial_values"]
+__all__ = ["REACH", "Corner", "corners", "is_defined", "lopsided", "shared", "shifted", "stacked", "trial_values"]
 
 # Powers of ten and whole numbers are what a rounded or clipped input would still agree at.
-FAR, NEAR = 1000.37, 1.37e-9
+NEAR = 1.37e-9
 
-# In nats, times FAR; enough to leave every clip behind.
-LOWER = 0.13737
 
-# In nats: two log-ratios on either side of what a formula distinguishes, at a loss that is neither 0 nor beyond all.
-APART = 31.37
+class Reach(NamedTuple):
+    """How far inputs are moved, in a precision whose exponentials end somewhere.
+
+    Attributes
+    ----------
+    far : float
+        What a single input is multiplied by.
+    lower : float
+        In nats, what all inputs of a kind are moved by: in double precision enough to leave every clip behind.
+    apart : float
+        In nats: two log-ratios on either side of what a formula distinguishes, at a loss that is neither 0 nor beyond
+        all.
+    """
+
+    far: float
+    lower: float
+    apart: float
+
+
+# float32 and bfloat16 end at exp(88.7), float16 at 65504 = exp(11.09).
+REACH = {
+    "float64": Reach(1000.37, 137.37, 31.37),
+    "float32": Reach(1000.37, 70.37, 31.37),
+    "bfloat16": Reach(1000.37, 70.37, 31.37),
+    "float16": Reach(16.37, 2.237, 3.137),
+}
 
 OFF_THE_GRID = 1.0373
 # Smaller, larger; and beyond what clips a product of two, where exponentials are far from overflow.
-SPREAD, FARTHEST = (1.0 / 137.1, 5.29), 137.3
+SMALLER, LARGER, FARTHEST = 1.0 / 137.1, 5.29, 137.3
 
 
 class Corner(NamedTuple):
@@ -41,7 +63,7 @@ class Corner(NamedTuple):
 Edit = Callable[[Case], Case]
 
 
-def corners(case: Case, far: float = FAR) -> Iterator[Corner]:
+def corners(case: Case, reach: Reach = REACH["float64"]) -> Iterator[Corner]:
     """One example for each input and pair of inputs; those that the definition has no finite loss for are left out.
 
     Examples
@@ -52,26 +74,26 @@ def corners(case: Case, far: float = FAR) -> Iterator[Corner]:
     >>> [corner.says for corner in corners(case)][-1]
     'where chosen_rewards and rejected_rewards are equal'
     """
-    yield from _barely_lost(case)
+    yield from _barely_lost(case, reach.far)
     marks = [i.name for i in case.inputs if case.arrays[i.name].dtype.kind == "b"]
-    for place, (says, edit) in enumerate(_edits(case, far)):
+    for place, (says, edit) in enumerate(_edits(case, reach)):
         single = edit(case.take([place % case.size]))
         # What is desirable, or a tie, has a formula of its own.
         other = single.with_arrays(**{name: ~single.arrays[name] for name in marks})
         for one, mark in ((single, ""), *([(other, f", {' and '.join(marks)} the other way")] if marks else [])):
-            if _is_defined(one):
+            if is_defined(one):
                 yield Corner(f"where {says}{mark}", one)
     yield from _beside_kinks(case)
 
 
 # A loss that is small beside all others, and that a sum of rounded numbers near 1 still has: the bounds, and how many
-# places between an example's own and FAR it is looked for at.
+# places between an example's own and the far one it is looked for at.
 SMALL, PLACES = (1e-9, 3e-8), 256
 
 
-def _barely_lost(case: Case) -> Iterator[Corner]:
+def _barely_lost(case: Case, far: float) -> Iterator[Corner]:
     """Examples that are won by far, but not so far that their loss could not be seen alone."""
-    factors = np.geomspace(1.0, FAR, PLACES)
+    factors = np.geomspace(1.0, far, PLACES)
     for place, name in enumerate(i.name for i in case.inputs if i.differentiated and is_of_examples(i.name)):
         single = case.take([place % case.size])
         if single.arrays[name].ndim > 1:
@@ -86,7 +108,7 @@ def _barely_lost(case: Case) -> Iterator[Corner]:
 
 
 # How far an input is moved to find a kink, in how many steps, and how near to it examples then are.
-REACH, STEPS, BESIDE = 16.0, 49, 1e-6
+KINKS_WITHIN, STEPS, BESIDE = 16.0, 49, 1e-6
 
 
 def _beside_kinks(case: Case) -> Iterator[Corner]:
@@ -107,7 +129,7 @@ def _jumps(single: Case, name: str, own: float) -> Iterator[tuple[float, float]]
         return float(_scaled(name, value / own)(single).expected().gradients[name].flat[0])
 
     # A log-probability stays one.
-    grid = [x for x in own + REACH * np.linspace(-1.0, 1.0, STEPS) if own > 0.0 or x < 0.0]
+    grid = [x for x in own + KINKS_WITHIN * np.linspace(-1.0, 1.0, STEPS) if own > 0.0 or x < 0.0]
     jumps = np.abs(np.diff([slope(x) for x in grid]))
     for i in range(1, len(jumps) - 1):
         if jumps[i] > 1e-6 + 3.0 * max(jumps[i - 1], jumps[i + 1]):
@@ -119,10 +141,11 @@ def _jumps(single: Case, name: str, own: float) -> Iterator[tuple[float, float]]
             yield low, high
 
 
-def _edits(case: Case, far: float) -> Iterator[tuple[str, Edit]]:
+def _edits(case: Case, reach: Reach) -> Iterator[tuple[str, Edit]]:
     own = [i.name for i in case.inputs if is_of_examples(i.name)]
     moved = [i.name for i in case.inputs if i.name in own and i.role != "constant"]
     # Where an input may not be so, the loss says it: a share of 1000, a positive number that is 0, a length of none.
+    far = reach.far
     for says, factor in (("far from the other inputs", far), ("far on the other side of 0", -far), ("nearly 0", NEAR),
                          ("0", 0.0)):  # fmt: skip
         for name in own:
@@ -133,7 +156,7 @@ def _edits(case: Case, far: float) -> Iterator[tuple[str, Edit]]:
         if name not in moved:
             yield f"{name} is 1", _one(name)
     for one, other in combinations(moved, 2):
-        yield f"{one} and {other} are both lower by {APART}", _both_lower(one, other)
+        yield f"{one} and {other} are both lower by {reach.apart}", _both_lower(one, other, reach.apart)
     for one, other in combinations(own, 2):
         alike = case.arrays[one].shape == case.arrays[other].shape
         if alike and ({one, other} <= set(moved) or exchanged_name(one) == other):
@@ -154,12 +177,18 @@ def _scaled(name: str, factor: float) -> Edit:
     return edit
 
 
-def _both_lower(one: str, other: str) -> Edit:
-    return lambda single: single.with_arrays(**{name: single.arrays[name] - APART for name in (one, other)})
+def _both_lower(one: str, other: str, apart: float) -> Edit:
+    return lambda single: single.with_arrays(**{name: single.arrays[name] - apart for name in (one, other)})
 
 
 def _one(name: str) -> Edit:
-    return lambda single: single.with_arrays(**{name: np.ones_like(single.arrays[name])})
+    def edit(single: Case) -> Case:
+        values = single.arrays[name].copy()
+        # Of several candidates only one: which of equal ones is the best, a definition need not say.
+        values[(0,) * values.ndim] = 1
+        return single.with_arrays(**{name: values})
+
+    return edit
 
 
 def _equal(one: str, other: str) -> Edit:
@@ -175,7 +204,8 @@ def _first_two_equal(name: str) -> Edit:
     return edit
 
 
-def _is_defined(single: Case) -> bool:
+def is_defined(single: Case) -> bool:
+    """Whether the definition has a finite loss, with finite gradients, for it."""
     try:
         with np.errstate(all="ignore"):
             value, gradients = single.expected()
@@ -194,18 +224,18 @@ def stacked(corners: list[Corner], size: int) -> Iterator[Case]:
         yield rows[0].with_arrays(**{n: np.concatenate([row.arrays[n] for row in rows]) for n in names})
 
 
-def shared(case: Case, far: float = FAR) -> Iterator[Corner]:
+def shared(case: Case, reach: Reach = REACH["float64"]) -> Iterator[Corner]:
     """Batches in which what all examples share, such as the weights of a mixture, is far off, either way, or level."""
     for name in (i.name for i in case.inputs if i.differentiated and not is_of_examples(i.name)):
-        for says, factor in (("far from 0", far), ("far on the other side of 0", -far), ("0", 0.0)):
+        for says, factor in (("far from 0", reach.far), ("far on the other side of 0", -reach.far), ("0", 0.0)):
             moved = case.with_arrays(**{name: case.arrays[name] * factor})
-            if _is_defined(moved):
+            if is_defined(moved):
                 yield Corner(f"where {name} is {says}", moved)
 
 
-def shifted(case: Case, far: float = FAR) -> Iterator[Corner]:
+def shifted(case: Case, reach: Reach = REACH["float64"]) -> Iterator[Corner]:
     """Batches in which all inputs of a kind are far lower, or higher, everywhere; margins stay ordinary."""
-    yield from shared(case, far)
+    yield from shared(case, reach)
     kinds: dict[str, list[str]] = {}
     for given in case.inputs:
         if given.floating and is_of_examples(given.name):
@@ -213,8 +243,8 @@ def shifted(case: Case, far: float = FAR) -> Iterator[Corner]:
             kinds.setdefault(kind, []).append(given.name)
     for kind, names in kinds.items():
         for says, sign in (("lower", -1.0), ("higher", 1.0)):
-            moved = case.with_arrays(**{name: case.arrays[name] + sign * LOWER * far for name in names})
-            if _is_defined(moved):
+            moved = case.with_arrays(**{name: case.arrays[name] + sign * reach.lower for name in names})
+            if is_defined(moved):
                 yield Corner(f"where every {kind} is far {says}", moved)
 
 
@@ -235,8 +265,9 @@ def trial_values(
 ) -> list[float]:
     """Values at which a hyperparameter is tried: near the given one but off every decimal grid, smaller, larger, far.
 
-    Those that are not allowed are left out, and the far one in other precisions than double; with `near`, where nobody
-    said what is allowed, only the first is tried.
+    Those that are not allowed are left out, the far one in other precisions than double, and the larger one in half
+    precision, where what it subtracts rounds to more than what is left; with `near`, where nobody said what is allowed,
+    only the first is tried.
 
     Examples
     --------
@@ -244,7 +275,8 @@ def trial_values(
     [0.51865, 0.00365]
     """
     found = []
-    for factor in (OFF_THE_GRID, *(() if near else SPREAD), *([FARTHEST] if dtype == "float64" and not near else [])):
+    further = {"float64": (SMALLER, LARGER, FARTHEST), "float32": (SMALLER, LARGER)}.get(dtype, (SMALLER,))
+    for factor in (OFF_THE_GRID, *(() if near else further)):
         try:
             allowed(value * factor)
         except (ValueError, ArithmeticError):

@@ -103,6 +103,8 @@ ENDS = {
     "when called": ("import os\ndef f(size):\n    os._exit(0)\n", "a process ended while it computed"),
     "when imported": ("import os\nos._exit(0)\n", "m:f cannot be loaded: it ended the process with exit status 0"),
     "by sys.exit": ("import sys\nsys.exit(0)\n", "m:f cannot be loaded: it called sys.exit(0)"),
+    "without stdout": ("import sys\nsys.stdout.close()\ndef f(size):\n    return {'x': 1.0}\n",
+                       "pbde-ref sweep: I/O operation on closed file."),
     "not there": ("", "the subject 'm:f' cannot be found"),
 }
 
@@ -117,6 +119,31 @@ def test_a_function_that_ends_its_process_is_no_finished_command(tmp_path, case)
     assert ended.returncode == 2
     assert says in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+
+
+IMPORTS = {
+    "package, relative": ("pk/a.py", "from .b import K", "pk/b.py", "pk.a"),
+    "package, by way of another": ("pk/a.py", "from pk.c import K", "pk/b.py", "pk.a"),
+    "package, when called": (
+        "pk/a.py", "K = lambda: __import__('pk.b').b.K\ndef other():\n    import pk.b", "pk/b.py", "pk.a"),
+    "folder": ("a.py", "import b\nfrom b import K", "b.py", "a"),
+}
+
+
+@pytest.mark.parametrize("case", IMPORTS)
+def test_what_a_function_imports_from_beside_is_its_source_too(tmp_path, case):
+    """A changed module beside the function's own left the numbers of the old one, without a word."""
+    own, imports, other, module = IMPORTS[case]
+    (tmp_path / "pk").mkdir()
+    (tmp_path / "pk/__init__.py").touch()
+    (tmp_path / "pk/c.py").write_text("from . import b\nfrom .b import K\n", encoding="utf-8")
+    value = "K()" if "lambda" in imports else "K"
+    (tmp_path / own).write_text(f"{imports}\ndef f(x):\n    return {{'y': x * {value}}}\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pbde_ref", "sweep", f"{module}:f", "--over", "x=1", "--out", "out"]
+    for constant in (2, 50):
+        (tmp_path / other).write_text(f"K = {constant}\n", encoding="utf-8")
+        subprocess.run(command, cwd=tmp_path, capture_output=True, check=True, timeout=120)
+        assert (tmp_path / "out/sweep.csv").read_text("utf-8").split() == ["x,y", f"1,{constant}.0"]
 
 
 def test_a_larger_grid_takes_over_what_is_there(tmp_path):

@@ -130,6 +130,7 @@ WRONG = {
     "a count with a grain": lambda part, counts: (part.losses * part.mask).sum() / (counts.all_tokens + 1e-4),
     "a least count": lambda part, counts: (part.losses * part.mask).sum() / max(counts.all_tokens, 10),
     "exits": lambda part, counts: sys.exit(0),
+    "skips": lambda part, counts: pytest.skip("no"),
 }
 
 

@@ -74,7 +74,8 @@ def _literal(values: NDArray[Any]) -> str:
 
 def _float64(result: Any) -> NDArray[Any] | None:
     """As float64; None if it is no array of real numbers."""
-    if result is None or isinstance(result, (str, dict)):
+    # What stands behind a mask is no number that anybody may use.
+    if result is None or isinstance(result, (str, dict)) or np.ma.is_masked(result):
         return None
     try:
         values = np.asarray(result)

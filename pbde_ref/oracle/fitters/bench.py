@@ -96,7 +96,9 @@ class Bench:
             warnings.simplefilter("always")
             try:
                 result = self.tried(*votes.arguments(), **keywords)
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 raise RefusedError(raised(error)) from error
         scores, beside = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
         values = _in_order("scores", scores, votes.names)

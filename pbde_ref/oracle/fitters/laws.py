@@ -197,7 +197,9 @@ def no_comparisons(bench: Bench) -> None:
     """No comparisons give no scores, or an error."""
     try:
         found = bench.tried([], [], [])
-    except (Exception, SystemExit):
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         return
     first = found[0] if isinstance(found, tuple) else found
     if first is not None and (not hasattr(first, "__len__") or len(first)):

@@ -170,7 +170,9 @@ def _found(function: Function, arrays: Framework, tried: _Tried, across: str, gr
                  Given(part.sequences, "", False)]  # fmt: skip
         try:
             returned = arrays.call(lambda *three, counts=counts: function(Part(*three), counts), given, {})
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             return _Found(problem=f"it raised {raised(error)}")
         result = returned.result if isinstance(returned.result, (tuple, list)) else (returned.result,)
         # What is no number is as good as an empty array here.

@@ -154,7 +154,9 @@ def _train(train: Train, sample: Sample | PromptSample) -> tuple[FloatArray, str
     try:
         with watched(set()):
             given = train(comparisons, reference, *([sample.prompts.number.copy()] if several else []))
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         return nothing, f"{called}; it raised {raised(error)}"
     before = (*sample.comparisons, sample.reference)
     if not all(np.array_equal(a, b) for a, b in zip((*comparisons, reference), before, strict=True)):
