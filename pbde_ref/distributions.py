@@ -261,9 +261,9 @@ def labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int | None) 
 def _sequence(support: Any) -> list[Any]:
     if isinstance(support, np.ndarray):
         plain_array("support", support)  # refuses masked entries
-    # What has no length need not come to an end.
+    # What has no length need not come to an end; the order of a set is another in each process.
     sized = isinstance(support, Iterable) and hasattr(support, "__len__")
-    if not sized or (isinstance(support, np.ndarray) and support.ndim == 0):
+    if not sized or isinstance(support, set | frozenset) or (isinstance(support, np.ndarray) and support.ndim == 0):
         raise TypeError(f"`support` must be a sequence of labels; got {shown(support)}")
     return list(support)
 

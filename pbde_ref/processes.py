@@ -6,10 +6,13 @@ Processes start afresh, and end when their parent does, however it ends.
 from __future__ import annotations
 
 import multiprocessing
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
+from types import FrameType
 from typing import Any, NamedTuple
 
 # Where the package is not loaded yet, so that a process ends with its parent while it loads the package.
@@ -154,6 +157,36 @@ def _attempt(function: Callable[..., Any], *arguments: Any) -> tuple[Any, Except
         return None, error
 
 
+class _Pool(ProcessPoolExecutor):
+    """Processes that are started when there is work for them."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Ask for a call."""
+        with _unbroken():
+            return super().submit(fn, *args, **kwargs)
+
+
+@contextmanager
+def _unbroken() -> Iterator[None]:
+    """Let Ctrl-C wait: a process that was told half of what it is, or is only starting, would end with a traceback."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is None:
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    # The mask, where there are any, is what a process that starts here inherits.
+    mask = getattr(signal, "pthread_sigmask", lambda how, signals: None)
+    signal.signal(signal.SIGINT, lambda *given: came.append(given))
+    try:
+        mask(getattr(signal, "SIG_BLOCK", 0), [signal.SIGINT])
+        yield
+    finally:
+        mask(getattr(signal, "SIG_UNBLOCK", 0), [signal.SIGINT])
+        signal.signal(signal.SIGINT, before)
+    if came and callable(before):
+        before(*came[0])
+
+
 @contextmanager
 def process_pool(size: int) -> Iterator[ProcessPoolExecutor]:
     """A pool whose processes do not outlive an interruption, nor a parent that was killed.
@@ -170,7 +203,7 @@ def process_pool(size: int) -> Iterator[ProcessPoolExecutor]:
     ...     pool.submit(abs, -3).result()
     3
     """
-    pool = ProcessPoolExecutor(size, mp_context=multiprocessing.get_context("spawn"), initializer=begin_process)
+    pool = _Pool(size, mp_context=multiprocessing.get_context("spawn"), initializer=begin_process)
     try:
         yield pool
     except BaseException:

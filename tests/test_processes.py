@@ -3,13 +3,13 @@
 import os
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 import pytest
 
-from pbde_ref.processes import MOST_AHEAD, Call, finished, in_order
+from pbde_ref.processes import MOST_AHEAD, Call, finished, in_order, process_pool
 from tests.seeds import drawn_seed
 
 
@@ -45,6 +45,23 @@ def test_sums_have_the_same_digits_whoever_is_killed(workers, tmp_path):
     assert (tmp_path / "killed").exists() == (killing is not None)
     # Another order has other digits, so that the equality above says something.
     assert len({sum(alone), sum(alone[::-1]), sum(sorted(alone)), sum(sorted(alone, key=abs))}) > 1
+
+
+def test_ctrl_c_waits_until_a_process_has_begun(monkeypatch):
+    """A process that was told half of what it is ended with a traceback."""
+    reached = []
+
+    def submit(self, function, *arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+        reached.append(function)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit)
+    with pytest.raises(KeyboardInterrupt), process_pool(1) as pool:
+        pool.submit(abs, -3)
+    assert reached == [abs]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def divide(by):

@@ -48,6 +48,7 @@ CALLS = {
     "preference_components": lambda r: preference_components(POOL, pb.ProductProposal(r)),
     "offline_shortfall": lambda r: offline_shortfall([1, 0], pb.ProductProposal(r), 1.0, RIGHT),
     "online_shortfall": lambda r: online_shortfall([1, 0], pb.ProductProposal(r), 1.0, RIGHT),
+    "ipo_winners": lambda r: pb.ipo_winners(RIGHT, pb.ProductProposal(r), tau=1.0, reference=RIGHT),
     "distortion": lambda r: distortion([1, 0], RIGHT, r),
     "win_probabilities": lambda r: win_probabilities(ANNOTATOR, r),
     "minimizer_vertices": lambda r: minimizer_vertices(ANNOTATOR, PAIRS, reference=r),

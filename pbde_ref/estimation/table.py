@@ -158,7 +158,8 @@ def held_out_share(value: Any) -> float:
 
 
 def _names(name: str, given: Sequence[Hashable] | NDArray[Any] | None, needed: int) -> NDArray[Any]:
-    if given is not None and (not hasattr(given, "__len__") or getattr(given, "ndim", 1) == 0):
+    unordered = isinstance(given, set | frozenset) or not hasattr(given, "__len__")
+    if given is not None and (unordered or getattr(given, "ndim", 1) == 0):
         raise TypeError(f"`{name}` must be a sequence of labels; got {shown(given)}")
     if given is not None and len(given) < needed:
         raise ValueError(f"`{name}` must have a label for each index, {needed}; got {len(given)}")

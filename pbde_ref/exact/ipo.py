@@ -302,6 +302,7 @@ def ipo_winners(
     instance("reference", reference, FiniteDistribution, "a FiniteDistribution")
     same_support("policy", policy.support, "reference", reference.support)
     instance("proposal", proposal, Proposal, "a proposal")
+    same_support("proposal", getattr(proposal, "support", None), "reference", reference.support)
     tau = ipo(tau).parameters["tau"]
     for name, given in (("policy", policy), ("reference", reference)):
         reject(name, "positive everywhere", given.pmf, np.isneginf(given.log_pmf))

@@ -454,6 +454,8 @@ def minimize_policy_loss(
         others = [(beyond[0][:-1], *beyond[1:]), (problem.reference, beyond[1], 0), problem.descended(np.zeros(n))]
         found += [(*problem.proved(x - logsumexp(x), each), each, more) for x, each, more in others]
     loss, gap, policy_error, log_pmf, kinks, _ = min(found, key=lambda each: _rank(each, tolerance))
+    if np.isnan(loss):
+        raise NoMinimumError(f"{objective.name!r} has no value where an answer is sure")
     proved = gap < loss - objective.floor(wins)
     if proved:
         reason = unmet(("gap", gap, tolerance), ("policy error", policy_error, POLICY_TOLERANCE))

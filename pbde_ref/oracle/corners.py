@@ -33,19 +33,22 @@ class Reach(NamedTuple):
     apart : float
         In nats: two log-ratios on either side of what a formula distinguishes, at a loss that is neither 0 nor beyond
         all.
+    drawn : float
+        In nats, the largest log-probability of a random batch, but for its sign.
     """
 
     far: float
     lower: float
     apart: float
+    drawn: float
 
 
 # float32 and bfloat16 end at exp(88.7), float16 at 65504 = exp(11.09).
 REACH = {
-    "float64": Reach(1000.37, 137.37, 31.37),
-    "float32": Reach(1000.37, 70.37, 31.37),
-    "bfloat16": Reach(1000.37, 70.37, 31.37),
-    "float16": Reach(16.37, 2.237, 3.137),
+    "float64": Reach(1000.37, 137.37, 31.37, 12_500.0),
+    "float32": Reach(1000.37, 70.37, 31.37, 62.5),
+    "bfloat16": Reach(1000.37, 70.37, 31.37, 62.5),
+    "float16": Reach(16.37, 2.237, 3.137, 8.0),
 }
 
 OFF_THE_GRID = 1.0373
