@@ -214,7 +214,8 @@ class FiniteDistribution(Shown):
 
 def _index_of(weights: Any) -> Any:
     """The labels that a pandas Series brings with it."""
-    return weights.index.to_numpy() if hasattr(weights, "to_numpy") and hasattr(weights, "index") else None
+    index = getattr(weights, "index", None)
+    return index.to_numpy() if hasattr(weights, "to_numpy") and hasattr(index, "to_numpy") else None
 
 
 def _short(label: Any) -> str:
@@ -510,5 +511,5 @@ def same_support(name: str, support: Any, expected_name: str, expected: Any) -> 
         i = int(np.argmax(different))
         raise ValueError(
             f"`{name}` must have the support of `{expected_name}`; "
-            f"got {support[i]!r:.100} where that has {expected[i]!r}, at index {i}"
+            f"got {support[i]!r:.60} where that has {expected[i]!r:.60}, at index {i}"
         )

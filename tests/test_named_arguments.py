@@ -41,6 +41,9 @@ CALLS = {
     "an item too many": (ranked((((0,), (1,), (2,)), 1.0), support="ab"), r"`rankings\[0\]\[0\]` must be at most 1"),
     "half an item": (ranked((((0,), (1.5,)), 1.0)), r"`rankings\[0\]\[0\]` must be a whole number; got 1.5"),
     "no ranking": (ranked(1), r"`rankings\[0\]` must be a ranking, .*; got 1"),
+    "a long label": (
+        lambda: pb.total_variation(pb.uniform(["x" * 4000, "b"]), pb.uniform("ab")), "`r` must have the support of `p`"
+    ),
     "a set": (lambda: pb.uniform({"a", "b"}), "`support` must be a sequence of labels; got {"),
     "a set of items": (
         lambda: estimation.comparison_table([0, 0], [1, 1], items=frozenset("ab")),

@@ -495,6 +495,18 @@ def test_the_numpy_path_needs_nothing_else():
     assert not {"torch", "jax", "hypothesis", "pytest", "matplotlib", "autograd"} & set(run.stdout.split())
 
 
+def test_no_array_runs_backwards():
+    """PyTorch takes none with a negative stride, and calls that had one failed for every loss."""
+    strides = set()
+
+    def watched(*arrays, beta):
+        strides.update(stride for array in arrays for stride in array.strides)
+        return dpo(*arrays, beta=beta)
+
+    assert check_loss(watched, "dpo", beta=0.3, framework="numpy").passed
+    assert min(strides) > 0
+
+
 @pytest.mark.parametrize("ends", [pytest.skip, pytest.xfail, pytest.importorskip, sys.exit])
 def test_a_function_that_skips_fails(ends):
     """Inside a test it would skip that, and the build would be green."""

@@ -147,7 +147,7 @@ class Torch:
     def call(self, function: Callable[..., Any], given: Sequence[Given], keywords: Mapping[str, Any]) -> Returned:
         """Call the function with fresh leaves and differentiate the sum of its first result."""
         torch = self.torch
-        copies = [torch.tensor(g.values, dtype=getattr(torch, g.dtype) if g.dtype else None) for g in given]
+        copies = [torch.tensor(g.values.copy(), dtype=getattr(torch, g.dtype) if g.dtype else None) for g in given]
         tensors = [
             _laid_out(copy, g.apart, torch.zeros).requires_grad_(g.differentiate)
             for copy, g in zip(copies, given, strict=True)
