@@ -6,6 +6,7 @@ Results go to stdout, progress and errors to stderr. Exit status: 0 all well, 1 
 
 from __future__ import annotations
 
+import atexit
 import codecs
 import contextlib
 import importlib
@@ -125,7 +126,9 @@ def _open_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+            nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+            atexit.register(nowhere.close)
+            setattr(sys, name, nowhere)
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="pbde_ref.spelt")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor
@@ -53,6 +54,21 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"formatter_class": _Wrapped} | options)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse to write over what is read, or to write two things to one file."""
+        options, rest = super().parse_known_args(args, namespace)
+        taken: dict[str, str] = {}
+        for name, value in vars(options).items():
+            for read in _files_read(value):
+                taken.setdefault(os.path.realpath(read), "a file that is read")
+            if isinstance(value, _OutputFile) and (os.path.isfile(value) or not os.path.exists(value)):
+                taken.setdefault(os.path.realpath(value), f"what {option_of(name)} writes to")
+        for name, value in vars(options).items():
+            own = f"what {option_of(name)} writes to"
+            if isinstance(value, _OutputFile) and taken.get(os.path.realpath(value), own) != own:
+                self.error(f"argument {option_of(name)}: is {taken[os.path.realpath(value)]}: {value!r}")
+        return options, rest
 
     def error(self, message: str) -> NoReturn:
         """Print the line to stderr and exit with status 2."""
@@ -166,6 +182,17 @@ def option_of(name: str) -> str:
     return f"--{name.removeprefix('n_').strip('_').replace('_', '-')}"
 
 
+class _OutputFile(str):
+    """The name of a file that will be written to."""
+
+
+def _files_read(value: Any) -> list[str]:
+    """Existing files that an option's words name, as `module:function` names a module's."""
+    words = [word for word in (value if isinstance(value, list | tuple) else [value]) if type(word) is str]
+    modules = [f"{word.partition(':')[0].replace('.', os.sep)}.py" for word in words if ":" in word]
+    return [name for name in (*words, *modules) if "\0" not in name and os.path.isfile(name)]
+
+
 def output_path(*endings: str, folder: bool = False, pictures: bool = False) -> Callable[[str], str]:
     """An option's type: a file or a folder that can be written to, found out now and not after an hour's work.
 
@@ -181,7 +208,7 @@ def output_path(*endings: str, folder: bool = False, pictures: bool = False) -> 
             raise argparse.ArgumentTypeError(f"cannot be written to: {error.strerror}: {text!r}") from None
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
-        return text
+        return text if folder else _OutputFile(text)
 
     return convert
 

@@ -226,6 +226,10 @@ def command(*arguments, **options):
         (["sweep", "toy", "--out", "votes.csv"], "argument --out: cannot be written to: Not a directory"),
         (["vectors", "--out", "votes.csv"], "argument --out: cannot be written to: Not a directory"),
         (["optima", "--loss", "ipo", "--support", "16", "--tau", "1e-308"], "tau"),
+        (["fit", "votes.csv", "--json", "./votes.csv"], "argument --json: is a file that is read: './votes.csv'"),
+        (["fit", "votes.csv", "--json", "link.csv"], "argument --json: is a file that is read: 'link.csv'"),
+        (["check", "votes:f", "--loss", "reward", "--json", "votes.py"], "argument --json: is a file that is read"),
+        (["check", "m:f", "--loss", "reward", "--json", "new", "--junit", "new"], "argument --junit: is what --json"),
         (["check", "x" * 700_000 + ":f", "--loss", "reward"], "pbde-ref check: the subject 'xxx"),
         (["reproduce", "figure-3", "--preset", "quick", "--set", "grid=1" + "0" * 4000], "grid"),
     ],
@@ -233,6 +237,9 @@ def command(*arguments, **options):
 def test_every_error_is_one_short_line(arguments, said, tmp_path, monkeypatch, capsys):
     """Each was a traceback, ignored, or up to 700,000 characters."""
     (tmp_path / "votes.csv").write_text("chosen,rejected\na,b\nb,a\n", encoding="utf-8")
+    (tmp_path / "link.csv").symlink_to("votes.csv")
+    (tmp_path / "votes.py").touch()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     monkeypatch.chdir(tmp_path)
     try:
         status = main(arguments)
@@ -243,6 +250,7 @@ def test_every_error_is_one_short_line(arguments, said, tmp_path, monkeypatch, c
     assert said in error
     assert error.count("\n") == 1
     assert len(error) < 400
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_closed_streams_and_poor_locales():
