@@ -214,7 +214,7 @@ class FiniteDistribution(Shown):
 
 def _index_of(weights: Any) -> Any:
     """The labels that a pandas Series brings with it."""
-    index = getattr(weights, "index", None)
+    index: Any = getattr(weights, "index", None)
     return index.to_numpy() if hasattr(weights, "to_numpy") and hasattr(index, "to_numpy") else None
 
 

@@ -49,6 +49,7 @@ from pbde_ref.losses.log_ratios import (
     sppo,
 )
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, discopop, exo, with_margin
+from pbde_ref.validation import FloatArray
 
 __all__ = ["IN_USE"]
 
@@ -182,9 +183,17 @@ def _of_link(
         of, more = parts(given)
         return optima.of_link(annotator, proposal, beta, reference, of, lengths=lengths, **more)
 
+    def sizes(arrays: Arrays, conventions: Conventions) -> FloatArray:
+        of, beside = parts(conventions)[0], REFERENCES if reference else LENGTHS
+        rest = [arrays[i.name] for i in beside]
+        with np.errstate(all="ignore"):
+            both = [arrays[i.name] - x if reference else arrays[i.name] / x for i, x in zip(POLICIES, rest, strict=True)]
+            found = [np.abs(part(x)) for x in both for part in (of.value, of.derivative)]
+        return 4.0 * max(1.0, conventions["beta"]) * np.max(found, axis=0)
+
     return _of_pairs(
         name, title, formula, source, make, {"beta": BETA, **own, **around}, solve=solve, learns=learns,
-        reference=reference, per_token=not reference,
+        reference=reference, per_token=not reference, sizes=sizes,
     )
 
 

@@ -149,6 +149,9 @@ class Loss:
     learns : str
         What the optimum determines of a Luce annotator, given everything else: "p*" itself, how often answers win
         ("rates"), which of them win more often than not ("winners"), or nothing that is proved.
+    sizes : callable, optional
+        From arrays and conventions to the largest number that the formula leads each example through, where that is an
+        exponential of the inputs.
     """
 
     name: str
@@ -167,6 +170,7 @@ class Loss:
     formula: str = ""
     source: str = ""
     learns: str = ""
+    sizes: Callable[[Arrays, Conventions], FloatArray] | None = None
 
     @cached_property
     def generic(self) -> dict[str, Any]:

@@ -53,6 +53,12 @@ class Case:
     def _expected(self) -> Outcome:
         return self.definition.evaluate(self.arrays, self.conventions)
 
+    def within(self, largest: float) -> NDArray[np.bool_]:
+        """Whether the formula leads each example through no larger number."""
+        if self.definition.sizes is None:
+            return np.ones(self.size, dtype=bool)
+        return np.asarray(self.definition.sizes(self.arrays, self.conventions) <= largest)
+
     def margins(self) -> Margins:
         """Each pair's margin."""
         if self.definition.margins is None:

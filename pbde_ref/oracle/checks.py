@@ -15,7 +15,7 @@ from pbde_ref.oracle import laws, masks
 from pbde_ref.oracle.calling.subjects import rounded_case
 from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.context import Context, FailedCheckError, SkippedCheckError
-from pbde_ref.oracle.corners import REACH, Corner, corners, is_defined, lopsided, shared, shifted, stacked, trial_values
+from pbde_ref.oracle.corners import Corner, corners, is_defined, lopsided, shared, shifted, stacked, trial_values
 from pbde_ref.oracle.diagnosis import diagnose_check
 from pbde_ref.oracle.own import OWN_NUMBER
 from pbde_ref.oracle.rewards import REWARD_SITUATIONS
@@ -34,6 +34,9 @@ OF_TOKENS = ("sequence", "reading")
 
 # One, two and three; the first that no micro-batch of two divides; a prime; and more than blocks of 64 and of 1024.
 SIZES = (1, 2, 3, 5, 7, 100, 1031)
+
+# Sums over a thousand, such as the gradient of what all share, are rounded to nothing there.
+HALF = ("bfloat16", "float16")
 
 # A hundred sequences of tokens take JAX long to compile.
 SIZES_OF_SEQUENCES = SIZES[:5]
@@ -140,12 +143,13 @@ def _beyond(context: Context, batch: str) -> str:
 
 def single_inputs(context: Context) -> None:
     """One input alone far off, nearly 0 or 0, all of one kind far off, two that are equal; alone, and in batches."""
-    generic, reach = context.batch("generic"), REACH[context.dtype]
-    found = _rounded(corners(generic, reach), context.dtype)
+    # float16 ends at 65504.
+    generic, far = context.batch("generic"), {"far": 16.37} if context.dtype == "float16" else {}
+    found = _rounded(corners(generic, **far), context.dtype)
     if not found:
         raise SkippedCheckError("no example of this kind has a finite loss")
     batches = [Corner("where single inputs are extreme, or equal", batch) for batch in stacked(found, generic.size)]
-    together = _rounded([*shifted(generic, reach), *shared(context.batch("extreme"), reach)], context.dtype)
+    together = _rounded([*shifted(generic, **far), *shared(context.batch("extreme"), **far)], context.dtype)
     for says, case in [*found, *together, *batches]:
         context.hold(case, context.compute(case, gradients=True), _all_parts(context, says))
 
@@ -153,7 +157,7 @@ def single_inputs(context: Context) -> None:
 def _rounded(made: Iterable[Corner], dtype: str) -> list[Corner]:
     """With numbers that the precision has; without those that it rounds to what the loss does not allow, such as 0."""
     found = [Corner(says, rounded_case(case, dtype)) for says, case in made]
-    return [corner for corner in found if is_defined(corner.case)]
+    return [corner for corner in found if is_defined(corner.case, dtype)]
 
 
 def lopsided_batches(context: Context) -> None:
@@ -167,7 +171,8 @@ def lopsided_batches(context: Context) -> None:
 
 def batch_sizes(context: Context) -> None:
     """Value and gradients are right whatever the size of the batch, and wherever its entries stand in memory."""
-    for size in SIZES if context.generic.definition.family not in OF_TOKENS else SIZES_OF_SEQUENCES:
+    few = context.generic.definition.family in OF_TOKENS
+    for size in SIZES_OF_SEQUENCES if few else SIZES[:-1] if context.dtype in HALF else SIZES:
         case = rounded_case(context.batch("generic").of_size(size), context.dtype)
         where = f"on a batch of {size}"
         try:
@@ -251,7 +256,7 @@ def hyperparameters_used(context: Context) -> None:
             if tried > base.conventions[name]:
                 # What clips a scaled input is seen far off alone.
                 case = context.batch("extreme").with_conventions(**{name: tried})
-                if not is_defined(case):
+                if not is_defined(case, context.dtype):
                     continue
                 context.hold(case, context.compute(case), {"": f"{parts['']}, on the batch 'extreme',"})
     if not varied:

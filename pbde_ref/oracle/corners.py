@@ -14,42 +14,18 @@ from typing import NamedTuple
 import numpy as np
 
 from pbde_ref.oracle.cases import Case, exchanged_name, is_of_examples
+from pbde_ref.oracle.tolerances import DTYPES
 
-__all__ = ["REACH", "Corner", "corners", "is_defined", "lopsided", "shared", "shifted", "stacked", "trial_values"]
+__all__ = ["Corner", "corners", "is_defined", "lopsided", "shared", "shifted", "stacked", "trial_values"]
 
 # Powers of ten and whole numbers are what a rounded or clipped input would still agree at.
-NEAR = 1.37e-9
+FAR, NEAR = 1000.37, 1.37e-9
 
+# In nats, times FAR; enough to leave every clip behind.
+LOWER = 0.13737
 
-class Reach(NamedTuple):
-    """How far inputs are moved, in a precision whose exponentials end somewhere.
-
-    Attributes
-    ----------
-    far : float
-        What a single input is multiplied by.
-    lower : float
-        In nats, what all inputs of a kind are moved by: in double precision enough to leave every clip behind.
-    apart : float
-        In nats: two log-ratios on either side of what a formula distinguishes, at a loss that is neither 0 nor beyond
-        all.
-    drawn : float
-        In nats, the largest log-probability of a random batch, but for its sign.
-    """
-
-    far: float
-    lower: float
-    apart: float
-    drawn: float
-
-
-# float32 and bfloat16 end at exp(88.7), float16 at 65504 = exp(11.09).
-REACH = {
-    "float64": Reach(1000.37, 137.37, 31.37, 12_500.0),
-    "float32": Reach(1000.37, 70.37, 31.37, 62.5),
-    "bfloat16": Reach(1000.37, 70.37, 31.37, 62.5),
-    "float16": Reach(16.37, 2.237, 3.137, 8.0),
-}
+# In nats: two log-ratios on either side of what a formula distinguishes, at a loss that is neither 0 nor beyond all.
+APART = 31.37
 
 OFF_THE_GRID = 1.0373
 # Smaller, larger; and beyond what clips a product of two, where exponentials are far from overflow.
@@ -66,7 +42,7 @@ class Corner(NamedTuple):
 Edit = Callable[[Case], Case]
 
 
-def corners(case: Case, reach: Reach = REACH["float64"]) -> Iterator[Corner]:
+def corners(case: Case, far: float = FAR) -> Iterator[Corner]:
     """One example for each input and pair of inputs; those that the definition has no finite loss for are left out.
 
     Examples
@@ -77,9 +53,9 @@ def corners(case: Case, reach: Reach = REACH["float64"]) -> Iterator[Corner]:
     >>> [corner.says for corner in corners(case)][-1]
     'where chosen_rewards and rejected_rewards are equal'
     """
-    yield from _barely_lost(case, reach.far)
+    yield from _barely_lost(case, far)
     marks = [i.name for i in case.inputs if case.arrays[i.name].dtype.kind == "b"]
-    for place, (says, edit) in enumerate(_edits(case, reach)):
+    for place, (says, edit) in enumerate(_edits(case, far)):
         single = edit(case.take([place % case.size]))
         # What is desirable, or a tie, has a formula of its own.
         other = single.with_arrays(**{name: ~single.arrays[name] for name in marks})
@@ -144,11 +120,10 @@ def _jumps(single: Case, name: str, own: float) -> Iterator[tuple[float, float]]
             yield low, high
 
 
-def _edits(case: Case, reach: Reach) -> Iterator[tuple[str, Edit]]:
+def _edits(case: Case, far: float) -> Iterator[tuple[str, Edit]]:
     own = [i.name for i in case.inputs if is_of_examples(i.name)]
     moved = [i.name for i in case.inputs if i.name in own and i.role != "constant"]
     # Where an input may not be so, the loss says it: a share of 1000, a positive number that is 0, a length of none.
-    far = reach.far
     for says, factor in (("far from the other inputs", far), ("far on the other side of 0", -far), ("nearly 0", NEAR),
                          ("0", 0.0)):  # fmt: skip
         for name in own:
@@ -159,7 +134,7 @@ def _edits(case: Case, reach: Reach) -> Iterator[tuple[str, Edit]]:
         if name not in moved:
             yield f"{name} is 1", _one(name)
     for one, other in combinations(moved, 2):
-        yield f"{one} and {other} are both lower by {reach.apart}", _both_lower(one, other, reach.apart)
+        yield f"{one} and {other} are both lower by {APART}", _both_lower(one, other)
     for one, other in combinations(own, 2):
         alike = case.arrays[one].shape == case.arrays[other].shape
         if alike and ({one, other} <= set(moved) or exchanged_name(one) == other):
@@ -180,8 +155,8 @@ def _scaled(name: str, factor: float) -> Edit:
     return edit
 
 
-def _both_lower(one: str, other: str, apart: float) -> Edit:
-    return lambda single: single.with_arrays(**{name: single.arrays[name] - apart for name in (one, other)})
+def _both_lower(one: str, other: str) -> Edit:
+    return lambda single: single.with_arrays(**{name: single.arrays[name] - APART for name in (one, other)})
 
 
 def _one(name: str) -> Edit:
@@ -207,8 +182,10 @@ def _first_two_equal(name: str) -> Edit:
     return edit
 
 
-def is_defined(single: Case) -> bool:
-    """Whether the definition has a finite loss, with finite gradients, for it."""
+def is_defined(single: Case, dtype: str = "float64") -> bool:
+    """Whether the definition has a finite loss, with finite gradients, by way of numbers that the precision has."""
+    if not single.within(DTYPES[dtype].largest).all():
+        return False
     try:
         with np.errstate(all="ignore"):
             value, gradients = single.expected()
@@ -227,18 +204,18 @@ def stacked(corners: list[Corner], size: int) -> Iterator[Case]:
         yield rows[0].with_arrays(**{n: np.concatenate([row.arrays[n] for row in rows]) for n in names})
 
 
-def shared(case: Case, reach: Reach = REACH["float64"]) -> Iterator[Corner]:
+def shared(case: Case, far: float = FAR) -> Iterator[Corner]:
     """Batches in which what all examples share, such as the weights of a mixture, is far off, either way, or level."""
     for name in (i.name for i in case.inputs if i.differentiated and not is_of_examples(i.name)):
-        for says, factor in (("far from 0", reach.far), ("far on the other side of 0", -reach.far), ("0", 0.0)):
+        for says, factor in (("far from 0", far), ("far on the other side of 0", -far), ("0", 0.0)):
             moved = case.with_arrays(**{name: case.arrays[name] * factor})
             if is_defined(moved):
                 yield Corner(f"where {name} is {says}", moved)
 
 
-def shifted(case: Case, reach: Reach = REACH["float64"]) -> Iterator[Corner]:
+def shifted(case: Case, far: float = FAR) -> Iterator[Corner]:
     """Batches in which all inputs of a kind are far lower, or higher, everywhere; margins stay ordinary."""
-    yield from shared(case, reach)
+    yield from shared(case, far)
     kinds: dict[str, list[str]] = {}
     for given in case.inputs:
         if given.floating and is_of_examples(given.name):
@@ -246,7 +223,7 @@ def shifted(case: Case, reach: Reach = REACH["float64"]) -> Iterator[Corner]:
             kinds.setdefault(kind, []).append(given.name)
     for kind, names in kinds.items():
         for says, sign in (("lower", -1.0), ("higher", 1.0)):
-            moved = case.with_arrays(**{name: case.arrays[name] + sign * reach.lower for name in names})
+            moved = case.with_arrays(**{name: case.arrays[name] + sign * LOWER * far for name in names})
             if is_defined(moved):
                 yield Corner(f"where every {kind} is far {says}", moved)
 
@@ -268,9 +245,9 @@ def trial_values(
 ) -> list[float]:
     """Values at which a hyperparameter is tried: near the given one but off every decimal grid, smaller, larger, far.
 
-    Those that are not allowed are left out, the far one in other precisions than double, and the larger one in half
-    precision, where what it subtracts rounds to more than what is left; with `near`, where nobody said what is allowed,
-    only the first is tried.
+    Those that are not allowed are left out, the far one in other precisions than double, and in half precision all but
+    the first, for what is subtracted there may round to more than what is left; so are they with `near`, where nobody
+    said what is allowed.
 
     Examples
     --------
@@ -278,7 +255,7 @@ def trial_values(
     [0.51865, 0.00365]
     """
     found = []
-    further = {"float64": (SMALLER, LARGER, FARTHEST), "float32": (SMALLER, LARGER)}.get(dtype, (SMALLER,))
+    further = {"float64": (SMALLER, LARGER, FARTHEST), "float32": (SMALLER, LARGER)}.get(dtype, ())
     for factor in (OFF_THE_GRID, *(() if near else further)):
         try:
             allowed(value * factor)
