@@ -184,10 +184,9 @@ def _of_link(
         return optima.of_link(annotator, proposal, beta, reference, of, lengths=lengths, **more)
 
     def sizes(arrays: Arrays, conventions: Conventions) -> FloatArray:
-        of, beside = parts(conventions)[0], REFERENCES if reference else LENGTHS
-        rest = [arrays[i.name] for i in beside]
+        of, join, beside = parts(conventions)[0], *((np.subtract, REFERENCES) if reference else (np.divide, LENGTHS))
         with np.errstate(all="ignore"):
-            both = [arrays[i.name] - x if reference else arrays[i.name] / x for i, x in zip(POLICIES, rest, strict=True)]
+            both = [join(arrays[i.name], arrays[j.name]) for i, j in zip(POLICIES, beside, strict=True)]
             found = [np.abs(part(x)) for x in both for part in (of.value, of.derivative)]
         return 4.0 * max(1.0, conventions["beta"]) * np.max(found, axis=0)
 
