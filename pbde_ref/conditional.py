@@ -21,6 +21,7 @@ from pbde_ref.validation import (
     IndexArray,
     array,
     generator_of,
+    hashable,
     indices,
     plain_array,
     reject,
@@ -278,10 +279,10 @@ def _listed(name: str, value: Any) -> list[Any]:
     try:
         # What has no length need not come to an end.
         result = list(value) if len(value) else []
-        for label in result:
-            hash(label)
     except Exception as error:
         raise TypeError(f"`{name}` must be a sequence of hashable labels; got {shown(value)}") from error
+    for index, label in enumerate(result):
+        hashable(name, label, index)
     if not result:
         raise ValueError(f"`{name}` must hold at least one label; got none")
     return result

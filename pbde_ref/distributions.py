@@ -235,8 +235,6 @@ def labels(support: Sequence[Hashable] | NDArray[Any] | None, size: int | None) 
     # Of a million numbers in a row nobody need ask whether one comes twice.
     for index, label in enumerate(() if support is None else given):
         hashable("support", label, index)
-        if isinstance(label, float) and label != label:
-            raise ValueError(f"`support` must hold labels that equal themselves; got nan at index {index}")
         if label in seen:
             raise ValueError(f"`support` must hold distinct labels; got {shown(label)} again at index {index}")
         seen.add(label)

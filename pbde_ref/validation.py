@@ -193,7 +193,7 @@ def function_or_none(name: str, value: Any) -> None:
 
 
 def hashable(name: str, label: Any, index: int) -> None:
-    """Raise ``TypeError`` unless a label can be the key of a dictionary.
+    """Raise ``TypeError`` unless a label can be the key of a dictionary, ``ValueError`` where it is not itself.
 
     Examples
     --------
@@ -206,6 +206,16 @@ def hashable(name: str, label: Any, index: int) -> None:
         hash(label)
     except Exception:
         raise TypeError(f"`{name}` must hold hashable labels; got {shown(label)} at index {index}") from None
+    if not _equals_itself(label):
+        raise ValueError(f"`{name}` must hold labels that equal themselves; got {shown(label)} at index {index}")
+
+
+def _equals_itself(label: Any) -> bool:
+    """Whether it does: NaN does not, and pandas' NA is not known to."""
+    try:
+        return bool(label == label)
+    except Exception:
+        return False
 
 
 def vector(name: str, value: ArrayLike, *, size: int | None = None) -> FloatArray:

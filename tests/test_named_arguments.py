@@ -21,6 +21,19 @@ Z = [-1.0, -2.0]
 PAIRS = pb.ProductProposal([1, 1])
 
 
+class Unknown:
+    """As pandas' NA: nobody knows whether it equals anything."""
+
+    def __repr__(self):
+        return "unknown"
+
+    def __eq__(self, other):
+        raise TypeError("ambiguous")
+
+    def __hash__(self):
+        return 0
+
+
 def stays(comparisons, reference):
     """A trainer that does not train."""
     return reference
@@ -43,6 +56,12 @@ CALLS = {
     "no ranking": (ranked(1), r"`rankings\[0\]` must be a ranking, .*; got 1"),
     "a long label": (
         lambda: pb.total_variation(pb.uniform(["x" * 4000, "b"]), pb.uniform("ab")), "`r` must have the support of `p`"
+    ),
+    "no label": (
+        lambda: pb.uniform([1, Unknown()]), "`support` must hold labels that equal themselves; got unknown at index 1"
+    ),
+    "no prompt": (
+        lambda: pb.Prompts(["a", Unknown(), "a"]), "`prompts` must hold labels that equal themselves; got unknown at"
     ),
     "a set": (lambda: pb.uniform({"a", "b"}), "`support` must be a sequence of labels; got {"),
     "a set of items": (

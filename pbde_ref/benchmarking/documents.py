@@ -27,7 +27,8 @@ def put_between_marks(path: str | os.PathLike[str], text: str) -> None:
 def split_at_marks(path: str | os.PathLike[str]) -> tuple[str, str]:
     """What stands before and after the marks of a file; nothing if there is no such file."""
     target = Path(path)
-    if not target.exists():
+    # From a pipe or a terminal nothing is read that is about to be written there.
+    if not target.is_file():
         return "", "\n"
     document = read_bytes(target, limit=2**26).decode()
     head, begin, rest = document.partition(BEGIN)

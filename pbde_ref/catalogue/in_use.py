@@ -184,9 +184,10 @@ def _of_link(
         return optima.of_link(annotator, proposal, beta, reference, of, lengths=lengths, **more)
 
     def sizes(arrays: Arrays, conventions: Conventions) -> FloatArray:
-        of, join, beside = parts(conventions)[0], *((np.subtract, REFERENCES) if reference else (np.divide, LENGTHS))
+        of, beside = parts(conventions)[0], REFERENCES if reference else LENGTHS
+        pairs = [(arrays[i.name], arrays[j.name]) for i, j in zip(POLICIES, beside, strict=True)]
         with np.errstate(all="ignore"):
-            both = [join(arrays[i.name], arrays[j.name]) for i, j in zip(POLICIES, beside, strict=True)]
+            both = [x - y if reference else x / y for x, y in pairs]
             found = [np.abs(part(x)) for x in both for part in (of.value, of.derivative)]
         return 4.0 * max(1.0, conventions["beta"]) * np.max(found, axis=0)
 

@@ -156,8 +156,14 @@ def single_inputs(context: Context) -> None:
 
 def _rounded(made: Iterable[Corner], dtype: str) -> list[Corner]:
     """With numbers that the precision has; without those that it rounds to what the loss does not allow, such as 0."""
-    found = [Corner(says, rounded_case(case, dtype)) for says, case in made]
-    return [corner for corner in found if is_defined(corner.case, dtype)]
+    found = [(case, Corner(says, rounded_case(case, dtype))) for says, case in made]
+    return [after for before, after in found if is_defined(after.case, dtype) and _ties(after.case) == _ties(before)]
+
+
+def _ties(case: Case) -> int:
+    """How often two candidates have the same score: which of them is the better, a definition need not say."""
+    rows = case.arrays["scores"].tolist() if case.definition.family == "ranking" else []
+    return sum(len(row) - len(set(row)) for row in rows)
 
 
 def lopsided_batches(context: Context) -> None:

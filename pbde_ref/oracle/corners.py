@@ -245,9 +245,9 @@ def trial_values(
 ) -> list[float]:
     """Values at which a hyperparameter is tried: near the given one but off every decimal grid, smaller, larger, far.
 
-    Those that are not allowed are left out, the far one in other precisions than double, and in half precision all but
-    the first, for what is subtracted there may round to more than what is left; so are they with `near`, where nobody
-    said what is allowed.
+    Those that are not allowed are left out, the small and the far one in other precisions than double, and in half
+    precision all but the first, for what is subtracted there may round to more than what is left; so are they with
+    `near`, where nobody said what is allowed.
 
     Examples
     --------
@@ -255,7 +255,7 @@ def trial_values(
     [0.51865, 0.00365]
     """
     found = []
-    further = {"float64": (SMALLER, LARGER, FARTHEST), "float32": (SMALLER, LARGER)}.get(dtype, ())
+    further = {"float64": (SMALLER, LARGER, FARTHEST), "float32": (LARGER,)}.get(dtype, ())
     for factor in (OFF_THE_GRID, *(() if near else further)):
         try:
             allowed(value * factor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -75,9 +76,10 @@ def keywords_of(function: Callable[..., Any], definition: Loss, declared: Mappin
     }
     arrays = len(definition.inputs({**needed, "reduction": "mean"}))
     found: dict[str, str] = {}
+    bound = function.keywords if isinstance(function, functools.partial) else {}
     for name, parameter in definition.parameters.items():
         own = accepted_keywords(function, parameter.keywords, arrays)
-        if own is not None and declared.get(name) != PER_EXAMPLE and own not in found.values():
+        if own is not None and own not in bound and declared.get(name) != PER_EXAMPLE and own not in found.values():
             found[name] = own
     return found
 
