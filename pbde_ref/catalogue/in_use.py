@@ -197,6 +197,12 @@ def _of_link(
     )
 
 
+def _largest_odds(arrays: Arrays) -> FloatArray:
+    scores = zip(POLICIES, LENGTHS, strict=True)
+    with np.errstate(all="ignore"):
+        return np.max([-1.0 / np.expm1(arrays[i.name] / arrays[n.name]) for i, n in scores], axis=0)
+
+
 def _with_ties(
     name: str, title: str, formula: str, make: Callable[..., tuple[PairObjective, PairObjective]],
     own: Mapping[str, Parameter],
@@ -422,6 +428,7 @@ IN_USE = (
         "-β log σ(log odds(s_w) - log odds(s_l)) - w s_w, odds(s) = exp(s)/(1 - exp(s)), s = log π/length",
         f"Hong et al. 2024, arXiv 2403.07691, Eq. (6); {_ALL}", odds_ratio,
         {"beta": BETA, "likelihood_weight": WEIGHT}, reference=False, per_token=True,
+        sizes=lambda arrays, conventions: _largest_odds(arrays),
     ),
     _of_answers(
         "kto", "Kahneman–Tversky optimisation of single answers",

@@ -249,8 +249,13 @@ def _fixed_batch(generic: Case, name: str, dtype: str) -> Case:
         case = case.with_arrays(**{i.name: case.arrays[i.name] / 64.0 for i in case.inputs if i.role != "constant"})
     case = rounded_case(case, dtype)
     within = case.within(DTYPES[dtype].largest)
-    # Another example stands where exponentials overflow, so that batches of a loss keep one shape.
-    return case if within.all() else case.take(np.where(within, np.arange(case.size), np.argmax(within)))
+    if within.all() or name == "generic":
+        return case
+    # Ordinary examples stand where exponentials overflow, so that batches of a loss keep one shape.
+    both, places = rounded_case(generic, dtype).arrays, np.arange(case.size)
+    return case.with_arrays(**{
+        i.name: np.array([(case.arrays if within[k] else both)[i.name][k] for k in places]) for i in case.inputs
+    })  # fmt: skip
 
 
 def _part(name: str, computed: Outcome, right: Outcome, allowed: Outcome) -> Difference | None:
