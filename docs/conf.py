@@ -22,7 +22,7 @@ root_doc = "docs/index"
 include_patterns = [
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/**", "proofs/**.md", "benchmarks/**.md", "pbde_ref/**.md",
 ]  # fmt: skip
-exclude_patterns = ["docs/**.py", "build", "**/.*"]
+exclude_patterns = ["docs/**.py", "docs/templates", "build", "**/.*"]
 extensions = [
     "myst_parser",
     "numpydoc",
@@ -38,9 +38,15 @@ myst_dmath_double_inline = True
 myst_heading_anchors = 4
 
 autosummary_generate = True
+# Tables of the reference are made beside the root of the repository, and look for templates from there.
+templates_path = [str(Path(__file__).parent / "templates")]
 # The reference's tables show first sentences, which ended in "IPO, Eq." where a number follows.
 autosummary.WELL_KNOWN_ABBREVIATIONS += ("Eq.", "Eqs.", "Sec.", "Fig.")
 autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+# paper.py writes lengths as the paper does.
+rst_prolog = r".. |x| replace:: \|x\|"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 

@@ -108,9 +108,8 @@ def check_loss(
         How many checks must hold something (`Report.held`), so that one that is skipped without a word fails.
     **conventions
         What the function computes: the hyperparameters of the definition (beta, label_smoothing, variant, tau, average,
-        delta, lambda_, alpha, scale, margin, likelihood_weight, average_likelihood, ranking, and reference_free=True
-        for a function of the policy's two arrays alone), and
-        ``reduction="mean" | "sum" | "none"``, what it returns. A hyperparameter that the function takes as a keyword is
+        delta, ``lambda_``, alpha, scale, margin, likelihood_weight, average_likelihood, ranking, and for a function of
+        the policy's two arrays alone reference_free=True), and ``reduction="mean" | "sum" | "none"``, what it returns. A hyperparameter that the function takes as a keyword is
         passed to it, and varied; any other must be bound in the function to what is declared here.
 
     Returns

@@ -49,7 +49,7 @@ def check_training(
         shape (n_comparisons,); `reference_log_probs` has shape (support_size,), and training starts there.
     loss : str
         What it is declared to minimise, with these parameters: "dpo" (beta; label_smoothing), "geometric" (alpha),
-        "luce" (none: the Luce rule on the policy itself), "ipo" (tau), "rso" (delta), "slic" (delta; lambda_), or
+        "luce" (none: the Luce rule on the policy itself), "ipo" (tau), "rso" (delta), "slic" (delta; ``lambda_``), or
         "length_normalized" (lengths of all outcomes; scale).
     support_size : int
         Number of outcomes n, at least 4.
