@@ -109,8 +109,9 @@ def check_loss(
     **conventions
         What the function computes: the hyperparameters of the definition (beta, label_smoothing, variant, tau, average,
         delta, ``lambda_``, alpha, scale, margin, likelihood_weight, average_likelihood, ranking, and for a function of
-        the policy's two arrays alone reference_free=True), and ``reduction="mean" | "sum" | "none"``, what it returns. A hyperparameter that the function takes as a keyword is
-        passed to it, and varied; any other must be bound in the function to what is declared here.
+        the policy's two arrays alone reference_free=True), and ``reduction="mean" | "sum" | "none"``, what it returns.
+        A hyperparameter that the function takes as a keyword is passed to it, and varied; any other must be bound in
+        the function to what is declared here.
 
     Returns
     -------

@@ -236,6 +236,14 @@ def test_items_on_the_right_alone_and_names_in_capitals_are_tried(function, chec
     assert check in [result.name for result in report.results if result.status == "failed"]
 
 
+def test_numbers_in_arrays_are_numbers():
+    """Each is looked up by what is declared, which an array cannot be."""
+    subject = fitters.RIGHT[next(iter(fitters.RIGHT))]
+    declared = {n: np.array(v) if isinstance(v, float) else v for n, v in subject.declared.items()}
+    numbers = {"scale": np.array(1.0), "ridge": np.array(0.0), "tolerance": np.array(1e-5)}
+    assert check_fitter(fitters.build(subject), **numbers | declared).passed
+
+
 @pytest.mark.parametrize(("ends", "name"), [(sys.exit, "SystemExit"), (pytest.skip, "Skipped")])
 def test_a_fitter_that_exits_fails(ends, name):
     with pytest.raises(LossCheckError, match=f"the function raised {name}"):

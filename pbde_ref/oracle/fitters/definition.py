@@ -53,8 +53,11 @@ class Declared:
         if isinstance(self.scale, str):
             choice("scale", self.scale, ("odds", "elo"))
         else:
-            positive_number("scale", self.scale)
-        if not 1e-9 <= number("tolerance", self.tolerance) <= 0.1:
+            object.__setattr__(self, "scale", positive_number("scale", self.scale))
+        if not isinstance(self.ridge, str):
+            object.__setattr__(self, "ridge", non_negative_number("ridge", self.ridge))
+        object.__setattr__(self, "tolerance", number("tolerance", self.tolerance))
+        if not 1e-9 <= self.tolerance <= 0.1:
             raise ValueError(f"`tolerance` must be from 1e-9 to 0.1 nats; got {self.tolerance}")
         _ = self.prior, self.zero
 
@@ -64,8 +67,7 @@ class Declared:
         if isinstance(self.ridge, str):
             _, count = _worded("ridge", self.ridge, ("pseudo",), "pseudo:0.5")
             return PseudoCounts(count)
-        curvature = non_negative_number("ridge", self.ridge)
-        return GaussianPrior(curvature**-0.5) if curvature else None
+        return GaussianPrior(self.ridge**-0.5) if self.ridge else None
 
     @property
     def zero(self) -> tuple[str, float] | None:
