@@ -174,17 +174,27 @@ def _unbroken() -> Iterator[None]:
         yield
         return
     came: list[tuple[int, FrameType | None]] = []
-    # The mask, where there are any, is what a process that starts here inherits.
-    mask = getattr(signal, "pthread_sigmask", lambda how, signals: None)
     signal.signal(signal.SIGINT, lambda *given: came.append(given))
     try:
-        mask(getattr(signal, "SIG_BLOCK", 0), [signal.SIGINT])
-        yield
+        with _blocked():
+            yield
     finally:
-        mask(getattr(signal, "SIG_UNBLOCK", 0), [signal.SIGINT])
         signal.signal(signal.SIGINT, before)
     if came and callable(before):
         before(*came[0])
+
+
+@contextmanager
+def _blocked() -> Iterator[None]:
+    """Block Ctrl-C where signals have a mask, which a process that starts here inherits."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextmanager

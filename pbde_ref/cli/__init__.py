@@ -126,9 +126,8 @@ def _open_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-            atexit.register(nowhere.close)
-            setattr(sys, name, nowhere)
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+            atexit.register(getattr(sys, name).close)
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="pbde_ref.spelt")
 

@@ -55,9 +55,9 @@ class Case:
 
     def within(self, largest: float) -> NDArray[np.bool_]:
         """Whether the formula leads each example through no larger number."""
-        if self.definition.sizes is None:
-            return np.ones(self.size, dtype=bool)
-        return np.asarray(self.definition.sizes(self.arrays, self.conventions) <= largest)
+        sizes = self.definition.sizes
+        found = np.zeros(self.size) if sizes is None else sizes(self.arrays, self.conventions)
+        return np.asarray(found <= largest)
 
     def margins(self) -> Margins:
         """Each pair's margin."""

@@ -104,9 +104,8 @@ def _array(draw: Any, strategies: Any, name: str, like: np.ndarray, size: int, m
         rows = [draw(strategies.permutations(range(1, row + 1))) for _ in range(shape[0])]
         return np.array(rows, dtype=like.dtype)
     if name.startswith(("policy", "reference", "regularization")):
-        numbers = strategies.integers(1, min(1_000, most))
-        if most > 1_000:
-            numbers = strategies.one_of(numbers, strategies.integers(1_000, most))
+        few = min(1_000, most)
+        numbers = strategies.one_of(strategies.integers(1, few), strategies.integers(few, most))
         return -np.array(draw(_list(numbers, strategies, count))).reshape(shape) / 16.0
     if like.dtype.kind == "b":
         return np.array(draw(_list(strategies.booleans(), strategies, count))).reshape(shape)
