@@ -273,14 +273,14 @@ def test_labels_of_different_kinds_are_different_items(one, other):
 
 @pytest.mark.parametrize("missing", [None, math.nan, np.float32("nan"), np.datetime64("NaT")])
 def test_a_missing_label_is_no_item(missing):
-    with pytest.raises(ValueError, match=r"`loser` must hold labels; got .* at index 1"):
+    with pytest.raises(ValueError, match=r"`loser` must hold labels.*; got .* at index 1"):
         fit_comparisons(["a", "b"], ["b", missing])
 
 
 def test_missing_labels_of_pandas_are_no_items():
     pandas = pytest.importorskip("pandas")
     for missing in (pandas.NA, pandas.NaT, None):
-        with pytest.raises(ValueError, match=r"`winner` must hold labels; got .* at index 0"):
+        with pytest.raises(ValueError, match=r"`winner` must hold labels.*; got .* at index 0"):
             fit_comparisons(pandas.Series([missing, "a"]), pandas.Series(["b", "b"]))
 
 

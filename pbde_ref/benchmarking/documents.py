@@ -27,8 +27,8 @@ def put_between_marks(path: str | os.PathLike[str], text: str) -> None:
 def split_at_marks(path: str | os.PathLike[str]) -> tuple[str, str]:
     """What stands before and after the marks of a file; nothing if there is no such file."""
     target = Path(path)
-    # From a pipe or a terminal nothing is read that is about to be written there.
-    if not target.is_file():
+    # A pipe that is about to be written to is not waited for.
+    if not target.exists() or target.is_fifo():
         return "", "\n"
     document = read_bytes(target, limit=2**26).decode()
     head, begin, rest = document.partition(BEGIN)

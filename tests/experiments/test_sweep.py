@@ -1,6 +1,7 @@
 """Sweeps: the grid, what is kept, the table and the figure, and that they are the same whoever computes them."""
 
 import csv
+import importlib
 import subprocess
 import sys
 
@@ -109,7 +110,7 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("case", ENDS)
+@pytest.mark.parametrize("case", [pytest.param(c, marks=[pytest.mark.slow] * (c == "without stdout")) for c in ENDS])
 def test_a_function_that_ends_its_process_is_no_finished_command(tmp_path, case):
     """With one worker such a command ended with status 0, without a word."""
     source, says = ENDS[case]
@@ -122,28 +123,31 @@ def test_a_function_that_ends_its_process_is_no_finished_command(tmp_path, case)
 
 
 IMPORTS = {
-    "package, relative": ("pk/a.py", "from .b import K", "pk/b.py", "pk.a"),
-    "package, by way of another": ("pk/a.py", "from pk.c import K", "pk/b.py", "pk.a"),
-    "package, when called": (
-        "pk/a.py", "K = lambda: __import__('pk.b').b.K\ndef other():\n    import pk.b", "pk/b.py", "pk.a"),
-    "folder": ("a.py", "import b\nfrom b import K", "b.py", "a"),
+    "package, relative": ("swept/a.py", "from .b import K", "swept/b.py"),
+    "package, by way of another": ("swept/a.py", "from swept.c import K", "swept/b.py"),
+    "package, when called": ("swept/a.py", "import sys\ndef other():\n    import swept.b", "swept/b.py"),
+    "folder": ("swept_a.py", "import swept_b\nfrom swept_b import K", "swept_b.py"),
 }
 
 
 @pytest.mark.parametrize("case", IMPORTS)
-def test_what_a_function_imports_from_beside_is_its_source_too(tmp_path, case):
+def test_what_a_function_imports_from_beside_is_its_source_too(tmp_path, monkeypatch, case):
     """A changed module beside the function's own left the numbers of the old one, without a word."""
-    own, imports, other, module = IMPORTS[case]
-    (tmp_path / "pk").mkdir()
-    (tmp_path / "pk/__init__.py").touch()
-    (tmp_path / "pk/c.py").write_text("from . import b\nfrom .b import K\n", encoding="utf-8")
-    value = "K()" if "lambda" in imports else "K"
+    own, imports, other = IMPORTS[case]
+    (tmp_path / "swept").mkdir()
+    (tmp_path / "swept/__init__.py").touch()
+    (tmp_path / "swept/c.py").write_text("from . import b\nfrom .b import K\n", encoding="utf-8")
+    value = "K" if "K" in imports else "__import__('swept.b').b.K"
     (tmp_path / own).write_text(f"{imports}\ndef f(x):\n    return {{'y': x * {value}}}\n", encoding="utf-8")
-    command = [sys.executable, "-m", "pbde_ref", "sweep", f"{module}:f", "--over", "x=1", "--out", "out"]
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     for constant in (2, 50):
         (tmp_path / other).write_text(f"K = {constant}\n", encoding="utf-8")
-        subprocess.run(command, cwd=tmp_path, capture_output=True, check=True, timeout=120)
-        assert (tmp_path / "out/sweep.csv").read_text("utf-8").split() == ["x,y", f"1,{constant}.0"]
+        for name in [name for name in sys.modules if name.startswith("swept")]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        function = importlib.import_module(own.removesuffix(".py").replace("/", ".")).f
+        assert sweep(function, {"x": [1]}, tmp_path / "out").numbers == {"y": [float(constant)]}
 
 
 def test_a_larger_grid_takes_over_what_is_there(tmp_path):
