@@ -219,6 +219,11 @@ class LogLinearRegression:
         sources = np.asarray(np.bincount(self.a, terms, size) - np.bincount(self.b, terms, size), dtype=np.float64)
         return _Point(loss, terms, weight * model * expit(-d), sources, self.features.T @ sources)
 
+    def majorant(self, parameters: FloatArray) -> FloatArray:
+        r"""Curvature of each pair's parabola above its loss, :math:`w \tanh(d / 2) / 2 d` (Jaakkola and Jordan)."""
+        d = np.maximum(np.abs(self.margins(parameters)), 1e-3)
+        return np.asarray((self.won + self.lost) * np.tanh(0.5 * d) / (2.0 * d))
+
     def moments(self, weights: FloatArray) -> FloatArray:
         """Sum of weights times differences' outer products, shape (d, d)."""
         size = self.prompts.size
@@ -353,7 +358,12 @@ def minimize_log_linear(
         if bent is None or moved > CHORD:
             bent, moved = point, 0.0
             inside = basis.T @ problem.moments(point.curvature) @ basis
-        step = -basis @ np.linalg.lstsq(inside, basis.T @ point.gradient, rcond=None)[0]
+        within, _, rank, _ = np.linalg.lstsq(inside, basis.T @ point.gradient, rcond=None)
+        if rank < basis.shape[1]:
+            # A margin went so far that nothing curves there: a parabola above the loss leads back.
+            above = basis.T @ problem.moments(problem.majorant(parameters)) @ basis
+            within = np.linalg.lstsq(above, basis.T @ point.gradient, rcond=None)[0]
+        step = -basis @ within
         longest = problem.reach(step)
         if longest < 1e-10:
             parameters, moved = parameters + step, moved + longest
