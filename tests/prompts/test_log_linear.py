@@ -113,6 +113,19 @@ def test_the_bounds_hold_wherever_it_stops(draw, steps):
         assert not (math.isfinite(found.gap) and gap > 1e-18) or found.gap < 20 * gap
 
 
+def test_a_margin_that_flew_off_comes_back():
+    """Two pairs, two features: the optimum has the annotator's own log-odds, and Newton's first step ends at -69."""
+    prompts, log_p = pb.Prompts("aabb"), np.array([-1.77706489, -4.69889808, -4.65654831, -0.20793275])
+    log_reference = np.array([-1.27509427, -2.165611, -3.03392363, -0.58377436])
+    features = np.column_stack([[0.46164482, -0.06165796, 1.03006063, -0.1692], log_reference])
+    annotator = pb.Annotator(pb.ConditionalDistribution(log_p, prompts), pb.luce())
+    process = pb.dpo(2.5755652433754395, pb.ConditionalDistribution(log_reference, prompts))
+    found = pb.minimize_log_linear(pb.LogLinearPolicies(features, prompts), annotator, pb.prompt_pairs(prompts), process)
+    assert found.converged
+    margins = found.regression.margins(found.parameters)
+    np.testing.assert_allclose(np.abs(margins), np.abs([log_p[0] - log_p[1], log_p[2] - log_p[3]]), rtol=1e-9)
+
+
 @pytest.mark.parametrize("draw", range(8))
 def test_two_stages_and_dpo_agree_where_the_reference_is_in_the_span(draw):
     """`proofs/log_linear.md`, part 3: log π_pre = θ₀·φ + a constant of each prompt; then β θ = β θ₀ + θ_R."""
