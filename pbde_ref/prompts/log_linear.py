@@ -372,8 +372,8 @@ def minimize_log_linear(
         # Where the Hessian has no digits left, a step may lead uphill.
         if longest < 1e-10 or stalled or here >= 0.0 or steps == max_steps:
             break
-        # No difference further than a few hundred nats, and then until the slope is negative or the step safe.
-        length, previous = min(1.0, 300.0 / longest), longest
+        # No difference so far that nothing curves there, and then until the slope is negative or the step safe.
+        length, previous = min(1.0, 16.0 / longest), longest
         while True:
             trial = problem.at(parameters + length * step)
             slope = float(trial.gradient @ step)

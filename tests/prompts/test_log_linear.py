@@ -120,7 +120,8 @@ def test_a_margin_that_flew_off_comes_back():
     features = np.column_stack([[0.46164482, -0.06165796, 1.03006063, -0.1692], log_reference])
     annotator = pb.Annotator(pb.ConditionalDistribution(log_p, prompts), pb.luce())
     process = pb.dpo(2.5755652433754395, pb.ConditionalDistribution(log_reference, prompts))
-    found = pb.minimize_log_linear(pb.LogLinearPolicies(features, prompts), annotator, pb.prompt_pairs(prompts), process)
+    policies = pb.LogLinearPolicies(features, prompts)
+    found = pb.minimize_log_linear(policies, annotator, pb.prompt_pairs(prompts), process)
     assert found.converged
     margins = found.regression.margins(found.parameters)
     np.testing.assert_allclose(np.abs(margins), np.abs([log_p[0] - log_p[1], log_p[2] - log_p[3]]), rtol=1e-9)
