@@ -23,8 +23,8 @@ from pbde_ref.numerics import bernoulli_kl, sigmoid_difference, softplus, weight
 from pbde_ref.validation import FloatArray, flip_probability, non_negative_number, positive_number, shown
 
 __all__ = [
-    "BRADLEY_TERRY", "Objective", "as_objective", "discopop", "exo", "hinge", "ipo", "robust", "rrhf", "smoothed",
-    "with_margin",
+    "BRADLEY_TERRY", "Objective", "as_objective", "davidson", "discopop", "exo", "hinge", "ipo", "robust", "rrhf",
+    "smoothed", "with_margin",
 ]  # fmt: skip
 
 _Function = Callable[[FloatArray], FloatArray]
@@ -419,6 +419,51 @@ def discopop(tau: float = 0.05) -> Objective:
 
 
 @_stored_as_call
+def davidson(tendency: float) -> Objective:
+    r"""The loss of a pair that was decided, by Davidson's model of comparisons with ties.
+
+    .. math:: \ell(m) = \log (1 + e^{-m} + 2 \nu\, e^{-m / 2})
+
+    A tie costs the mean of :math:`\ell(m)` and :math:`\ell(-m)`, less :math:`\log 2 \nu`.
+
+    Parameters
+    ----------
+    tendency : float
+        :math:`\nu`, positive: odds of a tie between equals are :math:`\nu` to 1.
+
+    Examples
+    --------
+    >>> bool(np.isclose(davidson(1.0).value(np.array(0.0)), np.log(4.0)))
+    True
+    """
+    tendency = positive_number("tendency", tendency)
+
+    def shares(m: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Probabilities to win, to lose and to tie."""
+        root = np.exp(-0.5 * np.abs(m))
+        total = 1.0 + root * (root + 2.0 * tendency)
+        likely, unlikely = 1.0 / total, root * root / total
+        won = np.asarray(m) > 0.0
+        return np.where(won, likely, unlikely), np.where(won, unlikely, likely), 2.0 * tendency * root / total
+
+    def value(m: FloatArray) -> FloatArray:
+        root = np.exp(-0.5 * np.abs(m))
+        return np.asarray(np.maximum(-m, 0.0) + np.log1p(root * (root + 2.0 * tendency)))
+
+    def derivative(m: FloatArray) -> FloatArray:
+        _, lost, tied = shares(m)
+        return np.asarray(-(lost + 0.5 * tied))
+
+    def second_derivative(m: FloatArray) -> FloatArray:
+        won, lost, tied = shares(m)
+        return np.asarray(won * lost + 0.25 * tied * (won + lost))
+
+    return Objective(
+        "davidson", value, derivative, second_derivative, parameters={"tendency": tendency}, convex=True
+    )
+
+
+@_stored_as_call
 def with_margin(objective: str | Objective, margin: float) -> Objective:
     r"""The objective that asks of the winner to win by a margin: :math:`m \mapsto \ell(m - \gamma)`.
 
@@ -463,6 +508,7 @@ _KNOWN: dict[str, tuple[tuple[str, ...], Callable[..., Objective]]] = {
     "ipo": (("tau",), ipo),
     "exo": (("epsilon",), exo),
     "discopop": (("tau",), discopop),
+    "davidson": (("tendency",), davidson),
 }
 
 
@@ -473,7 +519,7 @@ def as_objective(objective: str | Objective, **parameters: float) -> Objective:
     ----------
     objective : str or Objective
         "bradley_terry", "smoothed" (needs epsilon), "robust" (epsilon), "hinge" and its aliases "slic" and "rso"
-        (delta), "rrhf" (``hinge(0)``), "ipo" (tau), "exo" (epsilon), or "discopop" (tau).
+        (delta), "rrhf" (``hinge(0)``), "ipo" (tau), "exo" (epsilon), "discopop" (tau), or "davidson" (tendency).
     **parameters : float
         Exactly those that the name needs; none for an Objective.
 
@@ -492,7 +538,8 @@ def as_objective(objective: str | Objective, **parameters: float) -> Objective:
     Traceback (most recent call last):
         ...
     ValueError: `objective` must be one of 'bradley_terry', 'smoothed' (epsilon), 'robust' (epsilon),
-    'hinge' (delta), 'slic' (delta), 'rso' (delta), 'rrhf', 'ipo' (tau), 'exo' (epsilon), 'discopop' (tau); got ...
+    'hinge' (delta), 'slic' (delta), 'rso' (delta), 'rrhf', 'ipo' (tau), 'exo' (epsilon), 'discopop' (tau),
+    'davidson' (tendency); got ...
     """
     if isinstance(objective, Objective):
         if parameters:

@@ -14,6 +14,7 @@ from pbde_ref.objectives import (
     BRADLEY_TERRY,
     Objective,
     as_objective,
+    davidson,
     discopop,
     exo,
     hinge,
@@ -57,9 +58,13 @@ FORMULAS = {
             + mpmath.exp(log_sigmoid(m / mpmath.mpf(0.3)) - m)
         ),
     ),
+    "davidson": (
+        davidson(0.3),
+        lambda m: mpmath.log1p(mpmath.exp(-m) + 2 * mpmath.mpf(0.3) * mpmath.exp(-m / 2)),
+    ),
     "margin": (with_margin(BRADLEY_TERRY, 0.5), lambda m: -log_sigmoid(m - mpmath.mpf(0.5))),
 }
-SMOOTH = {"bradley_terry", "smoothed", "robust", "ipo", "margin", "exo", "discopop"}
+SMOOTH = {"bradley_terry", "smoothed", "robust", "ipo", "margin", "exo", "discopop", "davidson"}
 
 
 @pytest.mark.parametrize("name", FORMULAS)

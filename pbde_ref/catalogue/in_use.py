@@ -7,12 +7,14 @@ LLaMA-Factory 0.9.5, torchtune 0.6.1 and HALOs; of the paper alone where none of
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from pbde_ref import objectives
 from pbde_ref.catalogue import optima
 from pbde_ref.catalogue.batches import ANSWERS, PAIRS, REWARDS
 from pbde_ref.catalogue.ingredients import (
@@ -51,7 +53,7 @@ from pbde_ref.losses.log_ratios import (
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, discopop, exo, with_margin
 from pbde_ref.validation import FloatArray
 
-__all__ = ["IN_USE"]
+__all__ = ["IN_USE", "davidson_optimum", "rao_kupper_optimum"]
 
 _TRL, _ALL = "TRL", "TRL, Liger-Kernel, LLaMA-Factory"
 
@@ -205,7 +207,7 @@ def _largest_odds(arrays: Arrays) -> FloatArray:
 
 def _with_ties(
     name: str, title: str, formula: str, make: Callable[..., tuple[PairObjective, PairObjective]],
-    own: Mapping[str, Parameter],
+    own: Mapping[str, Parameter], solve: Callable[..., Optimum],
 ) -> Loss:  # fmt: skip
     """DPO of pairs of which some are ties."""
     parameters = {"beta": BETA, **own}
@@ -220,12 +222,33 @@ def _with_ties(
         inputs=lambda c: (*POLICIES, *REFERENCES, Input("ties", "constant", False)),
         evaluate=calls(batch, FOUR, lambda a, c: {"ties": a["ties"], **{n: c[n] for n in parameters}}),
         batches=PAIRS, parameters=parameters, batch=batch, formula=formula,
-        source="Chen et al. 2024, arXiv 2409.17431",
+        optimum=_best(solve, parameters, ("reference", "ties?")), source="Chen et al. 2024, arXiv 2409.17431",
     )  # fmt: skip
+
+
+def rao_kupper_optimum(
+    annotator: Any, proposal: Any, *, beta: float, reference: Any, threshold: float, ties: Any = None
+) -> Optimum:
+    """The policy of DPO with Rao and Kupper's ties: one counts as a win for each side."""
+    # log (exp 2α - 1), where exp 2α may be no number.
+    constant = 2.0 * threshold + math.log(-math.expm1(-2.0 * threshold))
+    objective = with_margin(BRADLEY_TERRY, threshold)
+    return optima.of_ties(annotator, proposal, objective, beta, reference, won=1.0, constant=constant, ties=ties)
+
+
+def davidson_optimum(
+    annotator: Any, proposal: Any, *, beta: float, reference: Any, tendency: float, ties: Any = None
+) -> Optimum:
+    """The policy of DPO with Davidson's ties: one counts as half a win for each side."""
+    objective, constant = objectives.davidson(tendency), math.log(2.0) + math.log(tendency)
+    return optima.of_ties(annotator, proposal, objective, beta, reference, won=0.5, constant=constant, ties=ties)
 
 
 EXCESS = tuple(Input(f"{i.name}_excess", i.role) for i in POLICIES + REFERENCES)
 _PARTS = (*POLICIES, *EXCESS[:2], *REFERENCES, *EXCESS[2:])
+
+
+_LD_DPO = {"beta": BETA, "share": Parameter("probability", None, 0.4, 0.7, ("share", "ld_alpha", "alpha"), "α")}
 
 
 def _ld_dpo_margins(arrays: Arrays, conventions: Conventions) -> Margins:
@@ -277,6 +300,7 @@ def _aot(name: str, title: str, formula: str, paired: bool) -> Loss:
         name=name, title=title, equation="", family="batch", inputs=lambda c: POLICIES + REFERENCES,
         evaluate=calls(aot_loss, FOUR, lambda a, c: {"paired": paired, **{n: c[n] for n in parameters}}),
         batches=PAIRS, parameters=parameters, batch=partial(aot_loss, paired=paired), formula=formula,
+        optimum=_best(optima.of_transport, parameters, ("reference",), paired=paired),
         source=f"Melnyk et al. 2024, arXiv 2406.05882; {_TRL} {name}",
     )  # fmt: skip
 
@@ -326,7 +350,8 @@ IN_USE = (
         name="wpo", title="DPO weighted by the policy", equation="", family="pairwise",
         inputs=lambda c: POLICIES + REFERENCES + LENGTHS,
         evaluate=calls(_wpo_loss, FOUR, lambda a, c: {"beta": c["beta"], **{i.name: a[i.name] for i in LENGTHS}}),
-        batches=PAIRS, parameters={"beta": BETA}, batch=_wpo_loss,
+        batches=PAIRS, parameters={"beta": BETA}, batch=_wpo_loss, learns="p*",
+        optimum=_best(optima.of_policy_weights, {"beta": BETA}, ("reference", "lengths")),
         formula="-w log σ(β (a - b)), w = exp(s_w + s_l) without gradient, s = log π/length",
         source=f"Zhou et al. 2024, arXiv 2406.11827, Eq. (2); {_TRL} use_weighting divides by Σ p² as well",
     ),
@@ -362,19 +387,19 @@ IN_USE = (
         name="ld_dpo", title="length-desensitised DPO", equation="", family="pairwise", inputs=lambda c: _PARTS,
         evaluate=calls(ld_dpo_loss, names_of(_PARTS), lambda a, c: {n: c[n] for n in ("beta", "share")}),
         batches=PAIRS, batch=ld_dpo_loss, margins=_ld_dpo_margins, objective=lambda c: BRADLEY_TERRY,
-        parameters={"beta": BETA, "share": Parameter("probability", None, 0.4, 0.7, ("share", "ld_alpha", "alpha"),
-                                                     "α")},
+        parameters=_LD_DPO, optimum=_best(optima.of_prefixes, _LD_DPO, ("reference", "tokens?")),
         formula="-log σ(β (a - b)), a = that of the first min(|chosen|, |rejected|) tokens + α that of the others",
         source=f"Liu et al. 2024, arXiv 2409.06411; {_TRL} ld_alpha",
     ),
     _with_ties(
         "rao_kupper", "DPO with ties, Rao and Kupper's", "-log σ(m - α), of a tie -log σ(m - α) - log σ(-m - α) - "
         "log(exp(2α) - 1), m = β (a - b)", rao_kupper,
-        {"threshold": Parameter("positive", None, 0.4, 0.9, ("threshold",), "α")},
+        {"threshold": Parameter("positive", None, 0.4, 0.9, ("threshold",), "α")}, rao_kupper_optimum,
     ),
     _with_ties(
         "davidson", "DPO with ties, Davidson's", "log(1 + exp(-m) + 2ν exp(-m/2)), of a tie + m/2 - log 2ν, "
         "m = β (a - b)", davidson, {"tendency": Parameter("positive", None, 0.4, 0.9, ("tendency", "nu"), "ν")},
+        davidson_optimum,
     ),
     _of_pairs(
         "nca", "noise contrastive alignment of a pair", "-log σ(βa) - ½ log σ(-βa) - ½ log σ(-βb)",

@@ -60,7 +60,7 @@ def check_parameters(record: Loss, parameters: Mapping[str, Any]) -> None:
     """Raise ``TypeError`` or ``ValueError`` for a parameter of an optimum that its rule or float64 has no room for."""
     for name, value in parameters.items():
         rule = record.parameters.get(name)
-        if value is None or isinstance(value, EITHER_DISTRIBUTION):
+        if value is None or name == "tokens" or isinstance(value, EITHER_DISTRIBUTION):
             continue
         if rule is not None and (rule.rule not in ("margin", "real") or np.ndim(value) == 0):
             rule.checked(name, value)
@@ -125,7 +125,7 @@ def optimum(loss: str, annotator: PreferenceModel, proposal: Proposal, **paramet
     check_parameters(record, parameters)
     assert record.optimum is not None
     # A closed form needs no loop over prompts, and weights of a mixture are the same at all of them.
-    closed = isinstance(annotator, Annotator) and record.is_logistic
+    closed = isinstance(annotator, Annotator) and record.is_logistic and "tokens" not in known
     if prompts_of(annotator) is None or closed or record.family == "mixture":
         return record.optimum(annotator, proposal, **parameters)
     return at_each_prompt(record.optimum, annotator, proposal, parameters)

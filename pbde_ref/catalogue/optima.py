@@ -7,15 +7,15 @@ answer is a value as well: a policy of None, and a reason that says what would h
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pbde_ref.annotators import Annotator, PreferenceModel, prompts_of
-from pbde_ref.distributions import FiniteDistribution, tilt, uniform
+from pbde_ref.annotators import Annotator, PreferenceMatrix, PreferenceModel, prompts_of
+from pbde_ref.distributions import FiniteDistribution, tilt, total_variation, uniform
 from pbde_ref.exact.expected import expected_cross_entropy, expected_kl
 from pbde_ref.exact.hinge import minimize_rso, minimize_slic
 from pbde_ref.exact.identifiability import comparison_components, finite_fit_exists, identifiability
@@ -28,24 +28,29 @@ from pbde_ref.exact.mixtures import expected_mixture_loss, fit_annotator_mixture
 from pbde_ref.exact.optima import optimal_policy, policy_bound, policy_of
 from pbde_ref.exact.pairwise_minima import minimize_by_pairs
 from pbde_ref.exact.policy_losses import minimize_policy_loss, minimize_reward_loss, wins_with_ties
+from pbde_ref.exact.prefixes import Prefixes, minimize_prefix_loss
 from pbde_ref.exact.projection import projected_policy
 from pbde_ref.exact.ranking import minimize_rrhf
 from pbde_ref.exact.results import NoMinimumError, Optimum, undetermined, unmet
+from pbde_ref.exact.transport import minimize_transport_loss
 from pbde_ref.losses.log_ratios import Link, PairObjective, centred, of_halves
-from pbde_ref.numerics import EPS
+from pbde_ref.numerics import EPS, softplus, weighted
 from pbde_ref.objectives import BRADLEY_TERRY, Objective, robust, smoothed, with_margin
 from pbde_ref.pbde import PBDE, dpo, geometric_average, length_normalized, luce
-from pbde_ref.proposals import ProductProposal, Proposal
-from pbde_ref.validation import choice, positive_number, vector
+from pbde_ref.proposals import JointProposal, ProductProposal, Proposal
+from pbde_ref.validation import choice, matrix, positive_number, reject, vector
 
 __all__ = [
     "best_dpo", "best_geometric", "best_hinge", "best_ipo", "best_length_normalized", "best_mixture", "best_pbde",
     "best_reward", "best_rlhf", "best_rrhf", "best_rso", "best_slic", "of_answers", "of_centred", "of_dpo_margin",
-    "of_link", "of_process", "of_ratios_per_token", "of_scores", "of_sigmoids",
+    "of_link", "of_policy_weights", "of_prefixes", "of_process", "of_ratios_per_token", "of_scores", "of_sigmoids",
+    "of_ties", "of_transport",
 ]  # fmt: skip
 
 # Total variation from the best policy within which an optimum counts as found, as in `projected_policy`.
 POLICY_TOLERANCE = 1e-6
+# A policy that weighs the pairs it is made of is settled where it moves by less, or is never.
+SETTLED, MOST_ROUNDS = 1e-12, 200
 
 
 def of_process(
@@ -405,3 +410,96 @@ def of_sigmoids(
     wins = wins_with_ties(annotator, proposal)
     wanted, unwanted = weights[0] * wins.sum(axis=1), weights[1] * wins.sum(axis=0)
     return minimize_sigmoids(wanted, unwanted, reference, beta=beta, baseline=beta * baseline)
+
+
+def of_ties(
+    annotator: PreferenceModel, proposal: Proposal, objective: Objective, beta: float, reference: FiniteDistribution, *,
+    won: float, constant: float, ties: ArrayLike | None = None,
+) -> Optimum:  # fmt: skip
+    r"""The policy of DPO with ties, where `ties` says how often each pair is one; by default never.
+
+    Twice the mean of :math:`\ell(m)` and :math:`\ell(-m)` less a constant is what a tie costs by Rao and Kupper's
+    model, and once by Davidson's: it counts as `won` wins for each side.
+    """
+    if ties is None:
+        return of_dpo_margin(annotator, proposal, objective, beta, reference)
+    n = annotator.size
+    share = matrix("ties", ties)
+    if share.shape != (n, n):
+        raise ValueError(f"`ties` must have a row and a column for each outcome, {n}; got {share.shape}")
+    reject("ties", "in [0, 1]", share, ~((share >= 0.0) & (share <= 1.0)))
+    reject("ties", "the same in both orders of a pair", share, share != share.T)
+    wins = (1.0 - share) * annotator.preference_probabilities() + won * share
+    asked, counted = proposal.matrix(n), wins + wins.T
+    met = float((asked * counted).sum())
+    model, pairs = PreferenceMatrix(wins / counted, annotator.support), JointProposal(asked * counted)
+    found = of_dpo_margin(model, pairs, objective, beta, reference)
+    loss = met * found.loss - constant * float((asked * share).sum())
+    return replace(found, loss=loss, gap=met * found.gap + 16.0 * EPS * abs(loss))
+
+
+def of_transport(
+    annotator: PreferenceModel, proposal: Proposal, *, beta: float, reference: FiniteDistribution,
+    label_smoothing: float, paired: bool,
+) -> Optimum:  # fmt: skip
+    """A stationary policy of alignment by optimal transport, in the limit of large batches."""
+    open_ended = _unconnected(annotator, proposal)
+    if paired and not label_smoothing and not open_ended and not finite_fit_exists(annotator, proposal):
+        open_ended = "the loss falls for ever: some outcomes never lose to others"
+    if open_ended:
+        return undetermined(annotator.size, open_ended)
+    return minimize_transport_loss(
+        annotator, proposal, beta=beta, reference=reference, paired=paired, label_smoothing=label_smoothing
+    )
+
+
+def of_prefixes(
+    annotator: PreferenceModel, proposal: Proposal, *, beta: float, share: float, reference: FiniteDistribution,
+    tokens: Sequence[Sequence[Hashable]] | None = None,
+) -> Optimum:  # fmt: skip
+    """A policy of length-desensitised DPO: where no compared answers begin alike, that of DPO."""
+    if tokens is None or not Prefixes(tokens, annotator.size).shared or share == 1.0:
+        return of_process(annotator, proposal, dpo(beta, reference))
+    open_ended = _unconnected(annotator, proposal)
+    if not open_ended and not finite_fit_exists(annotator, proposal):
+        open_ended = "the loss falls for ever: some outcomes never lose to others"
+    if open_ended:
+        return undetermined(annotator.size, open_ended)
+    return minimize_prefix_loss(annotator, proposal, beta=beta, share=share, reference=reference, tokens=tokens)
+
+
+def of_policy_weights(
+    annotator: PreferenceModel, proposal: Proposal, *, beta: float, reference: FiniteDistribution, lengths: ArrayLike
+) -> Optimum:
+    r"""The policy of WPO: DPO's best one where each pair has the weight that this policy gives it.
+
+    Weights are :math:`\exp(s_A + s_B)`, s the log-probability per token, and have no gradient. They are those of a pair
+    whoever wins it, so that for an annotator who answers by a process it is the policy of Eq. (16), as if there were
+    none. Of other preferences the weights are followed until the policy settles; the gap is at fixed weights.
+    """
+    tokens, process = vector("lengths", lengths, size=annotator.size), dpo(beta, reference)
+    found = of_process(annotator, proposal, process)
+    if found.policy is None:
+        return found
+    asked, policy, moved, steps = proposal.matrix(annotator.size), found.policy, 1.0, 0
+    while moved > SETTLED and steps < MOST_ROUNDS:
+        # Nothing is above one, and what underflows beside the largest weight is not compared any more.
+        s = policy.log_pmf / tokens
+        highest = float(s.max())
+        weights = np.exp((s - highest)[:, None] + (s - highest))
+        if isinstance(annotator, Annotator) or not np.isfinite(s).all():
+            each = weights * annotator.preference_probabilities() * (asked + asked.T)
+            with np.errstate(invalid="ignore"):
+                m = found.utilities[:, None] - found.utilities
+            loss = math.exp(2.0 * highest) * float(weighted(each, softplus(-m)).sum())
+            return replace(found, loss=loss)
+        found = of_process(annotator, JointProposal(weights * asked), process)
+        if found.policy is None:
+            return found
+        moved, policy, steps = total_variation(found.policy, policy), found.policy, steps + 1
+    size = math.exp(2.0 * highest) * float((weights * asked).sum())
+    reason = found.reason or ("" if moved <= SETTLED else f"the policy still moves by {moved:.1e} in its own weights")
+    return replace(
+        found, loss=size * found.loss, gap=size * found.gap, policy_error=1.0, unique=None, converged=not reason,
+        steps=steps, reason=reason,
+    )  # fmt: skip

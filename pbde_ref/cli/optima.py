@@ -126,8 +126,6 @@ def _page(families: dict[str, list[AtlasRow]], pictures: dict[str, str], size: i
         parts += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
         parts += ["", *(f"- {', '.join(labels)}: {says}." for says, labels in _open_ends(rows).items())]
         parts.append(f"\n![The best policies: {family}]({pictures[family]})\n")
-    parts.append("## Batch functions alone\n\nTheir optima are not computed here.\n")
-    parts += [f"- `{r.name}` {r.title}: {r.formula}. {r.source}." for r in LOSSES.values() if not r.optimum]
     return "\n".join([*parts, ""])
 
 

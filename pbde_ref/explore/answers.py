@@ -32,7 +32,7 @@ PROCESSES: Mapping[str, Callable[[float, FiniteDistribution], PBDE]] = {
 PAIRS = ("reference", "uniform", "preference")
 MOST_ANNOTATORS = 6
 # Arguments that stand for the problem, and are no numbers to turn.
-_GIVEN = ("reference", "lengths", "f", "g", "n_annotators", "noise", "n_starts", "rng")
+_GIVEN = ("reference", "lengths", "ties", "tokens", "f", "g", "n_annotators", "noise", "n_starts", "rng")
 
 
 def numbers_of(loss: str) -> dict[str, Any]:

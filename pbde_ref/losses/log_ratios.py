@@ -31,6 +31,7 @@ from pbde_ref.losses.inputs import (
 from pbde_ref.losses.result import BatchLoss, Reduction, batch_loss, batch_size
 from pbde_ref.numerics import expit, sigmoid_difference, softplus, weighted
 from pbde_ref.objectives import BRADLEY_TERRY, LEAST_TAU, Objective, smoothed, with_margin
+from pbde_ref.objectives import davidson as decided_by_davidson
 from pbde_ref.validation import (
     FloatArray,
     choice,
@@ -201,13 +202,8 @@ def davidson(beta: float, tendency: float) -> tuple[PairObjective, PairObjective
     tendency : float
         :math:`\nu`, positive: odds of a tie between equals are :math:`\nu` to 1.
     """
-    beta, log_nu = positive_number("beta", beta), math.log(2.0 * positive_number("tendency", tendency))
-
-    def decided(a: FloatArray, b: FloatArray) -> Parts:
-        m = beta * (a - b)
-        value = softplus(np.logaddexp(-m, log_nu - 0.5 * m))
-        slope = -beta * (np.exp(-m - value) + 0.5 * np.exp(log_nu - 0.5 * m - value))
-        return value, slope, -slope
+    beta, decided = positive_number("beta", beta), of_margin(decided_by_davidson(tendency), beta)
+    log_nu = math.log(2.0) + math.log(tendency)
 
     def tied(a: FloatArray, b: FloatArray) -> Parts:
         m = beta * (a - b)
@@ -215,7 +211,7 @@ def davidson(beta: float, tendency: float) -> tuple[PairObjective, PairObjective
         slope = 0.5 * beta * np.tanh(0.5 * m) * expit(odds)
         return softplus(odds), slope, -slope
 
-    return PairObjective("davidson", decided, convex=True), PairObjective("davidson", tied, convex=True)
+    return decided, PairObjective("davidson", tied, convex=True)
 
 
 def of_halves(name: str, chosen: Half, rejected: Half, convex: bool = False) -> PairObjective:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from pbde_ref.exact.results import Optimum, undetermined
 from pbde_ref.pbde import PBDE
 from pbde_ref.prompts.pairs import pairs_of
 from pbde_ref.proposals import PairListProposal, Proposal
-from pbde_ref.validation import FloatArray, instance, shown, vector
+from pbde_ref.validation import FloatArray, instance, same_size, shown, vector
 
 __all__ = ["at_each_prompt"]
 
@@ -56,11 +56,15 @@ def at_each_prompt(
     """
     prompts = prompts_of(annotator)
     assert prompts is not None
-    vectors = {}
+    vectors: dict[str, Any] = {}
     for name, value in parameters.items():
         if isinstance(value, EITHER_DISTRIBUTION):
             instance(name, value, ConditionalDistribution, "a ConditionalDistribution")
             same_support(name, value.support, "annotator", prompts)
+        elif name == "tokens" and value is not None:
+            instance(name, value, Sequence, "a sequence of answers, each of them a sequence of tokens")
+            vectors[name] = value
+            same_size(name, len(value), prompts.size)
         elif np.ndim(value):
             vectors[name] = vector(name, value, size=prompts.size)
     a, b, weights = pairs_of(proposal, prompts.size)

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq, minimize
 
+from pbde_ref import paper
+from pbde_ref.annotators import PreferenceMatrix
+from pbde_ref.catalogue.in_use import davidson_optimum, rao_kupper_optimum
+from pbde_ref.catalogue.optima import of_policy_weights
+from pbde_ref.distributions import uniform
 from pbde_ref.exact.kept_answers import minimize_sigmoids
 from pbde_ref.exact.links import linked_policy
 from pbde_ref.exact.pairwise_minima import minimize_by_pairs
 from pbde_ref.exact.policy_losses import minimize_policy_loss
+from pbde_ref.exact.prefixes import minimize_prefix_loss
+from pbde_ref.exact.transport import minimize_transport_loss
 from pbde_ref.losses.log_ratios import link, nca, of_margin
+from pbde_ref.numerics import expit
 from pbde_ref.objectives import BRADLEY_TERRY, exo
 from pbde_ref.proposals import PairListProposal, ProductProposal
 from pbde_ref.validation import FloatArray
 from pbde_ref.verification import paper_in_decimals, second_paths
-from pbde_ref.verification.claims import MARGIN, SOLVER, Claim
+from pbde_ref.verification.claims import MARGIN, ROUNDING, SOLVER, Claim
 from pbde_ref.verification.problems import LARGEST, Problem
 
 __all__ = ["LOSSES_IN_USE"]
@@ -127,6 +136,87 @@ def _linked(problem: Problem, name: str) -> float | None:
     return float(np.ptp(gaps)) / size
 
 
+def _with_ties(problem: Problem, told: bool) -> float | None:
+    """Ties that follow Davidson's or Rao and Kupper's model lead to Eq. (16), if `told` which pairs are ties."""
+    if not _is_ordinary(problem):
+        return None
+    alpha, errors = 0.1 + 0.2 * problem.beta, []
+    d = problem.preference.log_pmf[:, None] - problem.preference.log_pmf
+    win, tie = expit(d - alpha), np.expm1(2.0 * alpha) * expit(d - alpha) * expit(-d - alpha)
+    models: list[Any] = [(rao_kupper_optimum, {"threshold": alpha}, win, tie)]
+    even = 1.0 / (1.0 + np.cosh(0.5 * d) / alpha)
+    models.append((davidson_optimum, {"tendency": alpha}, (1.0 - even) * expit(d), even))
+    wanted = np.exp(paper_in_decimals.optimum(
+        paper.equation_16, problem.reference.log_pmf, problem.preference.log_pmf, problem.beta
+    ))  # fmt: skip
+    for solve, own, won, ties in models:
+        decided = PreferenceMatrix(won / (won + won.T), problem.preference.support)
+        found = solve(
+            decided, ProductProposal(problem.reference), beta=problem.beta, reference=problem.reference,
+            ties=0.5 * (ties + ties.T) if told else None, **own,
+        )  # fmt: skip
+        assert found.policy is not None
+        errors.append(second_paths.variation(found.policy.pmf, wanted))
+    return max(errors) if told else min(errors)
+
+
+def _weighted_by_policy(problem: Problem, both: float) -> float | None:
+    """The gradient at WPO's policy, of what it is made of, pairs weighted by the winner and `both` times the loser."""
+    if not _is_ordinary(problem):
+        return None
+    lengths = 1.0 + np.arange(problem.size) % 3
+    found = of_policy_weights(
+        problem.luce, ProductProposal(problem.reference), beta=problem.beta, reference=problem.reference,
+        lengths=lengths,
+    )  # fmt: skip
+    assert found.policy is not None
+    s = found.policy.log_pmf
+    t = problem.beta * (s - problem.reference.log_pmf)
+    flows = np.exp((s / lengths)[:, None] + both * (s / lengths)) * _wins(problem) * expit(t - t[:, None])
+    return float(np.abs(flows.sum(axis=1) - flows.sum(axis=0)).max() / flows.sum())
+
+
+def _transport(problem: Problem, even: bool) -> float | None:
+    """At an even reference the least loss of AOT, paired, is the entropy of the answers."""
+    if not _is_ordinary(problem):
+        return None
+    reference = uniform(problem.preference.support) if even else problem.reference
+    q = np.outer(problem.reference.pmf, problem.reference.pmf)
+    found = minimize_transport_loss(
+        problem.luce, ProductProposal(problem.reference), beta=problem.beta, reference=reference, paired=True
+    )
+    wins = paper_in_decimals.wins(problem.preference.log_pmf, q)
+    own = np.eye(len(q))
+    entropy = float(np.log(2.0) * q.trace() - (wins * np.log((wins + own) / (wins + wins.T + own))).sum())
+    return abs(found.loss - entropy)
+
+
+def _by_prefixes(problem: Problem, share: float, found_at: float) -> float | None:
+    """The gradient of LD-DPO written out, by complex steps, where the loss at `found_at` is said to be stationary."""
+    if not _is_ordinary(problem):
+        return None
+    # Numbers in binary, with an end: many begin alike.
+    tokens, n, beta = [f"{i + 1:b}." for i in range(problem.size)], problem.size, problem.beta
+    found = minimize_prefix_loss(
+        problem.luce, ProductProposal(problem.reference), beta=beta, share=found_at, reference=problem.reference,
+        tokens=tokens,
+    )  # fmt: skip
+    wins, lengths, slope = _wins(problem), [len(each) for each in tokens], np.zeros(n)
+    assert found.policy is not None
+    for x in range(n):
+        theta = found.policy.log_pmf + 1e-30j * (np.arange(n) == x)
+        total = 0.0
+        for length in set(lengths):
+            alike = np.array([[a[:length] == b[:length] for b in tokens] for a in tokens])
+            shorter = np.minimum.outer(lengths, lengths) == length
+            score, before = (share * s + (1.0 - share) * np.log(alike @ np.exp(s))
+                             for s in (theta, problem.reference.log_pmf))  # fmt: skip
+            m = beta * ((score - before)[:, None] - (score - before))
+            total += (wins * shorter * np.log1p(np.exp(-m))).sum()
+        slope[x] = total.imag / 1e-30
+    return float(np.abs(slope).max())
+
+
 LOSSES_IN_USE = (
     Claim(
         "policy_losses", "–", "DPO with the chosen answer's likelihood has one certified optimum.",
@@ -152,5 +242,25 @@ LOSSES_IN_USE = (
         "links", "–", "Another link than the logarithm has one policy with given utilities.",
         "its equation", lambda problem: _linked(problem, "chi_po"), SOLVER,
         "forward KL's link", _where_wrong(lambda problem: _linked(problem, "forward_kl")),
+    ),
+    Claim(
+        "ties", "–", "DPO with ties of its own model leads to Eq. (16).",
+        "Eq. (16) in decimals", lambda problem: _with_ties(problem, True), SOLVER,
+        "ties left out", _where_wrong(lambda problem: _with_ties(problem, False)),
+    ),
+    Claim(
+        "policy_weights", "–", "WPO leads a Luce annotator to Eq. (16): weights move nothing.",
+        "gradient written out", lambda problem: _weighted_by_policy(problem, 1.0), ROUNDING,
+        "winners' weights", _where_wrong(lambda problem: _weighted_by_policy(problem, 0.0)),
+    ),
+    Claim(
+        "transport", "–", "Paired AOT at an even reference is DPO.",
+        "entropy in decimals", lambda problem: _transport(problem, True), SOLVER,
+        "the reference", _where_wrong(lambda problem: _transport(problem, False)),
+    ),
+    Claim(
+        "prefixes", "–", "LD-DPO's policy is stationary where answers begin alike.",
+        "complex steps", lambda problem: _by_prefixes(problem, 0.5, 0.5), SOLVER,
+        "DPO's policy", _where_wrong(lambda problem: _by_prefixes(problem, 0.5, 1.0)),
     ),
 )  # fmt: skip
