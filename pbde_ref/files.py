@@ -203,14 +203,21 @@ def write_json(path: str | os.PathLike[str], value: Any, *, indent: int | None =
     ValueError
         If `value` holds NaN or an infinity, which JSON has no word for.
     """
-    text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False, default=_plain)
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError:
             # Half of a surrogate pair has no place in UTF-8; JSON can spell it.
-            text = json.dumps(value, indent=indent, allow_nan=False)
+            text = json.dumps(value, indent=indent, allow_nan=False, default=_plain)
     write_atomically(path, (text + "\n").encode())
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy's as one of Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"`value` must be what JSON has a word for; got {type(value).__name__}")
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -537,9 +537,8 @@ def as_objective(objective: str | Objective, **parameters: float) -> Objective:
     >>> as_objective("bradley-terry")
     Traceback (most recent call last):
         ...
-    ValueError: `objective` must be one of 'bradley_terry', 'smoothed' (epsilon), 'robust' (epsilon),
-    'hinge' (delta), 'slic' (delta), 'rso' (delta), 'rrhf', 'ipo' (tau), 'exo' (epsilon), 'discopop' (tau),
-    'davidson' (tendency); got ...
+    ValueError: `objective` must be one of bradley_terry, smoothed(epsilon), robust(epsilon), hinge(delta), slic(delta),
+    rso(delta), rrhf, ipo(tau), exo(epsilon), discopop(tau), davidson(tendency); got ...
     """
     if isinstance(objective, Objective):
         if parameters:
@@ -548,9 +547,7 @@ def as_objective(objective: str | Objective, **parameters: float) -> Objective:
     if not isinstance(objective, str):
         raise TypeError(f"`objective` must be a name or an Objective, such as ipo(tau); got {shown(objective)}")
     if objective not in _KNOWN:
-        known = ", ".join(
-            f"{name!r} ({', '.join(needs)})" if needs else repr(name) for name, (needs, _) in _KNOWN.items()
-        )
+        known = ", ".join(f"{name}({', '.join(needs)})" if needs else name for name, (needs, _) in _KNOWN.items())
         raise ValueError(f"`objective` must be one of {known}; got {objective!r:.60}; optimum() knows more losses")
     needs, make = _KNOWN[objective]
     if set(needs) != set(parameters):

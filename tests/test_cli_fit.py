@@ -435,6 +435,15 @@ def test_ties_are_ties_unless_told_otherwise(fit, write):
     assert max(map(len, out.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("model", ["half", "davidson", "rao-kupper"])
+@pytest.mark.parametrize("more", [[], ["--cluster", "judge"], ["--prior", "gaussian:1"]], ids=" ".join)
+def test_every_model_of_ties_can_be_written_down(fit, write, tmp_path, model, more):
+    record = tmp_path / "fit.json"
+    status, _, err = fit(write(ARENA, "votes.jsonl"), "--ties", model, "--json", str(record), *more)
+    assert status == 0, err
+    assert json.loads(record.read_text())["converged"] is True
+
+
 def test_elo_is_a_unit(fit, write, tmp_path):
     """400 points are odds of 10 to 1, and the reference has 1000."""
     path = write("chosen,rejected,n\na,b,10\nb,a,1\n")

@@ -1,6 +1,7 @@
 """Values show themselves in one line, however large they are, and can be copied and stored."""
 
 import copy
+import dataclasses
 import pickle
 import subprocess
 import sys
@@ -50,6 +51,14 @@ VALUES = {
     "predictions": held_out_score(np.log([2.0, 3.0]), np.ones(2)),
     "identified": identify_process(log_p=-np.random.default_rng(0).exponential(size=(2, 99))),
 }
+TIED_FITS = {
+    f"{ties}, {prior and type(prior).__name__}, {more and 'covariate'}": pb.fit_comparisons(
+        [0, 1, 0, 2, 1, 2], [1, 0, 2, 1, 2, 0], ties=[1, 0, 0, 1, 0, 0], tie_model=ties, prior=prior, covariates=more
+    )
+    for ties in ("half", "davidson", "rao-kupper")
+    for prior in (None, pb.GaussianPrior(2.0), pb.PseudoCounts(1.0))
+    for more in (None, {"x": [0.1, -0.2, 0.4, 0.3, -0.1, 0.2]})
+}
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -64,6 +73,18 @@ def test_one_line_and_a_copy(name):
     assert len(value._repr_html_()) < 4000
     for other in (copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
         assert repr(other) == text
+
+
+@pytest.mark.parametrize(
+    "value", [*VALUES.values(), *TIED_FITS.values()], ids=[*VALUES, *TIED_FITS]
+)
+def test_single_numbers_are_pythons(value):
+    """Rao and Kupper's fit had a `converged` of NumPy's, for which JSON has no word."""
+    for entry in dataclasses.fields(value) if dataclasses.is_dataclass(value) else ():
+        held = getattr(value, entry.name)
+        assert not isinstance(held, np.generic), entry.name
+        if entry.type in ("bool", "int", "float"):
+            assert type(held).__name__ == entry.type, entry.name
 
 
 @pytest.mark.parametrize("name", VALUES)

@@ -643,3 +643,43 @@ def test_steps_run_out():
     assert not fit.converged
     assert fit.steps == 1
     assert fit.remaining > 1e-6
+
+
+@pytest.mark.parametrize("prior", [None, "GaussianPrior", "PseudoCounts"])
+@pytest.mark.parametrize("ties", ["half", "davidson"])
+def test_the_covariance_is_that_of_utilities_relative_to_their_mean(prior, ties):
+    """Where a prior has its mode says nothing of the items, and does not enter."""
+    prior = prior and getattr(pb.estimation, prior)(10.0)
+    winner, loser, weights = [0, 0, 1, 1, 2, 2, 0, 1], [1, 2, 0, 2, 0, 1, 1, 2], [5, 3, 2, 1, 4, 2, 1, 2]
+    fit = pb.estimation.fit_comparisons(winner, loser, weights, ties=np.arange(8) > 5, tie_model=ties, prior=prior)
+    covariance = fit.covariance()
+    np.testing.assert_allclose(np.sqrt(np.diag(covariance)[:3]), fit.standard_errors(), rtol=1e-12)
+    np.testing.assert_allclose(covariance[:, :3].sum(axis=1), 0.0, atol=1e-12)
+    np.testing.assert_allclose(covariance, covariance.T, atol=1e-14)
+
+
+@pytest.mark.parametrize("support", [[2, 1, 0], [3, 2, 1, 0], np.array([1, 2, 3])], ids=str)
+def test_numbers_that_could_be_labels_or_indices_are_refused(support):
+    """Item 2 won most, and label 2 came out last."""
+    with pytest.raises(ValueError, match="`support` must hold no whole numbers but 0, 1, …, in order"):
+        pb.fit_comparisons([2, 2, 2, 1, 0, 1], [1, 1, 0, 2, 2, 0], support=support)
+
+
+def test_numbers_that_no_label_is_are_indices():
+    named = pb.fit_comparisons([2, 2, 2, 1, 0, 1], [1, 1, 0, 2, 2, 0], support=[10, 20, 30])
+    plain = pb.fit_comparisons([2, 2, 2, 1, 0, 1], [1, 1, 0, 2, 2, 0], support=range(3))
+    np.testing.assert_array_equal(named.utilities, plain.utilities)
+    table = pb.estimation.comparison_table([2, 1, 0, 1, 0], [1, 2, 1, 0, 2], items=[2, 1, 0])
+    assert pb.fit_comparisons(table).distribution.support.tolist() == [2, 1, 0]
+
+
+def test_labels_may_be_tuples():
+    first, second = ("poem?", 1), ("poem?", 2)
+    for support in (None, [first, second]):
+        fit = pb.fit_comparisons([first, second, first], [second, first, second], support=support)
+        assert fit.distribution[first] == pytest.approx(2 / 3)
+
+
+def test_durations_are_no_indices():
+    with pytest.raises(TypeError, match=r"`winner` must be a vector of whole numbers; got .* dtype timedelta64"):
+        pb.fit_comparisons(np.array([1, 2], "m8[s]"), np.array([2, 1], "m8[s]"))

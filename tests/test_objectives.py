@@ -171,7 +171,7 @@ def test_names(name, parameters, like):
         (
             lambda: as_objective("dpo2"),
             ValueError,
-            r"`objective` must be one of 'bradley_terry', .*'ipo' \(tau\), .*; got 'dpo2'",
+            r"`objective` must be one of bradley_terry, .*ipo\(tau\), .*; got 'dpo2'",
         ),
         (
             lambda: as_objective("ipo"),

@@ -122,6 +122,16 @@ def test_only_eq_13_stays_put():
     assert gain(best, 0.0) > 0.05
 
 
+def test_what_is_never_drawn_does_not_count():
+    """By the expectation under the old policy, and not by its limit as a probability goes to zero."""
+    old, policy = W([0, 1]), W([1, 0])
+    assert pb.clipped_surrogate(policy, old, [-1.0, -1.0], 0.2) == pytest.approx(-0.8)
+    assert pb.clipped_surrogate(policy, old, [1.0, -1.0], 0.2) == pytest.approx(-0.8)
+    value, best = pb.clipped_surrogate_maximum(old, [-1.0, -1.0], 0.2)
+    assert value == pytest.approx(-0.8)
+    np.testing.assert_allclose(best.pmf, [0.2, 0.8])
+
+
 def test_a_clipping_range_is_checked():
     for epsilon in (0.0, 1.0, -0.1):
         with pytest.raises(ValueError, match="`epsilon` must be"):

@@ -184,7 +184,9 @@ def worst_distortion(beta: float, mu: ArrayLike, levels: int = 8, reachable: Arr
         raise ValueError(f"`reachable` must hold two outcomes or more; got {able.sum()}")
     types = np.array(list(itertools.product(np.linspace(0.0, 1.0, levels + 1), repeat=n)))
     scores = expit(beta * (types[:, :, None] - types[:, None, :])) @ weights
-    worst = WorstCase(1.0, -1, -1, types[:0], weights[:0])
+    # Where all utilities are equal every outcome is the favourite and the best.
+    first = int(np.argmax(able))
+    worst = WorstCase(1.0, first, first, types[-1:], np.ones(1))
     for won, best in itertools.permutations(np.flatnonzero(able).tolist(), 2):
         ahead = [scores[:, other] - scores[:, won] for other in np.flatnonzero(able) if other != won]
         found = linprog(

@@ -200,14 +200,14 @@ def output_path(*endings: str, folder: bool = False, pictures: bool = False) -> 
     """
 
     def convert(text: str) -> str:
-        if pictures:
-            importlib.import_module("matplotlib")
         try:
+            if pictures:
+                importlib.import_module("matplotlib")
             check_folder(text) if folder else check_writable(text, endings)
         except OSError as error:
             raise argparse.ArgumentTypeError(f"cannot be written to: {error.strerror}: {text!r}") from None
         except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
+            raise argparse.ArgumentTypeError(f"{error!s:.200}") from None
         return text if folder else _OutputFile(text)
 
     return convert

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from pbde_ref.display import Shown
+from pbde_ref.distributions import FiniteDistribution
 from pbde_ref.estimation.likelihood import fit_comparisons
 from pbde_ref.estimation.mixture import MixtureFit, fit_mixture
 from pbde_ref.estimation.priors import Prior
@@ -243,10 +244,9 @@ def _mean(values: FloatArray, weights: FloatArray) -> tuple[float, float]:
 def _fit(table: ComparisonTable, rows: IndexArray, items: IndexArray, prior: Prior) -> ComparisonFit:
     number = np.zeros(table.items.size, dtype=np.intp)
     number[items] = np.arange(items.size)
-    return fit_comparisons(
-        number[table.winner[rows]], number[table.loser[rows]], table.weights[rows],
-        support=table.items[items], prior=prior,
-    )  # fmt: skip
+    numbered = number[table.winner[rows]], number[table.loser[rows]]
+    fit = fit_comparisons(*numbered, table.weights[rows], support=range(items.size), prior=prior)
+    return replace(fit, distribution=FiniteDistribution(fit.distribution.log_pmf, table.items[items]))
 
 
 def _by_annotator(annotator: IndexArray, rows: IndexArray, count: int) -> list[IndexArray]:

@@ -113,9 +113,9 @@ def given_comparisons(
     winner: Any, loser: Any, weights: ArrayLike | None, counts: ArrayLike | None,
     support: Sequence[Hashable] | NDArray[Any] | None, ties: ArrayLike | None = None,
     covariates: Mapping[str, ArrayLike] | None = None, first: ArrayLike | None = None,
-    clusters: ArrayLike | None = None, repeats: FloatArray | None = None,
+    clusters: ArrayLike | None = None, repeats: FloatArray | None = None, numbered: bool = False,
 ) -> Given:  # fmt: skip
-    """Comparisons between different items with positive weight."""
+    """Comparisons between different items with positive weight; if `numbered`, whole numbers are surely indices."""
     won: Integers
     lost: Integers
     times: FloatArray | None
@@ -125,7 +125,7 @@ def given_comparisons(
         table = winner
         return given_comparisons(
             table.winner, table.loser, table.weights, None, table.items, table.ties, table.covariates, table.first,
-            table.clusters, table.repeats,
+            table.clusters, table.repeats, numbered=True,
         )  # fmt: skip
     if counts is not None:
         if winner is not None or loser is not None or weights is not None:
@@ -146,6 +146,8 @@ def given_comparisons(
             _same_length("weights", times.size, won.size)
             comparison_weights("weights", times)
     if support is not None:
+        if counts is None and not numbered:
+            _unmistakable(support, (won, lost))
         size = _support_size(support, size, exactly=counts is not None)
     elif size > 2 * won.size and counts is None:
         raise ValueError(
@@ -190,6 +192,8 @@ def _tied(ties: ArrayLike | None, times: FloatArray | None, size: int) -> FloatA
 def _numbered(winner: Any, loser: Any, support: Any) -> tuple[Any, Any, Any]:
     """Labels as numbers, in order of appearance or as the support has them."""
     one, other = plain_array("winner", winner), plain_array("loser", loser)
+    if isinstance(winner, list) and one.ndim == 2 and all(isinstance(label, tuple) for label in (*winner, *loser)):
+        one, other = (_as_objects(labels) for labels in (winner, loser))
     if one.ndim != 1 or other.ndim != 1 or not {one.dtype.kind, other.dtype.kind} & set("USO"):
         return winner, loser, support
     # As they came: in an array 1 and "1", or "a" and "a\0", would be one label.
@@ -209,6 +213,20 @@ def _numbered(winner: Any, loser: Any, support: Any) -> tuple[Any, Any, Any]:
     return numbers[0], numbers[1], list(names) if support is None else support
 
 
+def _unmistakable(support: Any, numbers: tuple[Integers, Integers]) -> None:
+    """Raise where a whole number may be an item's label as well as another item's index."""
+    held = plain_array("support", support)
+    if held.ndim != 1 or held.dtype.kind not in "iu":
+        return
+    places = np.flatnonzero(held != np.arange(held.size))
+    meant = places[np.isin(held[places], np.concatenate(numbers))] if places.size else places
+    if meant.size:
+        raise ValueError(
+            "`support` must hold no whole numbers but 0, 1, …, in order, where items are whole numbers, or these could "
+            f"be labels or indices; got {held[meant[0]]} at index {meant[0]}"
+        )
+
+
 def _is_missing(label: Any) -> bool:
     """None, or what does not equal itself; pandas' NA does not even say."""
     try:
@@ -217,12 +235,18 @@ def _is_missing(label: Any) -> bool:
         return True
 
 
+def _as_objects(labels: list[Any]) -> NDArray[Any]:
+    result = np.empty(len(labels), dtype=object)
+    result[:] = labels
+    return result
+
+
 def _items(name: str, value: Sequence[int] | NDArray[Any] | None) -> Integers:
     """Indices as they came, without a copy."""
     if value is None:
         raise TypeError(f"`{name}` must be given, or `counts` instead")
     result = plain_array(name, value)
-    if result.ndim != 1 or not np.issubdtype(result.dtype, np.integer):
+    if result.ndim != 1 or result.dtype.kind not in "iu":
         raise TypeError(
             f"`{name}` must be a vector of whole numbers; got shape {result.shape} and dtype {result.dtype}"
         )

@@ -71,8 +71,8 @@ def fit_comparisons(
     Parameters
     ----------
     winner, loser : array_like, shape (m,)
-        Indices of the items, from 0, or their labels. Comparisons of an item with itself are ignored. Or, alone, a
-        `ComparisonTable`, or a DataFrame of pandas or polars that `read_comparisons` understands.
+        Indices of the items, from 0, or their labels; whole numbers are indices. Comparisons of an item with itself are
+        ignored. Or, alone, a `ComparisonTable`, or a DataFrame of pandas or polars that `read_comparisons` understands.
     weights : array_like, shape (m,), optional
         How often each comparison happened; finite, non-negative, need not be whole. Default: once.
     ties : array_like, shape (m,), optional

@@ -208,8 +208,9 @@ def maximize(
     if prior is None:
         return found
     # Of a shift of all items only the prior has a slope, which large weights' rounding errors hide from the criterion.
-    shift = abs(prior.slope(found.utilities).sum()) / max(prior.curvature(found.utilities).sum(), 1e-300)
-    return replace(found, remaining=max(found.remaining, shift), converged=found.converged and bool(shift <= CLOSE))
+    slope, curvature = (float(f(found.utilities).sum()) for f in (prior.slope, prior.curvature))
+    shift = abs(slope) / max(curvature, 1e-300)
+    return replace(found, remaining=max(found.remaining, shift), converged=found.converged and shift <= CLOSE)
 
 
 def newton(problem: Any, start: FloatArray, tolerance: float, max_steps: int) -> Maximum:

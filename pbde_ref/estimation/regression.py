@@ -14,6 +14,7 @@ effects of columns. With rows :math:`a` of the design in the set :math:`m`, of w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -164,7 +165,7 @@ class Choices:
         low, high = (f.reduceat(change, self.start[:-1]) for f in (np.minimum, np.maximum))
         result = max(float((high - low).max()), spread(step[: self.n_items], grounded=self.prior is not None))
         if self.threshold_ties is not None:
-            result += abs(float(step[-1])) * 2.0 / np.tanh(0.5 * at[-1])
+            result += abs(float(step[-1])) * 2.0 / math.tanh(0.5 * float(at[-1]))
         return result
 
     def longest(self, at: FloatArray, step: FloatArray) -> float:
@@ -185,7 +186,8 @@ class Choices:
         """In nats."""
         result = -float((self.weights * self.probabilities(at)[1]).sum())
         ties = self.threshold_weight
-        return result + (ties * (2.0 * at[-1] + float(np.log(-np.expm1(-2.0 * at[-1])))) if ties else 0.0)
+        threshold = float(at[-1])
+        return result + (ties * (2.0 * threshold + math.log(-math.expm1(-2.0 * threshold))) if ties else 0.0)
 
     def derivatives(self, at: FloatArray, out: FloatArray) -> tuple[FloatArray, DenseInformation]:
         """Gradient of the negative log-likelihood and log-prior, and the Hessian."""

@@ -141,9 +141,6 @@ class ComparisonFit(Shown):
                 if other is not None:
                     covariance = covariance - covariance[other]
                     covariance = covariance - covariance[:, [other]]
-                elif self.prior is not None:
-                    covariance = covariance - covariance.mean(axis=0)
-                    covariance = covariance - covariance.mean(axis=1)[:, None]
                 variance = np.diag(covariance)[chosen]
         elif items is None:
             raise ValueError(
@@ -156,11 +153,18 @@ class ComparisonFit(Shown):
         return np.asarray(np.sqrt(np.maximum(variance, 0.0)))
 
     def covariance(self) -> FloatArray:
-        """Covariance of centred utilities, and of the effects after them; for up to 4,096 items."""
-        inverse = self.information.covariance()
-        if self.scores_squared is None:
-            return np.asarray(inverse)
-        return np.asarray(inverse @ (self.scores_squared @ inverse))
+        """Covariance of utilities relative to their mean, as in `standard_errors`, and of the effects after them.
+
+        For up to 4,096 items.
+        """
+        result = np.asarray(self.information.covariance())
+        if self.scores_squared is not None:
+            result = np.asarray(result @ (self.scores_squared @ result))
+        if self.prior is not None:
+            size = self.utilities.size
+            result[:size] -= result[:size].mean(axis=0)
+            result[:, :size] -= result[:, :size].mean(axis=1)[:, None]
+        return result
 
     def effect_errors(self) -> dict[str, float]:
         """Standard error of each effect."""

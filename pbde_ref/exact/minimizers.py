@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel
+from pbde_ref.annotators import Annotator, AnnotatorMixture, PreferenceModel, prompts_of
+from pbde_ref.conditional import ConditionalDistribution
 from pbde_ref.distributions import uniform
 from pbde_ref.exact.convex_losses import GRID, minimize_convex_loss
 from pbde_ref.exact.expected import (
@@ -46,6 +47,8 @@ __all__ = ["minimize_expected_loss"]
 
 # In nats, where nothing else is asked for.
 CONVERGED = {"tolerance": 1e-20, "utility_tolerance": 1e-8}
+# In units of the loss, of hinges, for which rounding leaves more.
+AT_KINKS = 1e-9
 # Nats that a step may change a difference by; beyond twice that, probabilities underflow.
 LARGEST_STEP = 350.0
 # Nats that a step may change a difference by that a spanning tree of the largest curvatures holds.
@@ -207,7 +210,9 @@ def _bradley_terry(
 
 def _smoothed(objective: Objective, annotator: PreferenceModel, *others: Any) -> Optimum:
     """Flipped answers are those of somebody who tosses a coin twice as often as answers flip."""
-    coin, share = Annotator(uniform(annotator.support), luce()), 2.0 * objective.parameters["epsilon"]
+    prompts = prompts_of(annotator)
+    even = uniform(annotator.support) if prompts is None else ConditionalDistribution(np.zeros(prompts.size), prompts)
+    coin, share = Annotator(even, luce()), 2.0 * objective.parameters["epsilon"]
     return _bradley_terry(objective, AnnotatorMixture([1.0 - share, share], [annotator, coin]), *others)
 
 
@@ -215,7 +220,13 @@ def _convex(objective: Objective, annotator: PreferenceModel, proposal: Proposal
     return minimize_convex_loss(objective, annotator, proposal, **settings)
 
 
-def _hinge(objective: Objective, annotator: PreferenceModel, proposal: Proposal, _: str, settings: Any) -> Optimum:
+def _hinge(
+    objective: Objective, annotator: PreferenceModel, proposal: Proposal, method: str, settings: Any
+) -> Optimum:
+    if prompts_of(annotator) is not None:
+        # As for one prompt, where no utilities are known more precisely than the policy that they make.
+        asked = {"tolerance": AT_KINKS, "utility_tolerance": math.inf, **settings}
+        return _convex(objective, annotator, proposal, method, asked)
     margin, reference = objective.parameters.get("margin", 0.0), uniform(annotator.support)
     delta, steps = objective.parameters["delta"] + margin, settings["max_steps"]
     found = minimize_rso(annotator, proposal, delta=delta, reference=reference, max_steps=steps)

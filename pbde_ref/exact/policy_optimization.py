@@ -176,7 +176,7 @@ def clipped_surrogate(
 
     Notes
     -----
-    Proof: ``proofs/clipped_surrogate.md``.
+    What the old policy never draws does not count, whatever its advantage. Proof: ``proofs/clipped_surrogate.md``.
 
     Examples
     --------
@@ -191,7 +191,7 @@ def clipped_surrogate(
     advantages, epsilon = _clipping(advantages, epsilon, len(old))
     bound = (1.0 + np.sign(advantages) * epsilon) * old.pmf
     counted = np.where(advantages > 0.0, np.minimum(policy.pmf, bound), np.maximum(policy.pmf, bound))
-    return float(advantages @ counted)
+    return float(advantages @ np.where(old.pmf > 0.0, counted, 0.0))
 
 
 def clipped_surrogate_maximum(
@@ -200,7 +200,8 @@ def clipped_surrogate_maximum(
     r"""The greatest value of `clipped_surrogate` over all policies, and one policy that attains it.
 
     Outcomes take mass in the order of their advantages, each up to :math:`(1 \pm \epsilon)\, \pi_{old}` with the sign
-    of A, as long as there is any; what is left over goes to the first.
+    of A, as long as there is any; what is left over goes to the first, or, where that has no advantage, to one that the
+    old policy never draws.
 
     Returns
     -------
@@ -222,7 +223,9 @@ def clipped_surrogate_maximum(
     room = ((1.0 + np.sign(advantages) * epsilon) * old.pmf)[order]
     mass = np.zeros(len(old))
     mass[order] = np.minimum(room, np.maximum(1.0 - (np.cumsum(room) - room), 0.0))
-    mass[order[0]] += max(1.0 - mass.sum(), 0.0)
+    unseen = np.flatnonzero(old.pmf == 0.0)
+    rest = unseen[0] if unseen.size and advantages[order[0]] <= 0.0 else order[0]
+    mass[rest] += max(1.0 - mass.sum(), 0.0)
     policy = FiniteDistribution.from_weights(mass, old.support)
     return clipped_surrogate(policy, old, advantages, epsilon), policy
 

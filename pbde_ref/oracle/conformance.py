@@ -27,23 +27,27 @@ def junit_xml(reports: Sequence[Report]) -> bytes:
     root = ElementTree.Element("testsuites")
     for report in reports:
         elements = [_ELEMENT.get(result.status) for result in report.results]
+        subject = _printable(report.subject)
         suite = ElementTree.SubElement(root, "testsuite", {
-            "name": f"{report.subject} held against {report.loss}", "tests": str(len(elements)),
+            "name": f"{subject} held against {report.loss}", "tests": str(len(elements)),
             "failures": str(elements.count("failure")), "skipped": str(elements.count("skipped")),
         })  # fmt: skip
         for result, element in zip(report.results, elements, strict=True):
             case = ElementTree.SubElement(
-                suite, "testcase", classname=f"{report.subject}.{report.loss}", name=result.name
+                suite, "testcase", classname=f"{subject}.{report.loss}", name=_printable(result.name)
             )
             if element:
-                first, text = result.message.partition("\n")[0], _readable(result)
+                first, text = _printable(result.message.partition("\n")[0]), _printable(_told(result))
                 ElementTree.SubElement(case, element, message=first).text = text
     return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
-def _readable(result: CheckResult) -> str:
-    text = f"{result.message}\n\nDiagnosis: {result.diagnosis}" if result.diagnosis else result.message
-    # XML has no place for control characters.
+def _told(result: CheckResult) -> str:
+    return f"{result.message}\n\nDiagnosis: {result.diagnosis}" if result.diagnosis else result.message
+
+
+def _printable(text: str) -> str:
+    """Without control characters and halves of surrogate pairs, for which XML has no place."""
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 

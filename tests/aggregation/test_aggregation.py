@@ -155,6 +155,9 @@ def test_two_outcomes_never_cost_more():
     for beta in np.random.default_rng().uniform(0.5, 8.0, 5):
         bound = beta / 2 / np.tanh(beta / 2)
         assert 0.97 * bound < worst_distortion(beta, [1, 3], levels=64).distortion <= bound * (1 + 1e-9)
+    agreed = worst_distortion(0.8, [1, 2, 1], levels=1)
+    assert (agreed.distortion, agreed.favourite, agreed.best) == (1.0, 0, 0)
+    assert agreed.utilities.tolist() == [[1.0, 1.0, 1.0]]
     assert worst_distortion(8.0, [1, 1, 98], levels=12).distortion > 1.3 * (4.0 / np.tanh(4.0))
 
 

@@ -10,6 +10,8 @@ import pytest
 from pbde_ref.cli import check
 from pbde_ref.cli.check import add_arguments, check_there, run
 from pbde_ref.foreign import Answer
+from pbde_ref.oracle.conformance import junit_xml
+from pbde_ref.oracle.report import CheckResult, Report
 
 SUBJECTS = """
 import os
@@ -251,6 +253,15 @@ def test_a_formula_of_ones_own_and_the_files_beside_the_terminal(capsys, tmp_pat
     for wrong, says in ((("--set", "beta"), "NAME=NUMBER"), (("--over", "tokens"), "belong to reduction")):
         with pytest.raises((ValueError, TypeError), match=says):
             status(*arguments, *wrong)
+
+
+def test_xml_has_no_control_characters():
+    """Colours, and halves of surrogate pairs, in messages and names: no reader of XML took the file."""
+    results = (CheckResult("val\x00ue", "failed", "\x1b[31mshapes\ud800 differ\x1b[0m\nat 1"),)
+    xml = junit_xml([Report("\x1bmine", "dpo", {}, results, "numpy", "float64")])
+    case = ElementTree.fromstring(xml).find("testsuite/testcase")
+    assert case.get("name") == "val?ue"
+    assert case.find("failure").get("message") == "?[31mshapes? differ?[0m"
 
 
 @pytest.mark.usefixtures("here")

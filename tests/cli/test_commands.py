@@ -402,3 +402,15 @@ def test_what_is_not_installed_is_said_in_a_line_before_the_work(monkeypatch, ca
     captured = capsys.readouterr()
     assert captured.err == "pbde-ref needs matplotlib here: pip install 'pbde-ref[figures]'\n"
     assert not captured.out
+
+
+def test_a_backend_that_matplotlib_does_not_know_is_its_own_word(tmp_path):
+    """It was "invalid convert value", of the path."""
+    run = subprocess.run(
+        [sys.executable, "-m", "pbde_ref", "fit", "--example", "--plot", "p.png"], cwd=tmp_path, text=True,
+        env={**os.environ, "MPLBACKEND": "nonsense"}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert "nonsense" in run.stderr
+    assert "convert" not in run.stderr
+    assert len(run.stderr) <= 300

@@ -242,7 +242,6 @@ def test_bad_input_is_named(case):
         lambda a, q: pb.sample_preferences(a, [0], [2], rng=0),
         lambda a, q: pb.sample_counts(a, pb.ProductProposal(np.ones(5)), 10, rng=0),
         lambda a, q: pb.sample_comparisons(a, pb.ProductProposal(np.ones(5)), 10, rng=0),
-        lambda a, q: pb.minimize_expected_loss("hinge", a, q, delta=1.0),
         lambda a, q: pb.winners_distribution(a, q),
         lambda a, q: pb.uniform(a.support),
         lambda a, q: pb.FiniteDistribution(np.zeros(5), a.support),
@@ -267,8 +266,8 @@ def test_ten_thousand_prompts_need_no_loop():
     np.testing.assert_allclose(policy.log_pmf, expected.ravel(), atol=1e-11)
 
 
-VALUES = {"beta": 0.5, "alpha": 0.6, "tau": 0.5, "delta": 1.0, "lambda_": 0.1, "epsilon": 0.1, "offset": 0.3,
-          "discopop_tau": 0.05, "baseline": 0.1, "penalty": 0.2, "balance": 0.5,
+VALUES = {"beta": 0.5, "label_smoothing": 0.1, "alpha": 0.6, "tau": 0.5, "delta": 1.0, "lambda_": 0.1,
+          "epsilon": 0.1, "offset": 0.3, "discopop_tau": 0.05, "baseline": 0.1, "penalty": 0.2, "balance": 0.5,
           "likelihood_weight": 0.5, "desirable_weight": 1.0, "undesirable_weight": 1.0, "scale": 2.0,
           "f": np.array([1.0, 2.0, 0.5, 3.0, 1.0])}  # fmt: skip
 MIXTURE = "annotator_mixture"
@@ -298,6 +297,29 @@ def test_every_loss_is_led_prompt_by_prompt(loss, several):
         own = pb.optimum(loss, one, pb.ProductProposal(np.ones(one.size)), **alone_given)
         if found.converged:
             np.testing.assert_allclose(found.policy.pmf[part], own.policy.pmf, atol=found.policy_error + 1e-7)
+
+
+OBJECTIVES = [
+    "bradley_terry", pb.objectives.smoothed(0.1), pb.objectives.robust(0.1), pb.hinge(0.5), pb.objectives.rrhf(),
+    pb.ipo(0.3), pb.objectives.with_margin(pb.hinge(0.5), 0.3), pb.objectives.davidson(0.3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda x: getattr(x, "name", x))
+def test_every_objective_is_least_prompt_by_prompt(objective, several):
+    members = [P_STAR, REFERENCE] if several else [P_STAR]
+    found = pb.minimize_expected_loss(
+        objective, pb.AnnotatorMixture(np.ones(len(members)), [pb.Annotator(p, pb.luce()) for p in members]),
+        pb.prompt_pairs(PROMPTS),
+    )  # fmt: skip
+    assert found.converged, found.reason
+    assert isinstance(found.policy, pb.ConditionalDistribution)
+    total = 0.0
+    for part in parts(PROMPTS):
+        inside = pb.AnnotatorMixture(np.ones(len(members)), [pb.Annotator(alone(p, part), pb.luce()) for p in members])
+        total += 0.5 * pb.minimize_expected_loss(objective, inside, pb.ProductProposal(np.ones(inside.size))).loss
+    assert found.loss == pytest.approx(total, rel=1e-12)
 
 
 def test_a_fitted_mixture_is_normalised_at_each_prompt():
