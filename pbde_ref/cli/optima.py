@@ -34,7 +34,9 @@ has kinks). `tells` is what the optimum determines of the annotator: p\\* itself
 which ones win more often than not (winners).
 
 What a row does not name has the default of `pb.optimum`: f-DPO's divergence is the forward KL, RRHF's γ is 1. All
-answers have length 1.
+answers have length 1 and nobody calls a tie, so that LD-DPO is DPO here and Rao and Kupper's loss the one with an
+offset. AOT's is that of large batches; unpaired and without label smoothing it has no optimum
+([proof](../proofs/transport.md)).
 
 In formulas a = log π/π_ref of the chosen answer, b of the rejected one, and m = β (a - b).
 """
