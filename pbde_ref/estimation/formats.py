@@ -180,12 +180,15 @@ def _csv_chunks(name: str, reader: Any, above: int, header: list[str], columns: 
     while not ended:
         chunk, before = Chunk(), last
         rows: list[list[str]] = []
+        # How many of them are counted, and the last line of these: most errors come in many lines.
+        counted, known = 0, last
         while len(rows) < CHUNK_ROWS and not ended:
             try:
                 rows.extend(islice(reader, CHUNK_ROWS - len(rows)))
                 ended = len(rows) < CHUNK_ROWS
             except csv.Error as error:
-                known = last + sum(map(_height, rows))
+                known += sum(map(_height, rows[counted:]))
+                counted = len(rows)
                 bad = BadLine(known + 1, _csv_reason(error))
                 if above + reader.line_num > known + 1:
                     # What was swallowed with it may be most of the file; nobody would want that skipped.

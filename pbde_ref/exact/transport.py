@@ -48,12 +48,14 @@ def comonotone(
     """
     by_x, by_y = np.argsort(x, kind="stable"), np.argsort(y, kind="stable")
     to_x, to_y = np.cumsum(x_weights[by_x]), np.cumsum(y_weights[by_y])
-    ends = np.unique(np.concatenate([to_x / to_x[-1], to_y / to_y[-1]]))
-    lengths = np.diff(ends, prepend=0.0)
-    middles = ends - 0.5 * lengths
-    of_x, of_y = (by[np.searchsorted(to / to[-1], middles)] for by, to in ((by_x, to_x), (by_y, to_y)))
+    # Both run from 0 to 1; what lies between two ends belongs to the first of each that ends no sooner.
+    ends = np.concatenate([to_x / to_x[-1], to_y / to_y[-1]])
+    order = np.argsort(ends, kind="stable")
+    lengths, of_first = np.diff(ends[order], prepend=0.0), order < x.size
+    ended: IndexArray = np.cumsum(of_first) - of_first
     held = lengths > 0.0
-    return of_x[held], of_y[held], to_x[-1] * lengths[held]
+    i, j = np.minimum(ended, x.size - 1), np.minimum(np.arange(ends.size) - ended, y.size - 1)
+    return by_x[i[held]], by_y[j[held]], to_x[-1] * lengths[held]
 
 
 def minimize_transport_loss(
