@@ -13,7 +13,9 @@ from pbde_ref.figures import draw_optima, save_figure
 
 SIZE = 48
 # Not convex, or with kinks, or held back by normalisation: where nothing proves that the policy is the best.
-OPEN = {"aot", "aot_unpaired", "exo", "discopop", "squared_po", "nca", "apo_down", "clipped_chi_po", "dpop", "bpo", "orpo"}
+OPEN = {
+    "aot", "aot_unpaired", "exo", "discopop", "squared_po", "nca", "apo_down", "clipped_chi_po", "dpop", "bpo", "orpo",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
