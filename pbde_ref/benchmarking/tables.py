@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -11,17 +12,36 @@ from tabulate import tabulate
 from pbde_ref.benchmarking.results import Measurement, Report
 from pbde_ref.benchmarking.targets import judge
 
-__all__ = ["as_markdown", "as_text", "duration", "machine_line", "number"]
+__all__ = ["as_markdown", "as_text", "duration", "machine_line", "number", "three_digits"]
 
+# Columns of a terminal.
+WIDTH = 80
+RANGE = "min … max"
 _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
 def as_text(report: Report) -> str:
     """For a terminal."""
-    parts = [machine_line(report.machine), *_warning(report)]
+    parts = [machine_line(report.machine), *map(_filled, _warning(report))]
     for title, rows, headers in _tables(report.measurements):
-        parts.append(f"{title}\n\n{tabulate(rows, headers, tablefmt='simple', disable_numparse=True)}")
-    return "\n\n".join([*parts, *_judgements(report, "simple"), *_skipped(report)])
+        parts.append(f"{_filled(title)}\n\n{_for_terminal(rows, headers)}")
+    return "\n\n".join([*parts, *_judgements(report, "simple"), *map(_filled, _skipped(report))])
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, WIDTH)
+
+
+def _for_terminal(rows: list[list[str]], headers: list[str]) -> str:
+    """A table; if it is too wide, with ranges below what they are ranges of."""
+    table = tabulate(rows, headers, tablefmt="simple", disable_numparse=True)
+    if max(map(len, table.splitlines())) <= WIDTH:
+        return table
+    below = [place for place, header in enumerate(headers) if header == RANGE]
+    for row in (*(rows := [list(row) for row in rows]), headers := list(headers)):
+        for place in reversed(below):
+            row[place - 1 : place + 1] = ["\n".join(filter(None, row[place - 1 : place + 1]))]
+    return tabulate(rows, headers, tablefmt="simple", disable_numparse=True)
 
 
 def as_markdown(report: Report) -> str:
@@ -59,6 +79,22 @@ def duration(seconds: float) -> str:
     return f"{seconds / scale:.3g} {unit}"
 
 
+def three_digits(value: float) -> str:
+    """Without an exponent below a million.
+
+    Examples
+    --------
+    >>> three_digits(0.98765), three_digits(6481.0), three_digits(123456789.0)
+    ('0.988', '6480', '1.23e+08')
+    """
+    text = f"{value:.3g}"
+    return f"{float(text):.0f}" if 1e3 <= value < 1e6 else text
+
+
+def _range(low: float, high: float) -> str:
+    return f"{three_digits(low)} … {three_digits(high)}"
+
+
 def number(value: Any) -> str:
     """A parameter: powers of ten as such.
 
@@ -77,11 +113,11 @@ def _tables(measurements: Iterable[Measurement]) -> Iterable[tuple[str, list[lis
         members = list(group)
         names = list(members[0].parameters)
         reference = members[0].reference
-        compared = [f"times\n{_name(reference)}", "min … max"] if reference else []
+        compared = [f"times\n{_name(reference)}", RANGE] if reference else []
         tracked = list(dict.fromkeys(name for m in members for name in m.tracked))
         peak = any(m.peak_bytes is not None for m in members)
         accuracy = [_name(name).replace(" ", "\n") for name in tracked]
-        headers = [*names, "", "time", "min … max", *compared, *accuracy, *(["memory"] if peak else [])]
+        headers = [*names, "", "time", RANGE, *compared, *accuracy, *(["memory"] if peak else [])]
         yield members[0].title, [_row(m, tracked, peak) for m in members], headers
 
 
@@ -93,10 +129,12 @@ def _row(m: Measurement, tracked: Sequence[str], peak: bool) -> list[str]:
     else:
         # Who wins in every round is said to.
         faster = " faster" if m.ratio.high < 1.0 else ""
-        ratio = [f"{m.ratio.median:.3g}{faster}", f"{m.ratio.low:.3g} … {m.ratio.high:.3g}"]
+        ratio = [f"{three_digits(m.ratio.median)}{faster}", _range(m.ratio.low, m.ratio.high)]
     accuracy = [f"{m.tracked[name]:.1e}" if name in m.tracked else "" for name in tracked]
     memory = [] if not peak else ["" if m.peak_bytes is None else f"{m.peak_bytes / 1e6:.3g} MB"]
-    times = f"{duration(m.time.low)} … {duration(m.time.high)}"
+    low, high = duration(m.time.low), duration(m.time.high)
+    value, unit = low.split()
+    times = f"{value if high.endswith(f' {unit}') else low} … {high}"
     parameters = [number(value) for value in m.parameters.values()]
     return [*parameters, _name(m.contender), duration(m.time.median), times, *ratio, *accuracy, *memory]
 
@@ -113,7 +151,10 @@ def _judgements(report: Report, style: str) -> list[str]:
     ]  # fmt: skip
     if not rows:
         return []
-    return [tabulate(rows, ["aimed at", "bound", "measured", ""], tablefmt=style, disable_numparse=True)]
+    # Only a terminal's lines end.
+    wide = [42, None, None, None] if style == "simple" else None
+    headers = ["aimed at", "bound", "measured", ""]
+    return [tabulate(rows, headers, tablefmt=style, disable_numparse=True, maxcolwidths=wide)]
 
 
 def _warning(report: Report) -> list[str]:

@@ -91,8 +91,9 @@ def test_contenders_agree(smallest):
 def test_report_has_tables_and_json(smallest):
     """Every contest stands in the text and in the Markdown; JSON takes the report; versions are recorded."""
     text, markdown = as_text(smallest), as_markdown(smallest)
+    assert max(map(len, text.splitlines()[2:])) <= 80
     for m in smallest.measurements:
-        assert m.title in text
+        assert m.title in " ".join(text.split())
         assert f"**{m.title}**" in markdown
         assert len(m.seconds) >= 1
         assert min(m.seconds) > 0.0
