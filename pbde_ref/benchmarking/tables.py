@@ -33,15 +33,17 @@ def _filled(text: str) -> str:
 
 
 def _for_terminal(rows: list[list[str]], headers: list[str]) -> str:
-    """A table; if it is too wide, with ranges below what they are ranges of."""
-    table = tabulate(rows, headers, tablefmt="simple", disable_numparse=True)
-    if max(map(len, table.splitlines())) <= WIDTH:
-        return table
-    below = [place for place, header in enumerate(headers) if header == RANGE]
-    for row in (*(rows := [list(row) for row in rows]), headers := list(headers)):
-        for place in reversed(below):
-            row[place - 1 : place + 1] = ["\n".join(filter(None, row[place - 1 : place + 1]))]
-    return tabulate(rows, headers, tablefmt="simple", disable_numparse=True)
+    """A table; if it is too wide, with ranges below what they are ranges of, and then parameters below each other."""
+    lines = [headers, *rows]
+    ranges = [slice(place - 1, place + 1) for place, header in enumerate(headers) if header == RANGE]
+    for below, widest in (([], None), (ranges, None), ([slice(0, headers.index(""))], 12)):
+        for part in reversed(below):
+            lines = [[*line[: part.start], "\n".join(filter(None, line[part])), *line[part.stop :]] for line in lines]
+        widths = None if widest is None else [None, widest, *[None] * (len(lines[0]) - 2)]
+        table = tabulate(lines[1:], lines[0], tablefmt="simple", disable_numparse=True, maxcolwidths=widths)
+        if max(map(len, table.splitlines())) <= WIDTH:
+            break
+    return table
 
 
 def as_markdown(report: Report) -> str:
