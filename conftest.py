@@ -5,6 +5,7 @@
 
 import gc
 import os
+import sys
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -15,6 +16,14 @@ collect_ignore = ["tests/data/flax/make_fixture.py", "docs/conf.py"]
 # The tests' matrices are small: OpenBLAS's threads wait for each other longer than the work takes, on busy cores a
 # hundred times longer. It reads this when NumPy is first imported, here or in a process that a test starts.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# Where no bytecode may lie beside the sources, each worker, and each of the hundred commands that tests start, would
+# compile everything anew.
+if sys.dont_write_bytecode:
+    cache = os.path.join(os.path.dirname(os.path.abspath(__file__)), ".pytest_cache", "bytecode")
+    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = cache
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 # Nothing is timed: a busy machine does not fail a law. Explaining a failure takes as long as finding it, and `find`
 # explains every example that it returns; the thorough profile does.
@@ -45,6 +54,10 @@ def pytest_cmdline_main(config):
 
 
 def pytest_collection_finish():
-    """What was collected stays to the end: the garbage collector need not look through it time and again."""
+    """What was collected stays to the end: the garbage collector need not look through it time and again.
+
+    What tests write and load is compiled anew: bytecode of a file that was changed within a second looks like its own.
+    """
     gc.collect()
     gc.freeze()
+    sys.dont_write_bytecode = True
