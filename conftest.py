@@ -54,10 +54,6 @@ def pytest_cmdline_main(config):
 
 
 def pytest_collection_finish():
-    """What was collected stays to the end: the garbage collector need not look through it time and again.
-
-    What tests write and load is compiled anew: bytecode of a file that was changed within a second looks like its own.
-    """
+    """What was collected stays to the end: the garbage collector need not look through it time and again."""
     gc.collect()
     gc.freeze()
-    sys.dont_write_bytecode = True

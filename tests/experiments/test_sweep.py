@@ -12,14 +12,8 @@ from pbde_ref.cli import main
 from pbde_ref.experiments.atlas import atlas_row
 from pbde_ref.experiments.sweep import SUBJECTS, identification, optimum, sweep, two_annotators
 from pbde_ref.figures.sweep import draw_sweep
+from tests.lethal import shares
 from tests.seeds import drawn_seed
-from tests.test_processes import share
-
-
-def shares(folder, number, seed=0, above=0.0):
-    """Sums of fractions, none of them above a bound; whoever is the first to compute number 3 is killed."""
-    value = share(seed, number, folder)
-    return {"share": value, "bounded": value if value > above else float("inf")}
 
 
 def rows_of(path):
