@@ -30,7 +30,7 @@ if sys.dont_write_bytecode:
 WITHOUT_EXPLANATIONS = [phase for phase in Phase if phase is not Phase.explain]
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 untimed = settings.get_profile("untimed")
-settings.register_profile("ci", untimed, derandomize=True, max_examples=60, phases=WITHOUT_EXPLANATIONS)
+settings.register_profile("ci", untimed, derandomize=True, max_examples=40, phases=WITHOUT_EXPLANATIONS)
 settings.register_profile("thorough", untimed, max_examples=400)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
