@@ -737,13 +737,14 @@ def test_readers_hold_a_right_implementation_and_find_bugs(name, folder, tmp_pat
         assert "; not" in wrong.stdout, bug
 
 
-def test_coq_proves_expected_values_and_refuses_a_wrong_digit(documents, tmp_path):
-    """Two tests of each of three documents are proved; with one number moved by two places of its last, not."""
+@pytest.mark.parametrize("sample", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_coq_proves_expected_values_and_refuses_a_wrong_digit(documents, tmp_path, sample):
+    """Tests drawn from three documents are proved; with one number moved by two places of its last, one is not."""
     if shutil.which("coqc") is None:
         pytest.skip("coqc is not installed")
     chosen = [documents[name] for name in ("dpo", "ipo", "sequence_log_probs")]
     seed = drawn_seed()
-    proved = proves(tmp_path, "\n".join(theorems(chosen, 3, seed)))
+    proved = proves(tmp_path, "\n".join(theorems(chosen, sample, seed)))
     if not proved and not proves(tmp_path, "From Interval Require Import Tactic."):
         pytest.skip("coq-interval is not installed")
     assert proved, seed
