@@ -5,6 +5,7 @@
 
 import gc
 import os
+import sys
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -16,12 +17,20 @@ collect_ignore = ["tests/data/flax/make_fixture.py", "docs/conf.py"]
 # hundred times longer. It reads this when NumPy is first imported, here or in a process that a test starts.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+# Where no bytecode may lie beside the sources, each worker, and each of the hundred commands that tests start, would
+# compile everything anew.
+if sys.dont_write_bytecode:
+    cache = os.path.join(os.path.dirname(os.path.abspath(__file__)), ".pytest_cache", "bytecode")
+    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = cache
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+
 # Nothing is timed: a busy machine does not fail a law. Explaining a failure takes as long as finding it, and `find`
 # explains every example that it returns; the thorough profile does.
 WITHOUT_EXPLANATIONS = [phase for phase in Phase if phase is not Phase.explain]
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 untimed = settings.get_profile("untimed")
-settings.register_profile("ci", untimed, derandomize=True, max_examples=60, phases=WITHOUT_EXPLANATIONS)
+settings.register_profile("ci", untimed, derandomize=True, max_examples=40, phases=WITHOUT_EXPLANATIONS)
 settings.register_profile("thorough", untimed, max_examples=400)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

@@ -6,10 +6,10 @@ import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 
-import numpy as np
 import pytest
 
 from pbde_ref.processes import MOST_AHEAD, Call, finished, in_order, process_pool
+from tests.lethal import divide, doomed, share
 from tests.seeds import drawn_seed
 
 
@@ -22,17 +22,6 @@ def workers(request):
             yield executor
     else:
         yield request.getfixturevalue("dask_executor")
-
-
-def share(seed, number, folder=None):
-    """A sum of fractions; if there is a folder, whoever is the first to compute the fourth one is killed."""
-    if folder is not None and number == 3:
-        try:
-            os.close(os.open(os.path.join(folder, "killed"), os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            return share(seed, number)
-        os.kill(os.getpid(), signal.SIGKILL)
-    return float(np.random.default_rng([seed, number]).normal(size=1000).sum())
 
 
 def test_sums_have_the_same_digits_whoever_is_killed(workers, tmp_path):
@@ -64,10 +53,6 @@ def test_ctrl_c_waits_until_a_process_has_begun(monkeypatch):
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
-def divide(by):
-    return 1 / by
-
-
 def test_errors_arrive_as_they_are(workers):
     calls = iter([Call(by, divide, (by,)) for by in (1, 0, 2)])
     with pytest.raises(ZeroDivisionError):
@@ -93,10 +78,6 @@ def test_calls_may_wait_for_others(workers):
         if key == "first":
             waiting.append(Call("second", divide, (result,)))
     assert found == {"first": 0.25, "second": 4.0}
-
-
-def doomed():
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_call_that_always_ends_its_process_is_given_up():

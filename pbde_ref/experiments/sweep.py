@@ -13,7 +13,7 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import permutations, product
@@ -209,20 +209,31 @@ def subject_of(function: Callable[..., Numbers]) -> Subject:
     """A function of a module, from settings by keyword to numbers by name, as what can be swept."""
     try:
         parameters, own = inspect.signature(function).parameters.values(), function.__qualname__
-        sources = _sources(function)
+        inspect.getsourcefile(function)
     except Exception:
-        raise TypeError(f"`subject` must be a Subject or a function of a module; got {shown(function)}") from None
+        raise _no_function(function) from None
     wide = any(p.kind is p.VAR_KEYWORD for p in parameters)
     settings = {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
-    # What a changed function has left is of no use.
-    stamp = {"function": own, "source": content_digest(sources)}
+
+    @cache
+    def stamp() -> dict[str, str]:
+        # What a changed function has left is of no use. Every process that finds the function here makes a subject of
+        # it: only the one that asks for experiments reads the sources.
+        try:
+            return {"function": own, "source": content_digest(_sources(function))}
+        except Exception:
+            raise _no_function(function) from None
 
     def experiment(point: Mapping[str, Any], folder: Path, name: str) -> Experiment:
         runs = [Run("result", partial(_result, function))]
-        return Experiment(runs, point, folder, {**point, **stamp}, name=name)
+        return Experiment(runs, point, folder, {**point, **stamp()}, name=name)
 
     summary = (inspect.getdoc(function) or own).split("\n")[0]
     return Subject(summary, settings, experiment, wide)
+
+
+def _no_function(function: object) -> TypeError:
+    return TypeError(f"`subject` must be a Subject or a function of a module; got {shown(function)}")
 
 
 def _sources(function: Callable[..., Numbers]) -> dict[str, str]:
@@ -250,13 +261,22 @@ def _sources(function: Callable[..., Numbers]) -> dict[str, str]:
     return found
 
 
-def _imported(name: str, file: Path) -> set[str]:
+def _imported(name: str, file: Path) -> frozenset[str]:
     """Modules that a file names in import statements, wherever they stand; and what may be one."""
-    package, found = name if file.name == "__init__.py" else name.rpartition(".")[0], set[str]()
     try:
-        tree = ast.parse(file.read_bytes())
-    except (OSError, ValueError, SyntaxError):
-        return found
+        return _imported_by(name if file.name == "__init__.py" else name.rpartition(".")[0], file.read_bytes())
+    except OSError:
+        return frozenset()
+
+
+@cache
+def _imported_by(package: str, source: bytes) -> frozenset[str]:
+    # A hundred files are parsed in a second, and the same ones for every subject.
+    found = set[str]()
+    try:
+        tree = ast.parse(source)
+    except (ValueError, SyntaxError):
+        return frozenset()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
@@ -264,7 +284,7 @@ def _imported(name: str, file: Path) -> set[str]:
             up = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*up, *([node.module] if node.module else [])])
             found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    return found
+    return frozenset(found)
 
 
 def _result(

@@ -65,7 +65,7 @@ class Corpus:
 
 
 def open_corpus(path: str | os.PathLike[str] | None = None, *, limit: int | None = 1_000_000) -> Corpus:
-    """The corpus at `path`: the One Billion Word benchmark, a text file, or what Python itself brings along.
+    r"""The corpus at `path`: the One Billion Word benchmark, a text file, or what Python itself brings along.
 
     Parameters
     ----------
@@ -88,10 +88,13 @@ def open_corpus(path: str | os.PathLike[str] | None = None, *, limit: int | None
 
     Examples
     --------
+    >>> import tempfile
     >>> from pbde_ref.language.corpora import open_corpus
-    >>> corpus = open_corpus()
-    >>> len(corpus.training) > 10 * len(corpus.held_out) > 1000 < 10 * len(corpus.test)
-    True
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "said.txt")
+    ...     _ = path.write_text("".join(f"This is sentence {i}.\n" for i in range(100)))
+    ...     open_corpus(path, limit=80)
+    Corpus('said.txt', 72 training, 6 held-out, 2 test sentences)
     """
     if limit is not None:
         limit = whole_number("limit", limit, least=1)

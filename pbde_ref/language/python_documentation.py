@@ -73,10 +73,13 @@ def python_sentences(location: str | os.PathLike[str] | None = None) -> tuple[st
 
     Examples
     --------
+    >>> import tempfile
     >>> from pbde_ref.language.python_documentation import python_sentences
-    >>> sentences = python_sentences()
-    >>> "Return a list of all non-overlapping matches in the string." in sentences
-    True
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with open(f"{folder}/shlex.py", "w") as file:
+    ...         _ = file.write("def split(s): 'Split the string into words.  Quotes?'")
+    ...     python_sentences(folder)
+    ('Split the string into words.',)
     """
     folder = os.fspath(location) if location is not None else os.path.dirname(os.__file__)
     sentences = _sentences_in(folder)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 from autograd.extend import defvjp, primitive
-from autograd.scipy.special import logsumexp
 
+from pbde_ref.models.primitives import logsumexp
 from pbde_ref.validation import FloatArray, generator_of, whole_number
 
 __all__ = ["MLP", "energy_log_policy", "mixture_log_policies"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import autograd.numpy as anp
 import numpy as np
 from autograd.extend import defvjp, primitive
-from autograd.scipy.special import logsumexp
 
+from pbde_ref.models.primitives import logsumexp
 from pbde_ref.objectives import Objective
 from pbde_ref.validation import FloatArray, IndexArray
 

@@ -12,14 +12,8 @@ from pbde_ref.cli import main
 from pbde_ref.experiments.atlas import atlas_row
 from pbde_ref.experiments.sweep import SUBJECTS, identification, optimum, sweep, two_annotators
 from pbde_ref.figures.sweep import draw_sweep
+from tests.lethal import shares
 from tests.seeds import drawn_seed
-from tests.test_processes import share
-
-
-def shares(folder, number, seed=0, above=0.0):
-    """Sums of fractions, none of them above a bound; whoever is the first to compute number 3 is killed."""
-    value = share(seed, number, folder)
-    return {"share": value, "bounded": value if value > above else float("inf")}
 
 
 def rows_of(path):
@@ -110,16 +104,26 @@ ENDS = {
 }
 
 
+# What would end these tests' own process; the others are errors like any other.
+IN_A_PROCESS = ("when called", "when imported", "without stdout")
+
+
 @pytest.mark.parametrize("case", [pytest.param(c, marks=[pytest.mark.slow] * (c == "without stdout")) for c in ENDS])
-def test_a_function_that_ends_its_process_is_no_finished_command(tmp_path, case):
+def test_a_function_that_ends_its_process_is_no_finished_command(tmp_path, case, monkeypatch, capsys):
     """With one worker such a command ended with status 0, without a word."""
     source, says = ENDS[case]
     (tmp_path / "m.py").write_text(source, encoding="utf-8")
-    command = [sys.executable, "-m", "pbde_ref", "sweep", "m:f", "--over", "size=1,2"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert ended.returncode == 2
-    assert says in ended.stderr
-    assert len(ended.stderr.splitlines()) == 1
+    words = ["sweep", "m:f", "--over", "size=1,2"]
+    if case in IN_A_PROCESS:
+        command = [sys.executable, "-m", "pbde_ref", *words]
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        status, error = ended.returncode, ended.stderr
+    else:
+        monkeypatch.chdir(tmp_path)
+        status, error = main(words), capsys.readouterr().err
+    assert status == 2
+    assert says in error
+    assert len(error.splitlines()) == 1
 
 
 IMPORTS = {

@@ -25,9 +25,9 @@ from pbde_ref.figures.toy import draw_toy_figure
 from pbde_ref.sampling.comparisons import observed_preferences
 
 SMALL = ToySettings(
-    grid=48, comparisons=2**11, layers=2, width=16, steps=192, learning_rate=5e-3, pretraining_steps=256,
-    pretraining_learning_rate=1e-2, regularizer_draws=256, least_comparisons=256, most_comparisons=1024, replicates=24,
-    loop_points=16, loop_rounds=5,
+    grid=48, comparisons=2**10, layers=2, width=16, steps=128, learning_rate=5e-3, pretraining_steps=256,
+    pretraining_learning_rate=1e-2, regularizer_draws=128, least_comparisons=256, most_comparisons=1024, replicates=24,
+    loop_points=12, loop_rounds=3,
 )  # fmt: skip
 
 
@@ -129,7 +129,7 @@ def test_the_sample_optimum_minimises_the_sample_loss():
 
 
 @pytest.mark.parametrize(
-    ("pairs", "height", "place", "points"), [("reference", 0.1366, 1.50, 512), ("uniform", 0.1415, 1.28, 1024)]
+    ("pairs", "height", "place", "points"), [("reference", 0.1366, 1.50, 512), ("uniform", 0.1415, 1.28, 640)]
 )
 def test_figure_5s_exact_curve_has_one_maximum(pairs, height, place, points):
     """The known digits, for pairs from π_pre and for the uniform ones of section 4.1; maxima by a loop.
@@ -253,10 +253,10 @@ def test_every_figure_is_drawn_and_equal_records_give_equal_bytes(records, tmp_p
         assert all(legend.get_window_extent().width <= figure.bbox.width for legend in figure.legends)
         assert (tmp_path / f"{name}.png").read_bytes()[1:4] == b"PNG"
     for suffix in ("png", "svg", "pdf"):
-        for folder in ("a", "b"):
-            (tmp_path / folder).mkdir(exist_ok=True)
-            save_figure(draw_toy_figure("figure-1", records, SMALL), tmp_path / folder / f"f.{suffix}")
-        assert (tmp_path / "a" / f"f.{suffix}").read_bytes() == (tmp_path / "b" / f"f.{suffix}").read_bytes()
+        for name in ("figure-1", "again"):
+            if not (tmp_path / f"{name}.{suffix}").exists():
+                save_figure(draw_toy_figure("figure-1", records, SMALL), tmp_path / f"{name}.{suffix}")
+        assert (tmp_path / f"figure-1.{suffix}").read_bytes() == (tmp_path / f"again.{suffix}").read_bytes()
     with pytest.raises(ValueError, match=r"`name` must be one of .* words, such as .*; got 'figure-6'"):
         draw_toy_figure("figure-6", records, SMALL)
 

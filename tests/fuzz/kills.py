@@ -168,7 +168,7 @@ def until_a_piece(given, work, folder):
         with contextlib.suppress(FileNotFoundError):
             if not state_of(work, folder).items() <= before.items():
                 return True
-        time.sleep(0.003)
+        time.sleep(0.01)
     return False
 
 

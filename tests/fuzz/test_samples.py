@@ -15,7 +15,7 @@ from tests.seeds import drawn_seed
 
 
 def test_a_draw_of_calls():
-    assert api.fuzz(500, seed=drawn_seed()) == {}
+    assert api.fuzz(250, seed=drawn_seed()) == {}
 
 
 def test_every_function_is_called_rightly():
@@ -84,7 +84,7 @@ def test_what_hangs_is_seen(monkeypatch):
 
 
 def test_a_draw_of_files():
-    assert files.fuzz(60, seed=drawn_seed()) == {}
+    assert files.fuzz(40, seed=drawn_seed()) == {}
 
 
 def test_right_files_are_read_and_faults_of_readers_seen(tmp_path):

@@ -255,14 +255,6 @@ def test_lines_that_show_nothing_are_passed_over(tmp_path, line):
     assert train_tokenizer(LINES, vocabulary_size=30).encode([line])[0].size == 1
 
 
-def test_pythons_documentation_has_a_limit(tmp_path):
-    """The first sentences of the same list."""
-    small, whole = open_corpus(limit=500), open_corpus()
-    assert sum(map(len, sides(small))) == 500
-    assert set(python_sentences()[:500]) == set.union(*sides(small))
-    assert small.training == whole.training[: len(small.training)]
-
-
 def test_the_benchmarks_held_out_sentences_choose_and_test(tmp_path):
     """About half of them each; a single one chooses."""
     held_out = [f"Said {i}." for i in range(200)]
@@ -428,5 +420,15 @@ def test_the_embedded_corpus_is_large():
     corpus = open_corpus()
     # Distributions that leave out IDLE and tkinter have 12,000.
     assert len(corpus.training) + len(corpus.held_out) > 11_000
+    assert len(corpus.training) > 10 * len(corpus.held_out) > 1000 < 10 * len(corpus.test)
     assert corpus.held_out == tuple(sentence for sentence in python_sentences() if is_held_out(sentence))
     assert all(re.fullmatch(r"""["'(]?[A-Z].*[.!?]["')]?""", sentence) for sentence in corpus.training)
+    assert "Return a list of all non-overlapping matches in the string." in corpus.training + corpus.test
+
+
+def test_pythons_documentation_has_a_limit(tmp_path):
+    """The first sentences of the same list."""
+    small, whole = open_corpus(limit=500), open_corpus()
+    assert sum(map(len, sides(small))) == 500
+    assert set(python_sentences()[:500]) == set.union(*sides(small))
+    assert small.training == whole.training[: len(small.training)]

@@ -109,7 +109,7 @@ RIGHT = {
 
 
 @pytest.mark.parametrize("case", RIGHT)
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_right_trainers_pass(case, seed):
     """A trainer of the declared objective passes, and that objective fits best, with the declared parameter."""
     train, loss, conventions, objective, value = RIGHT[case]

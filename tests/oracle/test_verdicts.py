@@ -193,11 +193,12 @@ def spoilt(outcome, rng):
     return Outcome(value, gradients)
 
 
+@pytest.mark.parametrize("draws", [3, pytest.param(6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", LOSSES)
-def test_diagnosis_never_raises(name):
+def test_diagnosis_never_raises(name, draws):
     """Random wrong results under random conventions, in every precision."""
     definition, rng = LOSSES[name], np.random.default_rng([7, *name.encode()])
-    for _ in range(6):
+    for _ in range(draws):
         conventions = declared_at_random(definition, rng)
         cases = {batch: Case(definition, arrays, conventions) for batch, arrays in definition.batches.items()}
         seen = {batch: (case, spoilt(case.expected(), rng)) for batch, case in cases.items()}
@@ -207,11 +208,12 @@ def test_diagnosis_never_raises(name):
         assert NO_DIAGNOSIS not in found, (conventions, dtype, found)
 
 
+@pytest.mark.parametrize("draws", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", LOSSES)
-def test_wrong_functions_get_a_report(name):
+def test_wrong_functions_get_a_report(name, draws):
     """Also a hinge that no single bug explains, whose conventions belong to two losses."""
     definition, rng = LOSSES[name], np.random.default_rng([8, *name.encode()])
-    for _ in range(2):
+    for _ in range(draws):
         conventions = declared_at_random(definition, rng)
         names = [i.name for i in definition.inputs(conventions)]
         factor, power, known = rng.normal(), rng.uniform(0.5, 1.5), {}

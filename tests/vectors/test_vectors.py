@@ -633,15 +633,28 @@ def test_a_wrong_number_stops_the_writing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_writing_again_gives_the_same_bytes(folder, tmp_path):
+WRITE_A_SHARE = """if True:
+    import sys
+    from pbde_ref.vectors import writing as w
+    folder, drawn, share = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    for module in (w.sequences, w.tokens, w.expected_losses):
+        (name,) = (name for name in vars(module) if name.endswith("_DOCUMENTS"))
+        setattr(module, name, getattr(module, name)[::share])
+    w.write_vectors(folder, drawn)
+"""
+
+
+@pytest.mark.parametrize("share", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_writing_again_gives_the_same_bytes(folder, tmp_path, share):
     """Another process with another hash seed writes the same bytes; other files in the folder are left alone."""
     (tmp_path / "mine.json").write_text("{}")
-    script = "import sys; from pbde_ref.vectors import write_vectors; write_vectors(sys.argv[1], int(sys.argv[2]))"
-    other = {**os.environ, "PYTHONHASHSEED": "7"}
-    subprocess.run([sys.executable, "-c", script, tmp_path, str(DRAWN)], env=other, check=True)
+    command = [sys.executable, "-c", WRITE_A_SHARE, tmp_path, str(DRAWN), str(share)]
+    subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": "7"}, check=True)
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert written.pop("mine.json") == b"{}"
-    assert written == {path.name: path.read_bytes() for path in folder.iterdir()}
+    there = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert share == 1 or 10 < len(written) < len(there)
+    assert written == {name: there[name] for name in (there if share == 1 else written)}
 
 
 def test_command_writes_vectors_and_theorems(tmp_path, capsys, monkeypatch):
@@ -724,13 +737,14 @@ def test_readers_hold_a_right_implementation_and_find_bugs(name, folder, tmp_pat
         assert "; not" in wrong.stdout, bug
 
 
-def test_coq_proves_expected_values_and_refuses_a_wrong_digit(documents, tmp_path):
-    """Two tests of each of three documents are proved; with one number moved by two places of its last, not."""
+@pytest.mark.parametrize("sample", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_coq_proves_expected_values_and_refuses_a_wrong_digit(documents, tmp_path, sample):
+    """Tests drawn from three documents are proved; with one number moved by two places of its last, one is not."""
     if shutil.which("coqc") is None:
         pytest.skip("coqc is not installed")
     chosen = [documents[name] for name in ("dpo", "ipo", "sequence_log_probs")]
     seed = drawn_seed()
-    proved = proves(tmp_path, "\n".join(theorems(chosen, 3, seed)))
+    proved = proves(tmp_path, "\n".join(theorems(chosen, sample, seed)))
     if not proved and not proves(tmp_path, "From Interval Require Import Tactic."):
         pytest.skip("coq-interval is not installed")
     assert proved, seed

@@ -16,7 +16,6 @@ from typing import Any
 import autograd.numpy as anp
 import numpy as np
 from autograd.extend import defvjp, primitive
-from autograd.scipy.special import logsumexp
 
 from pbde_ref.annotators import PreferenceModel
 from pbde_ref.catalogue.optima import best_ipo, best_slic, of_process
@@ -27,6 +26,7 @@ from pbde_ref.experiments.records import Record
 from pbde_ref.experiments.runs import Progress
 from pbde_ref.experiments.toy.settings import ToySettings
 from pbde_ref.models.mlp import energy_log_policy
+from pbde_ref.models.primitives import logsumexp
 from pbde_ref.models.sampled_losses import margins, mean_loss
 from pbde_ref.models.training import train
 from pbde_ref.objectives import Objective

@@ -477,7 +477,7 @@ def test_annotators_of_the_models_own_process_are_met_where_the_loss_is_flat():
     assert 0.0 < pb.expected_kl(annotators[0], once, pb.ProductProposal([1, 1])).value < 1e-19
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", [*range(25), *(pytest.param(s, marks=pytest.mark.slow) for s in range(25, 60))])
 def test_two_classes_against_a_root(seed):
     """The policy's error against bisection in 40 digits, at most what is certified."""
     rng = np.random.default_rng(seed)

@@ -275,7 +275,7 @@ def test_newton_without_safeguard_raises_the_loss():
     assert losses[-1] < 1e-12
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", [*range(5), *(pytest.param(s, marks=pytest.mark.slow) for s in range(5, 10))])
 def test_recovers_both_annotators_of_the_paper(seed):
     paper, annotator, q = population(64)
     solution = fit_annotator_mixture(annotator, q, reference=paper.reference, rng=seed, max_steps=150)

@@ -146,7 +146,10 @@ def test_two_outcomes_have_a_closed_form(p, gamma):
     assert solution.policy.pmf[0] == pytest.approx(float(expected), abs=5e-5)
 
 
-@pytest.mark.parametrize(("k", "gamma", "seed"), [(2, 0.1, 0), (2, 1.0, 1), (3, 0.3, 2), (3, 3.0, 3)])
+@pytest.mark.parametrize(
+    ("k", "gamma", "seed"),
+    [(2, 0.1, 0), (3, 3.0, 3), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((2, 1.0, 1), (3, 0.3, 2)))],
+)
 def test_no_search_finds_less(k, gamma, seed):
     rng, annotator = np.random.default_rng(seed), ranker(3, seed, spread=2.0)
     q, lengths = pb.ProductProposal(rng.random(3) + 0.1), rng.choice([0.5, 1.0, 2.0, 5.0], 3, replace=False)
