@@ -32,7 +32,8 @@ def test_it_shows_what_the_atlas_shows():
 
 
 # The slowest, on few points: seconds of a search for minima that are not certified.
-QUICK = [name for name in EXPLORED if name not in ("bpo", "dpop", "apo_down", "exo", "annotator_mixture", "discopop")]
+SLOW = ("bpo", "dpop", "apo_down", "exo", "annotator_mixture", "discopop", "aot")
+QUICK = [name for name in EXPLORED if name not in SLOW]
 
 
 @pytest.mark.parametrize("seed", range(6))

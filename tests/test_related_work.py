@@ -130,6 +130,10 @@ def test_what_is_never_drawn_does_not_count():
     value, best = pb.clipped_surrogate_maximum(old, [-1.0, -1.0], 0.2)
     assert value == pytest.approx(-0.8)
     np.testing.assert_allclose(best.pmf, [0.2, 0.8])
+    # However rarely it is drawn, it counts, also where its probability is no number any more.
+    for log_odds in (-740.0, -750.0):
+        rare = pb.FiniteDistribution([log_odds, 0.0])
+        assert pb.clipped_surrogate(pb.uniform([0, 1]), rare, [-1.0, 1.0], 0.2) == pytest.approx(0.0)
 
 
 def test_a_clipping_range_is_checked():

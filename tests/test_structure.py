@@ -314,7 +314,7 @@ def test_every_equation_has_an_address_and_a_home_that_exist():
         pkgutil.resolve_name(home)
 
 
-BUDGET = 33_420
+BUDGET = 33_500
 """Lines of code of the whole package, docstrings, comments, imports and blank lines apart."""
 
 

@@ -191,7 +191,7 @@ def clipped_surrogate(
     advantages, epsilon = _clipping(advantages, epsilon, len(old))
     bound = (1.0 + np.sign(advantages) * epsilon) * old.pmf
     counted = np.where(advantages > 0.0, np.minimum(policy.pmf, bound), np.maximum(policy.pmf, bound))
-    return float(advantages @ np.where(old.pmf > 0.0, counted, 0.0))
+    return float(advantages @ np.where(np.isneginf(old.log_pmf), 0.0, counted))
 
 
 def clipped_surrogate_maximum(
@@ -223,7 +223,7 @@ def clipped_surrogate_maximum(
     room = ((1.0 + np.sign(advantages) * epsilon) * old.pmf)[order]
     mass = np.zeros(len(old))
     mass[order] = np.minimum(room, np.maximum(1.0 - (np.cumsum(room) - room), 0.0))
-    unseen = np.flatnonzero(old.pmf == 0.0)
+    unseen = np.flatnonzero(np.isneginf(old.log_pmf))
     rest = unseen[0] if unseen.size and advantages[order[0]] <= 0.0 else order[0]
     mass[rest] += max(1.0 - mass.sum(), 0.0)
     policy = FiniteDistribution.from_weights(mass, old.support)

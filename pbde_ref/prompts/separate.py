@@ -14,7 +14,7 @@ from pbde_ref.exact.results import Optimum, undetermined
 from pbde_ref.pbde import PBDE
 from pbde_ref.prompts.pairs import pairs_of
 from pbde_ref.proposals import PairListProposal, Proposal
-from pbde_ref.validation import FloatArray, instance, same_size, shown, vector
+from pbde_ref.validation import FloatArray, instance, matrix, same_size, shown, vector
 
 __all__ = ["at_each_prompt"]
 
@@ -35,7 +35,7 @@ def at_each_prompt(
     proposal : Proposal
         Its weight at a prompt is :math:`\rho(x_0)`.
     parameters : mapping
-        Distributions and vectors are cut into those of each prompt.
+        Distributions, vectors and square matrices are cut into those of each prompt.
 
     Returns
     -------
@@ -57,6 +57,7 @@ def at_each_prompt(
     prompts = prompts_of(annotator)
     assert prompts is not None
     vectors: dict[str, Any] = {}
+    squares: dict[str, FloatArray] = {}
     for name, value in parameters.items():
         if isinstance(value, EITHER_DISTRIBUTION):
             instance(name, value, ConditionalDistribution, "a ConditionalDistribution")
@@ -65,6 +66,9 @@ def at_each_prompt(
             instance(name, value, Sequence, "a sequence of answers, each of them a sequence of tokens")
             vectors[name] = value
             same_size(name, len(value), prompts.size)
+        elif np.ndim(value) == 2:
+            squares[name] = matrix(name, value)
+            same_size(name, len(squares[name]), prompts.size)
         elif np.ndim(value):
             vectors[name] = vector(name, value, size=prompts.size)
     a, b, weights = pairs_of(proposal, prompts.size)
@@ -81,6 +85,7 @@ def at_each_prompt(
         own = PairListProposal(a[asked] - start, b[asked] - start, weights[asked])
         given = {
             name: vectors[name][part] if name in vectors
+            else squares[name][part, part] if name in squares
             else _part(value, part) if isinstance(value, ConditionalDistribution) else value
             for name, value in parameters.items()
         }  # fmt: skip

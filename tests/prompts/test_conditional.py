@@ -299,6 +299,22 @@ def test_every_loss_is_led_prompt_by_prompt(loss, several):
             np.testing.assert_allclose(found.policy.pmf[part], own.policy.pmf, atol=found.policy_error + 1e-7)
 
 
+@pytest.mark.parametrize(("loss", "own"), [("davidson", {"tendency": 0.4}), ("rao_kupper", {"threshold": 0.4})])
+def test_ties_are_those_of_each_prompt(loss, own):
+    ties = np.full((5, 5), 0.2)
+    ties[2, 3] = ties[3, 2] = 0.6
+    given = {"beta": 1.0, **own}
+    who, pairs = pb.Annotator(P_STAR, pb.luce()), pb.prompt_pairs(PROMPTS)
+    found = pb.optimum(loss, who, pairs, reference=REFERENCE, ties=ties, **given)
+    for part in parts(PROMPTS):
+        one = pb.Annotator(alone(P_STAR, part), pb.luce())
+        own_ties = {"reference": alone(REFERENCE, part), "ties": ties[part, part], **given}
+        own_found = pb.optimum(loss, one, pb.ProductProposal(np.ones(one.size)), **own_ties)
+        np.testing.assert_allclose(found.policy.pmf[part], own_found.policy.pmf, atol=1e-9)
+    with pytest.raises(ValueError, match="`ties` must"):
+        pb.optimum(loss, who, pairs, reference=REFERENCE, ties=np.full((4, 4), 0.2), **given)
+
+
 OBJECTIVES = [
     "bradley_terry", pb.objectives.smoothed(0.1), pb.objectives.robust(0.1), pb.hinge(0.5), pb.objectives.rrhf(),
     pb.ipo(0.3), pb.objectives.with_margin(pb.hinge(0.5), 0.3), pb.objectives.davidson(0.3),
