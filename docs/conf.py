@@ -84,8 +84,14 @@ def _refuse_dollars(app, doctree):
             logging.getLogger(__name__).warning("a sentence was cut: %s", text[-100:], location=text.parent)
 
 
+def _leave_out(app, what, name, obj, skip, options):
+    """Fields of named tuples stand among their attributes, and have nothing more to say."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
 def setup(app):
     """Let Sphinx read notebooks, and hold it to formulas."""
+    app.connect("autodoc-skip-member", _leave_out)
     app.connect("doctree-read", _refuse_dollars)
     app.add_source_suffix(".ipynb", "ipynb")
     app.add_source_parser(NotebookParser)
