@@ -58,9 +58,10 @@ def liger_kto(policy, reference, desirable, **given):
 
 
 def logits_of(*log_probs):
-    """Logits of two tokens, shape (B, 1, 2); the first has the given log-probability, and both are finite."""
+    """Logits of two tokens, shape (B, 1, 2); the first has the given log-probability, or -1e-7 if that is nearer 0."""
     log_p = torch.cat(log_probs)
-    return torch.stack([log_p, torch.log((-torch.expm1(log_p)).clamp(min=1e-37))], dim=-1)[:, None, :]
+    log_p = log_p + (log_p.clamp(max=-1e-7) - log_p).detach()  # probability 1 takes logits that are not finite
+    return torch.stack([log_p, torch.log(-torch.expm1(log_p))], dim=-1)[:, None, :]
 
 
 def chunked(function, reference=True, **bound):
@@ -70,6 +71,8 @@ def chunked(function, reference=True, **bound):
     def loss(*arrays, **given):
         weight = torch.eye(2, dtype=arrays[0].dtype)
         targets = torch.zeros(2 * len(arrays[0]), 1, dtype=torch.long)
+        if function is LigerFusedLinearORPOLoss:
+            arrays = arrays[0] / arrays[2], arrays[1] / arrays[3]
         named = {"ref_input": logits_of(*arrays[2:4]).detach(), "ref_weight": weight} if reference else {}
         module = function(compiled=False, chunk_size=1, **bound, **given)
         return module(weight, logits_of(*arrays[:2]), targets, **named)

@@ -196,10 +196,10 @@ class Head(nn.Module):
 
 
 def trl_fused_head(logits, labels):
-    """TRL's fused head: log-probabilities of sequences from logits and labels with -100."""
+    """TRL's fused head: log-probabilities of sequences from labels with -100 and hidden states, which are finite."""
     model = Head(logits.shape[-1], logits.dtype)
     add_fused_lm_head(model)
-    return model(logits, labels=labels, fused_lm_head=True).log_probs.sum(dim=1)
+    return model(logits.clamp(min=-1e30), labels=labels, fused_lm_head=True).log_probs.sum(dim=1)
 
 
 def trl_cpo_head(average):
