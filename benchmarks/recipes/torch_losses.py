@@ -2,15 +2,17 @@
 
 The packages need one another, accelerators or servers when they are imported whole, so each function is taken out of
 its installed file (`recipe.taken`) and called on stand-ins for its trainer; what runs is the published text.
+LLaMA-Factory takes what it does not define from TRL, 0.24.0 at most.
 """
 
 import math
 from collections import defaultdict
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import torch
-from recipe import Declaration, main, taken
+from recipe import Declaration, main, taken, varied
 
 __all__ = ["DECLARATIONS"]
 
@@ -58,6 +60,38 @@ def swift(loss_type, before=None, divergence="reverse_kl", **more):
 
 def factory(name):
     return taken("llamafactory", "train/dpo/trainer.py", f"CustomDPOTrainer.{name}", **NAMES)
+
+
+def factory_preference(loss_type, per_token=False, bco_weight=0.0, **more):
+    """LLaMA-Factory's `compute_preference_loss` with `pref_loss`, and what it calls."""
+    divergences = SimpleNamespace(ALPHA_DIVERGENCE="alpha_divergence", JS_DIVERGENCE="js_divergence")
+    inherited = taken("trl", "trainer/dpo_trainer.py", "DPOTrainer.dpo_loss", FDivergenceType=divergences, **NAMES)
+    method, bco_loss = factory("compute_preference_loss"), factory("bco_loss")
+
+    def loss(*arrays):
+        four, lengths = arrays[:4], arrays[4:] * 2
+        own = SimpleNamespace(
+            finetuning_args=SimpleNamespace(use_ref_model=True), loss_type=loss_type, beta=BETA, running=Running(),
+            reference_free=False, f_divergence_type="reverse_kl", accelerator=SimpleNamespace(device="cpu"),
+            bco_gemma=bco_weight, **{"label_smoothing": 0.0, **more},
+        )  # fmt: skip
+        own.dpo_loss, own.bco_loss = partial(inherited, own), partial(bco_loss, own)
+        return method(own, *(x / n for x, n in zip(four, lengths, strict=True)) if per_token else four)
+
+    return loss
+
+
+@varied("baseline")
+def factory_kto(policy, reference, desirable, baseline):
+    """The KTO loss that LLaMA-Factory inherits, and the mean that it takes."""
+    method = taken("trl", "trainer/kto_trainer.py", "KTOTrainer.kto_loss", **NAMES)
+    own = SimpleNamespace(
+        calculate_KL=True, beta=BETA, loss_type="kto", desirable_weight=1.3, undesirable_weight=0.7,
+        accelerator=SimpleNamespace(device="cpu", gather_for_metrics=lambda x: x),
+    )  # fmt: skip
+    divergence = torch.full_like(reference, baseline), torch.zeros_like(reference)
+    parts = [(x[desirable], x[~desirable]) for x in (policy, reference)]
+    return method(own, *parts[0], divergence[0], *parts[1], divergence[1])[0].nanmean()
 
 
 def factory_simpo(policy_chosen, policy_rejected, chosen_lengths, rejected_lengths):
@@ -176,6 +210,20 @@ DECLARATIONS = [
     Declaration("torchtune DPOLoss", torchtune("DPOLoss")(BETA), "dpo", {**DPO, **NONE, "returns_rewards": True}),
     Declaration("torchtune DPOLoss, label_smoothing", torchtune("DPOLoss")(BETA, EPSILON), "dpo", {**CDPO, **NONE}),
     Declaration("torchtune RSOLoss", torchtune("RSOLoss")(BETA), "hinge", {**DPO, **NONE}),
+    Declaration("LLaMA-Factory pref_loss=sigmoid, dpo_label_smoothing",
+                factory_preference("sigmoid", label_smoothing=EPSILON), "dpo", {**CDPO, **NONE}),
+    Declaration("LLaMA-Factory pref_loss=hinge", factory_preference("hinge"), "hinge", {**DPO, **NONE}),
+    Declaration("LLaMA-Factory pref_loss=ipo", factory_preference("ipo", per_token=True), "ipo",
+                {"tau": BETA, "average": True, **NONE}),
+    Declaration("LLaMA-Factory pref_loss=ipo", factory_preference("ipo", per_token=True), "ln_dpo", {**DPO, **NONE},
+                "on purpose"),
+    Declaration("LLaMA-Factory pref_loss=kto_pair", factory_preference("kto_pair"), "apo_zero", {**DPO, **NONE},
+                "a pair whose KL estimates are 0"),
+    Declaration("LLaMA-Factory pref_bco_weight=0.5", factory_preference("sigmoid", bco_weight=0.5), "", {
+        "objective": lambda a, b: (softplus(-BETA * (a - b)) + 0.5 * softplus(-BETA * (a - 0.4))
+                                   + 0.5 * softplus(BETA * (b - 0.4))) / 1.5, **NONE}),
+    Declaration("LLaMA-Factory KTO", factory_kto, "kto",
+                {**DPO, "baseline": 0.4, "desirable_weight": 1.3, "undesirable_weight": 0.7}),
     Declaration("LLaMA-Factory simpo_loss", factory_simpo, "simpo", {"scale": 2.0, "margin": 0.5, **NONE}),
     Declaration("LLaMA-Factory odds_ratio_loss", factory_orpo, "orpo", {**DPO, "likelihood_weight": 1.0, **NONE}),
     Declaration("LLaMA-Factory bco_loss", factory_bco, "bco", {**DPO, "baseline": 0.4, **NONE}),
@@ -207,5 +255,5 @@ DECLARATIONS = [
 ]  # fmt: skip
 
 if __name__ == "__main__":
-    main("Losses of OpenRLHF, torchtune, LLaMA-Factory, ms-swift and TorchRL",
-         ["torch", "openrlhf", "torchtune", "llamafactory", "ms-swift", "torchrl"], DECLARATIONS, "torch")  # fmt: skip
+    packages = ["torch", "openrlhf", "torchtune", "llamafactory", "trl", "ms-swift", "torchrl"]
+    main("Losses of OpenRLHF, torchtune, LLaMA-Factory, ms-swift and TorchRL", packages, DECLARATIONS, "torch")
