@@ -109,13 +109,13 @@ def factory_bco(*four):
 
 
 def factory_likelihood(chosen, rejected, reference_chosen, reference_rejected, chosen_lengths, rejected_lengths):
-    """What pref_ftx adds to DPO, which the trainer has from an older TRL and here from torchtune."""
+    """What pref_ftx adds to the loss."""
     found = {"chosen_logps": chosen, "rejected_logps": rejected, "chosen_logits": chosen, "rejected_logits": rejected,
              "chosen_logps_avg": chosen / chosen_lengths}  # fmt: skip
     own = SimpleNamespace(
         ftx_gamma=0.6, loss_type="sigmoid", concatenated_forward=lambda model, batch: found,
         compute_reference_log_probs=lambda model, batch: (reference_chosen, reference_rejected),
-        compute_preference_loss=torchtune("DPOLoss")(BETA),
+        compute_preference_loss=factory_preference("sigmoid"),
     )  # fmt: skip
     return factory("get_batch_loss_metrics")(own, None, None)
 
