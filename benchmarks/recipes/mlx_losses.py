@@ -1,8 +1,9 @@
-"""mlx-lm-lora's DPO losses in MLX, on the CPU.
+"""mlx-lm-lora's losses on preferences in MLX, on the CPU.
 
-`dpo_loss` and the two functions before it are taken out of the installed file (`recipe.taken`), because the package
-loads models' libraries when it is imported. MLX differentiates them (`mx.value_and_grad`); they are held as functions
-of NumPy arrays that return their own gradients. MLX computes in float32 where nothing else is asked for.
+`dpo_loss`, `cpo_loss` and `orpo_loss`, and what scores sequences before them, are taken out of the installed files
+(`recipe.taken`), because the package loads models' libraries when it is imported. MLX differentiates them
+(`mx.value_and_grad`); they are held as functions of NumPy arrays that return their own gradients. MLX computes in
+float32 where nothing else is asked for.
 """
 
 import mlx.core as mx
@@ -13,25 +14,32 @@ from recipe import Declaration, main, taken
 __all__ = ["DECLARATIONS"]
 
 BETA = 0.3
-FILE = "trainer/dpo_trainer.py"
 
 
-def own(name):
-    return taken("mlx_lm_lora", FILE, name, mx=mx, nn=nn)
+def own(name, trainer="dpo", **names):
+    return taken("mlx_lm_lora", f"trainer/{trainer}_trainer.py", name, mx=mx, nn=nn, **names)
 
 
-def of_pairs(loss_type, delta=50.0):
-    function, masks = own("dpo_loss"), mx.ones((1, 2))
+def derived(value, arrays):
+    """A function's value and its derivatives with respect to the policy's two vectors."""
+    found, gradients = mx.value_and_grad(value, argnums=(0, 1))(*(mx.array(x) for x in arrays))
+    return np.array(found), [np.array(g) for g in gradients]
 
-    def value(*four):
-        return function(*four, masks, masks, BETA, delta, loss_type)[0]
 
-    def loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected):
-        four = [mx.array(x) for x in (policy_chosen, policy_rejected, reference_chosen, reference_rejected)]
-        found, gradients = mx.value_and_grad(value, argnums=(0, 1))(*four)
-        return np.array(found), [np.array(g) for g in gradients]
+def of_pairs(loss_type, trainer="dpo", delta=50.0):
+    function, masks = own(f"{trainer}_loss", trainer), mx.ones((1, 2))
+    return lambda *arrays: derived(lambda *x: function(*x, masks, masks, BETA, delta, loss_type)[0], arrays)
 
-    return loss
+
+def orpo(chosen, rejected, chosen_lengths, rejected_lengths):
+    """`orpo_loss` on averages over tokens, of preferences that all count as much."""
+    function = own("orpo_loss", "orpo", _log1mexp=own("_log1mexp", "orpo"))
+    lengths, masks = [mx.array(x.astype(np.float32)) for x in (chosen_lengths, rejected_lengths)], mx.ones((1, 2))
+
+    def value(w, l):  # noqa: E741
+        return function(w / lengths[0], None, l / lengths[1], None, masks, masks, mx.ones(len(chosen)), BETA)[0]
+
+    return derived(value, (chosen, rejected))
 
 
 def of_tokens(average):
@@ -54,26 +62,24 @@ def of_tokens(average):
 SINGLE = {"dtype": "float32", "returns_gradients": True}
 
 
-def dpop(a, b):
-    """DPO-Positive: (a - b) scaled, and 50 times what the chosen outcome has lost against the reference."""
+def outside(a, b):
+    """DPO, and 50 times what the chosen outcome has lost against the reference."""
     return np.logaddexp(0.0, -BETA * (a - b)) + 50.0 * np.maximum(0.0, -a)
-
-
-def smaug(a, b):
-    """DPO-Positive as published: the penalty stands inside the sigmoid, times beta."""
-    return np.logaddexp(0.0, -BETA * (a - b - 50.0 * np.maximum(0.0, -a)))
 
 
 DECLARATIONS = [
     Declaration("mlx-lm-lora dpo_loss, sigmoid", of_pairs("sigmoid"), "dpo", {"beta": BETA, **SINGLE}),
     Declaration("mlx-lm-lora dpo_loss, hinge", of_pairs("hinge"), "hinge", {"beta": BETA, **SINGLE}),
     Declaration("mlx-lm-lora dpo_loss, ipo", of_pairs("ipo"), "ipo", {"tau": BETA, **SINGLE}),
-    Declaration("mlx-lm-lora dpo_loss, dpop", of_pairs("dpop"), "", {"objective": smaug, **SINGLE}, "Pal et al. 2024"),
-    Declaration("mlx-lm-lora dpo_loss, dpop", of_pairs("dpop"), "", {"objective": dpop, **SINGLE}, "as its code"),
+    Declaration("mlx-lm-lora dpo_loss, dpop", of_pairs("dpop"), "dpop", {"beta": BETA, "penalty": 50.0, **SINGLE}),
+    Declaration("mlx-lm-lora dpo_loss, dpop", of_pairs("dpop"), "", {"objective": outside, **SINGLE}, "as its code"),
+    Declaration("mlx-lm-lora cpo_loss, sigmoid", of_pairs("sigmoid", "cpo"), "cpo",
+                {"beta": BETA, "likelihood_weight": 0.0, **SINGLE}),
+    Declaration("mlx-lm-lora orpo_loss", orpo, "orpo", {"beta": BETA, "likelihood_weight": 1.0, **SINGLE}),
     Declaration("mlx-lm-lora scores of sequences", of_tokens(False), "sequence_log_probs", SINGLE),
     Declaration("mlx-lm-lora scores of sequences, ipo", of_tokens(True), "sequence_log_probs",
                 {"average": True, **SINGLE}),
 ]  # fmt: skip
 
 if __name__ == "__main__":
-    main("mlx-lm-lora's DPO losses", ["mlx", "mlx-lm-lora"], DECLARATIONS, "numpy")
+    main("mlx-lm-lora's losses on preferences", ["mlx", "mlx-lm-lora"], DECLARATIONS, "numpy")

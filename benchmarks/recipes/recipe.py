@@ -6,6 +6,7 @@ import __future__
 import argparse
 import ast
 import importlib.util
+import inspect
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 from pbde_ref.files import write_json
 from pbde_ref.oracle import Report, check_loss, check_reduction, check_sequence_log_probs, check_sequence_rewards
 
-__all__ = ["Declaration", "main", "taken"]
+__all__ = ["Declaration", "main", "taken", "varied"]
 
 OTHERS = {
     "sequence_log_probs": check_sequence_log_probs, "sequence_rewards": check_sequence_rewards,
@@ -86,6 +87,18 @@ def taken(package: str, path: str, name: str, **names: Any) -> Any:
     # Annotations name what was not imported.
     exec(compile(module, f"<{package}/{path}>", "exec", flags=__future__.annotations.compiler_flag), names)
     return names[node.name]
+
+
+def varied(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a function of arrays and of any keywords a signature with these, so that the oracle varies them."""
+
+    def named(function: Callable[..., Any]) -> Callable[..., Any]:
+        arrays = inspect.Parameter("arrays", inspect.Parameter.VAR_POSITIONAL)
+        keywords = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
+        function.__signature__ = inspect.Signature([arrays, *keywords])  # type: ignore[attr-defined]
+        return function
+
+    return named
 
 
 def _line(one: Declaration, report: Report, seconds: float) -> str:
