@@ -337,6 +337,9 @@ def fault(function, arguments, names):
         # It names the path itself.
         return None if "folder" in names and len(str(error)) else "OSError"
     except (TypeError, ValueError) as error:
+        if callable(arguments.get("callback")):
+            # A type is called too, and what it says is its own.
+            return None
         message = str(error)
         if len(message) > MOST_CHARACTERS:
             return f"message of more than 300 characters: {message[:80]}"
