@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pbde_ref.estimation import DataError, fit_comparisons, read_comparisons
+from pbde_ref.estimation import DataError, fit_comparisons, outcomes, read_comparisons
 from pbde_ref.estimation.layouts import LAYOUTS, PLAIN, Columns, roles_of
 
 
@@ -435,3 +435,16 @@ def test_a_row_that_says_more_than_one_thing_is_one_observation(write):
     # By hand: p = 1/2, information 2/4, scores ±1/4 of x − y; each error is half of the difference's, √(2/16)/(1/2).
     errors = fit_comparisons(table).standard_errors()
     np.testing.assert_allclose(errors, 0.5 * np.sqrt(2.0) * np.sqrt(2 / 16) / 0.5, rtol=1e-9)
+
+
+def test_a_ranking_has_a_limit(tmp_path, monkeypatch):
+    """Any two items are a pair: 13,000 items in 80 KB took gigabytes, even to look at."""
+    path = tmp_path / "long.csv"
+    path.write_text("ranking\n" + ">".join(map(str, range(1001))) + "\na>b\nb>a\n", encoding="utf-8")
+    with pytest.raises(DataError, match="line 2: a ranking of more than 1,000 items, the limit"):
+        read_comparisons(path)
+    assert read_comparisons(path, bad_lines="skip").n_rows == 2
+    monkeypatch.setattr(outcomes, "MOST_PAIRS", 5)
+    path.write_text("ranking\n" + "a>b>c\n" * 2, encoding="utf-8")
+    with pytest.raises(DataError, match="rankings hold more than 5 pairs"):
+        read_comparisons(path)

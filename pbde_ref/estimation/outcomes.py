@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, combinations, product
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ USUAL = {
     RIGHT: ("right", "b", "r", "0-1", "b>a", "b>>a", "model_b", "second"),
     TIE: ("tie", "tied", "draw", "drawn", "both", "equal", "a=b", "b=a", "1/2-1/2", "½-½", "0.5-0.5"),
 }  # fmt: skip
+# Items of a ranking, any two of which are a pair, and pairs of the rankings that are read at a time: 1 GiB.
+MOST_RANKED, MOST_PAIRS = 1_000, 2**25
 BOTH_BAD = re.compile(r"(tie[\W_]*)?both[\W_]*(are[\W_]*)?bad\W*")
 _TRUE, _FALSE = ("1", "1.0", "true", "yes", "t", "y"), ("0", "0.0", "false", "no", "f", "n", "")
 _Cells = Sequence[Any] | Coded
@@ -252,20 +254,28 @@ def _ranking_of(cell: Any, items: Labels) -> Ranking:
 
 def _ranking(rows: Rows) -> list[Games]:
     cells = rows.cells[rows.roles.says[0]]
-    wrong = np.zeros(len(cells), dtype=bool)
-    found: list[tuple[int, int, int, int]] = []
+    wrong, long = np.zeros((2, len(cells)), dtype=bool)
+    found, count = [np.empty((4, 0), dtype=np.intp)], 0
     for i, cell in enumerate(cells):
         ranking: Ranking = ()
         with suppress(KeyError, StopIteration, TypeError, ValueError):
             ranking = _ranking_of(cell, rows.items)
         flat = [one for group in ranking for one in group]
+        long[i] = len(flat) > MOST_RANKED
         wrong[i] = len(flat) < 2 or min(flat) < 0 or len(set(flat)) < len(flat)
-        if not wrong[i]:
+        if not wrong[i] and not long[i]:
+            count += len(flat) * (len(flat) - 1) // 2
+            if count > MOST_PAIRS:
+                raise DataError(f"rankings hold more than {MOST_PAIRS:,} pairs, the limit, as any two items are one")
             rows.rankings[i] = ranking
-            found += [(i, a, b, TIE) for group in ranking for a, b in combinations(group, 2)]
-            found += [(i, a, b, LEFT) for one, other in combinations(ranking, 2) for a, b in product(one, other)]
+            place = np.repeat(np.arange(len(ranking)), [len(group) for group in ranking])
+            better, worse = np.triu_indices(len(flat), 1)
+            code = np.where(place[better] == place[worse], TIE, LEFT)
+            items = np.array(flat, dtype=np.intp)
+            found.append(np.stack([np.full(code.size, i), items[better], items[worse], code]))
+    rows.checks.reject(long, lambda i: f"a ranking of more than {MOST_RANKED:,} items, the limit: each two are a pair")
     rows.checks.reject(wrong, lambda i: f"a ranking needs two or more different items; got {shortened(str(cells[i]))}")
-    return [Games(*np.array(found, dtype=np.intp).reshape(-1, 4).T)]
+    return [Games(*np.concatenate(found, axis=1))]
 
 
 def _matrix(rows: Rows) -> list[Games]:

@@ -34,7 +34,10 @@ from pbde_ref.numerics import EPS, expit, logsumexp, softplus
 from pbde_ref.proposals import Proposal
 from pbde_ref.validation import FloatArray, non_negative_number
 
-__all__ = ["Kinks", "PolicyProblem", "descend", "minimize_policy_loss", "minimize_reward_loss", "wins_with_ties"]
+__all__ = [
+    "Kinks", "PolicyProblem", "descend", "kind_of_point", "minimize_policy_loss", "minimize_reward_loss", "promised",
+    "wins_with_ties",
+]  # fmt: skip
 
 POLICY_TOLERANCE = 1e-6
 # Kinks are softened by so many nats, one after the other, around shares that settle: in the end nothing is.
@@ -45,6 +48,8 @@ ULPS = 32.0
 FARTHEST = 20.0
 # Of what derivatives are differenced by for second ones, which only steer.
 STEP = 1e-5
+# A step that would lower the loss by no more of itself says that none is left.
+SETTLED = 1e-9
 # Probability that all outcomes have together whose pulls nobody can tell from rounding.
 RARE = 1e-9
 # Nats: a bound that needs one holds for policies that give every answer more than exp(-LEAST).
@@ -281,7 +286,7 @@ class PolicyProblem:
         log_pmf = (theta - logsumexp(theta))[:-1]
         value, gradient, error = self.parts(log_pmf, kinks)
         least = value - 64.0 * EPS * abs(value)
-        return least - LEAST * float((np.abs(gradient) + error).sum()), 1.0 - float(np.exp(log_pmf).sum())
+        return least - LEAST * float((np.abs(gradient) + error).sum()), max(1.0 - float(np.exp(log_pmf).sum()), 0.0)
 
 
 def descend(evaluate: Evaluate, start: FloatArray, max_steps: int = 100) -> tuple[FloatArray, int]:
@@ -332,7 +337,7 @@ def descend(evaluate: Evaluate, start: FloatArray, max_steps: int = 100) -> tupl
                 step, new = found
         if new is None:
             return point, steps
-        left, was = _left(new), _left(here)
+        left, was = promised(new), promised(here)
         if new[0] >= value and left >= was:
             return point, steps
         stalled = stalled + 1 if new[0] >= value - 1e-14 * abs(value) and left > 0.25 * was else 0
@@ -347,22 +352,42 @@ def _bends(hessian: FloatArray) -> FloatArray:
     return np.maximum(np.abs(hessian.diagonal()), max(1e-200, 1e-200 * float(np.abs(hessian).max())))
 
 
-def _left(here: tuple[float, FloatArray, FloatArray]) -> float:
+def promised(here: tuple[float, FloatArray, FloatArray]) -> float:
     """About twice what a step may lower the value by."""
     with np.errstate(over="ignore"):
         return float((here[1] ** 2 / _bends(here[2])).sum())
+
+
+def kind_of_point(here: tuple[float, FloatArray, FloatArray]) -> str:
+    """What a descent that does not notice constants has ended at, by its value, gradient and Hessian.
+
+    Examples
+    --------
+    >>> flat = np.array([[1.0, -1.0], [-1.0, 1.0]])
+    >>> kind_of_point((1.0, np.zeros(2), flat)), kind_of_point((1.0, np.zeros(2), -flat))
+    ('a local minimum', 'a stationary point')
+    >>> kind_of_point((1.0, np.array([0.1, -0.1]), flat))
+    'where the descent ended'
+    """
+    value, gradient, hessian = here
+    if not promised(here) <= SETTLED * max(abs(value), float(np.abs(gradient).max())):
+        return "where the descent ended"
+    # The direction in which all utilities move together has no curvature.
+    shifted = hessian + np.max(np.abs(hessian)) / gradient.size
+    curvature = float(np.linalg.eigvalsh(shifted)[0]) if np.isfinite(shifted).all() else -math.inf
+    return "a local minimum" if curvature > 0.0 else "a stationary point"
 
 
 def _along(
     evaluate: Evaluate, point: FloatArray, step: FloatArray, here: tuple[float, FloatArray, FloatArray]
 ) -> tuple[FloatArray, tuple[float, FloatArray, FloatArray]] | None:
     """A part of the step that lowers the value, or leaves it but for rounding, and what is there."""
-    value, slope, was = here[0], float(here[1] @ step), _left(here)
+    value, slope, was = here[0], float(here[1] @ step), promised(here)
     part = 1.0
     for _ in range(6):
         new = evaluate(point + part * step)
         lower = new[0] <= value + 1e-4 * part * slope + 4.0 * EPS * abs(value)
-        if math.isfinite(new[0]) and (lower or (new[0] <= value + 1e-13 * abs(value) and _left(new) < 0.5 * was)):
+        if math.isfinite(new[0]) and (lower or (new[0] <= value + 1e-13 * abs(value) and promised(new) < 0.5 * was)):
             return part * step, new
         # To the bottom of the parabola through both values.
         above = new[0] - value - part * slope
@@ -545,11 +570,8 @@ def _rank(found: tuple[Any, ...], tolerance: float) -> tuple[bool, float]:
 
 def _stationary(problem: PolicyProblem, log_pmf: FloatArray, kinks: Kinks | None, found: list[Any]) -> str:
     """What is known of a policy that nothing proves to be the best."""
-    _, gradient, hessian = problem.evaluate(log_pmf, kinks)
-    # The direction in which all utilities move together has no curvature.
-    shifted = hessian + np.max(np.abs(hessian)) / log_pmf.size
-    curvature = float(np.linalg.eigvalsh(shifted)[0]) if np.isfinite(shifted).all() else -math.inf
-    kind = "a local minimum" if curvature > 0.0 else "a stationary point"
+    here = problem.evaluate(log_pmf, kinks)
+    kind, gradient = kind_of_point(here), here[1]
     values = sorted({round(each[0], 9) for each in found})
     why = "its loss is not convex" if not problem.objective.convex else "normalisation holds it from below"
     others = f", other starts led to losses up to {values[-1]:.6g}" if len(values) > 1 else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pbde_ref.distributions import FiniteDistribution
-from pbde_ref.exact.policy_losses import Evaluate, descend
+from pbde_ref.exact.policy_losses import Evaluate, descend, kind_of_point
 from pbde_ref.exact.results import Optimum, unmet
 from pbde_ref.numerics import EPS, logsumexp
 
@@ -50,9 +50,7 @@ def lowest_stationary(
     log_pmf = utilities - logsumexp(utilities)
     loss, gradient, hessian = evaluate(log_pmf)
     gap = max(float(loss) - floor, 0.0) + 64.0 * EPS * (abs(loss) + abs(floor))
-    # The direction in which all utilities move together has no curvature.
-    curvature = float(np.linalg.eigvalsh(hessian + np.abs(hessian).max() / n)[0])
-    kind = "a local minimum" if curvature > 0.0 else "a stationary point"
+    kind = kind_of_point((loss, gradient, hessian))
     worst = round(max(values), 9)
     others = f"; other starts led to losses up to {worst:.6g}" if worst > round(loss, 9) else ""
     reason = "" if gap <= tolerance else (

@@ -7,6 +7,7 @@ diagnosis believes a candidate only if other batches, or the gradients, confirm 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ __all__ = ["Fit", "another_value", "constant_factor", "extra_likelihood", "nan_g
 Formula = Callable[[Case, str], "Outcome | None"]
 Fit = Callable[[Case, Outcome], Iterator[tuple[str, Formula]]]
 
+# What a number must differ by, in relative terms, from what it should be: less comes of digits that were lost.
+APART = 1e-5
 _POSITIVE = np.geomspace(1e-4, 1e4, 33)
 
 
@@ -26,11 +29,11 @@ def constant_factor(case: Case, computed: Outcome) -> Iterator[tuple[str, Formul
     """Value and gradients, or the gradients alone, are multiplied by a number."""
     right = case.expected()
     factor = _ratio(computed.value, right.value)
-    if factor is not None:
+    if factor is not None and _apart(factor, 1.0):
         yield f"everything times {_fraction(factor)}", _scaled(factor, factor)
     for name in right.gradients:
         factor = _ratio(computed.gradients[name], right.gradients[name]) if name in computed.gradients else None
-        if factor is not None:
+        if factor is not None and _apart(factor, 1.0):
             yield f"the gradient alone times {_fraction(factor)}", _scaled(1.0, factor)
             return
 
@@ -50,7 +53,11 @@ def _ratio(computed: Any, right: Any) -> float | None:
         return None
     place = int(np.argmax(np.abs(right)))
     factor = float(computed[place] / right[place]) if right[place] else 0.0
-    return factor if np.isfinite(factor) and factor not in (0.0, 1.0) else None
+    return factor if np.isfinite(factor) and factor != 0.0 else None
+
+
+def _apart(value: float, declared: float) -> bool:
+    return abs(value - declared) > APART * (abs(declared) or 1.0)
 
 
 def _fraction(factor: float) -> str:
@@ -69,7 +76,7 @@ def another_value(case: Case, computed: Outcome) -> Iterator[tuple[str, Formula]
         def at(value: float, case: Case = case, name: str = name) -> Outcome:
             return case.with_conventions(**{name: value}).expected()
 
-        for value in solutions(at, computed, case.expected(), grid):
+        for value in filter(partial(_apart, declared=declared), solutions(at, computed, case.expected(), grid)):
             yield f"{name}={value:.6g} instead of {declared:g}", _bound(name, value)
 
 
@@ -79,7 +86,8 @@ def _bound(name: str, value: float) -> Formula:
 
 def temperature(case: Case, computed: Outcome) -> Iterator[tuple[str, Formula]]:
     """The policy's log-probabilities are divided by a number, the reference's are not."""
-    for value in solutions(lambda t: _cooled(case, t), computed, case.expected(), _POSITIVE):
+    found = solutions(lambda t: _cooled(case, t), computed, case.expected(), _POSITIVE)
+    for value in filter(partial(_apart, declared=1.0), found):
         yield f"the policy's log-probabilities over {value:.6g}", _at_temperature(value)
 
 
@@ -99,10 +107,10 @@ def extra_likelihood(case: Case, computed: Outcome) -> Iterator[tuple[str, Formu
     for per_token in (False, True) if "chosen_lengths" in [i.name for i in case.inputs] else (False,):
         term = _likelihood(case, per_token)
         weight = _ratio(computed.value - right.value, term.value)
-        if weight is not None:
+        if weight is not None and _apart(weight, 0.0):
             yield f"{_added(per_token)} with weight {weight:.6g}", _with_likelihood(1.0, weight, per_token)
         factor = _ratio(computed.value - term.value, right.value)
-        if factor is not None:
+        if factor is not None and _apart(factor, 1.0):
             yield f"{factor:.6g} times the loss, {_added(per_token)} with weight 1", _with_likelihood(
                 factor, 1.0, per_token
             )

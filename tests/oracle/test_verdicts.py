@@ -724,3 +724,15 @@ def test_what_is_wrong_on_single_extreme_pairs_is_not_lost_in_a_mean(per_pair):
     assert "extreme_gaps" in failed(report)
     control = report_of(lambda *four: np.logaddexp(0.0, -margin(*four)).mean())
     assert control.passed
+
+
+@pytest.mark.parametrize("factor", [1.0 + 1e-6, 1.0 - 1e-6, float(np.float32(0.3)) / 0.3])
+def test_lost_digits_are_no_bug_with_a_name(factor):
+    """They were "beta=0.3 instead of 0.3", and everything times 0.99999988."""
+
+    def dpo(pc, pr, rc, rr, beta=0.3):
+        return np.mean(np.logaddexp(0.0, -factor * beta * (pc - pr - rc + rr)))
+
+    report = check_loss(dpo, "dpo", beta=0.3, gradients=False, on_failure="report")
+    assert not report.passed
+    assert report.diagnoses == ()
