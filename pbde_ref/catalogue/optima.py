@@ -419,7 +419,7 @@ def of_ties(
     r"""The policy of DPO with ties, where `ties` says how often each pair is one; by default never.
 
     Twice the mean of :math:`\ell(m)` and :math:`\ell(-m)` less a constant is what a tie costs by Rao and Kupper's
-    model, and once by Davidson's: it counts as `won` wins for each side.
+    model, and once by Davidson's: it counts as `won` wins for each side. Proof: ``proofs/ties.md``.
     """
     if ties is None:
         return of_dpo_margin(annotator, proposal, objective, beta, reference)
@@ -476,6 +476,7 @@ def of_policy_weights(
     Weights are :math:`\exp(s_A + s_B)`, s the log-probability per token, and have no gradient. They are those of a pair
     whoever wins it, so that for an annotator who answers by a process it is the policy of Eq. (16), as if there were
     none. Of other preferences the weights are followed until the policy settles; the gap is at fixed weights.
+    Proof: ``proofs/policy_weights.md``.
     """
     tokens, process = vector("lengths", lengths, size=annotator.size), dpo(beta, reference)
     found = of_process(annotator, proposal, process)

@@ -273,8 +273,8 @@ def _ranking(rows: Rows) -> list[Games]:
             code = np.where(place[better] == place[worse], TIE, LEFT)
             items = np.array(flat, dtype=np.intp)
             found.append(np.stack([np.full(code.size, i), items[better], items[worse], code]))
-    rows.checks.reject(long, lambda i: f"a ranking of more than {MOST_RANKED:,} items, the limit: each two are a pair")
     rows.checks.reject(wrong, lambda i: f"a ranking needs two or more different items; got {shortened(str(cells[i]))}")
+    rows.checks.reject(long, lambda i: f"a ranking of more than {MOST_RANKED:,} items, the limit: each two are a pair")
     return [Games(*np.concatenate(found, axis=1))]
 
 

@@ -89,6 +89,12 @@ LOGISTIC = tuple(name for name, loss in LOSSES.items() if loss.is_logistic)
 PAIRED = (*(name for name, loss in LOSSES.items() if loss.family in ("pairwise", "mixture", "batch")), *OWN)
 PAIRWISE = (*(name for name, loss in LOSSES.items() if loss.has_margins), OF_MARGINS)
 POLICY_PAIRS = (*(name for name in PAIRWISE if name in LOSSES and LOSSES[name].has_policy), *OWN)
+# What has DPO's four inputs, and is not DPO.
+NOT_SIGMOID = tuple(
+    name for name, loss in LOSSES.items()
+    if loss.has_reference and loss.family == "pairwise" and loss.parameters.keys() & {"beta", "tau", "delta"}
+    and not loss.is_logistic
+)  # fmt: skip
 LENGTHENED = tuple(name for name, loss in LOSSES.items() if loss.has_lengths)
 OF_TOKENS = SEQUENCES, REWARDS = ("sequence_log_probs", "sequence_rewards")
 
@@ -124,9 +130,9 @@ def _reference_swapped(case: Case, dtype: str) -> Outcome:
 
 
 def _always_the_sigmoid(case: Case, dtype: str) -> Outcome:
-    slope = {"ipo": "tau", "scaled_hinge": "beta"}.get(case.definition.name)
-    beta = case.conventions[slope] if slope else 1.0 / case.conventions["delta"]
-    conventions = {"reduction": case.conventions["reduction"], "beta": beta, "label_smoothing": 0.0, "variant": "cdpo"}
+    given = case.conventions
+    beta = 1.0 / given["delta"] if "delta" in given else given.get("beta", given.get("tau"))
+    conventions = {"reduction": given["reduction"], "beta": beta, "label_smoothing": 0.0, "variant": "cdpo"}
     return replace(case, definition=LOSSES["dpo"], conventions=conventions).expected()
 
 
@@ -307,8 +313,8 @@ CATALOGUE: tuple[KnownBug, ...] = (
              "TRL #3906, #7062", lambda case, dtype: _smoothing_ignored(case)),
     KnownBug("factor 1 / (1 - 2ε) missing", ("dpo",), "robust DPO is too small by a constant factor",
              "", _unscaled_robust),
-    KnownBug("loss type ignored", ("ipo", "rso", "scaled_hinge"), "it is always the sigmoid loss of DPO",
-             "ms-swift #10167", _always_the_sigmoid),
+    KnownBug("loss type ignored", NOT_SIGMOID, "it is always the sigmoid loss of DPO",
+             "ms-swift #10167; LLaMA-Factory 0.9.5 with TRL 0.24", _always_the_sigmoid),
     KnownBug("IPO on sums where means were meant, or the reverse", ("ipo",), "lengths enter, or do not",
              "TRL #1265, torchtune #1291", _flipped_average),
     KnownBug("margin with the wrong sign", ("bradley_terry", "length_normalized"), "the margin makes winning easier",

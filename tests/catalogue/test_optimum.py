@@ -313,6 +313,7 @@ def test_a_reference_speaks_of_the_annotators_outcomes(loss, support, message):
 
 @pytest.mark.parametrize("annotator", [LUCE, DISAGREEING], ids=["Luce", "matrix"])
 def test_where_wpo_stops_its_own_gradient_vanishes(annotator):
+    """proofs/policy_weights.md"""
     given = {"beta": 0.7, "lengths": GIVEN["lengths"]}
     found = pb.optimum("wpo", annotator, PAIRS, reference=REFERENCE, **given)
     loss, gradient = expected_batch(LOSSES["wpo"], annotator, given, found.policy.log_pmf)
@@ -323,6 +324,7 @@ def test_where_wpo_stops_its_own_gradient_vanishes(annotator):
 
 @pytest.mark.parametrize(("loss", "own"), [("rao_kupper", {"threshold": 0.4}), ("davidson", {"tendency": 0.6})])
 def test_ties_are_those_of_the_batch_function(loss, own):
+    """proofs/ties.md"""
     rng = np.random.default_rng(drawn_seed())
     ties = rng.random((4, 4))
     ties = 0.5 * (ties + ties.T)

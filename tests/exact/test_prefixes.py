@@ -1,4 +1,4 @@
-"""Where length-desensitised DPO leads, held against its definition, token by token."""
+"""Where length-desensitised DPO leads, held against its definition, token by token (proofs/prefixes.md)."""
 
 import numpy as np
 import pytest

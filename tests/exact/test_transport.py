@@ -1,4 +1,5 @@
-"""Where alignment by optimal transport leads, held against the batch function and other couplings."""
+"""Where alignment by optimal transport leads, held against the batch function and other couplings
+(proofs/transport.md)."""
 
 import numpy as np
 import pytest

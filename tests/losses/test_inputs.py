@@ -138,7 +138,7 @@ BAD_VALUES = [
     ("bradley_terry_loss", {"margin": [0, 0, 0]}, "`margin` must be a number or have shape (2,); got shape (3,)"),
     ("pairwise_loss", {"chosen_utilities": [inf, 0], "rejected_utilities": [inf, 0]}, "got inf twice at index 0"),
     ("pairwise_loss", {"margin": -1.0}, "`margin` must be non-negative; got -1.0"),
-    ("pairwise_loss", {"objective": "dpo"}, "`objective` must be one of 'bradley_terry'"),
+    ("pairwise_loss", {"objective": "dpo"}, "`objective` must be one of bradley_terry"),
     ("pbde_loss", {"f_rejected": [1.0, -0.5]}, "`f_rejected` must be positive; got -0.5 at index 1"),
     ("pbde_loss", {"f_chosen": 0.0}, "`f_chosen` must be positive; got 0.0"),
     ("pbde_loss", {"g_chosen": inf}, "`g_chosen` must be finite; got inf"),

@@ -15,7 +15,7 @@ from pbde_ref.oracle.calling.preparation import conventions_of
 from pbde_ref.oracle.cases import Case
 from pbde_ref.oracle.checks import SIZES
 from pbde_ref.oracle.diagnosis import NO_DIAGNOSIS, diagnose
-from pbde_ref.oracle.known_bugs import bugs_of
+from pbde_ref.oracle.known_bugs import NOT_SIGMOID, bugs_of
 from pbde_ref.oracle.report import CheckResult, Report
 from pbde_ref.oracle.tolerances import DTYPES, allowance, condition_numbers, rounded
 
@@ -736,3 +736,17 @@ def test_lost_digits_are_no_bug_with_a_name(factor):
     report = check_loss(dpo, "dpo", beta=0.3, gradients=False, on_failure="report")
     assert not report.passed
     assert report.diagnoses == ()
+
+
+@pytest.mark.parametrize("loss", NOT_SIGMOID)
+def test_whoever_ignores_the_loss_type_is_told(loss):
+    """LLaMA-Factory 0.9.5 trained the sigmoid loss under three other names."""
+    declared = {name: p.generic for name, p in LOSSES[loss].parameters.items() if p.default is None}
+    beta = 1.0 / declared["delta"] if "delta" in declared else declared.get("beta", declared.get("tau"))
+
+    def sigmoid(pc, pr, rc, rr, *_):
+        return np.mean(np.logaddexp(0.0, -beta * (pc - pr - rc + rr)))
+
+    report = check_loss(sigmoid, loss, **declared, gradients=False, framework="numpy", on_failure="report")
+    assert not report.passed
+    assert any("loss type ignored" in line for line in report.diagnoses), report.diagnoses
