@@ -203,16 +203,16 @@ def _by_prefixes(problem: Problem, share: float, found_at: float) -> float | Non
     )  # fmt: skip
     wins, lengths, slope = _wins(problem), [len(each) for each in tokens], np.zeros(n)
     assert found.policy is not None
+    shorter = np.minimum.outer(lengths, lengths)
+    begun = {k: np.array([[a[:k] == b[:k] for b in tokens] for a in tokens]) for k in set(lengths)}
     for x in range(n):
         theta = found.policy.log_pmf + 1e-30j * (np.arange(n) == x)
         total = 0.0
-        for length in set(lengths):
-            alike = np.array([[a[:length] == b[:length] for b in tokens] for a in tokens])
-            shorter = np.minimum.outer(lengths, lengths) == length
+        for length, alike in begun.items():
             score, before = (share * s + (1.0 - share) * np.log(alike @ np.exp(s))
                              for s in (theta, problem.reference.log_pmf))  # fmt: skip
             m = beta * ((score - before)[:, None] - (score - before))
-            total += (wins * shorter * np.log1p(np.exp(-m))).sum()
+            total += (wins * (shorter == length) * np.log1p(np.exp(-m))).sum()
         slope[x] = total.imag / 1e-30
     return float(np.abs(slope).max())
 
